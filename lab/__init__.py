@@ -1,0 +1,1 @@
+"""What the four middlewares share: contract, applications, store, launcher, brokers, command line."""

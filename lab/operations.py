@@ -1,0 +1,86 @@
+"""The operations of the two applications and their parameters, as data. Each wire gives them its own codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.errors import Code, InvalidRequest
+
+
+class Operation(StrEnum):
+    """One request a node answers; the value is the method's name in :mod:`lab.contract`."""
+
+    ADD_INSULT = "add_insult"
+    REMOVE_INSULT = "remove_insult"
+    GET_INSULTS = "get_insults"
+    INSULT_ME = "insult_me"
+    ADD_SUBSCRIBER = "add_subscriber"
+    REMOVE_SUBSCRIBER = "remove_subscriber"
+    START_BROADCAST = "start_broadcast"
+    STOP_BROADCAST = "stop_broadcast"
+    FILTER = "filter"
+    SUBMIT = "submit"
+    RESULT = "result"
+    GET_RESULTS = "get_results"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The parameters of an operation, in order; the first *required* of them have no default."""
+
+    parameters: tuple[str, ...] = ()
+    required: int = 0
+
+
+SIGNATURES: Mapping[Operation, Signature] = {
+    Operation.ADD_INSULT: Signature(("insult",), 1),
+    Operation.REMOVE_INSULT: Signature(("insult",), 1),
+    Operation.GET_INSULTS: Signature(("after", "limit")),
+    Operation.INSULT_ME: Signature(),
+    Operation.ADD_SUBSCRIBER: Signature(("uri",), 1),
+    Operation.REMOVE_SUBSCRIBER: Signature(("uri",), 1),
+    Operation.START_BROADCAST: Signature(),
+    Operation.STOP_BROADCAST: Signature(),
+    Operation.FILTER: Signature(("text",), 1),
+    Operation.SUBMIT: Signature(("text",), 1),
+    Operation.RESULT: Signature(("petition_id",), 1),
+    Operation.GET_RESULTS: Signature(("limit",)),
+    Operation.RESOLVE: Signature(),
+}
+
+SERVICE_OPERATIONS = tuple(Operation)[: tuple(Operation).index(Operation.FILTER)]
+FILTER_OPERATIONS = tuple(Operation)[tuple(Operation).index(Operation.FILTER) :]
+MUTATING_OPERATIONS = frozenset(
+    {
+        Operation.ADD_INSULT,
+        Operation.REMOVE_INSULT,
+        Operation.START_BROADCAST,
+        Operation.STOP_BROADCAST,
+        Operation.SUBMIT,
+        Operation.RESOLVE,
+    }
+)
+"""Operations whose repetition must have its effect once: they carry an operation id."""
+
+
+def operation_named(name: object, among: Sequence[Operation]) -> Operation:
+    """Return the operation called *name*, or raise UNKNOWN_OPERATION naming those there are."""
+    for operation in among:
+        if operation == name:
+            return operation
+    known = ", ".join(among)
+    raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {str(name)[:60]!r} here; there are: {known}")
+
+
+def bind(operation: Operation, arguments: Sequence[object]) -> dict[str, object]:
+    """Name positional *arguments*, or raise MISSING_FIELD or WRONG_TYPE when their number is off."""
+    signature = SIGNATURES[operation]
+    if len(arguments) < signature.required:
+        missing = ", ".join(signature.parameters[len(arguments) : signature.required])
+        raise InvalidRequest(Code.MISSING_FIELD, f"{operation} needs {missing}")
+    if len(arguments) > len(signature.parameters):
+        expected = len(signature.parameters)
+        message = f"{operation} takes at most {expected} argument(s), got {len(arguments)}"
+        raise InvalidRequest(Code.WRONG_TYPE, message)
+    return dict(zip(signature.parameters, arguments, strict=False))

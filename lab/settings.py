@@ -1,0 +1,61 @@
+"""The settings that hold for every process of a run, from ``LAB_*`` environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+
+
+class SettingsError(ValueError):
+    """A ``LAB_*`` variable is unknown or has a value that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One frozen object; the field ``redis_url`` is the variable ``LAB_REDIS_URL``, and so on."""
+
+    redis_url: str = ""
+    """Use this Redis, or fail. Empty: find or start one."""
+    amqp_url: str = ""
+    """Use this RabbitMQ, or fail. Empty: find or start one."""
+    namespace: str = "insults"
+    """Prefix of every key, queue and exchange."""
+    id_ttl: int = 900
+    """Seconds for which operation ids are remembered."""
+    require_brokers: bool = False
+    """Fail where a missing broker would otherwise mean a skip (CI)."""
+    log_level: str = "INFO"
+    parent: int = 0
+    """Process id of the launcher this process must not outlive; 0: none. Set by the launcher."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read every ``LAB_*`` variable of *environment*; an unknown one is an error."""
+    known = {f"LAB_{field.name.upper()}": field for field in fields(Settings)}
+    values: dict[str, object] = {}
+    for name, raw in environment.items():
+        if not name.startswith("LAB_"):
+            continue
+        if name not in known:
+            raise SettingsError(f"{name} is not a setting; there are {', '.join(known)}")
+        default = known[name].default
+        values[known[name].name] = _parse(name, raw, type(default))
+    return Settings(**values)  # type: ignore[arg-type]  # checked by _parse
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return read_settings(os.environ)
+
+
+def _parse(name: str, raw: str, kind: type) -> object:
+    if kind is bool:
+        if raw.lower() not in ("", "0", "1", "false", "true", "no", "yes"):
+            raise SettingsError(f"{name}={raw!r} must be 0 or 1")
+        return raw.lower() in ("1", "true", "yes")
+    if kind is int:
+        if not raw.isdecimal():
+            raise SettingsError(f"{name}={raw!r} must be a whole number, 0 or more")
+        return int(raw)
+    return raw

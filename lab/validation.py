@@ -1,0 +1,90 @@
+"""Check what clients send. Each function returns the clean value or raises one InvalidRequest."""
+
+import unicodedata
+from urllib.parse import urlsplit
+
+from lab.errors import Code, InvalidRequest
+from lab.limits import (
+    MAX_INSULT_CHARACTERS,
+    MAX_OPERATION_ID_CHARACTERS,
+    MAX_PAGE,
+    MAX_TEXT_BYTES,
+    MAX_URI_CHARACTERS,
+)
+
+
+def clean_insult(value: object) -> str:
+    """Return *value* NFC-normalised and stripped: 1-200 characters, none of them a control character."""
+    insult = _string("insult", value)
+    if len(insult) > 4 * MAX_INSULT_CHARACTERS:  # before the costlier steps; stripping and NFC shrink less
+        raise _insult_too_long(len(insult))
+    insult = unicodedata.normalize("NFC", insult).strip()
+    if not insult:
+        raise InvalidRequest(Code.MALFORMED, "the insult is empty; give 1-200 characters")
+    if len(insult) > MAX_INSULT_CHARACTERS:
+        raise _insult_too_long(len(insult))
+    if not insult.isprintable() and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in insult):
+        raise InvalidRequest(Code.MALFORMED, "the insult holds a control character or line break; remove it")
+    return insult
+
+
+def clean_text(value: object) -> str:
+    """Return *value* if it is text of at most 64 KiB in UTF-8."""
+    text = _string("text", value)
+    if len(text) > MAX_TEXT_BYTES or (not text.isascii() and len(text.encode()) > MAX_TEXT_BYTES):
+        message = f"the text is longer than {MAX_TEXT_BYTES} bytes of UTF-8; send it in parts"
+        raise InvalidRequest(Code.TOO_LARGE, message)
+    return text
+
+
+def clean_limit(value: object) -> int:
+    """Return *value* if it is a whole number from 1 to 1,000."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(Code.WRONG_TYPE, f"limit must be a whole number, got {type(value).__name__}")
+    if not 1 <= value <= MAX_PAGE:
+        raise InvalidRequest(Code.TOO_LARGE, f"limit must be from 1 to {MAX_PAGE}, got {value}")
+    return value
+
+
+def clean_after(value: object) -> str:
+    """Return the name after which a page of insults starts."""
+    after = _string("after", value)
+    if len(after) > MAX_INSULT_CHARACTERS:
+        raise InvalidRequest(Code.TOO_LARGE, f"after is longer than any insult ({MAX_INSULT_CHARACTERS})")
+    return after
+
+
+def clean_operation_id(value: object) -> str:
+    """Return an operation or petition id: 1-128 printable ASCII characters without spaces."""
+    operation_id = _string("id", value)
+    if len(operation_id) > MAX_OPERATION_ID_CHARACTERS:
+        raise InvalidRequest(Code.TOO_LARGE, f"the id is longer than {MAX_OPERATION_ID_CHARACTERS} characters")
+    if not operation_id.isascii() or not operation_id.isprintable() or not operation_id or " " in operation_id:
+        raise InvalidRequest(Code.MALFORMED, "an id is 1-128 printable ASCII characters without spaces")
+    return operation_id
+
+
+def clean_subscriber(value: object, schemes: tuple[str, ...]) -> str:
+    """Return a subscriber's URI if its scheme is one of *schemes*."""
+    uri = _string("uri", value)
+    if len(uri) > MAX_URI_CHARACTERS:
+        raise InvalidRequest(Code.TOO_LARGE, f"the subscriber's URI is longer than {MAX_URI_CHARACTERS}")
+    if not uri.isascii() or not uri.isprintable() or " " in uri or urlsplit(uri).scheme not in schemes:
+        raise InvalidRequest(Code.MALFORMED, f"a subscriber is given as a URI that starts with {schemes}")
+    return uri
+
+
+def _string(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} holds a lone surrogate, which is not text"
+        raise InvalidRequest(Code.BAD_ENCODING, message) from error
+    return value
+
+
+def _insult_too_long(length: int) -> InvalidRequest:
+    message = f"the insult has {length} characters; at most {MAX_INSULT_CHARACTERS} are kept"
+    return InvalidRequest(Code.TOO_LARGE, message)
