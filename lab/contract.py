@@ -42,7 +42,7 @@ class Target:
 
 
 class Tick(NamedTuple):
-    """One broadcast insult. *missed* are the numbers of the ticks this subscriber did not receive before it."""
+    """One broadcast insult; *missed* are the numbers of the ticks before it that did not arrive here."""
 
     number: int
     insult: str

@@ -1,4 +1,4 @@
-"""The operations of the two applications and their parameters, as data. Each wire gives them its own codes."""
+"""The operations of the two applications and their parameters, as data; each wire has its own codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -58,8 +58,10 @@ def clean_operation_id(value: object) -> str:
     """Return an operation or petition id: 1-128 printable ASCII characters without spaces."""
     operation_id = _string("id", value)
     if len(operation_id) > MAX_OPERATION_ID_CHARACTERS:
-        raise InvalidRequest(Code.TOO_LARGE, f"the id is longer than {MAX_OPERATION_ID_CHARACTERS} characters")
-    if not operation_id.isascii() or not operation_id.isprintable() or not operation_id or " " in operation_id:
+        message = f"the id is longer than {MAX_OPERATION_ID_CHARACTERS} characters"
+        raise InvalidRequest(Code.TOO_LARGE, message)
+    printable = operation_id.isascii() and operation_id.isprintable()
+    if not printable or not operation_id or " " in operation_id:
         raise InvalidRequest(Code.MALFORMED, "an id is 1-128 printable ASCII characters without spaces")
     return operation_id
 
