@@ -28,7 +28,7 @@ class MemoryStore(Store):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.RLock()
-        self._insults: SortedSet = SortedSet()
+        self._insults: SortedSet[str] = SortedSet()
         self._changes: deque[tuple[bool, str]] = deque(maxlen=KEPT_CHANGES)
         self._version = 0
         self._answers: Recent[object] = Recent(settings().id_ttl, KEPT_OPERATION_IDS)

@@ -1,0 +1,1 @@
+"""What a node does with a request, whatever carried it."""

@@ -1,0 +1,58 @@
+"""Put together what a node's command line asks for."""
+
+from dataclasses import dataclass
+
+from lab.applications.filter import FilterApplication
+from lab.applications.jobs import Follower, work_through
+from lab.brokers.locate import locate_redis
+from lab.censor import Censor
+from lab.contract import Architecture
+from lab.data import default_insults, read_insults
+from lab.jobs import BackgroundJob
+from lab.options import NodeOptions
+from lab.store import Store, open_store
+
+
+def open_node_store(options: NodeOptions) -> Store:
+    """Open the store of the architecture: in memory for one node, in Redis for n."""
+    url = locate_redis() if options.architecture is Architecture.N_NODE else ""
+    return open_store(url, options.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterParts:
+    """A filter application and the jobs that run beside it."""
+
+    application: FilterApplication
+    jobs: tuple[BackgroundJob, ...]
+
+    def start(self) -> None:
+        """Start the jobs."""
+        for job in self.jobs:
+            job.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Finish what is under way and end the jobs."""
+        for job in self.jobs:
+            job.stop(timeout_seconds)
+
+
+def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
+    """Build the filter: n nodes censor the store's insults and follow it, one node those of its file.
+
+    *has_work_list*: submitted texts wait in the store (not in a broker's queue), so a job takes them from there.
+    """
+    censor = Censor(read_insults(options.insults) if options.insults else ())
+    jobs: list[BackgroundJob] = []
+    if options.architecture is Architecture.N_NODE:
+        if options.insults:
+            store.add_insults(read_insults(options.insults))
+        follower = Follower(store, censor)
+        follower.load()
+        jobs.append(BackgroundJob("follow the insults", follower.follow))
+    elif not options.insults:
+        censor = Censor(default_insults())
+    application = FilterApplication(store, censor, options.work)
+    if has_work_list and not options.on_demand:
+        jobs.append(work_through(application))
+    return FilterParts(application, tuple(jobs))

@@ -1,0 +1,61 @@
+"""The InsultService over a store. Every argument is checked here; the wires pass on what they were sent."""
+
+from collections.abc import Mapping
+
+from lab.errors import NoInsults
+from lab.limits import MAX_PAGE, SUBSCRIPTION_LEASE_SECONDS
+from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.store.pages import insult_page
+from lab.store.protocol import Store
+from lab.validation import clean_after, clean_insult, clean_limit, clean_operation_id, clean_subscriber
+
+
+class ServiceApplication:
+    """Answers the service's operations; the methods are those of :class:`~lab.contract.InsultService`.
+
+    *subscriber_schemes* are the URI schemes under which subscribers may be called back.
+    """
+
+    def __init__(self, store: Store, subscriber_schemes: tuple[str, ...] = ()) -> None:
+        self._store = store
+        self._subscriber_schemes = subscriber_schemes
+
+    def add_insult(self, insult: object, operation_id: str = "") -> bool:
+        return self._store.add_insult(clean_insult(insult), operation_id)
+
+    def remove_insult(self, insult: object, operation_id: str = "") -> bool:
+        return self._store.remove_insult(clean_insult(insult), operation_id)
+
+    def get_insults(self, after: object = "", limit: object = MAX_PAGE) -> list[str]:
+        return insult_page(self._store.get_insults(clean_after(after), clean_limit(limit)))
+
+    def insult_me(self) -> str:
+        insult = self._store.random_insult()
+        if insult is None:
+            raise NoInsults("there are no insults yet; add one first")
+        return insult
+
+    def add_subscriber(self, uri: object) -> bool:
+        """Call *uri* back at each tick for 30 s; adding it again renews it. True if it was not there."""
+        checked = clean_subscriber(uri, self._subscriber_schemes)
+        return self._store.add_subscriber(checked, SUBSCRIPTION_LEASE_SECONDS)
+
+    def remove_subscriber(self, uri: object) -> bool:
+        """Call *uri* no more. True if it was there."""
+        return self._store.remove_subscriber(clean_subscriber(uri, self._subscriber_schemes))
+
+    def start_broadcast(self, operation_id: str = "") -> bool:
+        return self._store.set_broadcast(True, operation_id)
+
+    def stop_broadcast(self, operation_id: str = "") -> bool:
+        return self._store.set_broadcast(False, operation_id)
+
+
+def perform(
+    application: object, operation: Operation, arguments: Mapping[str, object], operation_id: str = ""
+) -> object:
+    """Let *application* answer *operation*; an empty *operation_id* makes no exactly-once promise."""
+    method = getattr(application, operation)
+    if operation_id and operation in MUTATING_OPERATIONS:
+        return method(**arguments, operation_id=clean_operation_id(operation_id))
+    return method(**arguments)

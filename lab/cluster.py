@@ -1,0 +1,165 @@
+"""A whole system on this machine: ``with Cluster(spec, brokers) as system: system.filter().filter(text)``."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
+from lab.data import default_insults
+from lab.launcher import Handle, LocalLauncher, ProcessSpec
+from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.middlewares import MIDDLEWARES
+from lab.store import open_store
+from lab.store.namespace import delete_namespace
+from lab.topology import BROADCASTER, NODE, Role
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrls:
+    """Where the brokers are; an empty URL means that there is none."""
+
+    redis: str = ""
+    amqp: str = ""
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which processes find them; URLs hold credentials, so no options."""
+        given = {"LAB_REDIS_URL": self.redis, "LAB_AMQP_URL": self.amqp}
+        return {name: url for name, url in given.items() if url}
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSpec:
+    """Which system: middleware, application, architecture, number of nodes, and options for its nodes.
+
+    An empty *namespace* means a throw-away one, deleted at the end.
+    """
+
+    middleware: str
+    application: Application
+    architecture: Architecture = Architecture.ONE_NODE
+    nodes: int = 1
+    namespace: str = ""
+    node_arguments: tuple[str, ...] = ()
+    interval: str = "5s"
+
+
+class Cluster:
+    """A running system; a context manager that leaves nothing behind.
+
+    *insults* are put into the shared store before n nodes start, if it is empty; one node has its own.
+    """
+
+    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, insults: Sequence[str] | None = None) -> None:
+        self.spec = spec
+        self.middleware = MIDDLEWARES[spec.middleware]
+        self.namespace = spec.namespace or f"lab-{secrets.token_hex(4)}"
+        self.handles: dict[str, list[Handle]] = {}
+        self._brokers = brokers
+        self._insults = insults
+        self.launcher = LocalLauncher()
+
+    def __enter__(self) -> Self:
+        try:
+            self._seed()
+            for role in self._roles():
+                self.start(role, self.spec.nodes if role.name == NODE else 1)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def nodes(self) -> list[Handle]:
+        """The nodes, in the order in which they were started; killed ones too."""
+        return self.handles.get(NODE, [])
+
+    @property
+    def target(self) -> Target:
+        """Where clients find the system."""
+        entry = self.middleware.topology().entry(self.spec.architecture)
+        address = self.handles[entry][0].address if entry else self._broker_url()
+        return Target(address, self.spec.architecture, self.namespace)
+
+    def service(self, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> InsultService:
+        """Connect a new client of the InsultService."""
+        return self.middleware.service_client(self.target, deadline_seconds)
+
+    def filter(self, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> InsultFilter:
+        """Connect a new client of the InsultFilter."""
+        return self.middleware.filter_client(self.target, deadline_seconds)
+
+    def add_node(self) -> Handle:
+        """Start one more node and wait until it is ready."""
+        return self.start(next(role for role in self._roles() if role.name == NODE))[0]
+
+    def start(self, role: Role, count: int = 1) -> list[Handle]:
+        """Start processes of *role*, side by side, and wait until they are ready."""
+        started = [self.launcher.spawn(self._process(role)) for _ in range(count)]
+        for handle in started:
+            self.launcher.wait_ready(handle)
+        self.handles.setdefault(role.name, []).extend(started)
+        return list(started)
+
+    def close(self) -> None:
+        """Stop every process; delete a throw-away namespace."""
+        self.launcher.close()
+        if not self.spec.namespace:
+            self.delete_namespace()
+
+    def delete_namespace(self) -> None:
+        """Delete every key, queue and exchange of the namespace."""
+        if "redis" in self._needed_brokers():
+            delete_namespace(self._brokers.redis, self.namespace)
+        if "rabbitmq" in self._needed_brokers():
+            self.middleware.delete_queues(self._brokers.amqp, self.namespace)
+
+    def _roles(self) -> tuple[Role, ...]:
+        return self.middleware.topology().roles(self.spec.architecture, self.spec.application)
+
+    def _process(self, role: Role) -> ProcessSpec:
+        addresses = {name: handles[0].address for name, handles in self.handles.items()}
+        arguments = [argument.format_map(addresses) for argument in role.arguments]
+        arguments += ["--namespace", self.namespace, "--architecture", self.spec.architecture]
+        arguments += self._role_arguments(role)
+        return ProcessSpec(
+            name=role.name,
+            module=role.module.format(application=self.spec.application),
+            arguments=tuple(arguments),
+            environment=self._brokers.environment(),
+        )
+
+    def _role_arguments(self, role: Role) -> list[str]:
+        if role.name == BROADCASTER:
+            return ["--port", "0", "--interval", self.spec.interval]
+        if role.name != NODE:
+            return ["--port", "0"]
+        arguments = list(self.spec.node_arguments)
+        if self.spec.architecture is Architecture.ONE_NODE:
+            arguments += ["--port", "0"]
+        if self.spec.application is Application.SERVICE:
+            arguments += ["--interval", self.spec.interval]
+        return arguments
+
+    def _needed_brokers(self) -> frozenset[str]:
+        return self.middleware.needed_brokers(self.spec.architecture)
+
+    def _broker_url(self) -> str:
+        return self._brokers.redis if self.middleware.broker == "redis" else self._brokers.amqp
+
+    def _seed(self) -> None:
+        if (
+            self.spec.architecture is not Architecture.N_NODE
+            or self.spec.application is not Application.FILTER
+        ):
+            return
+        store = open_store(self._brokers.redis, self.namespace)
+        if not store.count_insults():
+            store.add_insults(self._insults if self._insults is not None else default_insults())
+        store.close()

@@ -1,0 +1,108 @@
+"""How a client of a direct middleware goes on when its node dies: report it, get another, repeat the call."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+from lab.errors import DeadlineExceeded, NotFound, Unavailable
+
+
+class Connection(Protocol):
+    """A connection to one node."""
+
+    def close(self) -> None: ...
+
+
+ToNode = TypeVar("ToNode", bound=Connection)
+Answer = TypeVar("Answer")
+
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
+FIRST_LOOK_SECONDS = 0.001
+LONGEST_LOOK_SECONDS = 0.02
+
+
+class Failover(Generic[ToNode]):
+    """A connection to the node that *assign* names, replaced when it is found dead.
+
+    *assign* raises Unavailable when no node is live: that ends the call at once. *report_dead* is told the
+    address that did not answer; without it there is no other node, and Unavailable ends the call. All
+    three are given, and keep, the time limit of the call in seconds.
+    """
+
+    def __init__(
+        self,
+        assign: Callable[[float], str],
+        connect: Callable[[str, float], ToNode],
+        report_dead: Callable[[str, float], None] | None,
+    ) -> None:
+        self._assign = assign
+        self._connect = connect
+        self._report_dead = report_dead
+        self._address = ""
+        self._connection: ToNode | None = None
+
+    def call(self, attempt: Callable[[ToNode, float], Answer], deadline_seconds: float) -> Answer:
+        """Return what *attempt* returns; a node that is Unavailable is replaced until the deadline.
+
+        *attempt* is given the connection and the seconds that are left. It may run more than once, so it must
+        carry the same operation id each time.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return attempt(self._connected(left), left)
+            except Unavailable as error:
+                if not self._address or self._report_dead is None:  # nobody else to turn to: say so at once
+                    self.close()
+                    raise
+                self._drop(self._report_dead, max(0.1, deadline - time.monotonic()))
+                if time.monotonic() + pause_seconds >= deadline:
+                    raise DeadlineExceeded(
+                        f"no node answered within {deadline_seconds:g} s: {error}"
+                    ) from error
+            time.sleep(pause_seconds * random.uniform(0.5, 1.0))
+            pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+
+    def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        if self._connection:
+            self._connection.close()
+        self._connection, self._address = None, ""
+
+    def _connected(self, left: float) -> ToNode:
+        if self._connection is None:
+            self._address = ""
+            self._address = self._assign(left)
+            self._connection = self._connect(self._address, left)
+        return self._connection
+
+    def _drop(self, report_dead: Callable[[str, float], None], left: float) -> None:
+        address = self._address
+        self.close()
+        with suppress(Unavailable):  # the master is away as well; the next assign says so
+            report_dead(address, left)
+
+
+def wait_for_result(ask: Callable[[float], str], petition_id: str, timeout_seconds: float) -> str:
+    """Return what *ask* returns, asking again while it raises NotFound; then raise DeadlineExceeded.
+
+    *ask* is given the seconds that are left. Pauses grow from 1 to 20 ms: an answer is noticed late by a
+    quarter of the time it took at most.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    pause_seconds = FIRST_LOOK_SECONDS
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return ask(max(left, 0.1))
+        except NotFound as error:
+            if left <= pause_seconds:
+                message = f"no result for {petition_id} within {timeout_seconds:g} s"
+                raise DeadlineExceeded(message) from error
+        time.sleep(pause_seconds)
+        pause_seconds = min(LONGEST_LOOK_SECONDS, 1.25 * pause_seconds)

@@ -1,0 +1,140 @@
+"""The command-line options that nodes of all four middlewares take, and their values."""
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.applications.work import Work
+from lab.contract import Architecture
+from lab.limits import BROADCAST_INTERVAL_SECONDS
+from lab.settings import settings
+
+LOOPBACK = "127.0.0.1"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What a node was told on its command line."""
+
+    host: str = LOOPBACK
+    """Address to bind. Nothing listens beyond loopback unless told to."""
+    port: int | None = None
+    """Port to bind; 0 a free one; None the default of the role."""
+    advertise: str = ""
+    """Host name under which others reach this process; empty: *host*."""
+    namespace: str = "insults"
+    architecture: Architecture = Architecture.ONE_NODE
+    interval_seconds: float = BROADCAST_INTERVAL_SECONDS
+    work: Work = field(default_factory=Work)
+    insults: Path | None = None
+    """File of insults, a line each; None: the lists that come with the lab (one node) or the store's."""
+    on_demand: bool = False
+    """Let waiting texts wait for ``resolve``."""
+
+    @property
+    def advertised_host(self) -> str:
+        """Return the host name under which others reach this process."""
+        return self.advertise or self.host
+
+
+def process_parser(module: str, purpose: str, default_port: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser of the options that every process takes."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=purpose,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default=LOOPBACK, help="address to bind")
+    parser.add_argument(
+        "--port",
+        type=port,
+        default=default_port,
+        help="port to bind; 0: a free one; none: chosen by the role",
+    )
+    parser.add_argument(
+        "--advertise", default="", metavar="NAME", help="host name under which others reach it"
+    )
+    _add_system_options(parser)
+    return parser
+
+
+def client_parser(module: str, purpose: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that every client takes."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=purpose,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--address", default="", help="node, master, name server or broker; none: the usual place"
+    )
+    _add_system_options(parser)
+    return parser
+
+
+def add_broadcast_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a process that broadcasts takes."""
+    parser.add_argument(
+        "--interval",
+        type=duration,
+        default=BROADCAST_INTERVAL_SECONDS,
+        metavar="TIME",
+        help="time between two broadcast insults, such as 5s or 200ms",
+    )
+
+
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a filter node takes."""
+    parser.add_argument(
+        "--work-time", type=duration, default=0.0, metavar="TIME", help="sleep so long per text, such as 5ms"
+    )
+    parser.add_argument(
+        "--work-cpu", type=duration, default=0.0, metavar="TIME", help="compute so long per text, such as 2ms"
+    )
+    parser.add_argument("--insults", type=Path, metavar="FILE", help="insults to censor, a line each")
+    parser.add_argument("--on-demand", action="store_true", help="let submitted texts wait for resolve")
+
+
+def node_options(arguments: argparse.Namespace) -> NodeOptions:
+    """Collect parsed *arguments*; what the parser did not offer keeps its default."""
+    given = vars(arguments)
+    return NodeOptions(
+        host=arguments.host,
+        port=arguments.port,
+        advertise=arguments.advertise,
+        namespace=arguments.namespace,
+        architecture=Architecture.N_NODE if given.get("master") else arguments.architecture,
+        interval_seconds=given.get("interval", BROADCAST_INTERVAL_SECONDS),
+        work=Work(given.get("work_time", 0.0), given.get("work_cpu", 0.0)),
+        insults=given.get("insults"),
+        on_demand=given.get("on_demand", False),
+    )
+
+
+def duration(text: str) -> float:
+    """Read ``5ms``, ``2s``, ``1m`` or plain seconds; return seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 500us, 5ms, 2s, 1m or 1h")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def port(text: str) -> int:
+    """Read a TCP port, 0-65535."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return int(text)
+
+
+def _add_system_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", default=settings().namespace, help="prefix of keys, queues and names")
+    parser.add_argument(
+        "--architecture",
+        type=Architecture,
+        choices=list(Architecture),
+        default=Architecture.ONE_NODE,
+        help="n-node keeps its state in Redis, shared by all nodes",
+    )

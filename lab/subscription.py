@@ -1,0 +1,61 @@
+"""The receiving end of a broadcast: an inbox that repeats nothing and says what is missing."""
+
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Self
+
+from lab.contract import Tick
+from lab.errors import LabError
+from lab.jobs import heartbeat
+from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
+
+
+class Inbox:
+    """A :class:`~lab.contract.Subscription` fed by :meth:`deliver`.
+
+    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 10 s.
+    """
+
+    def __init__(self, leave: Callable[[], None], renew: Callable[[], object] | None = None) -> None:
+        self._ticks: queue.SimpleQueue[Tick | None] = queue.SimpleQueue()
+        self._leave = leave
+        self._last = 0
+        self._closed = False
+        self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, renew) if renew else None
+        if self._renewal:
+            self._renewal.start()
+
+    def deliver(self, number: int, insult: str) -> None:
+        """Take the tick *number*. One that came before, or an older one, is dropped."""
+        if number <= self._last or self._closed:
+            return
+        missed = tuple(range(self._last + 1, number)) if self._last else ()
+        self._last = number
+        self._ticks.put(Tick(number, insult, missed))
+
+    def receive(self, timeout: float) -> Tick | None:
+        try:
+            return self._ticks.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def __iter__(self) -> Iterator[Tick]:
+        while (tick := self._ticks.get()) is not None:
+            yield tick
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._renewal:
+            self._renewal.stop(1.0)
+        with suppress(LabError):  # its source is gone, and so is the subscription
+            self._leave()
+        self._ticks.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

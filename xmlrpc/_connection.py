@@ -1,0 +1,115 @@
+"""A lean XML-RPC client: one kept-alive connection, one call at a time, a time limit for each."""
+
+import socket
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import httptools
+
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
+
+from ._codec import parse_answer, write_call
+
+_RECEIVE_BYTES = 256 * 1024
+
+
+class XmlRpcConnection:
+    """A connection to the server at *url* (``http://host:port``); opened when first needed."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        try:
+            self._address = (parts.hostname or "", parts.port or 80)
+        except ValueError as error:
+            raise InvalidRequest(Code.MALFORMED, f"{url!r} is not a URL: {error}") from error
+        if parts.scheme != "http" or not parts.hostname:
+            raise InvalidRequest(Code.MALFORMED, f"{url!r} is not a URL like http://127.0.0.1:8000")
+        self.url = url
+        self._head = f"POST / HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: text/xml\r\n"
+        self._socket: socket.socket | None = None
+
+    def call(
+        self,
+        method: str,
+        arguments: Sequence[object],
+        timeout_seconds: float,
+        operation_id: str = "",
+        extra_header: str = "",
+    ) -> object:
+        """Call *method*; raise the LabError its Fault stands for, Unavailable, or DeadlineExceeded."""
+        body = write_call(method, arguments)
+        key = f"Idempotency-Key: {operation_id}\r\n" if operation_id else ""
+        head = f"{self._head}{key}{extra_header}Content-Length: {len(body)}\r\n\r\n"
+        return parse_answer(self._exchange(head.encode() + body, time.monotonic() + timeout_seconds))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        reused = self._socket is not None
+        try:
+            return self._once(request, deadline)
+        except Unavailable:
+            # The server may have closed an idle connection just now. The request is repeated as it is, so
+            # with its operation id, or it changes nothing.
+            if not reused:
+                raise
+            return self._once(request, deadline)
+
+    def _once(self, request: bytes, deadline: float) -> bytes:
+        reply = _Reply()
+        try:
+            connection = self._connected(deadline)
+            connection.settimeout(_left(deadline))
+            connection.sendall(request)
+            while not reply.is_complete:
+                data = connection.recv(_RECEIVE_BYTES)
+                if not data:
+                    raise ConnectionResetError("closed by the other side")
+                reply.parser.feed_data(data)
+                if not reply.is_complete:
+                    connection.settimeout(_left(deadline))
+        except TimeoutError as error:
+            self.close()
+            raise DeadlineExceeded(f"{self.url} did not answer in time") from error
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"{self.url} cannot be reached: {error}; is its server running?") from error
+        except httptools.HttpParserError as error:
+            self.close()
+            raise InternalError("reply", f"{self.url} does not speak HTTP: {error}") from error
+        if not reply.parser.should_keep_alive():
+            self.close()
+        return bytes(reply.body)
+
+    def _connected(self, deadline: float) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, _left(deadline))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
+
+
+class _Reply:
+    """One HTTP response."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.body = bytearray()
+        self.is_complete = False
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

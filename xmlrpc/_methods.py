@@ -1,0 +1,129 @@
+"""The methods of an XML-RPC server, with introspection and multicall."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from uuid import uuid4
+
+from lab.errors import Code, InternalError, InvalidRequest, LabError
+from lab.limits import MAX_BATCH, MAX_REPLY_BYTES
+
+from ._codec import as_fault
+
+log = logging.getLogger(__name__)
+
+Call = Callable[[Sequence[object], str], object]
+"""Called with the arguments and the operation id (empty: none)."""
+
+
+class Lane(Enum):
+    """Where a method runs, so that nothing waits behind what it does not need."""
+
+    LOOP = "on the event loop: it returns at once"
+    STORE = "in a thread: it may wait for the store"
+    WORK = "in the one thread that works on texts"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method: what it does when called, where it runs, and its help."""
+
+    call: Call
+    lane: Lane
+    help: str
+
+
+class Methods:
+    """The table of methods; ``system.*`` are added."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = {
+            **methods,
+            "system.listMethods": Method(self._list, Lane.LOOP, "Return the names of all methods."),
+            "system.methodHelp": Method(self._help, Lane.LOOP, "Return what the method NAME does."),
+            "system.multicall": Method(
+                self._multicall,
+                max((m.lane for m in methods.values()), key=list(Lane).index),
+                "Call many: an array of {methodName, params}; each answer stands in an array of its own.",
+            ),
+        }
+
+    def find(self, name: str) -> Method:
+        """Return the method called *name*, or raise UNKNOWN_OPERATION naming those there are."""
+        try:
+            return self._methods[name]
+        except KeyError:
+            known = ", ".join(self._methods)
+            message = f"no method {name[:60]!r} here; there are: {known}"
+            raise InvalidRequest(Code.UNKNOWN_OPERATION, message) from None
+
+    def call(self, name: str, arguments: Sequence[object], operation_id: str) -> object:
+        """Call a method. Any failure comes out as a LabError; a traceback stays in the log."""
+        method = self.find(name)
+        try:
+            return method.call(arguments, operation_id)
+        except LabError:
+            raise
+        except Exception as error:
+            error_id = uuid4().hex[:12]
+            log.exception("%s failed, error id %s", name, error_id)
+            raise InternalError(error_id) from error
+
+    def _list(self, arguments: Sequence[object], operation_id: str) -> list[str]:
+        return sorted(self._methods)
+
+    def _help(self, arguments: Sequence[object], operation_id: str) -> str:
+        if len(arguments) != 1 or not isinstance(arguments[0], str):
+            raise InvalidRequest(Code.MISSING_FIELD, "system.methodHelp needs the name of a method")
+        return self.find(arguments[0]).help
+
+    def _multicall(self, arguments: Sequence[object], operation_id: str) -> list[object]:
+        if len(arguments) != 1 or not isinstance(arguments[0], list):
+            raise InvalidRequest(Code.WRONG_TYPE, "system.multicall needs one array of calls")
+        calls = arguments[0]
+        if len(calls) > MAX_BATCH:
+            raise InvalidRequest(Code.TOO_LARGE, f"{len(calls)} calls in one multicall; at most {MAX_BATCH}")
+        answers: list[object] = []
+        size = 0
+        for index, call in enumerate(calls):
+            answer, length = self._one(call, f"{operation_id}/{index}" if operation_id else "", size)
+            answers.append(answer)
+            size += length
+        return answers
+
+    def _one(self, call: object, operation_id: str, size: int) -> tuple[object, int]:
+        try:
+            if size > MAX_REPLY_BYTES:  # not performed: its answer could not be sent
+                message = "the answers so far fill a reply; this call was not made, repeat it"
+                raise InvalidRequest(Code.TOO_LARGE, message)
+            name, arguments = _parts(call)
+            answer = self.call(name, arguments, operation_id)
+        except LabError as error:
+            fault = as_fault(error)
+            return {"faultCode": fault.faultCode, "faultString": fault.faultString}, len(error.message)
+        return [answer], _length(answer)
+
+
+def _parts(call: object) -> tuple[str, Sequence[object]]:
+    if not isinstance(call, dict):
+        raise InvalidRequest(Code.WRONG_TYPE, "a call in a multicall is a struct {methodName, params}")
+    name, arguments = call.get("methodName"), call.get("params", [])
+    if name is None:
+        raise InvalidRequest(Code.MISSING_FIELD, "a call in a multicall needs methodName")
+    if not isinstance(name, str) or not isinstance(arguments, list):
+        raise InvalidRequest(Code.WRONG_TYPE, "methodName must be text and params an array")
+    if name == "system.multicall":
+        raise InvalidRequest(Code.UNKNOWN_OPERATION, "a multicall cannot hold another one")
+    return name, arguments
+
+
+def _length(answer: object) -> int:
+    """Return about how many characters *answer* takes on the wire."""
+    if isinstance(answer, str):
+        return len(answer)
+    if isinstance(answer, (list, tuple)):
+        return sum(map(_length, answer))
+    if isinstance(answer, dict):
+        return sum(map(_length, answer.values()))
+    return 8

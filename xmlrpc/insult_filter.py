@@ -1,0 +1,109 @@
+"""Node and client of the InsultFilter over XML-RPC."""
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from lab.applications.build import build_filter, open_node_store
+from lab.batches import batches
+from lab.contract import Application, Architecture, InsultFilter, ResultPage, Target
+from lab.errors import Code
+from lab.failover import wait_for_result
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_filter_options, node_options, process_parser
+from lab.plain import page_from_plain
+
+from ._client import NodeClient
+from ._node import NodeServer, methods_of
+from .transport import Lane, error_from_fault
+
+DEFAULT_PORT = 8003
+
+
+class InsultFilterNode:
+    """Serves the InsultFilter and works through the work list; with *master* it is one of n."""
+
+    def __init__(self, options: NodeOptions, master: str = "") -> None:
+        self._store = open_node_store(options)
+        self._parts = build_filter(options, self._store, has_work_list=True)
+        application = self._parts.application
+        store_lane = Lane.LOOP if options.architecture is Architecture.ONE_NODE else Lane.STORE
+        lanes = {
+            Operation.FILTER: Lane.LOOP if application.is_instant else Lane.WORK,
+            Operation.SUBMIT: store_lane,
+            Operation.RESULT: store_lane,
+            Operation.GET_RESULTS: store_lane,
+            Operation.RESOLVE: Lane.WORK,
+        }
+        methods = methods_of(application, lanes, InsultFilter)
+        self._server = NodeServer(methods, options, Application.FILTER, master)
+
+    def start(self) -> str:
+        url = self._server.start(DEFAULT_PORT)
+        self._parts.start()
+        return url
+
+    def canary(self) -> None:
+        self._server.canary(Operation.FILTER, "canary")
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._server.drain(timeout_seconds)
+        self._parts.stop(timeout_seconds)
+        self._store.close()
+
+
+class InsultFilterClient(NodeClient):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.FILTER, deadline_seconds)
+
+    def filter(self, text: str) -> str:
+        return cast(str, self.perform(Operation.FILTER, text))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        for batch in batches(texts, in_flight):
+            calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in batch]
+            answers = cast(list[object], self.call("system.multicall", (calls,)))
+            for text, answer in zip(batch, answers, strict=True):
+                yield self._unpacked(text, answer)
+
+    def submit(self, text: str) -> str:
+        return cast(str, self.perform(Operation.SUBMIT, text))
+
+    def result(self, petition_id: str, timeout: float) -> str:
+        def ask(left: float) -> str:
+            return cast(str, self.perform(Operation.RESULT, petition_id, deadline_seconds=left))
+
+        return wait_for_result(ask, petition_id, timeout)
+
+    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
+        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
+
+    def resolve(self) -> str | None:
+        return cast("str | None", self.perform(Operation.RESOLVE))
+
+    def _unpacked(self, text: str, answer: object) -> str:
+        if isinstance(answer, list):
+            return cast(str, answer[0])
+        fault = cast(dict[str, object], answer)
+        error = error_from_fault(cast(int, fault["faultCode"]), str(fault["faultString"]))
+        if error.code is Code.TOO_LARGE:  # the batch's answers grew too large, not this one
+            return self.filter(text)
+        raise error
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("xmlrpc.insult_filter", "Serve the InsultFilter over XML-RPC.")
+    parser.add_argument("--master", default="", metavar="URL", help="be one of n nodes of this master")
+    add_filter_options(parser)
+    arguments = parser.parse_args(argv)
+    return run("node", lambda: InsultFilterNode(node_options(arguments), arguments.master))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
