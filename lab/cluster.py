@@ -44,6 +44,11 @@ class SystemSpec:
     node_arguments: tuple[str, ...] = ()
     interval: str = "5s"
 
+    @property
+    def needed_brokers(self) -> frozenset[str]:
+        """The brokers this system needs: "redis", "rabbitmq", both or none."""
+        return MIDDLEWARES[self.middleware].needed_brokers(self.architecture)
+
 
 class Cluster:
     """A running system; a context manager that leaves nothing behind.
@@ -115,9 +120,9 @@ class Cluster:
 
     def delete_namespace(self) -> None:
         """Delete every key, queue and exchange of the namespace."""
-        if "redis" in self._needed_brokers():
+        if "redis" in self.spec.needed_brokers:
             delete_namespace(self._brokers.redis, self.namespace)
-        if "rabbitmq" in self._needed_brokers():
+        if "rabbitmq" in self.spec.needed_brokers:
             self.middleware.delete_queues(self._brokers.amqp, self.namespace)
 
     def _roles(self) -> tuple[Role, ...]:
@@ -146,9 +151,6 @@ class Cluster:
         if self.spec.application is Application.SERVICE:
             arguments += ["--interval", self.spec.interval]
         return arguments
-
-    def _needed_brokers(self) -> frozenset[str]:
-        return self.middleware.needed_brokers(self.spec.architecture)
 
     def _broker_url(self) -> str:
         return self._brokers.redis if self.middleware.broker == "redis" else self._brokers.amqp

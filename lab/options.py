@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.applications.work import Work
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
-from lab.settings import settings
+from lab.settings import SettingsError, settings
 
 LOOPBACK = "127.0.0.1"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
@@ -130,7 +130,11 @@ def port(text: str) -> int:
 
 
 def _add_system_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--namespace", default=settings().namespace, help="prefix of keys, queues and names")
+    try:
+        namespace = settings().namespace
+    except SettingsError as error:
+        parser.error(str(error))
+    parser.add_argument("--namespace", default=namespace, help="prefix of keys, queues and names")
     parser.add_argument(
         "--architecture",
         type=Architecture,

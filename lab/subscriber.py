@@ -36,7 +36,7 @@ def subscriber_main(
 
 
 def print_ticks(ticks: Iterable[Tick], count: int = 0) -> None:
-    """Print each tick on a line, and before it the numbers that were missed; stop after *count* (0: never)."""
+    """Print each tick on a line, before it the numbers that were missed; stop after *count* (0: never)."""
     for received, tick in enumerate(ticks, 1):
         if tick.missed:
             print(f"missed {len(tick.missed)}: {', '.join(map(str, tick.missed))}", flush=True)

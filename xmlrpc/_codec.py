@@ -1,12 +1,21 @@
-"""XML-RPC requests and replies as bytes, by the standard library's marshaller; errors as Faults."""
+"""XML-RPC requests and replies as bytes, and errors as Faults.
 
-from collections.abc import Sequence
+The standard library's marshaller does the work. A call or answer of plain texts, which is nearly all of
+the traffic, takes a short cut: a regular expression in place of an XML parser, a tenth of the cost. What it
+does not match exactly goes the long way.
+
+XML cannot carry every text: a carriage return is escaped (a parser would turn it into a line feed), and a
+text with other control characters travels as base64 of its UTF-8.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from typing import cast
 from xml.parsers.expat import ExpatError
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, as_text, error_from_text
 from lab.limits import MAX_REPLY_BYTES
-from xmlrpc.client import Fault, ResponseError, dumps, loads
+from xmlrpc.client import Fault, Marshaller, ResponseError, loads
 
 # The codes of "Specification for Fault Code Interoperability" (2001) where it has one; ours are positive.
 FAULT_CODES = {
@@ -23,43 +32,67 @@ FAULT_CODES = {
     Code.UNAVAILABLE: 4,
     Code.DEADLINE_EXCEEDED: 5,
 }
+MAX_ANSWER_CHARACTERS = 4 * MAX_REPLY_BYTES
+"""Room for the escapes of a reply of 512 KiB."""
+
+_HEAD = "<?xml version='1.0'?>\n"
+_TEXT = r"<param>\n<value><string>([^<&\x00-\x1f\x7f]*)</string></value>\n</param>\n"
+_PLAIN_CALL = re.compile(
+    re.escape(_HEAD)
+    + rf"<methodCall>\n<methodName>([\w.]+)</methodName>\n<params>\n((?:{_TEXT})?)</params>\n</methodCall>\n"
+)
+_PLAIN_ANSWER = re.compile(
+    re.escape(_HEAD) + rf"<methodResponse>\n<params>\n{_TEXT}</params>\n</methodResponse>\n"
+)
+_SPECIAL = re.compile("[&<>\x00-\x1f\x7f\ufffe\uffff]")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _UNMARSHAL_ERRORS = (ExpatError, ResponseError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def parse_call(body: bytes) -> tuple[str, tuple[object, ...]]:
-    """Read a method call; raise MALFORMED or BAD_ENCODING."""
-    if b"<!" in body[:1024] or b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise InvalidRequest(Code.MALFORMED, "the request declares a document type; XML-RPC has none")
+    """Read a method call; raise MALFORMED, MISSING_FIELD or BAD_ENCODING."""
     try:
-        arguments, method = loads(body)
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(Code.BAD_ENCODING, "the request is not in the encoding it declares") from error
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = ""  # perhaps another encoding, declared: the long way knows
+    plain = _PLAIN_CALL.fullmatch(text)
+    if plain:
+        return plain[1], (plain[3],) if plain[2] else ()
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+        raise InvalidRequest(Code.MALFORMED, "the request declares a document type; XML-RPC has none")
+    return _parse_any_call(body, is_utf8=bool(text))
+
+
+def _parse_any_call(body: bytes, is_utf8: bool) -> tuple[str, tuple[object, ...]]:
+    try:
+        arguments, method = loads(body, use_builtin_types=True)
     except Fault as error:
         raise InvalidRequest(Code.MALFORMED, "the request is a fault, not a call") from error
     except LookupError as error:
         raise InvalidRequest(Code.BAD_ENCODING, f"the request's encoding is unknown: {error}") from error
     except _UNMARSHAL_ERRORS as error:
-        code = Code.BAD_ENCODING if "not well-formed" in str(error) and not _is_utf8(body) else Code.MALFORMED
-        raise InvalidRequest(code, f"the request is not XML-RPC: {error}") from error
+        if body and not is_utf8:
+            raise InvalidRequest(Code.BAD_ENCODING, f"the request is not in its encoding: {error}") from error
+        raise InvalidRequest(Code.MALFORMED, f"the request is not XML-RPC: {error}") from error
     if not method:
         raise InvalidRequest(Code.MISSING_FIELD, "the request names no method (methodName)")
-    return method, arguments
+    return method, tuple(_as_text(argument) for argument in arguments)
 
 
 def write_answer(answer: object) -> bytes:
     """Write a method response; TOO_LARGE if it is longer than a reply may be."""
-    try:
-        body = dumps((answer,), methodresponse=True, allow_none=True)
-    except (TypeError, OverflowError) as error:
-        raise InternalError("marshal", f"the answer cannot be sent: {error}") from error
-    if len(body) > 4 * MAX_REPLY_BYTES:  # escaped texts grow up to four times
+    if type(answer) is str and not _SPECIAL.search(answer):
+        params = f"<params>\n<param>\n<value><string>{answer}</string></value>\n</param>\n</params>\n"
+    else:
+        params = _marshal((answer,))
+    if len(params) > MAX_ANSWER_CHARACTERS:
         raise InvalidRequest(Code.TOO_LARGE, "the answer is too large to send; ask for fewer")
-    return body.encode()
+    return f"{_HEAD}<methodResponse>\n{params}</methodResponse>\n".encode()
 
 
 def write_fault(error: LabError) -> bytes:
     """Write *error* as a Fault whose string starts with our code."""
-    return dumps(as_fault(error), methodresponse=True).encode()
+    return f"{_HEAD}<methodResponse>\n{_marshal(as_fault(error))}</methodResponse>\n".encode()
 
 
 def as_fault(error: LabError) -> Fault:
@@ -69,13 +102,18 @@ def as_fault(error: LabError) -> Fault:
 
 def write_call(method: str, arguments: Sequence[object]) -> bytes:
     """Write a method call."""
-    return dumps(tuple(arguments), method, allow_none=True).encode()
+    params = _marshal(tuple(arguments)) if arguments else "<params>\n</params>\n"
+    return f"{_HEAD}<methodCall>\n<methodName>{method}</methodName>\n{params}</methodCall>\n".encode()
 
 
 def parse_answer(body: bytes) -> object:
     """Read a method response; raise the LabError that a Fault stands for."""
     try:
-        return cast(tuple[object, ...], loads(body)[0])[0]
+        plain = _PLAIN_ANSWER.fullmatch(body.decode())
+        if plain:
+            return plain[1]
+        answers = loads(body, use_builtin_types=True)[0]
+        return _as_text(cast(tuple[object, ...], answers)[0])
     except Fault as error:
         raise error_from_fault(error.faultCode, error.faultString) from error
     except _UNMARSHAL_ERRORS as error:
@@ -87,9 +125,37 @@ def error_from_fault(code: int, text: str) -> LabError:
     return error_from_text(text) or InternalError("fault", f"fault {code}: {text}")
 
 
-def _is_utf8(body: bytes) -> bool:
+class _TextSafeMarshaller(Marshaller):
+    """Writes every text so that the other side reads the same text."""
+
+    def dump_text(self, value: str, write: Callable[[str], object]) -> None:
+        if not _SPECIAL.search(value):
+            write(f"<value><string>{value}</string></value>\n")
+        elif _NOT_XML.search(value):
+            self.dispatch[bytes](self, value.encode(), write)
+        else:
+            escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            write(f"<value><string>{escaped.replace(chr(13), '&#13;')}</string></value>\n")
+
+    dispatch = {**Marshaller.dispatch, str: dump_text}  # noqa: RUF012  # the standard library's way
+
+
+def _marshal(values: tuple[object, ...] | Fault) -> str:
     try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return cast(str, _TextSafeMarshaller("utf-8", True).dumps(values))
+    except (TypeError, OverflowError) as error:
+        raise InternalError("marshal", f"a value cannot be sent: {error}") from error
+
+
+def _as_text(value: object) -> object:
+    """Return *value* with every base64 in it read as UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(Code.BAD_ENCODING, "base64 must hold UTF-8 here") from error
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_text(item) for key, item in value.items()}
+    return value

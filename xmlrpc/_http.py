@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -59,9 +59,7 @@ class HttpConnection(asyncio.Protocol):
         return self._serving is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"not a stream: {transport!r}")
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not of asyncio's class
         self._server.connections.add(self)
         self.deadline = time.monotonic() + IDLE_SECONDS
         if len(self._server.connections) > MAX_CONNECTIONS:

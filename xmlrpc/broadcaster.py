@@ -1,7 +1,7 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
-from lab.applications.build import open_node_store
 from lab.applications.service import ServiceApplication
+from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
 from lab.contract import Application, Architecture, InsultService
 from lab.node import run

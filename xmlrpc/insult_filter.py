@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from lab.applications.build import build_filter, open_node_store
+from lab.applications.build import build_filter
+from lab.applications.state import open_node_store
 from lab.batches import batches
 from lab.contract import Application, Architecture, InsultFilter, ResultPage, Target
 from lab.errors import Code

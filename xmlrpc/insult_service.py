@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from lab.applications.build import open_node_store
 from lab.applications.service import ServiceApplication
+from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
 from lab.contract import Application, Architecture, InsultService, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE

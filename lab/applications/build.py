@@ -1,22 +1,15 @@
-"""Put together what a node's command line asks for."""
+"""Put together the filter that a node's command line asks for."""
 
 from dataclasses import dataclass
 
 from lab.applications.filter import FilterApplication
 from lab.applications.jobs import Follower, work_through
-from lab.brokers.locate import locate_redis
 from lab.censor import Censor
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
 from lab.jobs import BackgroundJob
 from lab.options import NodeOptions
-from lab.store import Store, open_store
-
-
-def open_node_store(options: NodeOptions) -> Store:
-    """Open the store of the architecture: in memory for one node, in Redis for n."""
-    url = locate_redis() if options.architecture is Architecture.N_NODE else ""
-    return open_store(url, options.namespace)
+from lab.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,7 @@ class FilterParts:
 def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
     """Build the filter: n nodes censor the store's insults and follow it, one node those of its file.
 
-    *has_work_list*: submitted texts wait in the store (not in a broker's queue), so a job takes them from there.
+    *has_work_list*: submitted texts wait in the store, not in a queue, so a job takes them from there.
     """
     censor = Censor(read_insults(options.insults) if options.insults else ())
     jobs: list[BackgroundJob] = []

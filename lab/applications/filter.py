@@ -11,8 +11,8 @@ from lab.limits import MAX_PAGE
 from lab.store.protocol import Store, WaitingText
 from lab.validation import clean_limit, clean_operation_id, clean_text
 
-TAKE_LEASE_SECONDS = 30.0
-"""How long a node may work on a text before it waits again; far above any work time."""
+TAKE_LEASE_SECONDS = 3.0
+"""How long a node may work on a text, on top of twice the declared work, before the text waits again."""
 
 
 class FilterApplication:
@@ -25,6 +25,7 @@ class FilterApplication:
         self._store = store
         self._censor = censor
         self._work = work
+        self._lease_seconds = TAKE_LEASE_SECONDS + 2 * (work.wait_seconds + work.cpu_seconds)
         self._busy = threading.Lock()
         self.submitted = threading.Event()
         """Set when a text was put on the work list here, so that this node need not wait to look."""
@@ -67,7 +68,7 @@ class FilterApplication:
 
     def resolve_next(self, operation_id: str = "") -> Result | None:
         """Take the oldest waiting text, filter it and keep its result; None if none waits."""
-        waiting: WaitingText | None = self._store.take(TAKE_LEASE_SECONDS)
+        waiting: WaitingText | None = self._store.take(self._lease_seconds)
         if waiting is None:
             return None
         filtered = self.filter(waiting.text)

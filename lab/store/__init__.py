@@ -3,4 +3,13 @@
 from lab.store.memory import MemoryStore
 from lab.store.protocol import Changes, Store, WaitingText
 
-__all__ = ["Changes", "MemoryStore", "Store", "WaitingText"]
+__all__ = ["Changes", "MemoryStore", "Store", "WaitingText", "open_store"]
+
+
+def open_store(url: str, namespace: str) -> Store:
+    """Open the store at *url*: a Redis, or this process's memory if it is empty."""
+    if not url:
+        return MemoryStore()
+    from lab.store.redis_store import RedisStore  # a node without it should not pay for its import
+
+    return RedisStore(url, namespace)

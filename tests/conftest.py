@@ -1,0 +1,66 @@
+"""Brokers, throw-away namespaces and systems for every test; nothing is left behind."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+import pytest
+
+from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.cluster import Cluster, SystemSpec
+from lab.contract import Application, Architecture
+from lab.errors import Unavailable
+from lab.settings import Settings, settings
+from lab.store.namespace import delete_namespace, throwaway_namespace
+from tests.systems import cluster_for
+
+StartSystem = Callable[..., Cluster]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis: the one given or found, else a private one for this session."""
+    yield from _broker_url(redis_broker)
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> Iterator[str]:
+    """A RabbitMQ: the one given or found, else a private one for this session."""
+    yield from _broker_url(rabbitmq_broker)
+
+
+@pytest.fixture
+def namespace(redis_url: str) -> Iterator[str]:
+    """A throw-away namespace, deleted afterwards."""
+    name = throwaway_namespace()
+    yield name
+    delete_namespace(redis_url, name)
+
+
+@pytest.fixture
+def system(request: pytest.FixtureRequest) -> Iterator[StartSystem]:
+    """Start systems, as ``system("pyro4", Application.FILTER, Architecture.N_NODE, nodes=3)``; end them."""
+    with ExitStack() as stack:
+
+        def start(
+            middleware: str,
+            application: Application,
+            architecture: Architecture = Architecture.ONE_NODE,
+            nodes: int = 1,
+            **options: object,
+        ) -> Cluster:
+            spec = SystemSpec(middleware, application, architecture, nodes, **options)  # type: ignore[arg-type]
+            return stack.enter_context(cluster_for(request, spec))
+
+        yield start
+
+
+def _broker_url(start: Callable[[Settings], AbstractContextManager[Broker]]) -> Iterator[str]:
+    """Skip on a laptop, fail in CI, where the broker is missing."""
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(start(settings()))
+        except Unavailable as error:
+            if settings().require_brokers:
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        yield broker.url

@@ -1,0 +1,70 @@
+"""The four middlewares x two architectures that every contract test runs over."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lab.cluster import Cluster, SystemSpec
+from lab.contract import Application, Architecture
+from lab.middlewares import MIDDLEWARES, Middleware
+from tests.conftest import StartSystem
+from tests.systems import cluster_for
+
+NODES = {Architecture.ONE_NODE: 1, Architecture.N_NODE: 3}
+INTERVAL = "300ms"
+
+CASES = [
+    pytest.param((name, architecture), id=f"{name}-{architecture}")
+    for name in MIDDLEWARES
+    for architecture in Architecture
+]
+N_NODE = [pytest.param((name, Architecture.N_NODE), id=f"{name}-n-node") for name in MIDDLEWARES]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the eight kinds of system."""
+
+    middleware: Middleware
+    architecture: Architecture
+    start_system: StartSystem
+
+    def start(self, application: Application, **options: object) -> Cluster:
+        """Start a system of this kind, n-node with 3 nodes."""
+        options.setdefault("nodes", NODES[self.architecture])
+        options.setdefault("interval", INTERVAL)
+        return self.start_system(self.middleware.name, application, self.architecture, **options)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, system: StartSystem) -> Case:
+    """Each of the eight kinds of system, started by the test."""
+    name, architecture = request.param
+    return Case(MIDDLEWARES[name], architecture, system)
+
+
+@pytest.fixture(params=N_NODE)
+def n_node(request: pytest.FixtureRequest, system: StartSystem) -> Case:
+    """Each of the four n-node systems, started by the test."""
+    name, architecture = request.param
+    return Case(MIDDLEWARES[name], architecture, system)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def service_system(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running InsultService of each kind, for the tests of a module that do not disturb one another."""
+    yield from _running(request, Application.SERVICE)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def filter_system(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running InsultFilter of each kind, likewise."""
+    yield from _running(request, Application.FILTER)
+
+
+def _running(request: pytest.FixtureRequest, application: Application) -> Iterator[Cluster]:
+    name, architecture = request.param
+    spec = SystemSpec(name, application, architecture, NODES[architecture], interval=INTERVAL)
+    with cluster_for(request, spec) as cluster:
+        yield cluster

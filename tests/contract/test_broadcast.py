@@ -1,0 +1,81 @@
+"""The broadcast: one random insult per tick to each subscriber, while requests are served."""
+
+from contextlib import ExitStack
+
+from lab.cluster import Cluster
+from lab.contract import Subscription, Tick
+from tests.contract.conftest import INTERVAL
+
+TICK_SECONDS = float(INTERVAL.removesuffix("ms")) / 1000
+PATIENCE_SECONDS = 10.0
+
+
+def ticks(subscription: Subscription, count: int) -> list[Tick]:
+    """Return the next *count* ticks."""
+    received = []
+    for _ in range(count):
+        tick = subscription.receive(PATIENCE_SECONDS)
+        assert tick is not None, f"no tick within {PATIENCE_SECONDS:g} s"
+        received.append(tick)
+    return received
+
+
+def test_starting_and_stopping_twice_is_answered(service_system: Cluster) -> None:
+    with service_system.service() as ana, service_system.service() as bert:
+        assert ana.start_broadcast() is True
+        assert bert.start_broadcast() is False
+        assert bert.stop_broadcast() is True
+        assert ana.stop_broadcast() is False
+
+
+def test_each_of_three_subscribers_gets_every_tick_once(service_system: Cluster) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(service_system.service())
+        client.add_insult("tonto")
+        stored = set(client.get_insults())
+        subscriptions = [stack.enter_context(client.subscribe()) for _ in range(3)]
+        client.start_broadcast()
+        received = [ticks(subscription, 4) for subscription in subscriptions]
+        client.stop_broadcast()
+    for mine in received:
+        assert [tick.number for tick in mine] == list(range(mine[0].number, mine[0].number + 4))
+        assert {tick.insult for tick in mine} <= stored
+    assert received[0] == received[1] == received[2]
+
+
+def test_a_subscriber_that_left_hears_nothing_more(service_system: Cluster) -> None:
+    with service_system.service() as client:
+        client.add_insult("tonto")
+        with client.subscribe() as staying:
+            leaving = client.subscribe()
+            client.start_broadcast()
+            last = ticks(leaving, 1)[0].number
+            leaving.close()
+            rest = ticks(staying, 4)
+            client.stop_broadcast()
+        after = [tick.number for tick in leaving]
+    assert rest[-1].number > last + 1
+    assert all(number <= last + 1 for number in after)  # one may have been on its way
+
+
+def test_a_stopped_broadcast_is_silent(service_system: Cluster) -> None:
+    with service_system.service() as client:
+        client.add_insult("tonto")
+        with client.subscribe() as subscription:
+            client.start_broadcast()
+            ticks(subscription, 1)
+            client.stop_broadcast()
+            while subscription.receive(TICK_SECONDS) is not None:
+                pass
+            assert subscription.receive(3 * TICK_SECONDS) is None
+
+
+def test_an_insult_added_while_the_broadcast_runs_is_broadcast(service_system: Cluster) -> None:
+    with service_system.service() as client:
+        for insult in client.get_insults():
+            client.remove_insult(insult)
+        with client.subscribe() as subscription:
+            client.start_broadcast()
+            client.add_insult("bobo")
+            assert ticks(subscription, 1)[0].insult == "bobo"
+            client.stop_broadcast()

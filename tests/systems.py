@@ -1,0 +1,15 @@
+"""Start the system a test asks for, with the brokers of this session."""
+
+import pytest
+
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+
+
+def cluster_for(request: pytest.FixtureRequest, spec: SystemSpec) -> Cluster:
+    """Return the cluster of *spec*, not yet started; skip or fail where a broker it needs is missing."""
+    needed = spec.needed_brokers
+    urls = BrokerUrls(
+        redis=request.getfixturevalue("redis_url") if "redis" in needed else "",
+        amqp=request.getfixturevalue("amqp_url") if "rabbitmq" in needed else "",
+    )
+    return Cluster(spec, urls)
