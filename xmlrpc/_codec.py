@@ -10,7 +10,7 @@ text with other control characters travels as base64 of its UTF-8.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 from xml.parsers.expat import ExpatError
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, as_text, error_from_text
@@ -137,12 +137,12 @@ class _TextSafeMarshaller(Marshaller):
             escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
             write(f"<value><string>{escaped.replace(chr(13), '&#13;')}</string></value>\n")
 
-    dispatch = {**Marshaller.dispatch, str: dump_text}  # noqa: RUF012  # the standard library's way
+    dispatch: dict[Any, Any] = {**Marshaller.dispatch, str: dump_text}  # noqa: RUF012
 
 
 def _marshal(values: tuple[object, ...] | Fault) -> str:
     try:
-        return cast(str, _TextSafeMarshaller("utf-8", True).dumps(values))
+        return _TextSafeMarshaller("utf-8", True).dumps(cast(Any, values))
     except (TypeError, OverflowError) as error:
         raise InternalError("marshal", f"a value cannot be sent: {error}") from error
 

@@ -47,19 +47,19 @@ class MasterClient:
 
     def get_node(self, application: Application, timeout_seconds: float) -> str:
         """Return the URL of the node whose turn it is; Unavailable if none lives."""
-        answer = self._connection.call("get_node", [application], timeout_seconds)
+        answer = self._connection.call("get_node", [application.value], timeout_seconds)
         return str(answer)
 
     def report_dead(self, application: Application, url: str, timeout_seconds: float) -> None:
         """Tell that the node at *url* did not answer; the master looks for itself."""
-        self._connection.call("report_dead", [application, url], timeout_seconds)
+        self._connection.call("report_dead", [application.value, url], timeout_seconds)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _call(self, method: str, *arguments: object) -> object:
-        return self._connection.call(method, arguments, MASTER_SECONDS)
+    def _call(self, method: str, application: Application, *arguments: str) -> object:
+        return self._connection.call(method, [application.value, *arguments], MASTER_SECONDS)
 
 
 class Membership:

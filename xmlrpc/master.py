@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
@@ -117,7 +117,7 @@ class InsultMaster:
 def _method(function: Callable[..., object], lane: Lane, texts: int = 0) -> Method:
     """Return a method whose first argument is an application, followed by *texts* texts."""
 
-    def call(arguments: tuple[object, ...], operation_id: str) -> object:
+    def call(arguments: Sequence[object], operation_id: str) -> object:
         if len(arguments) != 1 + texts:
             message = f"{function.__name__} takes {1 + texts} argument(s), got {len(arguments)}"
             raise InvalidRequest(Code.MISSING_FIELD, message)
@@ -125,7 +125,7 @@ def _method(function: Callable[..., object], lane: Lane, texts: int = 0) -> Meth
             raise InvalidRequest(Code.WRONG_TYPE, f"{function.__name__} takes texts")
         if arguments[0] not in list(Application):
             raise InvalidRequest(Code.MALFORMED, "the application is 'service' or 'filter'")
-        return function(Application(arguments[0]), *arguments[1:])
+        return function(Application(str(arguments[0])), *arguments[1:])
 
     return Method(call, lane, _doc(function))
 

@@ -1,0 +1,1 @@
+"""Load: what is sent, and when. Used by publishers and by the harness."""

@@ -1,0 +1,101 @@
+"""Streams of texts to filter, the same for all four middlewares."""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from lab.data import default_insults
+from lab.errors import Code, InvalidRequest
+from lab.validation import clean_text
+
+POOL_SIZE = 4_096
+_WORDS = [
+    "the",
+    "quick",
+    "classic",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "tontos",
+    "and",
+    "foolish",
+    "villagers",
+    "drink",
+    "coffee",
+    "in",
+    "el",
+    "carrer",
+    "gran",
+    "amb",
+    "café",
+    "y",
+    "pan",
+    "sobre",
+    "la",
+    "mesa",
+    "que",
+    "no",
+    "és",
+    "bona",
+    "però",
+    "tampoc",
+    "dolenta",
+    "assassinate",
+    "rascally",
+    "trait",
+]
+"""Harmless words, near misses of insults among them."""
+
+
+def generated_texts(
+    seed: int, length: int = 80, hit_rate: float = 0.1, insults: Sequence[str] | None = None
+) -> Iterator[str]:
+    """Return an endless stream of texts of about *length* characters, the same for the same arguments.
+
+    A share of *hit_rate* (0-1) of them holds an insult. The texts are drawn, in turn, from 4,096 made at the
+    start, so that the load generator spends nothing on making them.
+    """
+    if length < 1 or not 0 <= hit_rate <= 1:
+        message = f"length must be 1 or more and hit rate from 0 to 1, got {length} and {hit_rate}"
+        raise InvalidRequest(Code.MALFORMED, message)
+    choose = random.Random(seed)
+    chosen_insults = insults if insults is not None else default_insults()
+    hits = round(hit_rate * POOL_SIZE)
+    pool = [
+        _text(choose, length, choose.choice(chosen_insults) if number < hits else "")
+        for number in range(POOL_SIZE)
+    ]
+    choose.shuffle(pool)
+    return cycle(pool)
+
+
+def corpus_texts(path: Path) -> Iterator[str]:
+    """Return an endless stream of the lines of a UTF-8 file that are not blank.
+
+    InvalidRequest if it cannot be read, is empty, or has a line of more than 64 KiB.
+    """
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(Code.BAD_ENCODING, f"{path}: not UTF-8; convert it, as with iconv") from error
+    if not lines:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: holds no line of text")
+    for line in lines:
+        clean_text(line)
+    return cycle(lines)
+
+
+def _text(choose: random.Random, length: int, insult: str) -> str:
+    words: list[str] = []
+    while sum(map(len, words)) + len(words) < length:
+        words.append(choose.choice(_WORDS))
+    if insult:
+        words[choose.randrange(len(words))] = choose.choice((insult, insult.upper(), insult.capitalize()))
+    return " ".join(words)

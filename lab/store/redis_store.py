@@ -1,0 +1,188 @@
+"""A store in Redis, shared by n nodes."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, ParamSpec, TypeVar, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from lab.contract import Result, ResultPage
+from lab.errors import Unavailable
+from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
+from lab.settings import settings
+from lab.store import scripts
+from lab.store.pages import result_page
+from lab.store.protocol import Changes, Store, WaitingText
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BULK = 5_000
+_PAGE_OF_RESULTS = 50
+_FIRST_CHANGE = "0-0"
+
+
+def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
+    """Return a client of the Redis at *url*, thread-safe, texts decoded.
+
+    Its own retries are off: they repeat pushes and lose pops. Whoever retries does so above, by operation id.
+    """
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def translated(method: Callable[P, T]) -> Callable[P, T]:
+    """Let *method* raise Unavailable where Redis cannot serve."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except redis.RedisError as error:
+            raise Unavailable(f"the Redis store does not serve: {error}; is it running?") from error
+
+    return call
+
+
+class RedisStore(Store):
+    """The store of n nodes; see :mod:`lab.store.keys`. Safe to call from any thread."""
+
+    def __init__(self, url: str, namespace: str, timeout_seconds: float = 5.0) -> None:
+        self._redis = connect(url, timeout_seconds)
+        self._ns = f"{namespace}:"
+        self._ttl = settings().id_ttl
+        script = self._redis.register_script
+        self._add_insult = script(scripts.ADD_INSULT)
+        self._remove_insult = script(scripts.REMOVE_INSULT)
+        self._set_broadcast = script(scripts.SET_BROADCAST)
+        self._add_subscriber = script(scripts.ADD_SUBSCRIBER)
+        self._subscribers = script(scripts.SUBSCRIBERS)
+        self._submit = script(scripts.SUBMIT)
+        self._take = script(scripts.TAKE)
+        self._complete = script(scripts.COMPLETE)
+
+    def add_insult(self, insult: str, operation_id: str = "") -> bool:
+        return bool(self._run(self._add_insult, insult, operation_id, self._ttl))
+
+    @translated
+    def add_insults(self, insults: Iterable[str]) -> int:
+        new, rest = 0, iter(insults)
+        while chunk := list(islice(rest, _BULK)):
+            new += int(self._redis.zadd(f"{self._ns}insults", dict.fromkeys(chunk, 0)) or 0)
+        if new:  # too many for the stream of changes: whoever follows reads everything again
+            self._redis.xadd(f"{self._ns}changes", {"*": ""})
+        return new
+
+    def remove_insult(self, insult: str, operation_id: str = "") -> bool:
+        return bool(self._run(self._remove_insult, insult, operation_id, self._ttl))
+
+    @translated
+    def get_insults(self, after: str, limit: int) -> list[str]:
+        low = f"({after}" if after else "-"
+        return cast(list[str], self._redis.zrangebylex(f"{self._ns}insults", low, "+", 0, limit))
+
+    @translated
+    def random_insult(self) -> str | None:
+        return cast("str | None", self._redis.zrandmember(f"{self._ns}insults"))
+
+    @translated
+    def count_insults(self) -> int:
+        return int(self._redis.zcard(f"{self._ns}insults"))
+
+    @translated
+    def version(self) -> str:
+        newest = cast(list[tuple[str, Any]], self._redis.xrevrange(f"{self._ns}changes", count=1))
+        return newest[0][0] if newest else _FIRST_CHANGE
+
+    @translated
+    def changes(self, since: str) -> Changes:
+        entries = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(f"{self._ns}changes", since))
+        if since == _FIRST_CHANGE:  # nothing had ever changed: complete unless already trimmed
+            knows_since = len(entries) < scripts.KEPT_CHANGES
+        else:  # the entry is gone when it was trimmed, or the server lost its data
+            knows_since = bool(entries) and entries[0][0] == since
+        news = entries[1:] if entries and entries[0][0] == since else entries
+        pairs = [(sign, insult) for _, fields in news for sign, insult in fields.items()]
+        complete = knows_since and all(sign != "*" for sign, _ in pairs)
+        return Changes(
+            news[-1][0] if news else since, [(sign == "+", insult) for sign, insult in pairs], complete
+        )
+
+    def add_subscriber(self, uri: str, lease_seconds: float) -> bool:
+        return bool(self._run(self._add_subscriber, uri, lease_seconds))
+
+    @translated
+    def remove_subscriber(self, uri: str) -> bool:
+        return bool(self._redis.zrem(f"{self._ns}subscribers", uri))
+
+    def subscribers(self) -> list[str]:
+        return cast(list[str], self._run(self._subscribers))
+
+    def set_broadcast(self, on: bool, operation_id: str = "") -> bool:
+        return bool(self._run(self._set_broadcast, int(on), operation_id, self._ttl))
+
+    @translated
+    def broadcast_on(self) -> bool:
+        return self._redis.get(f"{self._ns}broadcast") == "1"
+
+    @translated
+    def next_tick(self) -> int:
+        return int(self._redis.incr(f"{self._ns}ticks"))
+
+    def submit(self, petition_id: str, text: str) -> None:
+        self._run(self._submit, petition_id, text, self._ttl)
+
+    def take(self, lease_seconds: float) -> WaitingText | None:
+        taken = cast("list[str] | None", self._run(self._take, lease_seconds))
+        return WaitingText(*taken) if taken else None
+
+    def complete(self, petition_id: str, text: str, operation_id: str = "") -> bool:
+        limits = (self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
+        return bool(self._run(self._complete, petition_id, text, operation_id, *limits))
+
+    @translated
+    def result(self, petition_id: str) -> str | None:
+        return cast("str | None", self._redis.hget(f"{self._ns}results", petition_id))
+
+    @translated
+    def get_results(self, limit: int) -> ResultPage:
+        return result_page(self._newest_results(limit + 1), limit)
+
+    @translated
+    def resolved(self, operation_id: str) -> Result | None:
+        recorded = cast("str | None", self._redis.get(f"{self._ns}op:resolve:{operation_id}"))
+        return Result(*json.loads(recorded)) if recorded else None
+
+    @translated
+    def waiting(self) -> int:
+        return int(self._redis.llen(f"{self._ns}waiting"))
+
+    @translated
+    def ping(self) -> None:
+        self._redis.ping()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _newest_results(self, limit: int) -> Iterator[Result]:
+        """Yield results in small portions: a page may end long before *limit*."""
+        for start in range(0, limit, _PAGE_OF_RESULTS):
+            stop = min(start + _PAGE_OF_RESULTS, limit) - 1
+            ids = cast(list[str], self._redis.zrevrange(f"{self._ns}results:order", start, stop))
+            if not ids:
+                return
+            texts = cast(list["str | None"], self._redis.hmget(f"{self._ns}results", ids))
+            yield from (Result(*pair) for pair in zip(ids, texts, strict=True) if pair[1] is not None)  # type: ignore[arg-type]
+
+    @translated
+    def _run(self, script: Callable[..., object], *arguments: object) -> object:
+        return script(keys=[self._ns], args=list(arguments))

@@ -1,0 +1,35 @@
+"""What is sent and what must come back: real or generated texts with the reference filter's answer."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from lab.contract import Application
+from lab.data import default_insults
+from lab.load.texts import corpus_texts, generated_texts
+from tests.reference import reference_censor
+
+POOL_SIZE = 2_000
+"""Different texts of a run; they are sent in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Which requests are made: ``filter`` of texts, or ``insult_me``. The same stream for all four."""
+
+    application: Application = Application.FILTER
+    seed: int = 1
+    corpus: Path | None = None
+
+    def describe(self) -> str:
+        """Say in words what is sent."""
+        if self.application is Application.SERVICE:
+            return "insult_me over the default insults"
+        source = f"lines of {self.corpus.name}" if self.corpus else f"generated texts, seed {self.seed}"
+        return f"filter, {source}, every reply checked against a reference"
+
+    def pool(self) -> list[tuple[str, str]]:
+        """Return pairs of a text and what the filter must make of it."""
+        insults = default_insults()
+        texts = corpus_texts(self.corpus) if self.corpus else generated_texts(self.seed)
+        return [(text, reference_censor(text, insults)) for text in islice(texts, POOL_SIZE)]
