@@ -1,6 +1,5 @@
 """Run a process of a system from its command line: start, prove that it serves, say so, drain at the end."""
 
-import ctypes
 import json
 import logging
 import os
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lab.errors import InvalidRequest, LabError
+from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
 from lab.settings import settings
 
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 INTERRUPTED = 130
 WRONG_USAGE = 2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_PR_SET_PDEATHSIG = 1
 
 
 class Node(Protocol):
@@ -66,12 +65,3 @@ def run(name: str, make: Callable[[], Node]) -> int:
         return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
     log.info("%s stopped", name)
     return INTERRUPTED if received == signal.SIGINT else 0
-
-
-def die_with(parent: int) -> None:
-    """Let the kernel end this process when the process *parent*, its starter, ends (Linux; 0: nobody)."""
-    if not parent or not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the call: nobody would ever end us
-        sys.exit(1)

@@ -1,20 +1,36 @@
-"""Find a running broker for a node: nodes never start one."""
+"""Find a running broker. Nodes use what is found here; they never start one."""
 
+from lab.brokers import rabbitmq_server, redis_server
+from lab.brokers.state import read_state
 from lab.errors import Unavailable
-from lab.settings import settings
+from lab.settings import Settings, settings
 
 
 def locate_redis() -> str:
     """Return the URL of the Redis to use; raise Unavailable with the mend if there is none."""
-    url = settings().redis_url
-    if not url:
-        raise Unavailable("no Redis found: start one with `python3 -m lab up`, or set LAB_REDIS_URL")
-    return url
+    return _located("redis", settings())[0]
 
 
 def locate_rabbitmq() -> str:
     """Return the URL of the RabbitMQ to use; raise Unavailable with the mend if there is none."""
-    url = settings().amqp_url
-    if not url:
-        raise Unavailable("no RabbitMQ found: start one with `python3 -m lab up`, or set LAB_AMQP_URL")
-    return url
+    return _located("rabbitmq", settings())[0]
+
+
+def located(kind: str, known: Settings) -> tuple[str, str] | None:
+    """Return URL and origin of the *kind* of broker that was given or runs, or None."""
+    server = redis_server if kind == "redis" else rabbitmq_server
+    given = known.redis_url if kind == "redis" else known.amqp_url
+    if given:
+        return given, "given"
+    up = read_state().get(kind)
+    if up:
+        return up.url, "up"
+    return (server.DEFAULT_URL, "found") if server.answers(server.DEFAULT_URL) else None
+
+
+def _located(kind: str, known: Settings) -> tuple[str, str]:
+    found = located(kind, known)
+    if found is None:
+        variable = "LAB_REDIS_URL" if kind == "redis" else "LAB_AMQP_URL"
+        raise Unavailable(f"no {kind} runs here: start one with `python3 -m lab up`, or set {variable}")
+    return found

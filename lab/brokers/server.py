@@ -1,0 +1,112 @@
+"""A private server process: started on free ports, killed and restarted at will, gone at the end."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lab.errors import Unavailable
+from lab.launcher import ROOT
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+LOOK_AGAIN_SECONDS = 0.05
+
+
+class Server:
+    """*command* with its data in *folder*, ready when *answers* returns True.
+
+    *detached*: it outlives this process (``lab up``); otherwise the kernel ends it with us. *companions* are
+    servers that it needs and that end with it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        answers: Callable[[], bool],
+        *,
+        detached: bool = False,
+        companions: Sequence["Server"] = (),
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._answers = answers
+        self._detached = detached
+        self._companions = companions
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = folder
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the server and its companions."""
+        return [self.pid, *(companion.pid for companion in self._companions)]
+
+    def start(self) -> None:
+        """Start it, again with the same data after :meth:`kill`; wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tether = [] if self._detached else [sys.executable, "-m", "lab.tether", str(os.getpid())]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*tether, *self._command],
+                cwd=ROOT,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we then end it
+            )
+        self._wait_until_it_answers(self._process)
+
+    def kill(self) -> None:
+        """End it at once (kill -9); its data stays."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End it and its companions, and remove the data."""
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        for companion in self._companions:
+            companion.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                said = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()
+                self.close()
+                name = Path(self._command[0]).name
+                raise Unavailable(f"{name} did not start; its last words: {said[-300:] or 'none'}")
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    """Tell whether somebody listens on *port* of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,79 @@
+"""What ``lab up`` left running, so that nodes in other terminals and ``lab down`` find it."""
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+
+import psutil
+
+from lab.launcher import ROOT
+
+FOLDER = ROOT / ".lab"
+STATE = FOLDER / "brokers.json"
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that outlives its starter. *started* are times: they tell a process id from its next owner."""
+
+    kind: str
+    url: str
+    pids: tuple[int, ...]
+    started: tuple[float, ...]
+
+    def is_alive(self) -> bool:
+        """Tell whether all its processes are those that were started."""
+        return all(_is_same(pid, started) for pid, started in zip(self.pids, self.started, strict=True))
+
+    def stop(self) -> None:
+        """End its processes, and nobody else's."""
+        for pid, started in zip(self.pids, self.started, strict=True):
+            if not _is_same(pid, started):
+                continue
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+            while _is_same(pid, started) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if _is_same(pid, started):
+                os.kill(pid, signal.SIGKILL)
+
+
+def running(kind: str, url: str, pids: list[int]) -> Running:
+    """Describe the processes *pids* as they are now."""
+    return Running(kind, url, tuple(pids), tuple(psutil.Process(pid).create_time() for pid in pids))
+
+
+def read_state() -> dict[str, Running]:
+    """Return the running brokers by kind; those that ended are left out."""
+    try:
+        entries = json.loads(STATE.read_text(encoding="utf-8"))
+        found = {
+            entry["kind"]: Running(entry["kind"], entry["url"], tuple(entry["pids"]), tuple(entry["started"]))
+            for entry in entries
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {kind: broker for kind, broker in found.items() if broker.is_alive()}
+
+
+def write_state(brokers: dict[str, Running]) -> None:
+    """Remember *brokers*; the file holds their passwords, so only its owner may read it."""
+    if not brokers:
+        STATE.unlink(missing_ok=True)
+        return
+    FOLDER.mkdir(exist_ok=True)
+    scratch = STATE.with_suffix(".new")
+    scratch.touch(mode=0o600)
+    scratch.write_text(json.dumps([asdict(broker) for broker in brokers.values()]), encoding="utf-8")
+    scratch.replace(STATE)
+
+
+def _is_same(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
