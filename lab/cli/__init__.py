@@ -1,0 +1,1 @@
+"""The commands of the lab, a module each with ``main(argv) -> int``."""

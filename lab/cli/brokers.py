@@ -1,0 +1,46 @@
+"""Both brokers for the length of a command, as far as they can be had."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.cluster import BrokerUrls
+from lab.errors import Unavailable
+from lab.settings import Settings
+
+
+@contextmanager
+def brokers(settings: Settings, kinds: frozenset[str], *, yes: bool = False) -> Iterator[BrokerUrls]:
+    """Provide the *kinds* of brokers, say where each comes from, and end private ones afterwards.
+
+    One that cannot be had is said in one line and has no URL; with ``LAB_REQUIRE_BROKERS`` it is an error.
+    """
+    urls = {}
+    with ExitStack() as stack:
+        for kind in sorted(kinds):
+            try:
+                broker = stack.enter_context(_provide(kind, settings, yes))
+            except Unavailable as error:
+                if settings.require_brokers:
+                    raise
+                say(f"skipping what needs {kind}: {error}")
+                continue
+            say(broker.describe())
+            urls[kind] = broker.url
+        yield BrokerUrls(redis=urls.get("redis", ""), amqp=urls.get("rabbitmq", ""))
+
+
+def _provide(kind: str, settings: Settings, yes: bool) -> Broker:
+    return redis_broker(settings) if kind == "redis" else rabbitmq_broker(settings, may_install=yes)
+
+
+def child_environment(urls: BrokerUrls) -> dict[str, str]:
+    """Return the environment by which a child process finds the brokers."""
+    return {**os.environ, **urls.environment()}
+
+
+def say(message: str) -> None:
+    """Tell what happens; results stay on standard output."""
+    print(message, file=sys.stderr, flush=True)

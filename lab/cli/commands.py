@@ -1,0 +1,84 @@
+"""The table of commands, and what holds for all of them: help, exit codes, errors in one line."""
+
+import difflib
+import importlib
+import sys
+from typing import NamedTuple
+
+from lab.bootstrap import SetUpError, enter
+
+
+class Command(NamedTuple):
+    """Where a command is, and its line in the help. Its module is loaded only when it is chosen."""
+
+    module: str
+    help: str
+    requirements: str = "requirements.txt"
+
+
+COMMANDS = {
+    "run": Command("tests.run", "measure all four middlewares and draw the plots: about two minutes"),
+    "test": Command("lab.cli.test", "run every functional test, on real brokers"),
+    "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
+    "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
+    "stress": Command("tests.stress", "throughput over total requests: stress MIDDLEWARE"),
+    "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
+    "up": Command("lab.cli.up", "start brokers that stay until `down`"),
+    "down": Command("lab.cli.down", "end what `up` started; --purge deletes its data"),
+    "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
+    "check": Command("lab.cli.check", "format, lint, types and tests", "requirements-dev.txt"),
+}
+GOOD, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str]) -> int:
+    """Run the command that *argv* names; return the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return GOOD if argv else WRONG_USAGE
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        return _complain(f"no command {name!r}; {mend}", WRONG_USAGE)
+    command = COMMANDS[name]
+    try:
+        enter(argv, command.requirements)
+        return _run(command, rest)
+    except SetUpError as error:
+        return _complain(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; everything started is ended", INTERRUPTED)
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    from lab.errors import InvalidRequest, LabError  # only now: the environment is there
+    from lab.settings import SettingsError, settings
+
+    try:
+        settings()
+        return int(importlib.import_module(command.module).main(arguments))
+    except SettingsError as error:
+        return _complain(str(error), WRONG_USAGE)
+    except LabError as error:
+        return _complain(error.message, WRONG_USAGE if isinstance(error, InvalidRequest) else FAILED)
+
+
+def _help() -> str:
+    lines = [f"  {name:8} {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python3 -m lab COMMAND [OPTIONS]     (COMMAND --help tells its options)",
+            "",
+            "The same two applications over XML-RPC, Pyro4, Redis and RabbitMQ, measured.",
+            "",
+            *lines,
+            "",
+            "Exit codes: 0 good, 1 a check failed, 2 wrong usage, 130 interrupted.",
+        ]
+    )
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"lab: {message}", file=sys.stderr)
+    return code
