@@ -1,0 +1,97 @@
+"""Broadcast by PUBLISH, with the last ticks on a stream for subscribers whose connection broke."""
+
+import json
+import logging
+import threading
+import time
+
+import redis
+
+from lab.contract import Application, Target, Tick
+from lab.store.redis_store import connect, translated
+from lab.subscription import Inbox
+
+from ._wire import Keys
+
+log = logging.getLogger(__name__)
+
+KEPT_TICKS = 100
+LISTEN_SECONDS = 0.2
+BACK_OFF_SECONDS = 0.25
+
+
+class Announcer:
+    """Publishes ticks."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._redis = connect(url)
+        self._keys = Keys(namespace, Application.SERVICE)
+
+    @translated
+    def announce(self, tick: Tick) -> None:
+        """Send *tick* to who listens now, and keep it for who comes back: both or neither."""
+        message = json.dumps({"number": tick.number, "insult": tick.insult}, ensure_ascii=False)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.xadd(self._keys.recent, {"tick": message}, maxlen=KEPT_TICKS)
+            pipe.publish(self._keys.channel, message)
+            pipe.execute()
+
+    def close(self) -> None:
+        """Free the connection."""
+        self._redis.close()
+
+
+def receive_ticks(target: Target) -> Inbox:
+    """Subscribe to the channel; return once Redis confirmed it."""
+    listener = _Listener(target)
+    listener.subscribe()
+    listener.inbox = Inbox(listener.stop)
+    listener.start()
+    return listener.inbox
+
+
+class _Listener(threading.Thread):
+    def __init__(self, target: Target) -> None:
+        super().__init__(name="subscriber", daemon=True)
+        self._keys = Keys(target.namespace, Application.SERVICE)
+        self._redis = connect(target.address)
+        self._pubsub = self._redis.pubsub()
+        self._stopping = False
+        self._is_behind = False
+        self.inbox: Inbox | None = None
+
+    @translated
+    def subscribe(self) -> None:
+        self._pubsub.subscribe(self._keys.channel)
+        self._pubsub.get_message(timeout=5.0)  # the confirmation: what is published from now on arrives
+
+    def run(self) -> None:
+        while not self._stopping:
+            try:
+                if self._is_behind:
+                    self._pubsub.subscribe(self._keys.channel)
+                    self._catch_up()
+                message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
+                if message:
+                    self._deliver(str(message["data"]))
+            except (redis.RedisError, OSError) as error:
+                if not self._is_behind:
+                    log.warning("subscription interrupted, trying again: %s", error)
+                self._is_behind = True
+                time.sleep(BACK_OFF_SECONDS)
+        self._pubsub.close()
+        self._redis.close()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.join(2.0)
+
+    def _catch_up(self) -> None:
+        for _, fields in self._redis.xrange(self._keys.recent):  # type: ignore[union-attr]
+            self._deliver(fields["tick"])
+        self._is_behind = False
+
+    def _deliver(self, message: str) -> None:
+        tick = json.loads(message)
+        if self.inbox:
+            self.inbox.deliver(int(tick["number"]), str(tick["insult"]))

@@ -1,0 +1,140 @@
+"""Petitions and replies as JSON, and the keys they travel on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.contract import Application
+from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
+from lab.limits import MAX_REQUEST_BYTES
+from lab.operations import SIGNATURES, Operation
+from lab.plain import to_plain
+from lab.validation import clean_operation_id
+
+CODES: Mapping[Application, Mapping[str, Operation]] = {
+    Application.SERVICE: {
+        "X1": Operation.ADD_INSULT,
+        "X2": Operation.GET_INSULTS,
+        "X3": Operation.INSULT_ME,
+        "X4": Operation.START_BROADCAST,
+        "X5": Operation.STOP_BROADCAST,
+        "X6": Operation.REMOVE_INSULT,
+    },
+    Application.FILTER: {"X1": Operation.SUBMIT, "X2": Operation.RESOLVE, "X3": Operation.GET_RESULTS},
+}
+DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.SUBMIT})
+"""Operations whose ``data`` is what they work on; that of the others says where to reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Petition:
+    """A request as a node reads it. *reply_to* is empty where no reply is wanted."""
+
+    operation: Operation
+    arguments: Mapping[str, object]
+    operation_id: str
+    reply_to: str
+
+
+class Keys:
+    """The keys of an application's petitions in a namespace."""
+
+    def __init__(self, namespace: str, application: Application) -> None:
+        self.prefix = f"{namespace}:"
+        self.entry = f"{namespace}:{application}"
+        self.nodes = f"{self.entry}:nodes"
+        self.turn = f"{self.entry}:turn"
+        self.identifiers = f"{namespace}:identifiers"
+        self.replies = f"{namespace}:reply:"
+        self.rejected = f"{namespace}:rejected"
+        self.channel = f"{namespace}:broadcast:channel"
+        self.recent = f"{namespace}:ticks:recent"
+
+    def node(self, identifier: str) -> str:
+        """Return the list of a node's petitions; its processing list is that with ``:processing``."""
+        return f"{self.entry}:node:{identifier}"
+
+
+def write_petition(code: str, data: str, operation_id: str, **more: object) -> str:
+    """Write a petition; fields of *more* that are None are left out."""
+    fields = {key: value for key, value in more.items() if value is not None}
+    return json.dumps({"operation": code, "data": data, "id": operation_id, **fields}, ensure_ascii=False)
+
+
+def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
+    """Read and check a petition; the InvalidRequest it may raise has ``reply_to`` where one could be read."""
+    if len(raw) > MAX_REQUEST_BYTES:
+        raise InvalidRequest(Code.TOO_LARGE, f"the petition is longer than {MAX_REQUEST_BYTES} bytes")
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(Code.MALFORMED, f"the petition is not JSON: {str(error)[:100]}") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest(Code.WRONG_TYPE, 'a petition is an object {"operation": "X1", "data": ...}')
+    return _petition(fields, application, keys)
+
+
+def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
+    """Return where a petition that is at fault wants its reply, and its id; empty where they cannot be told."""
+    try:
+        fields = json.loads(raw)
+        operation_id = str(fields.get("id", ""))[:128]
+        for candidate in (fields.get("reply_to"), fields.get("data")):
+            if isinstance(candidate, str) and candidate.startswith(keys.replies):
+                return candidate, operation_id
+    except (ValueError, RecursionError, AttributeError):
+        pass
+    return "", ""
+
+
+def write_reply(operation_id: str, answer: object) -> str:
+    """Write an answer, or a LabError, as a reply."""
+    if isinstance(answer, LabError):
+        return json.dumps({"id": operation_id, "error": answer.code, "message": answer.message})
+    return json.dumps({"id": operation_id, "answer": to_plain(answer)}, ensure_ascii=False)
+
+
+def read_reply(raw: str) -> tuple[str, object]:
+    """Return the id of a reply and its answer, or the LabError it stands for."""
+    try:
+        fields = json.loads(raw)
+        if "error" in fields:
+            return fields["id"], error_from(fields["error"], fields["message"])
+        return fields["id"], fields["answer"]
+    except (ValueError, KeyError, TypeError) as error:
+        return "", InternalError("reply", f"not a reply: {error!r}")
+
+
+def _petition(fields: dict[str, object], application: Application, keys: Keys) -> Petition:
+    code = fields.get("operation")
+    if code is None:
+        raise InvalidRequest(Code.MISSING_FIELD, 'the petition has no "operation"')
+    operation = CODES[application].get(code) if isinstance(code, str) else None
+    if operation is None:
+        known = ", ".join(CODES[application])
+        raise InvalidRequest(
+            Code.UNKNOWN_OPERATION, f"no operation {str(code)[:60]!r} here; there are {known}"
+        )
+    if "data" not in fields:
+        raise InvalidRequest(Code.MISSING_FIELD, f'{code} ({operation}) needs "data"')
+    operation_id = clean_operation_id(fields["id"]) if "id" in fields else ""
+    is_argument = operation in DATA_IS_ARGUMENT
+    arguments = {name: fields[name] for name in SIGNATURES[operation].parameters if name in fields}
+    if is_argument:
+        arguments[SIGNATURES[operation].parameters[0]] = fields["data"]
+    reply_to = _reply_to(fields.get("reply_to") if is_argument else fields["data"], keys)
+    if operation is Operation.GET_RESULTS and "petition_id" in fields:
+        operation, arguments = Operation.RESULT, {"petition_id": fields["petition_id"]}
+    elif operation is Operation.SUBMIT and reply_to:
+        operation = Operation.FILTER
+    return Petition(operation, arguments, operation_id, reply_to)
+
+
+def _reply_to(value: object, keys: Keys) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequest(Code.WRONG_TYPE, "where to reply is the name of a list, as text")
+    if not value.startswith(keys.replies) or len(value) > 200:
+        raise InvalidRequest(Code.MALFORMED, f"replies go to lists whose names begin with {keys.replies}")
+    return value

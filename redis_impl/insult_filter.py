@@ -1,0 +1,121 @@
+"""Node and client of the InsultFilter over Redis."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from lab.applications.build import build_filter
+from lab.brokers.locate import locate_redis
+from lab.contract import Application, ResultPage, Target
+from lab.errors import Code, InvalidRequest
+from lab.failover import wait_for_result
+from lab.ids import new_operation_id
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_filter_options, node_options, process_parser
+from lab.plain import page_from_plain
+from lab.store import open_store
+from lab.validation import clean_text
+
+from ._client import PetitionClient
+from ._wire import write_petition
+from .transport import PetitionServer
+
+BATCH = 100
+
+
+class InsultFilterNode:
+    """Serves the InsultFilter: its work list is the list of petitions."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._store = open_store(locate_redis(), options.namespace)
+        self._parts = build_filter(options, self._store, has_work_list=False)
+        application = self._parts.application
+        # A node that is occupied by each text takes one at a time, and leaves the others to its peers.
+        batch = BATCH if application.is_instant else 1
+        self._server = PetitionServer(
+            application, Application.FILTER, options, batch=batch, on_demand=options.on_demand
+        )
+        self._address = options.namespace
+
+    def start(self) -> str:
+        self._server.start()
+        self._parts.start()
+        return f"{self._address}:{Application.FILTER}"
+
+    def canary(self) -> None:
+        self._server.canary(lambda reply_to: write_petition("X1", "canary", "canary", reply_to=reply_to))
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._server.drain(timeout_seconds)
+        self._parts.stop(timeout_seconds)
+        self._store.close()
+
+
+class InsultFilterClient(PetitionClient):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.FILTER, deadline_seconds)
+
+    def filter(self, text: str) -> str:
+        return cast(str, self.ask(Operation.SUBMIT, clean_text(text)))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        if not 1 <= in_flight <= MAX_BATCH:
+            raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
+        under_way: deque[str] = deque()
+        source = iter(texts)
+        with self._lock:
+            self._replies.forget()
+            while self._fill(under_way, source, in_flight) or under_way:
+                # Half of them, then refill: petitions travel in batches, and the nodes never run dry.
+                for _ in range(max(1, len(under_way) - in_flight // 2)):
+                    deadline = time.monotonic() + self.deadline_seconds
+                    yield cast(str, self._replies.reply(under_way.popleft(), deadline))
+
+    def submit(self, text: str) -> str:
+        petition_id = new_operation_id()
+        with self._lock:
+            self._replies.push([write_petition("X1", clean_text(text), petition_id)])
+        return petition_id
+
+    def result(self, petition_id: str, timeout: float) -> str:
+        def ask(left: float) -> str:
+            answer = self.ask(Operation.GET_RESULTS, deadline_seconds=left, petition_id=petition_id)
+            return cast(str, answer)
+
+        return wait_for_result(ask, petition_id, timeout)
+
+    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
+        return page_from_plain(self.ask(Operation.GET_RESULTS, limit=limit))
+
+    def resolve(self) -> str | None:
+        return cast("str | None", self.ask(Operation.RESOLVE))
+
+    def _fill(self, under_way: deque[str], source: Iterator[str], in_flight: int) -> int:
+        """Push texts until *in_flight* are under way; return how many were pushed."""
+        petitions = []
+        reply_to = self._replies.reply_to
+        while len(under_way) < in_flight and (text := next(source, None)) is not None:
+            operation_id = new_operation_id()
+            petitions.append(write_petition("X1", clean_text(text), operation_id, reply_to=reply_to))
+            under_way.append(operation_id)
+        self._replies.push(petitions)
+        return len(petitions)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("redis_impl.insult_filter", "Serve the InsultFilter over Redis.")
+    add_filter_options(parser)
+    arguments = parser.parse_args(argv)
+    return run("node", lambda: InsultFilterNode(node_options(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,95 @@
+"""Node and client of the InsultService over Redis."""
+
+from typing import cast
+
+from lab.applications.service import ServiceApplication
+from lab.broadcast import Broadcaster
+from lab.brokers.locate import locate_redis
+from lab.contract import Application, Architecture, Target
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.store import open_store
+from lab.subscription import Inbox
+
+from ._broadcast import Announcer, receive_ticks
+from ._client import PetitionClient
+from ._wire import write_petition
+from .transport import PetitionServer
+
+BATCH = 100
+
+
+class InsultServiceNode:
+    """Serves the InsultService; as one node it also broadcasts. Its state is in Redis in any case."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        url = locate_redis()
+        self._store = open_store(url, options.namespace)
+        application = ServiceApplication(self._store)
+        self._server = PetitionServer(application, Application.SERVICE, options, batch=BATCH)
+        self._announcer = Announcer(url, options.namespace)
+        is_alone = options.architecture is Architecture.ONE_NODE
+        self._broadcaster = (
+            Broadcaster(self._store, self._announcer.announce, options.interval_seconds) if is_alone else None
+        )
+        self._address = options.namespace
+
+    def start(self) -> str:
+        self._server.start()
+        if self._broadcaster:
+            self._broadcaster.start()
+        return f"{self._address}:{Application.SERVICE}"
+
+    def canary(self) -> None:
+        self._server.canary(lambda reply_to: write_petition("X2", reply_to, "canary", limit=1))
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        if self._broadcaster:
+            self._broadcaster.stop()
+        self._server.drain(timeout_seconds)
+        self._announcer.close()
+        self._store.close()
+
+
+class InsultServiceClient(PetitionClient):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.SERVICE, deadline_seconds)
+
+    def add_insult(self, insult: str) -> bool:
+        return bool(self.ask(Operation.ADD_INSULT, insult))
+
+    def remove_insult(self, insult: str) -> bool:
+        return bool(self.ask(Operation.REMOVE_INSULT, insult))
+
+    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
+        return cast(list[str], self.ask(Operation.GET_INSULTS, after=after, limit=limit))
+
+    def insult_me(self) -> str:
+        return cast(str, self.ask(Operation.INSULT_ME))
+
+    def subscribe(self) -> Inbox:
+        return receive_ticks(self._target)
+
+    def start_broadcast(self) -> bool:
+        return bool(self.ask(Operation.START_BROADCAST))
+
+    def stop_broadcast(self) -> bool:
+        return bool(self.ask(Operation.STOP_BROADCAST))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("redis_impl.insult_service", "Serve the InsultService over Redis.")
+    add_broadcast_options(parser)
+    arguments = parser.parse_args(argv)
+    return run("node", lambda: InsultServiceNode(node_options(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
