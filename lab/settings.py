@@ -24,6 +24,8 @@ class Settings:
     """Seconds for which operation ids are remembered."""
     require_brokers: bool = False
     """Fail where a missing broker would otherwise mean a skip (CI)."""
+    queue_type: str = "classic"
+    """Kind of RabbitMQ's queues, classic or quorum; nodes and clients must agree."""
     log_level: str = "INFO"
     parent: int = 0
     """Process id of the launcher this process must not outlive; 0: none. Set by the launcher."""

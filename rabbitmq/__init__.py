@@ -1,0 +1,8 @@
+"""The lab over RabbitMQ: events and texts on queues.
+
+Kind: indirect; not blocking (many requests under way); decoupled in time and in space.
+Broker: RabbitMQ; n nodes share their state in Redis, one node has it in memory.
+Load balancing: all nodes consume one queue, and the broker gives each as much as it can take (prefetch).
+Delivery: at least once by manual acknowledgement after effect and reply; effect exactly once by id.
+Broadcast: a fanout exchange, and an exclusive queue for each subscriber.
+"""

@@ -1,0 +1,160 @@
+"""A connection to RabbitMQ in an I/O thread of its own, opened again whenever it breaks."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import pika
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+
+from lab.brokers import redacted
+from lab.errors import Code, InvalidRequest, LabError, Unavailable
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 10
+BLOCKED_SECONDS = 20.0
+CONNECT_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+# pika logs every failed attempt with a traceback; what matters of it is said here, in a line.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+class Link:
+    """Calls *set_up* with each new connection's channel opener; :meth:`ready` when that is done.
+
+    All AMQP is done in the I/O thread; other threads hand it work with :meth:`call`. *on_lost* is called, in
+    the I/O thread, when a connection broke.
+    """
+
+    def __init__(self, url: str, set_up: Callable[["Link"], None], on_lost: Callable[[], None]) -> None:
+        self._url = url
+        self._parameters = _parameters(url)
+        self._set_up = set_up
+        self._on_lost = on_lost
+        self._connection: pika.SelectConnection | None = None
+        self._first: Future[None] = Future()
+        self._stopping = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
+
+    def start(self) -> None:
+        """Connect; raise Unavailable or InvalidRequest if the first attempt does not come through."""
+        self._thread.start()
+        try:
+            self._first.result(CONNECT_SECONDS * 2)
+        except TimeoutError as error:
+            self.close()
+            raise Unavailable(f"RabbitMQ at {redacted(self._url)} does not answer") from error
+        except LabError:
+            self.close()
+            raise
+
+    def call(self, work: Callable[[], None]) -> bool:
+        """Let the I/O thread do *work*; False if there is no connection just now."""
+        connection = self._connection
+        if connection is None:
+            return False
+        connection.ioloop.add_callback_threadsafe(work)
+        return True
+
+    def open_channel(self, then: Callable[[Channel], None]) -> None:
+        """Open a channel and call *then* with it. A channel that the broker closes ends the connection."""
+
+        def opened(channel: Channel) -> None:
+            channel.add_on_close_callback(self._channel_closed)
+            then(channel)
+
+        if self._connection:
+            self._connection.channel(on_open_callback=opened)
+
+    def ready(self) -> None:
+        """Say that what *set_up* began is done."""
+        self._failure = None
+        if not self._first.done():
+            self._first.set_result(None)
+
+    def close(self) -> None:
+        """Close the connection, having sent what was written, and end the thread."""
+        self._stopping = True
+        self.call(self._close)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(CONNECT_SECONDS)
+
+    def _close(self) -> None:
+        if self._connection and not (self._connection.is_closing or self._connection.is_closed):
+            self._connection.close()
+
+    def _run(self) -> None:
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while not self._stopping:
+            connected_at = time.monotonic()
+            self._connect()
+            self._on_lost()
+            if self._first.done() and time.monotonic() - connected_at > LONGEST_PAUSE_SECONDS:
+                pause_seconds = FIRST_PAUSE_SECONDS
+            if not self._stopping:
+                time.sleep(pause_seconds * random.uniform(0.5, 1.0))
+                pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+
+    def _connect(self) -> None:
+        """Connect and serve until the connection ends."""
+        try:
+            connection = pika.SelectConnection(
+                self._parameters,
+                on_open_callback=self._opened,
+                on_open_error_callback=self._ended,
+                on_close_callback=self._ended,
+            )
+            self._connection = connection
+            connection.ioloop.start()
+        except (AMQPError, OSError) as error:
+            self._failed(error)
+        finally:
+            self._connection = None
+
+    def _opened(self, connection: pika.SelectConnection) -> None:
+        self._set_up(self)
+
+    def _ended(self, connection: pika.SelectConnection, error: Exception | str) -> None:
+        connection.ioloop.stop()
+        if not self._stopping:
+            self._failed(error if isinstance(error, Exception) else AMQPError(error))
+
+    def _channel_closed(self, channel: Channel, error: Exception) -> None:
+        if self._connection and self._connection.is_open:
+            self._failed(error)
+            self._connection.close()
+
+    def _failed(self, error: Exception) -> None:
+        if not self._first.done():
+            self._first.set_exception(self._translated(error))
+        elif self._failure is None:
+            log.warning("RabbitMQ: %s; connecting again", error or type(error).__name__)
+        self._failure = error
+
+    def _translated(self, error: Exception) -> LabError:
+        if "PRECONDITION_FAILED" in str(error):
+            return InvalidRequest(
+                Code.MALFORMED,
+                f"a queue or exchange of that name is of another kind: {error}; use another --namespace",
+            )
+        reason = str(error) or type(error).__name__
+        return Unavailable(f"RabbitMQ at {redacted(self._url)} does not serve: {reason}; is it running?")
+
+
+def _parameters(url: str) -> pika.URLParameters:
+    try:
+        parameters = pika.URLParameters(url)
+    except (ValueError, KeyError) as error:
+        raise InvalidRequest(Code.MALFORMED, f"not an AMQP URL: {redacted(url)}") from error
+    parameters.heartbeat = HEARTBEAT_SECONDS
+    parameters.blocked_connection_timeout = BLOCKED_SECONDS
+    parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
+    parameters.connection_attempts = 1
+    return parameters

@@ -1,0 +1,122 @@
+"""What the nodes of both applications share: lanes on a link, a canary, a clean end."""
+
+import threading
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from pika.channel import Channel
+from pika.spec import BasicProperties
+
+from lab.brokers.locate import locate_rabbitmq
+from lab.errors import DeadlineExceeded
+from lab.options import NodeOptions
+from lab.settings import settings
+
+from ._lane import Lane
+from ._link import Link
+from ._queues import declare_broadcast, declare_queues
+from ._wire import Message, Names
+
+CANARY_SECONDS = 10.0
+
+
+class QueueServer:
+    """Serves *lanes* on one connection; the first also serves a queue of the node's own, for its canary."""
+
+    def __init__(
+        self, options: NodeOptions, lanes: Callable[[Callable[[], Link]], Sequence[Lane]], queue_type: str
+    ) -> None:
+        self.names = Names(options.namespace)
+        self._queue_type = queue_type or settings().queue_type
+        self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
+        self._link = Link(locate_rabbitmq(), self._set_up, self._lost)
+        self._lanes = lanes(lambda: self._link)
+        self._joined = False
+        self._canary_back = threading.Event()
+        self._to_open = 0
+
+    def start(self) -> None:
+        """Connect, declare what the namespace needs, serve the node's own queue."""
+        self._link.start()
+
+    def canary(self, message: Message) -> None:
+        """Send *message* to the node's own queue and wait for the reply."""
+        properties = message.properties
+        properties.reply_to = f"{self._own_queue}.canary"
+        self._link.call(lambda: self._link.open_channel(lambda channel: self._send_canary(channel, message)))
+        if not self._canary_back.wait(CANARY_SECONDS):
+            raise DeadlineExceeded(f"the canary message was not answered in {CANARY_SECONDS:g} s")
+
+    def join(self) -> None:
+        """Begin to take from the shared queues."""
+        self._joined = True
+        for lane in self._lanes:
+            self._link.call(lane.consume)
+
+    def publish(self, message: Message) -> bool:
+        """Publish *message*, unconfirmed; False if there is no connection just now."""
+        channel = self._publisher
+        return channel is not None and self._link.call(
+            lambda: channel.basic_publish(
+                message.exchange, message.routing_key, message.body, message.properties
+            )
+        )
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Take nothing more, finish what was delivered, acknowledge it, leave."""
+        for lane in self._lanes:
+            lane.drain(timeout_seconds)
+        self._link.close()
+
+    # In the I/O thread.
+
+    def _set_up(self, link: Link) -> None:
+        link.open_channel(self._declare)
+
+    def _declare(self, channel: Channel) -> None:
+        self._publisher: Channel | None = channel
+
+        def declared_queues() -> None:
+            declare_broadcast(channel, self.names, declared_all)
+
+        def declared_all() -> None:
+            channel.queue_declare(self._own_queue, exclusive=True, callback=lambda _: self._open_lanes())
+
+        declare_queues(channel, self.names.queues, self._queue_type, declared_queues)
+
+    def _open_lanes(self) -> None:
+        self._to_open = len(self._lanes)
+        for index, lane in enumerate(self._lanes):
+            own_queue = "" if index else self._own_queue
+            self._link.open_channel(lambda channel, lane=lane, own=own_queue: self._open(lane, channel, own))  # type: ignore[misc]
+
+    def _open(self, lane: Lane, channel: Channel, own_queue: str) -> None:
+        lane.open(channel, own_queue)
+        if self._joined:  # a new connection of a node that serves already
+            lane.consume()
+        self._to_open -= 1
+        if not self._to_open:
+            self._link.ready()
+
+    def _lost(self) -> None:
+        self._publisher = None
+        for lane in self._lanes:
+            lane.lost()
+
+    def _send_canary(self, channel: Channel, message: Message) -> None:
+        back = f"{self._own_queue}.canary"
+
+        def returned(*_: object) -> None:
+            self._canary_back.set()
+            channel.queue_delete(back)
+
+        def send(_: object) -> None:
+            channel.basic_consume(back, returned, auto_ack=True)
+            channel.basic_publish("", self._own_queue, message.body, message.properties)
+
+        channel.queue_declare(back, exclusive=True, callback=send)
+
+
+def canary_properties(code: str = "") -> BasicProperties:
+    """Return the properties of a canary message."""
+    return BasicProperties(type=code or None, correlation_id="canary")

@@ -1,0 +1,50 @@
+"""Declare what a namespace needs: nodes and clients do, with the same arguments, whoever comes first."""
+
+from collections.abc import Callable, Sequence
+
+import pika
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+
+from lab.errors import Unavailable
+
+from ._wire import Names
+
+QUEUE_TYPES = ("classic", "quorum")
+DELIVERY_LIMIT = 20
+"""Set explicitly for quorum queues: the default differs between RabbitMQ 3 and 4."""
+
+
+def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then: Callable[[], None]) -> None:
+    """Declare durable queues one after the other, then call *then*."""
+    if not names:
+        then()
+        return
+    arguments: dict[str, object] = {"x-queue-type": queue_type}
+    if queue_type == "quorum":
+        arguments["x-delivery-limit"] = DELIVERY_LIMIT
+    channel.queue_declare(
+        names[0],
+        durable=True,
+        arguments=arguments,
+        callback=lambda _: declare_queues(channel, names[1:], queue_type, then),
+    )
+
+
+def declare_broadcast(channel: Channel, names: Names, then: Callable[[], None]) -> None:
+    """Declare the exchange of the broadcast, then call *then*."""
+    channel.exchange_declare(names.broadcast, "fanout", durable=True, callback=lambda _: then())
+
+
+def delete_namespace(url: str, namespace: str) -> None:
+    """Delete every queue and the exchange of *namespace*."""
+    names = Names(namespace)
+    try:
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        channel = connection.channel()
+        for queue in names.queues:
+            channel.queue_delete(queue)
+        channel.exchange_delete(names.broadcast)
+        connection.close()
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"the queues of {namespace} could not be deleted: {error!r}") from error

@@ -1,0 +1,120 @@
+"""Names of queues, codes of operations, and how requests and replies look as AMQP messages."""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pika.spec import BasicProperties
+
+from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
+from lab.limits import MAX_REQUEST_BYTES
+from lab.operations import Operation
+from lab.plain import to_plain
+from lab.validation import clean_operation_id
+
+SERVICE_CODES: Mapping[str, Operation] = {
+    "X1": Operation.INSULT_ME,
+    "X2": Operation.START_BROADCAST,
+    "X3": Operation.STOP_BROADCAST,
+    "X4": Operation.GET_INSULTS,
+    "X5": Operation.REMOVE_INSULT,
+}
+CONTROL_CODES: Mapping[str, Operation] = {"X2": Operation.RESOLVE, "X3": Operation.GET_RESULTS}
+JSON = "application/json"
+TEXT = "text/plain"
+ERROR = "error"
+"""The ``type`` of a reply that is an error; its body is ``{"code": ..., "message": ...}``."""
+PERSISTENT = 2
+
+
+class Names:
+    """The queues and the exchange of a namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.service = f"{namespace}.service"
+        self.work = f"{namespace}.filter"
+        self.control = f"{namespace}.filter.control"
+        self.broadcaster = f"{namespace}.broadcaster"
+        self.broadcast = f"{namespace}.broadcast"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """All durable queues."""
+        return self.service, self.work, self.control, self.broadcaster
+
+
+class Message(NamedTuple):
+    """What is published: where to, and what."""
+
+    routing_key: str
+    body: bytes
+    properties: BasicProperties
+    exchange: str = ""
+
+
+def code_of(properties: BasicProperties) -> str:
+    """Return the operation code of an event: its ``type``, else its header ``operation``, else nothing."""
+    header = (properties.headers or {}).get("operation", "")
+    return str(properties.type or header)
+
+
+def operation_of(code: str, codes: Mapping[str, Operation]) -> Operation:
+    """Return the operation that *code* stands for, or raise UNKNOWN_OPERATION."""
+    if code not in codes:
+        known = ", ".join(codes)
+        raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code[:60]!r} here; there are {known}")
+    return codes[code]
+
+
+def operation_id_of(properties: BasicProperties) -> str:
+    """Return the ``message_id`` of a request, empty if it has none."""
+    return clean_operation_id(properties.message_id) if properties.message_id else ""
+
+
+def text_of(body: bytes) -> str:
+    """Read a body as UTF-8."""
+    if len(body) > MAX_REQUEST_BYTES:
+        raise InvalidRequest(Code.TOO_LARGE, f"the message is longer than {MAX_REQUEST_BYTES} bytes")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(Code.BAD_ENCODING, f"the body is not UTF-8: {error}") from error
+
+
+def fields_of(body: bytes) -> dict[str, object]:
+    """Read the optional JSON object that an event may have as its body."""
+    if not body:
+        return {}
+    try:
+        fields = json.loads(text_of(body))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(Code.MALFORMED, f"the body is not JSON: {str(error)[:100]}") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest(Code.WRONG_TYPE, "the body must be a JSON object, or empty")
+    return fields
+
+
+def reply_to(properties: BasicProperties, answer: object) -> list[Message]:
+    """Return the reply that *properties* ask for, as text or JSON; none where they ask for none."""
+    if not properties.reply_to:
+        return []
+    if isinstance(answer, LabError):
+        body = json.dumps({"code": answer.code, "message": answer.message})
+        kind, content_type = ERROR, JSON
+    elif isinstance(answer, str):
+        body, kind, content_type = answer, None, TEXT
+    else:
+        body, kind, content_type = json.dumps(to_plain(answer), ensure_ascii=False), None, JSON
+    own = BasicProperties(content_type=content_type, correlation_id=properties.correlation_id, type=kind)
+    return [Message(properties.reply_to, body.encode(), own)]
+
+
+def read_reply(properties: BasicProperties, body: bytes) -> object:
+    """Return the answer that a reply holds, or the LabError it stands for."""
+    try:
+        if properties.content_type != JSON:
+            return body.decode()
+        value = json.loads(body)
+        return error_from(value["code"], value["message"]) if properties.type == ERROR else value
+    except (ValueError, KeyError, TypeError) as error:
+        return InternalError("reply", f"not a reply: {error!r}")

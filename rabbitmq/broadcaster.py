@@ -1,0 +1,76 @@
+"""The broadcaster of n nodes: its own queue says when, a fanout exchange carries the ticks."""
+
+from lab.applications.service import ServiceApplication, perform
+from lab.applications.state import open_node_store
+from lab.broadcast import Broadcaster
+from lab.contract import Architecture, Tick
+from lab.errors import Code, InvalidRequest, Unavailable
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+
+from ._broadcast import announcement
+from ._node import canary_properties
+from ._options import add_queue_options
+from ._wire import SERVICE_CODES, Message, Names, code_of, operation_id_of, operation_of, reply_to
+from .transport import Delivery, Lane, QueueServer
+
+PREFETCH = 10
+
+
+class BroadcasterNode:
+    """Sends the ticks; starts and stops as the events say that the nodes hand on to its queue."""
+
+    def __init__(self, options: NodeOptions, queue_type: str = "") -> None:
+        self._names = Names(options.namespace)
+        self._store = open_node_store(options)
+        self._application = ServiceApplication(self._store)
+        self._server = QueueServer(
+            options, lambda link: [Lane(link, [self._names.broadcaster], self._handle, PREFETCH)], queue_type
+        )
+        self._broadcaster = Broadcaster(
+            self._store,
+            self._announce,
+            options.interval_seconds,
+        )
+
+    def start(self) -> str:
+        self._server.start()
+        self._broadcaster.start()
+        return self._names.broadcaster
+
+    def canary(self) -> None:
+        self._server.canary(Message("", b"", canary_properties("canary")))
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._broadcaster.stop()
+        self._server.drain(timeout_seconds)
+        self._store.close()
+
+    def _announce(self, tick: Tick) -> None:
+        if not self._server.publish(announcement(self._names, tick)):
+            raise Unavailable("the connection to RabbitMQ is lost")
+
+    def _handle(self, delivery: Delivery) -> list[Message]:
+        properties = delivery.properties
+        operation = operation_of(code_of(properties), SERVICE_CODES)
+        if operation not in (Operation.START_BROADCAST, Operation.STOP_BROADCAST):
+            raise InvalidRequest(Code.UNKNOWN_OPERATION, "the broadcaster takes X2 (start) and X3 (stop)")
+        answer = perform(self._application, operation, {}, operation_id_of(properties))
+        return reply_to(properties, answer)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("rabbitmq.broadcaster", "Broadcast for n nodes over RabbitMQ.")
+    parser.set_defaults(architecture=Architecture.N_NODE)
+    add_broadcast_options(parser)
+    add_queue_options(parser, PREFETCH)
+    arguments = parser.parse_args(argv)
+    return run("broadcaster", lambda: BroadcasterNode(node_options(arguments), arguments.queue_type))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

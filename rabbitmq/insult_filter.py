@@ -1,0 +1,182 @@
+"""Node and client of the InsultFilter over RabbitMQ."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import cast
+from uuid import uuid4
+
+from lab.applications.build import build_filter
+from lab.applications.service import perform
+from lab.applications.state import open_node_store
+from lab.contract import ResultPage, Target
+from lab.errors import Code, InvalidRequest
+from lab.failover import wait_for_result
+from lab.ids import new_operation_id
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_filter_options, node_options, process_parser
+from lab.plain import page_from_plain
+from lab.validation import clean_text
+
+from ._node import canary_properties
+from ._options import add_queue_options
+from ._wire import (
+    CONTROL_CODES,
+    Message,
+    Names,
+    code_of,
+    fields_of,
+    operation_id_of,
+    operation_of,
+    reply_to,
+    text_of,
+)
+from .transport import Delivery, Lane, QueueClient, QueueServer
+
+PREFETCH = 200
+BUSY_PREFETCH = 2
+"""Where each text takes time: one to work on and one to follow; the others are left to the other nodes."""
+CONTROL_PREFETCH = 1
+
+
+class InsultFilterNode:
+    """Serves the InsultFilter: texts on one queue, what is asked about them on another."""
+
+    def __init__(self, options: NodeOptions, prefetch: int | None = None, queue_type: str = "") -> None:
+        self._names = Names(options.namespace)
+        self._store = open_node_store(options)
+        self._parts = build_filter(options, self._store, has_work_list=False)
+        self._application = self._parts.application
+        usual = PREFETCH if self._application.is_instant else BUSY_PREFETCH
+        queues = [] if options.on_demand else [self._names.work]
+        self._control: Lane | None = None
+        self._server = QueueServer(
+            options,
+            lambda link: [
+                Lane(link, queues, self._work, prefetch or usual),
+                self._control_lane(Lane(link, [self._names.control], self._answer, CONTROL_PREFETCH)),
+            ],
+            queue_type,
+        )
+
+    def start(self) -> str:
+        self._server.start()
+        self._parts.start()
+        return self._names.work
+
+    def canary(self) -> None:
+        self._server.canary(Message("", b"canary", canary_properties()))
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._server.drain(timeout_seconds)
+        self._parts.stop(timeout_seconds)
+        self._store.close()
+
+    def _control_lane(self, lane: Lane) -> Lane:
+        self._control = lane
+        return lane
+
+    def _work(self, delivery: Delivery) -> list[Message]:
+        """Filter a text: reply to who asks for it, else keep the result."""
+        return self._filtered(delivery, "")[1]
+
+    def _filtered(self, delivery: Delivery, resolve_id: str) -> tuple[str, list[Message]]:
+        properties = delivery.properties
+        petition_id = operation_id_of(properties) or uuid4().hex
+        filtered = self._application.filter(text_of(delivery.body))
+        if not properties.reply_to or resolve_id:
+            self._store.complete(petition_id, filtered, resolve_id)
+        return filtered, reply_to(properties, filtered)
+
+    def _answer(self, delivery: Delivery) -> list[Message]:
+        """Answer what is asked on the control queue."""
+        properties = delivery.properties
+        operation = operation_of(code_of(properties), CONTROL_CODES)
+        operation_id = operation_id_of(properties)
+        if operation is Operation.RESOLVE:
+            return self._resolve(delivery, operation_id)
+        fields = fields_of(delivery.body)
+        if "petition_id" in fields:
+            answer = perform(self._application, Operation.RESULT, {"petition_id": fields["petition_id"]})
+        else:
+            limit = {"limit": fields["limit"]} if "limit" in fields else {}
+            answer = perform(self._application, Operation.GET_RESULTS, limit)
+        return reply_to(properties, answer)
+
+    def _resolve(self, delivery: Delivery, operation_id: str) -> list[Message]:
+        earlier = self._store.resolved(operation_id) if operation_id else None
+        if earlier or self._control is None:
+            return reply_to(delivery.properties, earlier.text if earlier else None)
+        waiting = self._control.fetch(self._names.work)
+        if waiting is None:
+            return reply_to(delivery.properties, None)
+        filtered, replies = self._filtered(waiting, operation_id or uuid4().hex)
+        return [*replies, *reply_to(delivery.properties, filtered)]
+
+
+class InsultFilterClient(QueueClient):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, deadline_seconds)
+
+    def filter(self, text: str) -> str:
+        return cast(str, self.ask(self.names.work, "", clean_text(text).encode()))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        if not 1 <= in_flight <= MAX_BATCH:
+            raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
+        under_way: deque[tuple[str, Future[object]]] = deque()
+        for text in texts:
+            operation_id = new_operation_id()
+            body = clean_text(text).encode()
+            under_way.append((operation_id, self.send(self.names.work, "", body, operation_id)))
+            if len(under_way) >= in_flight:
+                yield self._next(under_way)
+        while under_way:
+            yield self._next(under_way)
+
+    def submit(self, text: str) -> str:
+        petition_id = new_operation_id()
+        self.store(self.names.work, clean_text(text).encode(), petition_id)
+        return petition_id
+
+    def result(self, petition_id: str, timeout: float) -> str:
+        body = json.dumps({"petition_id": petition_id}).encode()
+
+        def ask(left: float) -> str:
+            return cast(str, self.ask(self.names.control, "X3", body, left))
+
+        return wait_for_result(ask, petition_id, timeout)
+
+    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
+        body = json.dumps({"limit": limit}).encode()
+        return page_from_plain(self.ask(self.names.control, "X3", body))
+
+    def resolve(self) -> str | None:
+        return cast("str | None", self.ask(self.names.control, "X2"))
+
+    def _next(self, under_way: "deque[tuple[str, Future[object]]]") -> str:
+        operation_id, future = under_way.popleft()
+        return cast(str, self.answer(operation_id, future, time.monotonic() + self.deadline_seconds))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("rabbitmq.insult_filter", "Serve the InsultFilter over RabbitMQ.")
+    add_filter_options(parser)
+    add_queue_options(parser, PREFETCH)
+    arguments = parser.parse_args(argv)
+    return run(
+        "node", lambda: InsultFilterNode(node_options(arguments), arguments.prefetch, arguments.queue_type)
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,147 @@
+"""Node and client of the InsultService over RabbitMQ."""
+
+import json
+from typing import cast
+
+from lab.applications.service import ServiceApplication, perform
+from lab.applications.state import open_node_store
+from lab.broadcast import Broadcaster
+from lab.contract import Architecture, Target, Tick
+from lab.errors import Unavailable
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.node import run
+from lab.operations import Operation
+from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.subscription import Inbox
+
+from ._broadcast import announcement, receive_ticks
+from ._node import canary_properties
+from ._options import add_queue_options
+from ._wire import (
+    SERVICE_CODES,
+    Message,
+    Names,
+    code_of,
+    fields_of,
+    operation_id_of,
+    operation_of,
+    reply_to,
+    text_of,
+)
+from .transport import Delivery, Lane, QueueClient, QueueServer
+
+PREFETCH = 200
+FORWARDED = (Operation.START_BROADCAST, Operation.STOP_BROADCAST)
+_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
+
+
+class InsultServiceNode:
+    """Serves the InsultService. One node has its state in memory and broadcasts itself; n nodes share theirs
+    in Redis, and what concerns the broadcast goes on to the broadcaster's queue."""
+
+    def __init__(self, options: NodeOptions, prefetch: int = PREFETCH, queue_type: str = "") -> None:
+        self._names = Names(options.namespace)
+        self._store = open_node_store(options)
+        self._application = ServiceApplication(self._store)
+        is_alone = options.architecture is Architecture.ONE_NODE
+        self._forwards = () if is_alone else FORWARDED
+        self._server = QueueServer(
+            options, lambda link: [Lane(link, [self._names.service], self._handle, prefetch)], queue_type
+        )
+        self._broadcaster = (
+            Broadcaster(
+                self._store,
+                self._announce,
+                options.interval_seconds,
+            )
+            if is_alone
+            else None
+        )
+
+    def start(self) -> str:
+        self._server.start()
+        if self._broadcaster:
+            self._broadcaster.start()
+        return self._names.service
+
+    def canary(self) -> None:
+        self._server.canary(Message("", b'{"limit": 1}', canary_properties("X4")))
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        if self._broadcaster:
+            self._broadcaster.stop()
+        self._server.drain(timeout_seconds)
+        self._store.close()
+
+    def _announce(self, tick: Tick) -> None:
+        if not self._server.publish(announcement(self._names, tick)):
+            raise Unavailable("the connection to RabbitMQ is lost")
+
+    def _handle(self, delivery: Delivery) -> list[Message]:
+        properties, body = delivery.properties, delivery.body
+        code = code_of(properties)
+        operation = operation_of(code, SERVICE_CODES) if code else Operation.ADD_INSULT
+        if operation in self._forwards:
+            return [Message(self._names.broadcaster, body, properties)]
+        if operation in (Operation.ADD_INSULT, Operation.REMOVE_INSULT):
+            arguments: dict[str, object] = {"insult": text_of(body)}
+        elif operation is Operation.GET_INSULTS:
+            fields = fields_of(body)
+            arguments = {name: fields[name] for name in ("after", "limit") if name in fields}
+        else:
+            arguments = {}
+        answer = perform(self._application, operation, arguments, operation_id_of(properties))
+        return reply_to(properties, answer)
+
+
+class InsultServiceClient(QueueClient):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, deadline_seconds)
+        self._target = target
+
+    def add_insult(self, insult: str) -> bool:
+        return bool(self.ask(self.names.service, "", insult.encode()))
+
+    def remove_insult(self, insult: str) -> bool:
+        return bool(self._perform(Operation.REMOVE_INSULT, insult.encode()))
+
+    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
+        body = json.dumps({"after": after, "limit": limit}).encode()
+        return cast(list[str], self._perform(Operation.GET_INSULTS, body))
+
+    def insult_me(self) -> str:
+        return cast(str, self._perform(Operation.INSULT_ME))
+
+    def subscribe(self) -> Inbox:
+        return receive_ticks(self._target)
+
+    def start_broadcast(self) -> bool:
+        return bool(self._perform(Operation.START_BROADCAST))
+
+    def stop_broadcast(self) -> bool:
+        return bool(self._perform(Operation.STOP_BROADCAST))
+
+    def _perform(self, operation: Operation, body: bytes = b"") -> object:
+        return self.ask(self.names.service, _CODES[operation], body)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("rabbitmq.insult_service", "Serve the InsultService over RabbitMQ.")
+    add_broadcast_options(parser)
+    add_queue_options(parser, PREFETCH)
+    arguments = parser.parse_args(argv)
+    return run(
+        "node",
+        lambda: InsultServiceNode(
+            node_options(arguments), arguments.prefetch or PREFETCH, arguments.queue_type
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

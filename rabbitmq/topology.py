@@ -1,0 +1,12 @@
+"""Which processes make up one-node and n-node over RabbitMQ. Clients are given the broker's URL."""
+
+from lab.contract import Application
+from lab.topology import BROADCASTER, NODE, Role, Topology
+
+TOPOLOGY = Topology(
+    one_node=(Role(NODE, "rabbitmq.insult_{application}"),),
+    n_node=(
+        Role(BROADCASTER, "rabbitmq.broadcaster", applications=(Application.SERVICE,)),
+        Role(NODE, "rabbitmq.insult_{application}"),
+    ),
+)
