@@ -3,16 +3,17 @@
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^;\s]+)")
 
 
@@ -25,16 +26,17 @@ def enter(arguments: list[str], requirements: str = "requirements.txt") -> None:
     wanted = ROOT / requirements
     if _satisfied(wanted):
         return
-    python = VENV / "bin" / "python"
-    if os.path.samefile(sys.prefix, VENV) if VENV.exists() else False:
-        _install_locked(wanted)
-        if not _satisfied(wanted):
-            raise SetUpError(
-                f"{requirements} is installed in {VENV} but not complete: delete {VENV} and try again"
-            )
-        return
     _install_locked(wanted)
-    os.execv(python, [str(python), "-m", "lab", *arguments])
+    if VENV.samefile(sys.prefix):
+        if not _satisfied(wanted):
+            raise SetUpError(f"{VENV} does not hold what {requirements} lists: delete it and try again")
+        return
+    os.execv(PYTHON, [str(PYTHON), "-m", "lab", *arguments])
+
+
+def on_a_terminal() -> bool:
+    """Tell whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _satisfied(requirements: Path) -> bool:
@@ -70,35 +72,66 @@ def _install_locked(requirements: Path) -> None:
 
 
 def _install(requirements: Path) -> None:
-    # The stamp is written last: an environment whose making was interrupted is made again.
+    # The stamp is written last: an installation that was interrupted is done again.
     stamp = VENV / f"installed-{requirements.stem}"
-    digest = hashlib.sha256(
-        b"".join(pin.encode() for pins in _pins(requirements) for pin in pins)
-    ).hexdigest()
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
+    digest = hashlib.sha256(repr(_pins(requirements)).encode()).hexdigest()
+    if PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return
-    if not (VENV / "made").exists():
-        _say("first use: making .venv")
-        shutil.rmtree(VENV, ignore_errors=True)
-        _make_venv()
-        (VENV / "made").touch()
+    _make_environment()
     _say(f"installing {requirements.name} into .venv (under a minute)")
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
     if subprocess.run([*pip, "-r", str(requirements)], check=False).returncode:
         raise SetUpError(
-            f"pip could not install {requirements.name}; is there a network? Its words stand above"
+            f"pip could not install {requirements.name}: its words stand above. Is there a network? "
+            f"If {VENV} is damaged, delete it and try again"
         )
     stamp.write_text(digest, encoding="utf-8")
 
 
-def _make_venv() -> None:
-    try:
-        import ensurepip  # noqa: F401  # Debian has it in a package of its own
-    except ImportError:
-        if subprocess.run([sys.executable, "-m", "virtualenv", "-q", str(VENV)], check=False).returncode:
-            raise SetUpError("this Python cannot make environments: apt install python3-venv") from None
+def _make_environment() -> None:
+    """Make ``.venv``, again if its making was interrupted; one that somebody else made is used as it is."""
+    unfinished = VENV / "unfinished"
+    if PYTHON.exists() and not unfinished.exists():
         return
-    venv.create(VENV, with_pip=True)
+    if VENV.exists() and not unfinished.exists():
+        raise SetUpError(f"{VENV} has no working Python (was it upgraded?): delete it and try again")
+    _say("first use: making .venv")
+    shutil.rmtree(VENV, ignore_errors=True)
+    VENV.mkdir()
+    unfinished.touch()
+    _make_venv()
+    unfinished.unlink()
+
+
+def _make_venv() -> None:
+    maker = "venv"
+    if not _has("ensurepip"):  # Debian keeps it in a package of its own
+        if _has("virtualenv"):
+            maker = "virtualenv"
+        else:
+            _install_ensurepip()
+    # In a process of its own: one that has just got ensurepip does not see it yet.
+    if subprocess.run(
+        [sys.executable, "-m", maker, str(VENV)], stdout=subprocess.DEVNULL, check=False
+    ).returncode:
+        raise SetUpError(f"`{sys.executable} -m {maker} {VENV}` failed: its words stand above")
+
+
+def _install_ensurepip() -> None:
+    """Install Debian's package where nobody can be asked: root without a terminal (CI, a container)."""
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    mend = f"this Python cannot make environments: apt install {package} (or pip install virtualenv)"
+    if os.geteuid() or on_a_terminal() or not shutil.which("apt-get"):
+        raise SetUpError(mend)
+    _say(f"installing {package} with apt-get")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", package]):
+        if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
+            raise SetUpError(mend)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def _say(message: str) -> None:

@@ -1,6 +1,27 @@
-"""Redis and RabbitMQ: given, found, or started privately. Nothing of the user's is touched."""
+"""Redis and RabbitMQ: given, found, or started privately. Nothing of the user's is touched.
 
-from lab.brokers.broker import Broker, redacted
-from lab.brokers.provide import rabbitmq_broker, redis_broker
+A node imports only :mod:`lab.brokers.locate`, so the libraries behind these functions are loaded when called.
+"""
+
+from lab.brokers.broker import Broker
+from lab.brokers.server import redacted
+from lab.settings import Settings
 
 __all__ = ["Broker", "rabbitmq_broker", "redacted", "redis_broker"]
+
+
+def redis_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
+    """Return a Redis; raise Unavailable, with the mend, if there is none.
+
+    *private*: one of our own in any case. *may_install*: do not ask before a package is installed.
+    """
+    from lab.brokers import provide
+
+    return provide.redis_broker(settings, private=private, may_install=may_install)
+
+
+def rabbitmq_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
+    """Return a RabbitMQ; see :func:`redis_broker`."""
+    from lab.brokers import provide
+
+    return provide.rabbitmq_broker(settings, private=private, may_install=may_install)

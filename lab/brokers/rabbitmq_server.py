@@ -11,7 +11,8 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-from lab.brokers.server import Server, free_port, is_open
+from lab.brokers.server import Server, free_port, is_open, redacted
+from lab.settings import SettingsError
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 SCRIPTS = (
@@ -19,14 +20,18 @@ SCRIPTS = (
     "/opt/homebrew/opt/rabbitmq/sbin",
     "/usr/local/sbin",
 )
-# One scheduler that sleeps when there is nothing to do: a spinning one takes a core from what is measured.
-ERLANG_FLAGS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+# Schedulers that sleep when there is nothing to do: spinning ones take a core from what is measured.
+BUSY_WAIT_OFF = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+ERLANG_FLAGS = f"{BUSY_WAIT_OFF} -kernel inet_dist_use_interface {{127,0,0,1}}"
 
 
 def answers(url: str) -> bool:
     """Tell whether the RabbitMQ at *url* serves us."""
-    parameters = pika.URLParameters(url)
-    if not is_open(parameters.port):  # cheaper, and silent
+    try:
+        parameters = pika.URLParameters(url)
+    except (ValueError, IndexError) as error:
+        raise SettingsError(f"{redacted(url)} is not the URL of a RabbitMQ: {error}") from error
+    if not is_open(parameters.port, parameters.host):  # cheaper, and silent
         return False
     parameters.socket_timeout = parameters.blocked_connection_timeout = 5.0
     parameters.connection_attempts = 1
@@ -53,31 +58,28 @@ def guarantees(url: str) -> str:
 
 
 def script() -> str:
-    """Return the path of RabbitMQ's own server script, not the packages' wrapper; empty: none."""
+    """Return the path of RabbitMQ's own server script, not Debian's wrapper for its user; empty: none."""
     for pattern in SCRIPTS:
         found = sorted(Path("/").glob(f"{pattern[1:]}/rabbitmq-server"))
         if found:
             return str(found[-1])
-    return ""
+    return shutil.which("rabbitmq-server") or ""
 
 
 def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
-    """Start the server *path* on free ports of loopback, with its own node name, epmd, user and data."""
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
-    user, password = "lab", secrets.token_urlsafe(18)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "rabbitmq.conf"
-    config.touch(mode=0o600)
-    config.write_text(f"default_user = {user}\ndefault_pass = {password}\nlog.console.level = error\n")
-    (folder / "enabled_plugins").write_text("[].\n")
-    url = f"amqp://{user}:{password}@127.0.0.1:{port}/%2F"
+    """Start the server *path* on free ports of loopback, with an epmd, user and data of its own.
+
+    Return its URL too. A *folder* that an earlier one left is taken over with its data, user and password.
+    """
+    port, epmd_port = free_port(), free_port()
     environment = {
         "HOME": str(folder),
-        "RABBITMQ_NODENAME": f"lab-{secrets.token_hex(4)}@localhost",
+        # The same on the second start, or it would not find its data; its own epmd keeps it from clashing.
+        "RABBITMQ_NODENAME": "lab@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution_port),
-        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -88,10 +90,28 @@ def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Se
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
     }
+    url = f"amqp://lab:{password(folder)}@127.0.0.1:{port}/%2F"
     epmd = _private_epmd(folder, epmd_port, detached=detached)
     server = Server([path], environment, folder, lambda: answers(url), detached=detached, companions=[epmd])
     server.start()
     return url, server
+
+
+def password(folder: Path) -> str:
+    """Return the password in *folder*'s configuration, which is written if it is not there.
+
+    The server reads it when the data is first made, so it stays with the data.
+    """
+    config = folder / "rabbitmq.conf"
+    if not config.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "enabled_plugins").write_text("[].\n", encoding="utf-8")
+        config.touch(mode=0o600)
+        config.write_text(
+            f"default_user = lab\ndefault_pass = {secrets.token_hex(16)}\nlog.console.level = error\n",
+            encoding="utf-8",
+        )
+    return config.read_text(encoding="utf-8").partition("default_pass = ")[2].split()[0]
 
 
 def _private_epmd(folder: Path, port: int, *, detached: bool) -> Server:

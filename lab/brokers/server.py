@@ -1,6 +1,8 @@
 """A private server process: started on free ports, killed and restarted at will, gone at the end."""
 
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lab.errors import Unavailable
@@ -16,13 +19,15 @@ from lab.launcher import ROOT
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 0.05
+CONNECT_SECONDS = 2.0
+SERVER_PORTS = range(20_000, 32_000)
 
 
 class Server:
     """*command* with its data in *folder*, ready when *answers* returns True.
 
-    *detached*: it outlives this process (``lab up``); otherwise the kernel ends it with us. *companions* are
-    servers that it needs and that end with it.
+    *detached*: it outlives this process (``lab up``) and its data stays; otherwise the kernel ends it with
+    us, by *end_signal*. *companions* are servers that it needs and that end with it.
     """
 
     def __init__(
@@ -34,12 +39,14 @@ class Server:
         *,
         detached: bool = False,
         companions: Sequence["Server"] = (),
+        end_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
         self._command = command
         self._environment = environment
         self._answers = answers
         self._detached = detached
         self._companions = companions
+        self._end_signal = end_signal
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = folder
 
@@ -56,10 +63,18 @@ class Server:
     def start(self) -> None:
         """Start it, again with the same data after :meth:`kill`; wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        tether = [] if self._detached else [sys.executable, "-m", "lab.tether", str(os.getpid())]
+        try:
+            self._process = self._spawn()
+            self._wait_until_it_answers(self._process)
+        except BaseException:  # Ctrl-C too: nobody else knows of it yet
+            self.close()
+            raise
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        tether = [sys.executable, "-m", "lab.tether", str(os.getpid()), self._end_signal.name]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*tether, *self._command],
+            return subprocess.Popen(
+                [*([] if self._detached else tether), *self._command],
                 cwd=ROOT,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
@@ -67,7 +82,6 @@ class Server:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us; we then end it
             )
-        self._wait_until_it_answers(self._process)
 
     def kill(self) -> None:
         """End it at once (kill -9); its data stays."""
@@ -76,7 +90,7 @@ class Server:
             self._process.wait()
 
     def close(self) -> None:
-        """End it and its companions, and remove the data."""
+        """End it and its companions, and remove the data of one that is not *detached*."""
         if self._process:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -85,28 +99,41 @@ class Server:
                 self.kill()
         for companion in self._companions:
             companion.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._detached:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()
-                self.close()
                 name = Path(self._command[0]).name
                 raise Unavailable(f"{name} did not start; its last words: {said[-300:] or 'none'}")
             time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of loopback that nobody uses just now, below those that clients get.
+
+    A client that knocks on the port of a killed server would sooner or later be given that very port for its
+    own end, and the server could not come back.
+    """
+    while True:
+        port = random.choice(SERVER_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def is_open(port: int) -> bool:
-    """Tell whether somebody listens on *port* of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def redacted(url: str) -> str:
+    """Return *url* without its user and password."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
+def is_open(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether somebody listens on *port* of *host*."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True

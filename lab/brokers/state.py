@@ -1,9 +1,12 @@
 """What ``lab up`` left running, so that nodes in other terminals and ``lab down`` find it."""
 
+import fcntl
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import psutil
@@ -13,6 +16,7 @@ from lab.launcher import ROOT
 FOLDER = ROOT / ".lab"
 STATE = FOLDER / "brokers.json"
 STOP_SECONDS = 15.0
+CLOCK_STEP_SECONDS = 2.0  # by which the start time of a process moves when the clock is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,20 @@ def read_state() -> dict[str, Running]:
     return {kind: broker for kind, broker in found.items() if broker.is_alive()}
 
 
+@contextmanager
+def changing() -> Iterator[dict[str, Running]]:
+    """Give the running brokers to one process at a time: two `lab up` must not start four."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield read_state()
+
+
 def write_state(brokers: dict[str, Running]) -> None:
     """Remember *brokers*; the file holds their passwords, so only its owner may read it."""
     if not brokers:
         STATE.unlink(missing_ok=True)
         return
-    FOLDER.mkdir(exist_ok=True)
     scratch = STATE.with_suffix(".new")
     scratch.touch(mode=0o600)
     scratch.write_text(json.dumps([asdict(broker) for broker in brokers.values()]), encoding="utf-8")
@@ -74,6 +86,7 @@ def write_state(brokers: dict[str, Running]) -> None:
 def _is_same(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - started) < CLOCK_STEP_SECONDS
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

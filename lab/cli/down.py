@@ -3,23 +3,42 @@
 import argparse
 import shutil
 
-from lab.brokers.state import FOLDER, read_state, write_state
+from lab.brokers import redacted
+from lab.brokers.locate import located
+from lab.brokers.state import FOLDER, changing, write_state
 from lab.cli.brokers import say
+from lab.middlewares import MIDDLEWARES
+from lab.settings import Settings, settings
+from lab.store.namespace import delete_namespace
 
 
 def main(argv: list[str]) -> int:
     """End the brokers of ``lab up``, by process id; with --purge delete what they stored."""
     parser = argparse.ArgumentParser(prog="python3 -m lab down", description="End what `lab up` started.")
-    parser.add_argument("--purge", action="store_true", help="also delete everything they stored")
+    parser.add_argument(
+        "--purge", action="store_true", help="also delete what is stored: theirs, and our namespace elsewhere"
+    )
     arguments = parser.parse_args(argv)
-    up = read_state()
-    for kind, broker in up.items():
-        broker.stop()
-        say(f"{kind} ended")
-    if not up:
-        say("nothing is up")
-    write_state({})
-    if arguments.purge:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        say("data deleted")
+    with changing() as up:
+        for kind, broker in up.items():
+            broker.stop()
+            say(f"{kind} ended")
+        if not up:
+            say("nothing is up")
+        write_state({})
+        if arguments.purge:
+            shutil.rmtree(FOLDER, ignore_errors=True)
+            _purge(settings())
     return 0
+
+
+def _purge(known: Settings) -> None:
+    """Delete our namespace, and nothing else, from the brokers that still run: they are the user's."""
+    redis, rabbitmq = located("redis", known), located("rabbitmq", known)
+    if redis:
+        count = delete_namespace(redis[0], known.namespace)
+        say(f"{count} keys of {known.namespace!r} deleted from the Redis at {redacted(redis[0])}")
+    if rabbitmq:
+        MIDDLEWARES["rabbitmq"].delete_queues(rabbitmq[0], known.namespace)
+        say(f"the queues of {known.namespace!r} deleted from the RabbitMQ at {redacted(rabbitmq[0])}")
+    say("what the brokers of `lab up` stored is deleted")

@@ -1,11 +1,10 @@
 """``lab up``: brokers that stay, for nodes in other terminals."""
 
 import argparse
-from collections.abc import Callable
 
 from lab.brokers import Broker
 from lab.brokers.provide import private_rabbitmq, private_redis
-from lab.brokers.state import FOLDER, Running, read_state, running, write_state
+from lab.brokers.state import FOLDER, Running, changing, running, write_state
 from lab.cli.brokers import say
 
 
@@ -16,20 +15,16 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--yes", action="store_true", help="install what is missing without asking")
     arguments = parser.parse_args(argv)
-    up = read_state()
-    starters: dict[str, Callable[[], Broker]] = {
-        "redis": lambda: private_redis(FOLDER / "redis", detached=True),
-        "rabbitmq": lambda: private_rabbitmq(FOLDER / "rabbitmq", may_install=arguments.yes, detached=True),
-    }
-    for kind, start in starters.items():
-        if kind in up:
-            say(f"{kind} is up already")
-            continue
-        up[kind] = _started(start())
-        write_state(up)
-        say(f"{kind} is up")
-    print(f"export LAB_REDIS_URL='{up['redis'].url}'")
-    print(f"export LAB_AMQP_URL='{up['rabbitmq'].url}'")
+    with changing() as up:
+        for kind, start in {"redis": private_redis, "rabbitmq": private_rabbitmq}.items():
+            if kind in up:
+                say(f"{kind} is up already")
+                continue
+            up[kind] = _started(start(FOLDER / kind, may_install=arguments.yes))
+            write_state(up)  # at once: the next one may fail
+            say(f"{kind} is up")
+        print(f"export LAB_REDIS_URL='{up['redis'].url}'")
+        print(f"export LAB_AMQP_URL='{up['rabbitmq'].url}'")
     say("nodes started in this folder find both by themselves; `python3 -m lab down` ends them")
     return 0
 
