@@ -39,25 +39,26 @@ def on_a_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def pins(requirements: Path) -> list[tuple[str, str]]:
+    """Return the names and versions that the file *requirements* pins, with those it refers to."""
+    found = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            found += pins(requirements.parent / line[3:].strip())
+        elif match := _PIN.match(line):
+            found.append((match[1], match[2]))
+    return found
+
+
 def _satisfied(requirements: Path) -> bool:
-    """Tell whether every pinned package is there in its version; packages for other systems do not count."""
-    for name, version in _pins(requirements):
+    """Tell whether every pinned package is there in its version."""
+    for name, version in pins(requirements):
         try:
             if importlib.metadata.version(name) != version:
                 return False
         except importlib.metadata.PackageNotFoundError:
             return False
     return True
-
-
-def _pins(requirements: Path) -> list[tuple[str, str]]:
-    pins = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        if line.startswith("-r "):
-            pins += _pins(requirements.parent / line[3:].strip())
-        elif (match := _PIN.match(line)) and not ("win32" in line and sys.platform == "win32"):
-            pins.append((match[1], match[2]))
-    return pins
 
 
 def _install_locked(requirements: Path) -> None:
@@ -74,7 +75,7 @@ def _install_locked(requirements: Path) -> None:
 def _install(requirements: Path) -> None:
     # The stamp is written last: an installation that was interrupted is done again.
     stamp = VENV / f"installed-{requirements.stem}"
-    digest = hashlib.sha256(repr(_pins(requirements)).encode()).hexdigest()
+    digest = hashlib.sha256(repr(pins(requirements)).encode()).hexdigest()
     if PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return
     _make_environment()

@@ -33,7 +33,8 @@ def brokers(settings: Settings, kinds: frozenset[str], *, yes: bool = False) -> 
 
 
 def _provide(kind: str, settings: Settings, yes: bool) -> Broker:
-    return redis_broker(settings) if kind == "redis" else rabbitmq_broker(settings, may_install=yes)
+    provide = redis_broker if kind == "redis" else rabbitmq_broker
+    return provide(settings, may_install=yes)
 
 
 def child_environment(urls: BrokerUrls) -> dict[str, str]:

@@ -1,11 +1,10 @@
 """``lab check``: everything a change must pass."""
 
 import argparse
-import subprocess
 import sys
 
-from lab.bootstrap import ROOT
 from lab.cli import test
+from lab.cli.child import run_child
 
 PACKAGES = ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq", "tests")
 CHECKS = {
@@ -31,4 +30,4 @@ def main(argv: list[str]) -> int:
 
 
 def _passes(command: list[str]) -> bool:
-    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode == 0
+    return run_child([sys.executable, "-m", *command]) == 0

@@ -2,10 +2,12 @@
 
 import difflib
 import importlib
+import signal
 import sys
 from typing import NamedTuple
 
 from lab.bootstrap import SetUpError, enter
+from lab.cli.child import terminate
 
 
 class Command(NamedTuple):
@@ -42,6 +44,7 @@ def main(argv: list[str]) -> int:
         mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         return _complain(f"no command {name!r}; {mend}", WRONG_USAGE)
     command = COMMANDS[name]
+    signal.signal(signal.SIGTERM, terminate)
     try:
         enter(argv, command.requirements)
         return _run(command, rest)

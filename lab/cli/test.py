@@ -1,15 +1,15 @@
 """``lab test``: every functional test, on real brokers."""
 
-import subprocess
 import sys
 
-from lab.bootstrap import ROOT
 from lab.cli.brokers import brokers, child_environment
+from lab.cli.child import run_child
 from lab.settings import settings
 
-HELP = """usage: python3 -m lab test [PYTEST OPTIONS]
+HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
-Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests.
+Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;
+--yes installs a missing one without asking.
 Whatever follows goes to pytest: `lab test -k rabbitmq`, `lab test tests/unit -x`.
 """
 
@@ -19,8 +19,7 @@ def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]):
         print(HELP)
         return 0
-    with brokers(settings(), frozenset({"redis", "rabbitmq"})) as urls:
-        command = [sys.executable, "-m", "pytest", *argv]
-        return (
-            1 if subprocess.run(command, cwd=ROOT, env=child_environment(urls), check=False).returncode else 0
-        )
+    options = [argument for argument in argv if argument != "--yes"]
+    with brokers(settings(), frozenset({"redis", "rabbitmq"}), yes="--yes" in argv) as urls:
+        command = [sys.executable, "-m", "pytest", *options]
+        return 1 if run_child(command, child_environment(urls)) else 0
