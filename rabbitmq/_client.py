@@ -141,7 +141,7 @@ class QueueClient:
             channel.confirm_delivery(self._confirmed, callback=confirming)
 
         def confirming(_: object) -> None:
-            # Only now: pika sends a publish ahead of a select that waits, and confirms would count from there.
+            # Only now: pika sends a publish ahead of a select that waits, and confirms count from that.
             self._channel = channel
             self._link.ready()
 

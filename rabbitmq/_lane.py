@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pika.channel import Channel
@@ -59,7 +59,7 @@ class Lane:
         self._queues = queues
         self._handler = handler
         self._prefetch = prefetch
-        self._channel: Channel | None = None
+        self._channel: Any = None
         self._published = 0
         self._fetched_tag = 0
         self._unconfirmed: deque[_Unconfirmed] = deque()
@@ -103,7 +103,7 @@ class Lane:
 
     def _settle(self, channel: Channel, tag: int, messages: list[Message]) -> None:
         """Publish *messages*, then acknowledge everything up to *tag*."""
-        if channel is not self._channel or not channel.is_open:
+        if channel is not self._channel or not channel.is_open:  # delivered by a connection that broke since
             return
         for message in messages:
             channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from typing import cast
 
 import redis
 
@@ -55,7 +56,7 @@ class _Listener(threading.Thread):
         super().__init__(name="subscriber", daemon=True)
         self._keys = Keys(target.namespace, Application.SERVICE)
         self._redis = connect(target.address)
-        self._pubsub = self._redis.pubsub()
+        self._pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
         self._stopping = False
         self._is_behind = False
         self.inbox: Inbox | None = None
@@ -87,7 +88,8 @@ class _Listener(threading.Thread):
         self.join(2.0)
 
     def _catch_up(self) -> None:
-        for _, fields in self._redis.xrange(self._keys.recent):  # type: ignore[union-attr]
+        ticks = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(self._keys.recent))
+        for _, fields in ticks:
             self._deliver(fields["tick"])
         self._is_behind = False
 

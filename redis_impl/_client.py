@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +16,7 @@ from ._wire import CODES, write_petition
 
 
 class PetitionClient:
-    """Sends petitions of *application* to the system at *target*. Safe to call from several threads, in turn."""
+    """Sends petitions of *application* to the system at *target*; threads that share it take turns."""
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
         self.deadline_seconds = deadline_seconds
@@ -44,10 +45,8 @@ class PetitionClient:
         if self._closed:
             return
         self._closed = True
-        try:
+        with suppress(LabError):  # Redis is away: the list expires
             self._replies.close()
-        except LabError:
-            pass  # Redis is away; the list expires
 
     def __enter__(self) -> Self:
         return self

@@ -72,7 +72,7 @@ class Replies:
         raws = self._redis.lpop(self.reply_to, REPLIES_AT_ONCE)
         if not raws:
             waited = self._redis.blpop([self.reply_to], timeout=min(left, 1.0))
-            raws = [waited[1]] if waited else []  # type: ignore[index]
-        for raw in raws:  # type: ignore[union-attr]
+            raws = [waited[1]] if waited else []
+        for raw in raws:
             identifier, answer = read_reply(str(raw))
             self._arrived[identifier] = answer

@@ -40,8 +40,8 @@ Outcome = tuple[list[str], list[str]]
 class PetitionServer:
     """Serves the petitions of *application*, up to *batch* at a time.
 
-    One node serves the entry list. One of n has a list of its own, to which clients push while its lease holds,
-    and drains the entry list as well. *on_demand*: submitted texts go to the store's waiting list.
+    One node serves the entry list. One of n has a list of its own, to which clients push while its lease
+    holds, and drains the entry list as well. *on_demand*: submitted texts go to the store's waiting list.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PetitionServer:
 
     @translated
     def _beat(self, is_sent_petitions: bool) -> None:
-        arguments = [self.identifier, LEASE_SECONDS, int(is_sent_petitions)]
+        arguments: list[str | float] = [self.identifier, LEASE_SECONDS, int(is_sent_petitions)]
         moved = self._register(keys=[self._keys.entry, self._keys.nodes], args=arguments)
         if moved:
             log.info("took over %d petition(s) of dead nodes", moved)

@@ -75,7 +75,7 @@ def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
 
 
 def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
-    """Return where a petition that is at fault wants its reply, and its id; empty where they cannot be told."""
+    """Return where a petition at fault wants its reply, and its id; empty where they cannot be told."""
     try:
         fields = json.loads(raw)
         operation_id = str(fields.get("id", ""))[:128]

@@ -1,0 +1,77 @@
+"""Broadcast by call-back: ``notify(insult)`` at each subscriber's URI, its tick's number as an annotation."""
+
+from contextlib import suppress
+
+import Pyro4
+from Pyro4.core import current_context
+
+from lab.contract import Tick
+from lab.errors import LabError
+from lab.operations import Operation
+from lab.subscription import Inbox
+from lab.validation import clean_insult
+
+from ._client import NodeClient
+from ._connection import PyroConnection
+from ._daemon import TICK, ServedObjects
+
+NOTIFY_SECONDS = 2.0
+OBJECT = "subscriber"
+
+
+class Notifier:
+    """Calls subscribers back, keeping a connection to each."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, PyroConnection] = {}
+
+    def notify(self, uri: str, tick: Tick) -> None:
+        """Tell the subscriber at *uri* the insult of *tick*; a LabError if it does not take it in 2 s."""
+        connection = self._connections.pop(uri, None) or PyroConnection(uri)
+        try:
+            connection.call("notify", [tick.insult], NOTIFY_SECONDS, tick=tick.number)
+        except LabError:
+            connection.close()
+            raise
+        self._connections[uri] = connection
+
+    def close(self) -> None:
+        """Forget the connections; they close with the process."""
+        self._connections.clear()
+
+
+@Pyro4.expose
+class Subscriber:
+    """The remote object of a subscriber."""
+
+    def __init__(self) -> None:
+        self.inbox: Inbox | None = None
+
+    def notify(self, insult: str) -> bool:
+        """Take a broadcast insult."""
+        number = bytes(current_context.annotations.get(TICK, b"")).decode("latin-1")
+        if self.inbox and number.isdecimal():
+            self.inbox.deliver(int(number), clean_insult(insult))
+        return True
+
+
+def receive_ticks(client: NodeClient, host: str = "127.0.0.1") -> Inbox:
+    """Serve ``notify`` on a free port of *host* and subscribe its URI through *client*, then owned."""
+    subscriber = Subscriber()
+    served = ServedObjects(host, 0, host)
+    uri = served.serve({OBJECT: subscriber})[OBJECT]
+
+    def leave() -> None:
+        with suppress(LabError):
+            client.perform(Operation.REMOVE_SUBSCRIBER, uri)
+        client.close()
+        served.close(1.0)
+
+    try:
+        client.perform(Operation.ADD_SUBSCRIBER, uri)
+    except LabError:
+        leave()
+        raise
+    inbox = Inbox(leave, lambda: client.perform(Operation.ADD_SUBSCRIBER, uri))
+    subscriber.inbox = inbox
+    return inbox

@@ -1,0 +1,76 @@
+"""What the clients of both applications share: a node's connection, replaced when the node dies."""
+
+from types import TracebackType
+from typing import Self
+
+from lab.contract import Application, Architecture, Target
+from lab.failover import Failover
+from lab.ids import new_operation_id
+from lab.operations import MUTATING_OPERATIONS, Operation
+
+from ._connection import PyroConnection
+from ._names import MASTER, Names
+
+_RESOLVERS = {
+    Application.SERVICE: "get_resolver_slave",
+    Application.FILTER: "get_resolver_filter",
+}
+_NAMES = {Application.SERVICE: "insult.service", Application.FILTER: "filter.service"}
+
+
+class NodeClient:
+    """Calls operations on the one node, or on the one that the master names; found by the name server."""
+
+    def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
+        self.deadline_seconds = deadline_seconds
+        self._target = target
+        self._application = application
+        self._names = Names(target.address)
+        self._has_master = target.architecture is Architecture.N_NODE
+        self._failover = Failover(
+            self._assign,
+            lambda uri, left: PyroConnection(uri),
+            self._report_dead if self._has_master else None,
+        )
+
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
+        operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
+        return self._failover.call(
+            lambda node, left: node.call(operation, arguments, left, operation_id),
+            deadline_seconds or self.deadline_seconds,
+        )
+
+    def batch(self, operation: Operation, texts: list[str]) -> list[object]:
+        """Return the answers to *operation* for each of *texts*; an error is the last."""
+        return self._failover.call(
+            lambda node, left: node.batch(operation, texts, left), self.deadline_seconds
+        )
+
+    def close(self) -> None:
+        self._failover.close()
+        self._names.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _assign(self, left: float) -> str:
+        if not self._has_master:
+            return self._names.lookup(_NAMES[self._application], left)
+        master = PyroConnection(self._names.lookup(MASTER, left))
+        try:
+            return str(master.call(_RESOLVERS[self._application], (), left))
+        finally:
+            master.close()
+
+    def _report_dead(self, uri: str, left: float) -> None:
+        master = PyroConnection(self._names.lookup(MASTER, left))
+        try:
+            master.call("report_dead", (uri,), left)
+        finally:
+            master.close()

@@ -1,0 +1,125 @@
+"""A proxy with a time limit for each call, operation ids, and our errors."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import Pyro4
+from Pyro4.core import current_context
+
+from lab.errors import (
+    Code,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    LabError,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    error_from_text,
+)
+
+from ._daemon import OPERATION_ID, TICK
+
+_ANY_REMOTE_ERROR = Exception
+"""A remote error arrives as whatever class it had there."""
+
+
+class PyroConnection:
+    """A connection to the object at *uri*; opened when first needed. For one thread at a time."""
+
+    def __init__(self, uri: str) -> None:
+        try:
+            self._proxy = Pyro4.Proxy(uri)
+        except Pyro4.errors.PyroError as error:
+            raise InvalidRequest(
+                Code.MALFORMED, f"{uri!r} is not a Pyro URI like PYRO:object@host:port"
+            ) from error
+        self.uri = uri
+
+    def call(
+        self,
+        method: str,
+        arguments: Sequence[object],
+        timeout_seconds: float,
+        operation_id: str = "",
+        *,
+        tick: int = 0,
+    ) -> object:
+        """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
+        annotations = _annotations(operation_id, tick)
+        return self._repeated(lambda: self._invoke(method, arguments, timeout_seconds, annotations))
+
+    def batch(self, method: str, texts: Sequence[str], timeout_seconds: float) -> list[object]:
+        """Call *method* with each of *texts* in one message; it ends at the first error, the last answer."""
+        calls: list[tuple[str, tuple[str], dict[str, object]]] = [(method, (text,), {}) for text in texts]
+
+        def invoke() -> object:
+            self._proxy._pyroTimeout = timeout_seconds
+            return self._proxy._pyroInvokeBatch(calls)
+
+        return cast(list[object], self._repeated(invoke))
+
+    def ping(self, timeout_seconds: float) -> None:
+        """Connect anew; raise Unavailable or DeadlineExceeded if nobody is there."""
+        self.close()
+        self._proxy._pyroTimeout = timeout_seconds
+        self._translated(self._proxy._pyroBind)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        self._proxy._pyroRelease()
+
+    def _repeated(self, invoke: Callable[[], object]) -> object:
+        """Call again, once, if a connection that was open turns out closed: the server drops idle ones."""
+        reused = self._proxy._pyroConnection is not None
+        try:
+            return self._translated(invoke)
+        except Unavailable:
+            if not reused:
+                raise
+            self.close()
+            return self._translated(invoke)
+
+    def _invoke(
+        self, method: str, arguments: Sequence[object], timeout_seconds: float, annotations: dict[str, bytes]
+    ) -> object:
+        self._proxy._pyroTimeout = timeout_seconds
+        current_context.annotations = annotations
+        return self._proxy._pyroInvoke(method, arguments, {})
+
+    def _translated(self, invoke: Callable[[], object]) -> object:
+        try:
+            return invoke()
+        except Pyro4.errors.TimeoutError as error:
+            raise DeadlineExceeded(f"{self.uri} did not answer in time") from error
+        except Pyro4.errors.NamingError as error:
+            raise NotFound(f"{self.uri}: {error}") from error
+        except Pyro4.errors.CommunicationError as error:
+            if "no free workers" in str(error):
+                raise Overloaded(f"{self.uri} has no free thread; try again later") from error
+            raise Unavailable(f"{self.uri} cannot be reached: {error}; is its node running?") from error
+        except _ANY_REMOTE_ERROR as error:
+            raise as_lab_error(error) from error
+
+
+def batch_answer(answer: object) -> str:
+    """Return a text from the answers of a batch, or raise the LabError that stands in its place."""
+    if isinstance(answer, Pyro4.futures._ExceptionWrapper):
+        raise as_lab_error(answer.exception)
+    return cast(str, answer)
+
+
+def as_lab_error(error: BaseException) -> LabError:
+    """Return the LabError that a remote error stands for."""
+    if isinstance(error, LabError):
+        return error
+    return error_from_text(str(error)) or InternalError("remote", f"{type(error).__name__}: {error}")
+
+
+def _annotations(operation_id: str, tick: int) -> dict[str, bytes]:
+    annotations = {}
+    if operation_id:
+        annotations[OPERATION_ID] = operation_id.encode()
+    if tick:
+        annotations[TICK] = str(tick).encode()
+    return annotations

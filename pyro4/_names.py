@@ -1,0 +1,42 @@
+"""The name server, as nodes and clients use it."""
+
+from lab.errors import Code, InvalidRequest, NotFound, Unavailable
+
+from ._connection import PyroConnection
+
+DEFAULT_PORT = 9090
+MASTER = "master.service"
+NAMES_SECONDS = 2.0
+
+
+class Names:
+    """The name server at *address* (``host:port``), for one caller at a time."""
+
+    def __init__(self, address: str) -> None:
+        host, separator, port = address.rpartition(":")
+        if not separator or not port.isdecimal():
+            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a name server's HOST:PORT")
+        self._connection = PyroConnection(f"PYRO:Pyro.NameServer@{host}:{port}")
+
+    def register(self, name: str, uri: str) -> None:
+        """Let *name* stand for *uri*, whatever it stood for."""
+        self._connection.call("register", [name, uri, False, None], NAMES_SECONDS)
+
+    def remove(self, name: str) -> None:
+        """Forget *name*."""
+        self._connection.call("remove", [name], NAMES_SECONDS)
+
+    def lookup(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> str:
+        """Return the URI that *name* stands for; Unavailable if nobody has it."""
+        try:
+            return str(self._connection.call("lookup", [name], timeout_seconds))
+        except NotFound as error:
+            raise Unavailable(f"nobody is registered as {name}; is it running?") from error
+
+    def ping(self) -> None:
+        """Return if the name server answers."""
+        self._connection.ping(NAMES_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

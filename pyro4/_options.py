@@ -1,0 +1,15 @@
+"""The option that only Pyro4's processes take."""
+
+import argparse
+
+from ._names import DEFAULT_PORT
+
+
+def add_name_server_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--name-server``."""
+    parser.add_argument(
+        "--name-server",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="where the name server is (python -m pyro4.name_server)",
+    )

@@ -1,0 +1,97 @@
+"""Node and client of the InsultFilter over Pyro4."""
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from lab.applications.build import build_filter
+from lab.applications.state import open_node_store
+from lab.batches import batches
+from lab.contract import Application, InsultFilter, ResultPage, Target
+from lab.errors import Code, InvalidRequest
+from lab.failover import wait_for_result
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.node import run
+from lab.operations import FILTER_OPERATIONS, Operation
+from lab.options import NodeOptions, add_filter_options, node_options, process_parser
+from lab.plain import page_from_plain
+
+from ._client import NodeClient
+from ._node import NodeServer
+from ._options import add_name_server_option
+from .transport import batch_answer
+
+
+class InsultFilterNode:
+    """Serves the InsultFilter and works through the work list."""
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        self._store = open_node_store(options)
+        self._parts = build_filter(options, self._store, has_work_list=True)
+        self._server = NodeServer(
+            self._parts.application, FILTER_OPERATIONS, InsultFilter, options, Application.FILTER, name_server
+        )
+
+    def start(self) -> str:
+        uri = self._server.start()
+        self._parts.start()
+        return uri
+
+    def canary(self) -> None:
+        self._server.canary(Operation.FILTER, "canary")
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._server.drain(timeout_seconds)
+        self._parts.stop(timeout_seconds)
+        self._store.close()
+
+
+class InsultFilterClient(NodeClient):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.FILTER, deadline_seconds)
+
+    def filter(self, text: str) -> str:
+        return cast(str, self.perform(Operation.FILTER, text))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        for batch in batches(texts, in_flight):
+            yield from self._filtered(batch)
+
+    def submit(self, text: str) -> str:
+        return cast(str, self.perform(Operation.SUBMIT, text))
+
+    def result(self, petition_id: str, timeout: float) -> str:
+        def ask(left: float) -> str:
+            return cast(str, self.perform(Operation.RESULT, petition_id, deadline_seconds=left))
+
+        return wait_for_result(ask, petition_id, timeout)
+
+    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
+        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
+
+    def resolve(self) -> str | None:
+        return cast("str | None", self.perform(Operation.RESOLVE))
+
+    def _filtered(self, batch: list[str]) -> list[str]:
+        try:
+            return [batch_answer(answer) for answer in self.batch(Operation.FILTER, batch)]
+        except InvalidRequest as error:
+            if error.code is not Code.TOO_LARGE:
+                raise
+            return [self.filter(text) for text in batch]  # together their answers grew too large
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("pyro4.insult_filter", "Serve the InsultFilter over Pyro4.")
+    add_name_server_option(parser)
+    add_filter_options(parser)
+    arguments = parser.parse_args(argv)
+    return run("node", lambda: InsultFilterNode(node_options(arguments), arguments.name_server))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

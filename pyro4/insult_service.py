@@ -1,0 +1,95 @@
+"""Node and client of the InsultService over Pyro4."""
+
+from typing import cast
+
+from lab.applications.service import ServiceApplication
+from lab.applications.state import open_node_store
+from lab.broadcast import Broadcaster, FanOut
+from lab.contract import Application, Architecture, InsultService, Target
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.node import run
+from lab.operations import SERVICE_OPERATIONS, Operation
+from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.subscription import Inbox
+
+from ._callback import Notifier, receive_ticks
+from ._client import NodeClient
+from ._node import NodeServer
+from ._options import add_name_server_option
+
+
+class InsultServiceNode:
+    """Serves the InsultService; as one node it also broadcasts."""
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        self._store = open_node_store(options)
+        application = ServiceApplication(self._store, subscriber_schemes=("pyro",))
+        self._server = NodeServer(
+            application, SERVICE_OPERATIONS, InsultService, options, Application.SERVICE, name_server
+        )
+        self._notifier = Notifier()
+        self._fan_out = FanOut(self._store, self._notifier.notify)
+        is_alone = options.architecture is Architecture.ONE_NODE
+        self._broadcaster = (
+            Broadcaster(self._store, self._fan_out, options.interval_seconds) if is_alone else None
+        )
+
+    def start(self) -> str:
+        uri = self._server.start()
+        if self._broadcaster:
+            self._broadcaster.start()
+        return uri
+
+    def canary(self) -> None:
+        self._server.canary(Operation.GET_INSULTS, "", 1)
+
+    def join(self) -> None:
+        self._server.join()
+
+    def drain(self, timeout_seconds: float) -> None:
+        if self._broadcaster:
+            self._broadcaster.stop()
+        self._server.drain(timeout_seconds)
+        self._fan_out.close()
+        self._notifier.close()
+        self._store.close()
+
+
+class InsultServiceClient(NodeClient):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.SERVICE, deadline_seconds)
+
+    def add_insult(self, insult: str) -> bool:
+        return bool(self.perform(Operation.ADD_INSULT, insult))
+
+    def remove_insult(self, insult: str) -> bool:
+        return bool(self.perform(Operation.REMOVE_INSULT, insult))
+
+    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
+        return cast(list[str], self.perform(Operation.GET_INSULTS, after, limit))
+
+    def insult_me(self) -> str:
+        return cast(str, self.perform(Operation.INSULT_ME))
+
+    def subscribe(self) -> Inbox:
+        return receive_ticks(InsultServiceClient(self._target, self.deadline_seconds))
+
+    def start_broadcast(self) -> bool:
+        return bool(self.perform(Operation.START_BROADCAST))
+
+    def stop_broadcast(self) -> bool:
+        return bool(self.perform(Operation.STOP_BROADCAST))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("pyro4.insult_service", "Serve the InsultService over Pyro4.")
+    add_name_server_option(parser)
+    add_broadcast_options(parser)
+    arguments = parser.parse_args(argv)
+    return run("node", lambda: InsultServiceNode(node_options(arguments), arguments.name_server))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,162 @@
+"""The master: knows the live nodes of both applications and tells clients which to use."""
+
+import itertools
+import json
+import logging
+import threading
+import time
+
+import Pyro4
+
+from lab.contract import Application
+from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.jobs import BackgroundJob, heartbeat
+from lab.node import run
+from lab.options import NodeOptions, node_options, process_parser
+from lab.registry import Member, Registry
+
+from ._connection import PyroConnection
+from ._daemon import ServedObjects
+from ._membership import LEASE_SECONDS
+from ._names import MASTER, Names
+from ._options import add_name_server_option
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+PROBE_SECONDS = 0.5
+
+
+@Pyro4.expose
+class InsultMaster:
+    """The remote object ``master.service``. Arrivals are stamped with its own monotonic clock."""
+
+    def __init__(self) -> None:
+        self._registries = {application: Registry(LEASE_SECONDS) for application in Application}
+        # A restarted master must not give out an identifier again: nodes of the last one may live.
+        self._identifiers = itertools.count(int(time.time()))
+        self._lock = threading.Lock()
+
+    def get_resolver_slave(self) -> str:
+        """Return the URI of the live service node with the fewest assignments, then the oldest pulse."""
+        return self._assigned(Application.SERVICE)
+
+    def get_resolver_filter(self) -> str:
+        """Return the URI of the live filter node with the fewest assignments, then the oldest pulse."""
+        return self._assigned(Application.FILTER)
+
+    def heartbeat_slave(self, heartbeat: str) -> bool:
+        """Take a node's heartbeat, JSON with application, name and uri; true if the node was known."""
+        try:
+            fields = json.loads(heartbeat)
+            application, name, uri = (
+                Application(fields["application"]),
+                str(fields["name"]),
+                str(fields["uri"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"a heartbeat is JSON with application (service or filter), name and uri: {error!r}"
+            raise InvalidRequest(Code.MALFORMED, message) from error
+        now = time.monotonic()
+        with self._lock:
+            registry = self._registries[application]
+            known = registry.find(name, now)
+            if known and known.address == uri:
+                return registry.beat(name, now)
+            registry.join(name, uri, now)
+        log.info("%s joined at %s", name, uri)
+        return False
+
+    def leave_slave(self, name: str) -> bool:
+        """Drop the node called NAME, which stops; true if it was there."""
+        with self._lock:
+            return any(registry.leave(name) for registry in self._registries.values())
+
+    def report_dead(self, uri: str) -> bool:
+        """Look whether the node at URI answers, and drop it if not; true if it was dropped."""
+        with self._lock:
+            member = next((member for member in self._live() if member.address == uri), None)
+        if member is None or _answers(uri):
+            return False
+        log.info("%s at %s does not answer", member.name, uri)
+        return self.leave_slave(member.name)
+
+    def check_slave(self) -> list[str]:
+        """Drop the nodes that were silent for 10 s; return the names of the live ones."""
+        with self._lock:
+            return [member.name for member in self._live()]
+
+    def next_identifier(self) -> int:
+        """Return an identifier that no other node has."""
+        return next(self._identifiers)
+
+    def _assigned(self, application: Application) -> str:
+        with self._lock:
+            member = self._registries[application].least_assigned(time.monotonic())
+        if member is None:
+            raise Unavailable(f"no {application} node is live; start one with --architecture n-node")
+        return member.address
+
+    def _live(self) -> list[Member]:
+        now = time.monotonic()
+        return [member for registry in self._registries.values() for member in registry.live(now)]
+
+
+class MasterNode:
+    """The process that serves the master."""
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        self._options = options
+        self._master = InsultMaster()
+        self._names = Names(name_server)
+        self._served: ServedObjects | None = None
+        self._check: BackgroundJob = heartbeat("check", CHECK_SECONDS, self._look)
+        self._uri = ""
+
+    def start(self) -> str:
+        self._served = ServedObjects(
+            self._options.host, self._options.port or 0, self._options.advertised_host
+        )
+        self._uri = self._served.serve({MASTER: self._master})[MASTER]
+        return self._uri
+
+    def canary(self) -> None:
+        connection = PyroConnection(self._uri)
+        connection.call("check_slave", (), PROBE_SECONDS * 10)
+        connection.close()
+
+    def join(self) -> None:
+        self._look()
+        self._check.start()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._check.stop(1.0)
+        if self._served:
+            self._served.close(1.0)
+
+    def _look(self) -> None:
+        """Drop silent nodes, and be found even by a name server that restarted."""
+        self._master.check_slave()
+        self._names.register(MASTER, self._uri)
+
+
+def _answers(uri: str) -> bool:
+    connection = PyroConnection(uri)
+    try:
+        connection.ping(PROBE_SECONDS)
+    except LabError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser("pyro4.master", "Know the live nodes and tell each client one.")
+    add_name_server_option(parser)
+    arguments = parser.parse_args(argv)
+    return run("master", lambda: MasterNode(node_options(arguments), arguments.name_server))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,7 @@
+"""The wire: a daemon and a connection. Only this module and those it is made of use Pyro4."""
+
+from ._connection import PyroConnection, batch_answer
+from ._daemon import ServedObjects
+from ._names import DEFAULT_PORT, Names
+
+__all__ = ["DEFAULT_PORT", "Names", "PyroConnection", "ServedObjects", "batch_answer"]
