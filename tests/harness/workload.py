@@ -28,6 +28,11 @@ class Workload:
         source = f"lines of {self.corpus.name}" if self.corpus else f"generated texts, seed {self.seed}"
         return f"filter, {source}, every reply checked against a reference"
 
+    def check(self) -> None:
+        """Raise an InvalidRequest now if the corpus cannot be used, not in every load generator."""
+        if self.corpus:
+            corpus_texts(self.corpus)
+
     def pool(self) -> list[tuple[str, str]]:
         """Return pairs of a text and what the filter must make of it."""
         insults = default_insults()

@@ -1,0 +1,58 @@
+"""Progress of long work: a bar with the time left on a terminal, a plain line a step elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Steps:
+    """*total_seconds* is what the work is expected to take; a context manager."""
+
+    def __init__(self, total_seconds: float) -> None:
+        self._total_seconds = total_seconds
+        self._start = time.monotonic()
+        self._done_seconds = 0.0
+        self._console = Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+                console=self._console,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=self._total_seconds, left="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, what: str, seconds: float) -> None:
+        """Begin a step that is expected to take *seconds*."""
+        elapsed = time.monotonic() - self._start
+        left = f"about {max(0.0, self._total_seconds - self._done_seconds):.0f} s left"
+        if self._bar:
+            self._bar.update(self._task, description=what, completed=self._done_seconds, left=left)
+        else:
+            print(f"[{elapsed:5.1f} s, {left}] {what}", file=sys.stderr, flush=True)
+        self._done_seconds += seconds
+
+    def say(self, result: str) -> None:
+        """Tell a result as it comes."""
+        if self._bar:
+            self._console.print(f"  {result}", highlight=False)
+        else:
+            print(f"    {result}", file=sys.stderr, flush=True)
