@@ -15,7 +15,7 @@ from xml.parsers.expat import ExpatError
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, as_text, error_from_text
 from lab.limits import MAX_REPLY_BYTES
-from xmlrpc.client import Fault, Marshaller, ResponseError, loads
+from xmlrpc.client import ExpatParser, Fault, Marshaller, ResponseError, Unmarshaller, loads
 
 # The codes of "Specification for Fault Code Interoperability" (2001) where it has one; ours are positive.
 FAULT_CODES = {
@@ -46,7 +46,15 @@ _PLAIN_ANSWER = re.compile(
 )
 _SPECIAL = re.compile("[&<>\x00-\x1f\x7f\ufffe\uffff]")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_UNMARSHAL_ERRORS = (ExpatError, ResponseError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+_UNMARSHAL_ERRORS = (
+    ExpatError,
+    ResponseError,
+    ValueError,
+    ArithmeticError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
 
 
 def parse_call(body: bytes) -> tuple[str, tuple[object, ...]]:
@@ -58,25 +66,43 @@ def parse_call(body: bytes) -> tuple[str, tuple[object, ...]]:
     plain = _PLAIN_CALL.fullmatch(text)
     if plain:
         return plain[1], (plain[3],) if plain[2] else ()
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise InvalidRequest(Code.MALFORMED, "the request declares a document type; XML-RPC has none")
     return _parse_any_call(body, is_utf8=bool(text))
 
 
 def _parse_any_call(body: bytes, is_utf8: bool) -> tuple[str, tuple[object, ...]]:
     try:
-        arguments, method = loads(body, use_builtin_types=True)
+        method, arguments = _unmarshal(body)
     except Fault as error:
         raise InvalidRequest(Code.MALFORMED, "the request is a fault, not a call") from error
-    except LookupError as error:
-        raise InvalidRequest(Code.BAD_ENCODING, f"the request's encoding is unknown: {error}") from error
+    except RecursionError as error:
+        raise InvalidRequest(Code.MALFORMED, "the request is nested too deeply") from error
     except _UNMARSHAL_ERRORS as error:
+        reason = str(error)[:100] or type(error).__name__
+        if isinstance(error, LookupError) and "encoding" in reason:
+            raise InvalidRequest(Code.BAD_ENCODING, f"the request cannot be read: {reason}") from error
         if body and not is_utf8:
-            raise InvalidRequest(Code.BAD_ENCODING, f"the request is not in its encoding: {error}") from error
-        raise InvalidRequest(Code.MALFORMED, f"the request is not XML-RPC: {error}") from error
+            raise InvalidRequest(
+                Code.BAD_ENCODING, f"the request is not in its encoding: {reason}"
+            ) from error
+        raise InvalidRequest(Code.MALFORMED, f"the request is not XML-RPC: {reason}") from error
     if not method:
         raise InvalidRequest(Code.MISSING_FIELD, "the request names no method (methodName)")
-    return method, tuple(_as_text(argument) for argument in arguments)
+    return method, arguments
+
+
+def _unmarshal(body: bytes) -> tuple[str | None, tuple[object, ...]]:
+    """Do what ``xmlrpc.client.loads`` does, but refuse a document type, in whatever encoding it comes."""
+    unmarshaller = Unmarshaller(use_builtin_types=True)
+    parser = ExpatParser(unmarshaller)
+    parser._parser.StartDoctypeDeclHandler = _refuse_document_type  # type: ignore[attr-defined]
+    parser.feed(body)
+    parser.close()
+    arguments = tuple(_as_text(argument) for argument in unmarshaller.close())
+    return unmarshaller.getmethodname(), arguments
+
+
+def _refuse_document_type(*_: object) -> None:
+    raise InvalidRequest(Code.MALFORMED, "the request declares a document type; XML-RPC has none")
 
 
 def write_answer(answer: object) -> bytes:

@@ -1,18 +1,22 @@
 """One HTTP/1.1 connection of the server: requests in, replies out, within limits of size and time."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
+from uuid import uuid4
 
 import httptools
 
-from lab.errors import Code, InvalidRequest, LabError, Overloaded
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Overloaded
 from lab.limits import MAX_OPERATION_ID_CHARACTERS, MAX_REQUEST_BYTES
 
 from ._codec import write_fault
+
+log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 2000
 MAX_HEADER_BYTES = 16 * 1024
@@ -21,6 +25,8 @@ REQUEST_SECONDS = 10.0
 """A request must be there whole this long after its first byte."""
 IDLE_SECONDS = 60.0
 """A connection without a request is closed after this time."""
+LINGER_SECONDS = 2.0
+"""A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,11 @@ class HttpConnection(asyncio.Protocol):
         self._requests: deque[Request] = deque()
         self._serving: Request | None = None
         self._closing = False
+        self._is_last = False  # the client has said that it sends nothing more
+        self._in_header = self._in_request = False
         self.deadline = 0.0
-        self._reset()
+        self._parser = httptools.HttpRequestParser(self)
+        self._clear()
 
     @property
     def is_idle(self) -> bool:
@@ -64,6 +73,7 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = time.monotonic() + IDLE_SECONDS
         if len(self._server.connections) > MAX_CONNECTIONS:
             self._refuse(Overloaded(f"the node holds {MAX_CONNECTIONS} connections; try again later"))
+            self.close()  # at once: what is refused to keep this bound must not linger
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -72,8 +82,11 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        was_in_header = self._in_header
         try:
             self._parser.feed_data(data)
+            if was_in_header and self._in_header:
+                self._count_unfinished(len(data))
         except LabError as error:
             self._refuse(error)
         except httptools.HttpParserCallbackError as error:  # a LabError raised in one of the methods below
@@ -81,9 +94,25 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(InvalidRequest(Code.MALFORMED, "the request is not HTTP/1.1"))
 
+    def eof_received(self) -> bool:
+        """Answer a client that sends nothing more; true keeps the connection until that is done."""
+        if self._closing:
+            return False
+        if self._in_request:
+            message = "the request ended before it was whole; does its Content-Length fit?"
+            self._refuse(InvalidRequest(Code.MALFORMED, message))
+            return False
+        self._is_last = True
+        return self._serving is not None
+
     def expire(self, now: float) -> None:
         """Close the connection if it was silent for too long, or is too slow with its request."""
-        if self._serving is None and self.deadline < now:
+        if self._serving is not None or self.deadline >= now:
+            return
+        if self._in_request and not self._closing:
+            message = f"the request was not whole {REQUEST_SECONDS:g} s after it began"
+            self._refuse(DeadlineExceeded(message))
+        else:
             self.close()
 
     def close(self) -> None:
@@ -95,12 +124,14 @@ class HttpConnection(asyncio.Protocol):
     # What httptools calls.
 
     def on_message_begin(self) -> None:
+        self._in_header = self._in_request = True
         self.deadline = time.monotonic() + REQUEST_SECONDS
 
     def on_url(self, url: bytes) -> None:
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unfinished_bytes = 0
         self._count_header(len(name) + len(value))
         field = name.lower()
         if field == b"idempotency-key":
@@ -116,6 +147,11 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_headers_complete(self) -> None:
+        self._in_header = False
+        if self._parser.should_upgrade():  # the parser would take the body for another protocol's
+            raise InvalidRequest(
+                Code.MALFORMED, "this connection stays HTTP/1.1; leave out the header Upgrade"
+            )
         if self._parser.get_method() != b"POST":
             raise InvalidRequest(Code.MALFORMED, "XML-RPC calls are sent with POST")
 
@@ -127,6 +163,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         request = Request(bytes(self._body), self._operation_id, self._parser.should_keep_alive())
         self._clear()
+        self._in_request = False
         self.deadline = time.monotonic() + IDLE_SECONDS
         if len(self._requests) >= MAX_PIPELINED:
             raise Overloaded(f"more than {MAX_PIPELINED} requests wait on this connection; read the replies")
@@ -144,8 +181,9 @@ class HttpConnection(asyncio.Protocol):
         if self._closing or request is None:
             return
         self.deadline = time.monotonic() + IDLE_SECONDS
-        self._write(body, request.keep_alive)
-        if not request.keep_alive:
+        keep_alive = request.keep_alive and not (self._is_last and not self._requests)
+        self._write(body, keep_alive)
+        if not keep_alive:
             self.close()
         elif self._requests:
             self._next()
@@ -159,21 +197,26 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, error: LabError) -> None:
         """Answer with a fault and close: what follows on this connection cannot be understood."""
         self._write(write_fault(error), keep_alive=False)
-        self.close()
+        self._closing = True
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        if self._transport:
+            self._transport.write_eof()
+
+    def _count_unfinished(self, size: int) -> None:
+        """Bound a header line that does not end: the parser keeps it all until it does."""
+        self._unfinished_bytes += size
+        if self._unfinished_bytes > MAX_HEADER_BYTES:
+            self._count_header(self._unfinished_bytes)
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
             raise InvalidRequest(Code.TOO_LARGE, f"the header is longer than {MAX_HEADER_BYTES} bytes")
 
-    def _reset(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._clear()
-
     def _clear(self) -> None:
         self._body = bytearray()
         self._operation_id = ""
-        self._header_bytes = 0
+        self._header_bytes = self._unfinished_bytes = 0
 
 
 def _too_large() -> InvalidRequest:
@@ -183,4 +226,8 @@ def _too_large() -> InvalidRequest:
 
 def _cause(error: BaseException) -> LabError:
     cause = error.__cause__ or error.__context__
-    return cause if isinstance(cause, LabError) else InvalidRequest(Code.MALFORMED, f"bad request: {cause}")
+    if isinstance(cause, LabError):
+        return cause
+    error_id = uuid4().hex[:12]
+    log.error("reading a request failed, error id %s", error_id, exc_info=cause)
+    return InternalError(error_id)
