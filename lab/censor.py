@@ -85,8 +85,8 @@ class Censor:
             and not self._keyless
         ):
             return text
-        if len(text) > LONG_TEXT and "\n" in text:
-            return "".join(map(self.censor, text.splitlines(keepends=True)))
+        if len(text) > LONG_TEXT and len(lines := text.splitlines(keepends=True)) > 1:
+            return "".join(map(self.censor, lines))
         return self._replace(text)
 
     def _replace(self, text: str) -> str:

@@ -45,7 +45,9 @@ class TokenTrie:
         last = path[-1][tokens[-1]]
         if isinstance(last, dict):
             _set_count(last, END, _count(last) - 1)
-            return
+            if last:
+                return
+            last = 1  # what went on from here was removed before: this is a leaf again
         _set_count(path[-1], tokens[-1], last - 1)
         for parent, token, child in zip(path[-2::-1], reversed(tokens[:-1]), path[:0:-1], strict=True):
             if not child:

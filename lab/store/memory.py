@@ -176,8 +176,10 @@ class MemoryStore(Store):
         return True
 
     def _return_expired(self, now: float) -> None:
+        expired = []
         while self._leases and self._leases[0][0] <= now:
-            _, petition_id = heapq.heappop(self._leases)
+            expired.append(heapq.heappop(self._leases)[1])
+        for petition_id in reversed(expired):  # each goes to the front, the oldest last
             text = self._taken.pop(petition_id, None)
             if text is not None:
                 self._waiting[petition_id] = text

@@ -110,14 +110,18 @@ TAKE = (
     + """
 local ns = KEYS[1]
 local time = now()
-for _, petition in ipairs(redis.call('ZRANGEBYSCORE', ns .. 'taken', '-inf', time)) do
+for _, petition in ipairs(redis.call('ZREVRANGEBYSCORE', ns .. 'taken', time, '-inf')) do
   redis.call('ZREM', ns .. 'taken', petition)
   redis.call('LPUSH', ns .. 'waiting', petition)
 end
-local petition = redis.call('LPOP', ns .. 'waiting')
-if not petition then return false end
+local petition, text
+repeat  -- a text that waited again was completed meanwhile if it is not there: its node lived after all
+  petition = redis.call('LPOP', ns .. 'waiting')
+  if not petition then return false end
+  text = redis.call('HGET', ns .. 'texts', petition)
+until text
 redis.call('ZADD', ns .. 'taken', time + tonumber(ARGV[1]), petition)
-return {petition, redis.call('HGET', ns .. 'texts', petition)}
+return {petition, text}
 """
 )
 

@@ -1,0 +1,66 @@
+"""The two stores that the store's tests run over, and the time that passes for them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+
+from lab.store import MemoryStore, Store
+from lab.store.redis_store import RedisStore, connect
+
+MakeStore = Callable[[], Store]
+Later = Callable[[float], None]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store."""
+    return str(request.param)
+
+
+@pytest.fixture
+def time_passed() -> list[float]:
+    """The spans, in seconds, that a test let pass for the store in memory."""
+    return []
+
+
+@pytest.fixture
+def make_store(
+    request: pytest.FixtureRequest, store_kind: str, time_passed: list[float]
+) -> Iterator[MakeStore]:
+    """Open an empty store of each kind, once per test: what it is built from can be changed before."""
+    if store_kind == "memory":
+        yield lambda: MemoryStore(lambda: time.monotonic() + sum(time_passed))
+        return
+    url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(RedisStore(url, namespace)))
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> Store:
+    """An empty store of each kind."""
+    return make_store()
+
+
+@pytest.fixture
+def later(request: pytest.FixtureRequest, store_kind: str, time_passed: list[float]) -> Later:
+    """Let so many seconds pass for the store; nobody waits for them."""
+    if store_kind == "memory":
+        return time_passed.append
+    url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
+    return lambda seconds: _age(url, namespace, seconds)
+
+
+def _age(url: str, namespace: str, seconds: float) -> None:
+    """Make every lease, result and operation id of *namespace* older by *seconds* (lab/store/keys.py)."""
+    with connect(url) as connection:
+        client: Any = connection
+        for key in client.scan_iter(f"{namespace}:*"):
+            if client.type(key) == "zset" and key != f"{namespace}:insults":
+                for member in client.zrange(key, 0, -1):
+                    client.zincrby(key, -seconds, member)
+            elif (left := client.pttl(key)) > 0:
+                client.pexpire(key, left - int(1000 * seconds))
