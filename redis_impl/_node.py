@@ -11,12 +11,11 @@ import redis
 from lab.applications.service import perform
 from lab.brokers.locate import locate_redis
 from lab.contract import Application, Architecture
-from lab.errors import DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
+from lab.errors import DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable, as_text
 from lab.jobs import BackgroundJob, heartbeat
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.operations import Operation
 from lab.options import NodeOptions
-from lab.settings import settings
 from lab.store.redis_store import connect, translated
 
 from . import _scripts as scripts
@@ -29,7 +28,6 @@ LEASE_SECONDS = 2.0
 BATCH = 100
 WAIT_SECONDS = 0.1
 """How long a node waits on its list before it looks at the entry list again."""
-DEFER_SECONDS = 0.02
 BACK_OFF_SECONDS = 0.25
 CANARY_SECONDS = 10.0
 
@@ -56,7 +54,7 @@ class PetitionServer:
         self._application = application
         self._kind = kind
         self._keys = Keys(options.namespace, kind)
-        self._redis = connect(locate_redis())
+        self._redis = _connect()
         self._batch = batch
         self._on_demand = on_demand
         self._has_own_list = options.architecture is Architecture.N_NODE and not on_demand
@@ -73,7 +71,6 @@ class PetitionServer:
         self._own = self._keys.node(self.identifier)
         self._register = self._redis.register_script(scripts.PULSE)
         self._settle = self._redis.register_script(scripts.SETTLE)
-        self._defer = self._redis.register_script(scripts.DEFER)
         self._pulse = heartbeat("pulse", PULSE_SECONDS, lambda: self._beat(self._has_own_list))
         self._beat(False)  # known as a member, so that what it takes is not lost, but not yet sent anything
         self._thread.start()
@@ -147,7 +144,7 @@ class PetitionServer:
 
     def _settle_and_take(self, outcome: Outcome, size: int, *, take: bool) -> list[str]:
         replies, results = outcome
-        wanted = self._batch if take and not self._stopping and not self._on_demand else 0
+        wanted = self._batch if take and not self._stopping else 0
         if size or wanted:
             limits = (MAX_RESULTS, RESULT_TTL_SECONDS, len(replies) // 2)
             taken: list[str] = self._settle(
@@ -156,27 +153,15 @@ class PetitionServer:
             )
             self._turn += 1
             if taken or not wanted:
-                return taken if wanted else self._deferred()
+                return taken
             return self._waited()
-        return self._deferred()
+        return []
 
     def _waited(self) -> list[str]:
         """Wait for a petition: on the node's own list, or on the entry list if it is the only node."""
         source = self._own if self._has_own_list else self._keys.entry
         raw = self._redis.blmove(source, f"{self._own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
-        return [str(raw)] if raw else []
-
-    def _deferred(self) -> list[str]:
-        if self._stopping or not self._on_demand:
-            return []
-        keys = [self._keys.prefix, self._own, self._keys.entry]
-        taken: list[str] = self._defer(keys=keys, args=[self._batch, settings().id_ttl])
-        if not taken:
-            raw = self._redis.lmove(self._own, f"{self._own}:processing", "LEFT", "RIGHT")
-            taken = [str(raw)] if raw else []
-        if not taken:
-            time.sleep(DEFER_SECONDS)
-        return taken
+        return [] if raw is None else [str(raw)]  # an empty petition is one, too
 
     def _outcome(self, batch: list[str]) -> Outcome:
         replies: list[str] = []
@@ -187,22 +172,23 @@ class PetitionServer:
 
     def _answer(self, raw: str, replies: list[str], results: list[str]) -> None:
         """Work on a petition; what is to be written goes to *replies* and *results*."""
-        reply_to, operation_id = "", ""
+        answer: object
         try:
             petition = read_petition(raw, self._kind, self._keys)
-            reply_to, operation_id = petition.reply_to, petition.operation_id
-            if petition.operation is Operation.SUBMIT:
-                text = perform(self._application, Operation.FILTER, {"text": petition.arguments["text"]})
-                results += [operation_id or uuid4().hex, str(text)]
-                return
-            answer = self._performed(petition.operation, dict(petition.arguments), operation_id)
         except InvalidRequest as error:
+            reply_to, operation_id = reply_to_of(raw, self._keys)
             answer = error
-            reply_to, operation_id = (reply_to, operation_id) if reply_to else reply_to_of(raw, self._keys)
-            if not reply_to:
-                log.info("refused a petition that names no place to reply to: %s", error)
+        else:
+            reply_to, operation_id = petition.reply_to, petition.operation_id
+            is_filtered_now = petition.operation is Operation.SUBMIT and not self._on_demand
+            operation = Operation.FILTER if is_filtered_now else petition.operation
+            answer = self._performed(operation, dict(petition.arguments), operation_id)
+            if is_filtered_now and not isinstance(answer, LabError):
+                results += [operation_id or uuid4().hex, str(answer)]
         if reply_to:
             replies += [reply_to, write_reply(operation_id, answer)]
+        elif isinstance(answer, LabError):
+            log.info("refused a petition that names no place to reply to: %s", as_text(answer))
 
     def _performed(self, operation: Operation, arguments: dict[str, object], operation_id: str) -> object:
         while True:
@@ -214,9 +200,17 @@ class PetitionServer:
                 time.sleep(BACK_OFF_SECONDS)  # the store is where the petition came from: it will be back
             except LabError as error:
                 return error
-            except Exception as error:
+            except Exception:
                 error_id = uuid4().hex[:12]
                 log.exception("%s failed, error id %s", operation, error_id)
-                return InternalError(
-                    error_id, f"{type(error).__name__}; the node's log tells more under {error_id}"
-                )
+                return InternalError(error_id)
+
+
+def _connect() -> "redis.Redis":
+    """Connect so that bytes that are not UTF-8 come as lone surrogates, to be refused like any bad petition.
+
+    Decoded strictly, one such petition would break every read of the list, at every node, for ever.
+    """
+    client = connect(locate_redis())
+    client.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
+    return client

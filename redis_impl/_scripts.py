@@ -92,31 +92,3 @@ end
 return taken
 """
 )
-
-# On demand: put submitted texts on the store's waiting list, in their order; take the other petitions.
-# KEYS: namespace, own list, entry list. ARGV: how many, LAB_ID_TTL.
-DEFER = (
-    EFFECTS
-    + """
-local ns, processing = KEYS[1], KEYS[2] .. ':processing'
-local taken = {}
-for _ = 1, tonumber(ARGV[1]) do
-  local raw = redis.call('LPOP', KEYS[3])
-  if not raw then break end
-  local good, fields = pcall(cjson.decode, raw)
-  if good and type(fields) == 'table' and fields['operation'] == 'X1' and not fields['reply_to']
-      and type(fields['data']) == 'string' and #fields['data'] <= 65536 then
-    local id = fields['id'] or ('x' .. redis.call('INCR', ns .. 'identifiers'))
-    once(ns, 'submit', id, ARGV[2], function()
-      redis.call('HSET', ns .. 'texts', id, fields['data'])
-      redis.call('RPUSH', ns .. 'waiting', id)
-      return 1
-    end)
-  else
-    redis.call('RPUSH', processing, raw)
-    taken[#taken + 1] = raw
-  end
-end
-return taken
-"""
-)

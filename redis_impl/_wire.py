@@ -1,6 +1,7 @@
 """Petitions and replies as JSON, and the keys they travel on."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ CODES: Mapping[Application, Mapping[str, Operation]] = {
 }
 DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.SUBMIT})
 """Operations whose ``data`` is what they work on; that of the others says where to reply."""
+MAX_LIST_NAME_CHARACTERS = 200
+_WHERE = re.compile(rf'"(?:reply_to|data)"\s*:\s*"([^"\\]{{1,{MAX_LIST_NAME_CHARACTERS}}})"')
+_ID = re.compile(r'"id"\s*:\s*"?([^\s"\\,{}\[\]]{1,128})')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,14 @@ def write_petition(code: str, data: str, operation_id: str, **more: object) -> s
 
 
 def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
-    """Read and check a petition; the InvalidRequest it may raise has ``reply_to`` where one could be read."""
-    if len(raw) > MAX_REQUEST_BYTES:
+    """Read and check a petition. Bytes that are not UTF-8 stand in *raw* as lone surrogates."""
+    if len(raw) > MAX_REQUEST_BYTES or _bytes_of(raw) > MAX_REQUEST_BYTES:
         raise InvalidRequest(Code.TOO_LARGE, f"the petition is longer than {MAX_REQUEST_BYTES} bytes")
     try:
         fields = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InvalidRequest(Code.MALFORMED, "the petition is nested too deeply") from error
+    except ValueError as error:
         raise InvalidRequest(Code.MALFORMED, f"the petition is not JSON: {str(error)[:100]}") from error
     if not isinstance(fields, dict):
         raise InvalidRequest(Code.WRONG_TYPE, 'a petition is an object {"operation": "X1", "data": ...}')
@@ -75,16 +81,13 @@ def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
 
 
 def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
-    """Return where a petition at fault wants its reply, and its id; empty where they cannot be told."""
-    try:
-        fields = json.loads(raw)
-        operation_id = str(fields.get("id", ""))[:128]
-        for candidate in (fields.get("reply_to"), fields.get("data")):
-            if isinstance(candidate, str) and candidate.startswith(keys.replies):
-                return candidate, operation_id
-    except (ValueError, RecursionError, AttributeError):
-        pass
-    return "", ""
+    """Return where a petition at fault wants its reply, and its id; empty where they cannot be told.
+
+    What cannot be parsed, or is too long to be, has an answer too: so they are looked for in the text.
+    """
+    where = next((found[1] for found in _WHERE.finditer(raw) if _is_reply_list(found[1], keys)), "")
+    operation_id = _ID.search(raw) if where else None
+    return where, operation_id[1] if operation_id else ""
 
 
 def write_reply(operation_id: str, answer: object) -> str:
@@ -135,6 +138,18 @@ def _reply_to(value: object, keys: Keys) -> str:
         return ""
     if not isinstance(value, str):
         raise InvalidRequest(Code.WRONG_TYPE, "where to reply is the name of a list, as text")
-    if not value.startswith(keys.replies) or len(value) > 200:
+    if not _is_reply_list(value, keys):
         raise InvalidRequest(Code.MALFORMED, f"replies go to lists whose names begin with {keys.replies}")
     return value
+
+
+def _is_reply_list(name: str, keys: Keys) -> bool:
+    is_short = len(name) <= MAX_LIST_NAME_CHARACTERS
+    return is_short and name.startswith(keys.replies) and name.isprintable()
+
+
+def _bytes_of(raw: str) -> int:
+    try:
+        return len(raw) if raw.isascii() else len(raw.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(Code.BAD_ENCODING, "the petition is not UTF-8") from error

@@ -33,9 +33,11 @@ def one_node(
     middleware: str,
     application: Application,
     architecture: Architecture = Architecture.ONE_NODE,
+    node_arguments: tuple[str, ...] = (),
 ) -> Iterator[Cluster]:
     """Run a system of one node, and see at the end that the process that was started is still there."""
-    with cluster_for(request, SystemSpec(middleware, application, architecture)) as cluster:
+    spec = SystemSpec(middleware, application, architecture, node_arguments=node_arguments)
+    with cluster_for(request, spec) as cluster:
         yield cluster
         assert_same_process(cluster)
 

@@ -1,0 +1,260 @@
+"""Whatever is pushed to a Redis node's list gets a reply with its code, and the node goes on serving."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from lab.cluster import Cluster
+from lab.contract import Application
+from lab.errors import Code
+from tests.eventually import eventually
+from tests.wire import (
+    ANSWER_SECONDS,
+    BROKEN_RESULT,
+    INSULT,
+    assert_clear,
+    assert_internal_error,
+    assert_refused,
+    assert_same_process,
+    break_a_result,
+    each,
+    one_node,
+)
+
+MEBIBYTE = 1024 * 1024
+REPLY_TO = b"<where to reply>"
+"""Stands in a petition for the name of the list on which the test waits for the reply."""
+WHERE = REPLY_TO.decode()
+
+
+def petition(code: object, data: object = WHERE, **more: object) -> bytes:
+    return json.dumps({"operation": code, "data": data, **more}).encode()
+
+
+def adding(insult: object, **more: object) -> bytes:
+    return petition("X1", insult, reply_to=WHERE, **more)
+
+
+KINDS: dict[str, tuple[bytes, Code]] = {
+    "JSON cut short": (petition("X3")[:-1], Code.MALFORMED),
+    "something after the JSON": (petition("X3") + b"}", Code.MALFORMED),
+    "single quotes": (b"{'operation': 'X3', \"data\": \"%b\"}" % REPLY_TO, Code.MALFORMED),
+    "XML": (b'<petition "data": "%b"/>' % REPLY_TO, Code.MALFORMED),
+    "an array": (b"[%b]" % petition("X3"), Code.WRONG_TYPE),
+    "nested too deeply": (
+        b'{"operation": "X3", "data": "%b", "x": %b}' % (REPLY_TO, b"[" * 100_000 + b"]" * 100_000),
+        Code.MALFORMED,
+    ),
+    "a number far too large": (
+        b'{"operation": "X2", "data": "%b", "limit": %b}' % (REPLY_TO, b"9" * 10_000),
+        Code.MALFORMED,
+    ),
+    "a petition too long": (petition("X3", x="x" * MEBIBYTE), Code.TOO_LARGE),
+    "a petition too long in bytes": (
+        json.dumps(
+            {"operation": "X3", "data": WHERE, "x": "喂" * (MEBIBYTE // 2)}, ensure_ascii=False
+        ).encode(),
+        Code.TOO_LARGE,
+    ),
+    "not UTF-8": (adding("tonto").replace(b"tonto", b"\xff\xfe"), Code.BAD_ENCODING),
+    "not UTF-8 in a field that nobody reads": (
+        petition("X3", x="tonto").replace(b"tonto", b"\xff"),
+        Code.BAD_ENCODING,
+    ),
+    "UTF-16": (adding("tonto").replace(b"tonto", "tonto".encode("utf-16")), Code.BAD_ENCODING),
+    "a lone surrogate": (adding("\ud800"), Code.BAD_ENCODING),
+    "a lone surrogate as an id": (adding(INSULT, id="\ud800"), Code.BAD_ENCODING),
+    "a lone surrogate as bytes": (adding("tonto").replace(b"tonto", b"\xed\xa0\x80"), Code.BAD_ENCODING),
+    "no operation": (b'{"data": "%b"}' % REPLY_TO, Code.MISSING_FIELD),
+    "an empty operation": (petition(""), Code.UNKNOWN_OPERATION),
+    "an unknown operation": (petition("X9"), Code.UNKNOWN_OPERATION),
+    "an operation by its name": (petition("insult_me"), Code.UNKNOWN_OPERATION),
+    "an operation in lower case": (petition("x3"), Code.UNKNOWN_OPERATION),
+    "a number as the operation": (petition(3), Code.UNKNOWN_OPERATION),
+    "an object as the operation": (petition({"X": 3}), Code.UNKNOWN_OPERATION),
+    "an operation too long": (petition("x" * 100_000), Code.UNKNOWN_OPERATION),
+    "an operation with a control character": (petition("X\x1b[2J"), Code.UNKNOWN_OPERATION),
+    "no data": (b'{"operation": "X1", "reply_to": "%b"}' % REPLY_TO, Code.MISSING_FIELD),
+    "a number in place of a text": (adding(42), Code.WRONG_TYPE),
+    "nothing in place of a text": (adding(None), Code.WRONG_TYPE),
+    "an array in place of a text": (adding(["tonto"]), Code.WRONG_TYPE),
+    "an empty insult": (adding(""), Code.MALFORMED),
+    "an insult too long": (adding("x" * 201), Code.TOO_LARGE),
+    "an insult far too long": (adding("x" * 100_000), Code.TOO_LARGE),
+    "a control character": (adding("a\x00b"), Code.MALFORMED),
+    "a line break in an insult": (adding("a\nb"), Code.MALFORMED),
+    "an id too long": (adding(INSULT, id="x" * 129), Code.TOO_LARGE),
+    "an id with a space": (adding(INSULT, id="one two"), Code.MALFORMED),
+    "an empty id": (adding(INSULT, id=""), Code.MALFORMED),
+    "a number as an id": (adding(INSULT, id=7), Code.WRONG_TYPE),
+    "an object as an id": (adding(INSULT, id={}), Code.WRONG_TYPE),
+    "a text in place of a number": (petition("X2", limit="ten"), Code.WRONG_TYPE),
+    "a truth value in place of a number": (petition("X2", limit=True), Code.WRONG_TYPE),
+    "a fraction in place of a number": (petition("X2", limit=1e308), Code.WRONG_TYPE),
+    "an infinite number": (petition("X2", limit=float("inf")), Code.WRONG_TYPE),
+    "a page too large": (petition("X2", limit=1001), Code.TOO_LARGE),
+    "a page of nothing": (petition("X2", limit=0), Code.TOO_LARGE),
+    "a number to begin after": (petition("X2", after=7), Code.WRONG_TYPE),
+    "a name to begin after that is too long": (petition("X2", after="x" * 201), Code.TOO_LARGE),
+}
+
+UNANSWERABLE: dict[str, tuple[bytes, Code]] = {
+    "an empty petition": (b"", Code.MALFORMED),
+    "bytes": (bytes(range(256)), Code.BAD_ENCODING),
+    "a number": (b"7", Code.WRONG_TYPE),
+    "nobody to reply to": (petition("X1", "a\nb"), Code.MALFORMED),
+    "a reply to a list that is not for replies": (petition("X3", "insults"), Code.MALFORMED),
+    "a reply to a list of another namespace": (petition("X3", "lab-00000000:reply:x"), Code.MALFORMED),
+    "a number to reply to": (petition("X3", 7), Code.WRONG_TYPE),
+    "a reply to a list with too long a name": (petition("X3", WHERE + "x" * 300), Code.MALFORMED),
+    "a reply to a list whose name is no text": (petition("X3", WHERE + "\ud800"), Code.MALFORMED),
+    "a number as the operation and nobody to reply to": (petition(7, None), Code.UNKNOWN_OPERATION),
+}
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    yield from one_node(request, "redis_impl", Application.SERVICE)
+
+
+@pytest.fixture(scope="module")
+def filters(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    yield from one_node(request, "redis_impl", Application.FILTER)
+
+
+@pytest.fixture(scope="module")
+def deferring(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    yield from one_node(request, "redis_impl", Application.FILTER, node_arguments=("--on-demand",))
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def push(store: "redis.Redis", cluster: Cluster, raw: bytes) -> str:
+    """Push a petition; return the name of the list for its reply."""
+    reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
+    store.rpush(f"{cluster.namespace}:{cluster.spec.application}", raw.replace(REPLY_TO, reply_to.encode()))
+    return reply_to
+
+
+def ask(store: "redis.Redis", cluster: Cluster, raw: bytes) -> dict[str, Any]:
+    """Push a petition and return the reply."""
+    reply = store.blpop([push(store, cluster, raw)], timeout=ANSWER_SECONDS)
+    assert reply, f"no reply to {raw[:200]!r}; {cluster.launcher.logs(cluster.nodes[0])[-2000:]}"
+    return dict(json.loads(reply[1]))
+
+
+def refusal(reply: dict[str, Any]) -> str:
+    return f"{reply['error']}: {reply['message']}"
+
+
+def assert_serves(store: "redis.Redis", cluster: Cluster) -> None:
+    """The node that works on one list in order has got past whatever came before."""
+    if cluster.spec.application is Application.SERVICE:
+        assert ask(store, cluster, adding(INSULT))["answer"] in (True, False)
+    else:
+        assert ask(store, cluster, adding(f"quin {INSULT}"))["answer"] == "quin CENSORED"
+    assert_same_process(cluster)
+
+
+@pytest.mark.parametrize(("raw", "code"), each(KINDS))
+def test_a_bad_petition_gets_its_code_and_the_node_goes_on(
+    node: Cluster, store: "redis.Redis", raw: bytes, code: Code
+) -> None:
+    assert_refused(refusal(ask(store, node, raw)), code)
+    assert_serves(store, node)
+
+
+@pytest.mark.parametrize(("raw", "code"), each(UNANSWERABLE))
+def test_a_bad_petition_that_cannot_be_answered_is_logged_and_the_node_goes_on(
+    node: Cluster, store: "redis.Redis", raw: bytes, code: Code
+) -> None:
+    before = len(node.launcher.logs(node.nodes[0]))
+    push(store, node, raw)
+    assert_serves(store, node)
+    line = eventually(lambda: node.launcher.logs(node.nodes[0])[before:])
+    _, _, logged = line.partition("place to reply to: ")
+    assert logged.startswith(f"{code}: ")
+    assert "Traceback" not in line
+
+
+def test_a_reply_carries_the_id_of_its_bad_petition(node: Cluster, store: "redis.Redis") -> None:
+    assert ask(store, node, adding("", id="mine"))["id"] == "mine"
+    assert ask(store, node, petition("X3", id="mine")[:-1])["id"] == "mine"
+
+
+def test_a_reply_list_that_is_no_list_harms_nobody(node: Cluster, store: "redis.Redis") -> None:
+    key = f"{node.namespace}:reply:{uuid4().hex}"
+    store.set(key, "a string")
+    push(store, node, petition("X3", key))
+    assert_serves(store, node)
+
+
+def test_nothing_of_a_bad_petition_is_left_behind_at_its_node(node: Cluster, store: "redis.Redis") -> None:
+    for raw, _ in (*KINDS.values(), *UNANSWERABLE.values()):
+        push(store, node, raw)
+        assert_serves(store, node)
+    eventually(lambda: not list(store.scan_iter(f"{node.namespace}:*:processing")))
+
+
+def test_many_bad_petitions_at_once_harm_no_good_one(node: Cluster, store: "redis.Redis") -> None:
+    replies = [push(store, node, raw) for raw, _ in KINDS.values() for _ in range(3)]
+    assert_serves(store, node)
+    assert all(store.llen(reply_to) == 1 for reply_to in replies)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    each(
+        {
+            "a text too long": ("x" * (64 * 1024 + 1), Code.TOO_LARGE),
+            "a number": (7, Code.WRONG_TYPE),
+            "a lone surrogate": ("\udfff", Code.BAD_ENCODING),
+        }
+    ),
+)
+def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
+    filters: Cluster, store: "redis.Redis", text: object, code: Code
+) -> None:
+    assert_refused(refusal(ask(store, filters, adding(text))), code)
+    assert_serves(store, filters)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    each(
+        {
+            "a text that is not UTF-8": (petition("X1", "tonto").replace(b"tonto", b"\xff"),),
+            "an object as an id": (petition("X1", "tonto", id={}),),
+            "an id with a space": (petition("X1", "tonto", id="one two"),),
+            "a lone surrogate": (petition("X1", "\ud800"),),
+            "a text too long": (petition("X1", "x" * (64 * 1024 + 1)),),
+            "a number as a text": (petition("X1", 7),),
+        }
+    ),
+)
+def test_on_demand_a_bad_text_does_not_wait_among_the_good(
+    deferring: Cluster, store: "redis.Redis", raw: bytes
+) -> None:
+    push(store, deferring, raw)
+    push(store, deferring, petition("X1", f"quin {INSULT}"))
+    assert ask(store, deferring, petition("X2"))["answer"] == "quin CENSORED"
+    assert ask(store, deferring, petition("X2"))["answer"] is None
+    assert_same_process(deferring)
+
+
+def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
+    filters: Cluster, store: "redis.Redis", redis_url: str
+) -> None:
+    break_a_result(redis_url, filters)
+    reply = ask(store, filters, petition("X3", petition_id=BROKEN_RESULT))
+    assert_internal_error(filters, refusal(reply))
+    assert_clear(reply["message"])
+    assert_serves(store, filters)
