@@ -71,7 +71,7 @@ def clean_subscriber(value: object, schemes: tuple[str, ...]) -> str:
     uri = _string("uri", value)
     if len(uri) > MAX_URI_CHARACTERS:
         raise InvalidRequest(Code.TOO_LARGE, f"the subscriber's URI is longer than {MAX_URI_CHARACTERS}")
-    if not uri.isascii() or not uri.isprintable() or " " in uri or urlsplit(uri).scheme not in schemes:
+    if not uri.isascii() or not uri.isprintable() or " " in uri or _scheme(uri) not in schemes:
         raise InvalidRequest(Code.MALFORMED, f"a subscriber is given as a URI that starts with {schemes}")
     return uri
 
@@ -85,6 +85,13 @@ def _string(name: str, value: object) -> str:
         message = f"{name} holds a lone surrogate, which is not text"
         raise InvalidRequest(Code.BAD_ENCODING, message) from error
     return value
+
+
+def _scheme(uri: str) -> str:
+    try:
+        return urlsplit(uri).scheme
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""
 
 
 def _insult_too_long(length: int) -> InvalidRequest:
