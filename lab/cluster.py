@@ -23,6 +23,12 @@ class BrokerUrls:
     redis: str = ""
     amqp: str = ""
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which brokers there are."""
+        given = {"redis": self.redis, "rabbitmq": self.amqp}
+        return frozenset(kind for kind, url in given.items() if url)
+
     def environment(self) -> dict[str, str]:
         """Return the variables by which processes find them; URLs hold credentials, so no options."""
         given = {"LAB_REDIS_URL": self.redis, "LAB_AMQP_URL": self.amqp}
@@ -43,6 +49,8 @@ class SystemSpec:
     namespace: str = ""
     node_arguments: tuple[str, ...] = ()
     interval: str = "5s"
+    usual_ports: bool = False
+    """Bind the ports that clients try first, not free ones."""
 
     @property
     def needed_brokers(self) -> frozenset[str]:
@@ -141,13 +149,14 @@ class Cluster:
         )
 
     def _role_arguments(self, role: Role) -> list[str]:
+        port = [] if self.spec.usual_ports else ["--port", "0"]
         if role.name == BROADCASTER:
-            return ["--port", "0", "--interval", self.spec.interval]
+            return [*port, "--interval", self.spec.interval]
         if role.name != NODE:
-            return ["--port", "0"]
+            return port
         arguments = list(self.spec.node_arguments)
         if self.spec.architecture is Architecture.ONE_NODE:
-            arguments += ["--port", "0"]
+            arguments += port
         if self.spec.application is Application.SERVICE:
             arguments += ["--interval", self.spec.interval]
         return arguments

@@ -35,7 +35,7 @@ class BackgroundJob(threading.Thread):
                 if not failing:
                     log.warning("%s: %s; trying again", self.name, error)
                 failing, pause_seconds = True, BACK_OFF_SECONDS
-            if pause_seconds:
+            if pause_seconds and not self._stopping:  # stop() may have come just before clear()
                 self._wake.wait(pause_seconds)
 
     def stop(self, timeout_seconds: float) -> None:

@@ -35,6 +35,11 @@ class Middleware:
         """Return which processes make up the architectures."""
         return cast(Topology, importlib.import_module(f"{self.name}.topology").TOPOLOGY)
 
+    def default_address(self, architecture: Architecture, application: Application) -> str:
+        """Return where clients find a system that is on its usual ports."""
+        find = importlib.import_module(f"{self.name}.topology").default_address
+        return cast(str, find(architecture, application))
+
     def service_client(
         self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
     ) -> InsultService:

@@ -79,7 +79,7 @@ def add_broadcast_options(parser: argparse.ArgumentParser) -> None:
     """Add what a process that broadcasts takes."""
     parser.add_argument(
         "--interval",
-        type=duration,
+        type=interval,
         default=BROADCAST_INTERVAL_SECONDS,
         metavar="TIME",
         help="time between two broadcast insults, such as 5s or 200ms",
@@ -120,6 +120,14 @@ def duration(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 500us, 5ms, 2s, 1m or 1h")
     return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def interval(text: str) -> float:
+    """Read a duration that is not zero; return seconds."""
+    seconds = duration(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time between two events; write such as 200ms")
+    return seconds
 
 
 def port(text: str) -> int:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from lab.contract import Architecture, InsultService, Target, Tick
+from lab.contract import Application, Architecture, InsultService, Target, Tick
 from lab.errors import LabError
 from lab.node import INTERRUPTED
 from lab.options import client_parser
@@ -12,8 +12,8 @@ from lab.options import client_parser
 
 def subscriber_main(
     module: str,
-    default_address: Callable[[], str],
     connect: Callable[[Target], InsultService],
+    default_address: Callable[[Architecture, Application], str],
     argv: list[str] | None,
 ) -> int:
     """Subscribe and print each tick on a line until Ctrl-C, or ``--count`` of them."""
@@ -21,9 +21,8 @@ def subscriber_main(
     parser.add_argument("--count", type=int, default=0, help="end after so many ticks; 0: at Ctrl-C")
     arguments = parser.parse_args(argv)
     try:
-        target = Target(
-            arguments.address or default_address(), Architecture(arguments.architecture), arguments.namespace
-        )
+        address = arguments.address or default_address(arguments.architecture, Application.SERVICE)
+        target = Target(address, arguments.architecture, arguments.namespace)
         with connect(target) as client, client.subscribe() as subscription:
             print(f"subscribed at {module}; waiting for ticks", file=sys.stderr, flush=True)
             print_ticks(subscription, arguments.count)

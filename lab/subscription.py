@@ -36,13 +36,17 @@ class Inbox:
 
     def receive(self, timeout: float) -> Tick | None:
         try:
-            return self._ticks.get(timeout=timeout)
+            tick = self._ticks.get(timeout=timeout)
         except queue.Empty:
             return None
+        if tick is None:
+            self._ticks.put(None)  # closed it stays, whoever asks next
+        return tick
 
     def __iter__(self) -> Iterator[Tick]:
         while (tick := self._ticks.get()) is not None:
             yield tick
+        self._ticks.put(None)
 
     def close(self) -> None:
         if self._closed:

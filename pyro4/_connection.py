@@ -25,15 +25,19 @@ _ANY_REMOTE_ERROR = Exception
 
 
 class PyroConnection:
-    """A connection to the object at *uri*; opened when first needed. For one thread at a time."""
+    """A connection to the object at *uri*; opened when first needed. For one thread at a time.
 
-    def __init__(self, uri: str) -> None:
+    *serializer* is one that the other side takes, none: ours. Pyro4's own default takes serpent, not msgpack.
+    """
+
+    def __init__(self, uri: str, serializer: str | None = None) -> None:
         try:
             self._proxy = Pyro4.Proxy(uri)
         except Pyro4.errors.PyroError as error:
             raise InvalidRequest(
                 Code.MALFORMED, f"{uri!r} is not a Pyro URI like PYRO:object@host:port"
             ) from error
+        self._proxy._pyroSerializer = serializer
         self.uri = uri
 
     def call(

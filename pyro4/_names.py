@@ -4,7 +4,6 @@ from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 
 from ._connection import PyroConnection
 
-DEFAULT_PORT = 9090
 MASTER = "master.service"
 NAMES_SECONDS = 2.0
 

@@ -9,7 +9,8 @@ from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
 
 from . import _settings as _settings
-from ._names import DEFAULT_PORT, Names
+from .topology import NAME_SERVER_PORT
+from .transport import Names
 
 
 class NameServerNode:
@@ -20,7 +21,7 @@ class NameServerNode:
         self._address = ""
 
     def start(self) -> str:
-        port = self._options.port if self._options.port is not None else DEFAULT_PORT
+        port = self._options.port if self._options.port is not None else NAME_SERVER_PORT
         try:
             _, self._daemon, _ = naming.startNS(host=self._options.host, port=port, enableBroadcast=False)
         except OSError as error:
@@ -45,7 +46,7 @@ class NameServerNode:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = process_parser("pyro4.name_server", "Know the objects of a system by name.", DEFAULT_PORT)
+    parser = process_parser("pyro4.name_server", "Know the objects of a system by name.", NAME_SERVER_PORT)
     arguments = parser.parse_args(argv)
     return run("name_server", lambda: NameServerNode(node_options(arguments)))
 

@@ -3,16 +3,11 @@
 from lab.subscriber import subscriber_main
 
 from .insult_service import InsultServiceClient
-from .transport import DEFAULT_PORT
-
-
-def default_address() -> str:
-    """Return where the name server is."""
-    return f"127.0.0.1:{DEFAULT_PORT}"
+from .topology import default_address
 
 
 def main(argv: list[str] | None = None) -> int:
-    return subscriber_main("pyro4.subscriber", default_address, InsultServiceClient, argv)
+    return subscriber_main("pyro4.subscriber", InsultServiceClient, default_address, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Which processes make up one-node and n-node over Pyro4. Clients are given the name server's address."""
 
-from lab.contract import Application
+from lab.contract import Application, Architecture
 from lab.topology import BROADCASTER, NODE, Role, Topology
+
+NAME_SERVER_PORT = 9090
 
 _FIND = ("--name-server", "{name_server}")
 _NAME_SERVER = Role("name_server", "pyro4.name_server")
@@ -17,3 +19,8 @@ TOPOLOGY = Topology(
     one_node_entry="name_server",
     n_node_entry="name_server",
 )
+
+
+def default_address(architecture: Architecture, application: Application) -> str:
+    """Return where clients find a system: the name server, for both."""
+    return f"127.0.0.1:{NAME_SERVER_PORT}"

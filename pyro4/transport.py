@@ -2,6 +2,6 @@
 
 from ._connection import PyroConnection, batch_answer
 from ._daemon import ServedObjects
-from ._names import DEFAULT_PORT, Names
+from ._names import Names
 
-__all__ = ["DEFAULT_PORT", "Names", "PyroConnection", "ServedObjects", "batch_answer"]
+__all__ = ["Names", "PyroConnection", "ServedObjects", "batch_answer"]

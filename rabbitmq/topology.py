@@ -1,6 +1,7 @@
 """Which processes make up one-node and n-node over RabbitMQ. Clients are given the broker's URL."""
 
-from lab.contract import Application
+from lab.brokers.locate import locate_rabbitmq
+from lab.contract import Application, Architecture
 from lab.topology import BROADCASTER, NODE, Role, Topology
 
 TOPOLOGY = Topology(
@@ -10,3 +11,8 @@ TOPOLOGY = Topology(
         Role(NODE, "rabbitmq.insult_{application}"),
     ),
 )
+
+
+def default_address(architecture: Architecture, application: Application) -> str:
+    """Return where clients find a system: the broker, for both."""
+    return locate_rabbitmq()

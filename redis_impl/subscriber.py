@@ -1,18 +1,13 @@
 """Subscribe to the broadcast over Redis and print what comes."""
 
-from lab.brokers.locate import locate_redis
 from lab.subscriber import subscriber_main
 
 from .insult_service import InsultServiceClient
-
-
-def default_address() -> str:
-    """Return where the broker is."""
-    return locate_redis()
+from .topology import default_address
 
 
 def main(argv: list[str] | None = None) -> int:
-    return subscriber_main("redis_impl.subscriber", default_address, InsultServiceClient, argv)
+    return subscriber_main("redis_impl.subscriber", InsultServiceClient, default_address, argv)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from lab.options import NodeOptions, add_broadcast_options, node_options, proces
 
 from ._callback import Notifier
 from ._node import NodeServer, methods_of
+from .topology import BROADCASTER_PORT
 from .transport import Lane
 
-DEFAULT_PORT = 8001
 OPERATIONS = (
     Operation.ADD_SUBSCRIBER,
     Operation.REMOVE_SUBSCRIBER,
@@ -34,7 +34,7 @@ class BroadcasterNode:
         self._broadcaster = Broadcaster(self._store, self._fan_out, options.interval_seconds)
 
     def start(self) -> str:
-        url = self._server.start(DEFAULT_PORT)
+        url = self._server.start(BROADCASTER_PORT)
         self._broadcaster.start()
         return url
 
@@ -53,7 +53,7 @@ class BroadcasterNode:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = process_parser("xmlrpc.broadcaster", "Broadcast for n nodes over XML-RPC.", DEFAULT_PORT)
+    parser = process_parser("xmlrpc.broadcaster", "Broadcast for n nodes over XML-RPC.", BROADCASTER_PORT)
     parser.set_defaults(architecture=Architecture.N_NODE)
     add_broadcast_options(parser)
     arguments = parser.parse_args(argv)

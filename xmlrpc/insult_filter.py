@@ -17,9 +17,8 @@ from lab.plain import page_from_plain
 
 from ._client import NodeClient
 from ._node import NodeServer, methods_of
+from .topology import FILTER_PORT
 from .transport import Lane, error_from_fault
-
-DEFAULT_PORT = 8003
 
 
 class InsultFilterNode:
@@ -41,7 +40,7 @@ class InsultFilterNode:
         self._server = NodeServer(methods, options, Application.FILTER, master)
 
     def start(self) -> str:
-        url = self._server.start(DEFAULT_PORT)
+        url = self._server.start(FILTER_PORT)
         self._parts.start()
         return url
 

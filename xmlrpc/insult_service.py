@@ -15,9 +15,8 @@ from lab.subscription import Inbox
 from ._callback import Notifier, receive_ticks
 from ._client import NodeClient
 from ._node import NodeServer, methods_of
+from .topology import SERVICE_PORT
 from .transport import Lane
-
-DEFAULT_PORT = 8002
 
 
 class InsultServiceNode:
@@ -37,7 +36,7 @@ class InsultServiceNode:
         )
 
     def start(self) -> str:
-        url = self._server.start(DEFAULT_PORT)
+        url = self._server.start(SERVICE_PORT)
         if self._broadcaster:
             self._broadcaster.start()
         return url

@@ -14,11 +14,11 @@ from lab.registry import Member, Registry
 
 from ._membership import LEASE_SECONDS
 from ._node import NodeServer
+from .topology import MASTER_PORT
 from .transport import Lane, Method, XmlRpcConnection
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PORT = 8000
 FIRST_NODE_PORT = 8002
 LAST_PORT = 65535
 PROBE_SECONDS = 0.5
@@ -38,7 +38,7 @@ class InsultMaster:
         self._server = NodeServer(self._methods(), options, Application.SERVICE, master="")
 
     def start(self) -> str:
-        return self._server.start(DEFAULT_PORT)
+        return self._server.start(MASTER_PORT)
 
     def canary(self) -> None:
         self._server.canary("get_nodes")
@@ -146,7 +146,7 @@ def _answers(url: str) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = process_parser("xmlrpc.master", "Know the live nodes and tell each client one.", DEFAULT_PORT)
+    parser = process_parser("xmlrpc.master", "Know the live nodes and tell each client one.", MASTER_PORT)
     parser.add_argument(
         "--node-ports", type=port, default=FIRST_NODE_PORT, metavar="FIRST", help="first port given to nodes"
     )

@@ -3,15 +3,11 @@
 from lab.subscriber import subscriber_main
 
 from .insult_service import InsultServiceClient
-
-
-def default_address() -> str:
-    """Return where the InsultService of one node is."""
-    return "http://127.0.0.1:8002"
+from .topology import default_address
 
 
 def main(argv: list[str] | None = None) -> int:
-    return subscriber_main("xmlrpc.subscriber", default_address, InsultServiceClient, argv)
+    return subscriber_main("xmlrpc.subscriber", InsultServiceClient, default_address, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""Which processes make up one-node and n-node over XML-RPC."""
+"""Which processes make up one-node and n-node over XML-RPC, and the ports they usually have."""
 
-from lab.contract import Application
+from lab.contract import Application, Architecture
 from lab.topology import BROADCASTER, NODE, Role, Topology
+
+MASTER_PORT = 8000
+BROADCASTER_PORT = 8001
+SERVICE_PORT = 8002
+FILTER_PORT = 8003
 
 TOPOLOGY = Topology(
     one_node=(Role(NODE, "xmlrpc.insult_{application}"),),
@@ -13,3 +18,10 @@ TOPOLOGY = Topology(
     one_node_entry=NODE,
     n_node_entry="master",
 )
+
+
+def default_address(architecture: Architecture, application: Application) -> str:
+    """Return where clients find a system on its usual ports: the node, or the master of n."""
+    alone = SERVICE_PORT if application is Application.SERVICE else FILTER_PORT
+    port = alone if architecture is Architecture.ONE_NODE else MASTER_PORT
+    return f"http://127.0.0.1:{port}"

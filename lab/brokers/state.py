@@ -72,6 +72,18 @@ def changing() -> Iterator[dict[str, Running]]:
         yield read_state()
 
 
+@contextmanager
+def announced(broker: Running) -> Iterator[None]:
+    """Let nodes and shells in other terminals find *broker* as if ``lab up`` had started it."""
+    with changing() as up:
+        write_state({**up, broker.kind: broker})
+    try:
+        yield
+    finally:
+        with changing() as up:
+            write_state({kind: other for kind, other in up.items() if other != broker})
+
+
 def write_state(brokers: dict[str, Running]) -> None:
     """Remember *brokers*; the file holds their passwords, so only its owner may read it."""
     if not brokers:

@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.brokers.state import announced, running
 from lab.cluster import BrokerUrls
 from lab.errors import Unavailable
 from lab.settings import Settings
 
 
 @contextmanager
-def brokers(settings: Settings, kinds: frozenset[str], *, yes: bool = False) -> Iterator[BrokerUrls]:
+def brokers(
+    settings: Settings, kinds: frozenset[str], *, yes: bool = False, announce: bool = False
+) -> Iterator[BrokerUrls]:
     """Provide the *kinds* of brokers, say where each comes from, and end private ones afterwards.
 
     One that cannot be had is said in one line and has no URL; with ``LAB_REQUIRE_BROKERS`` it is an error.
+    *announce*: processes in other terminals find private ones too.
     """
     urls = {}
     with ExitStack() as stack:
@@ -28,6 +32,8 @@ def brokers(settings: Settings, kinds: frozenset[str], *, yes: bool = False) -> 
                 say(f"skipping what needs {kind}: {error}")
                 continue
             say(broker.describe())
+            if announce and broker.server:
+                stack.enter_context(announced(running(kind, broker.url, broker.server.pids)))
             urls[kind] = broker.url
         yield BrokerUrls(redis=urls.get("redis", ""), amqp=urls.get("rabbitmq", ""))
 

@@ -66,6 +66,10 @@ def generated_texts(
     choose = random.Random(seed)
     chosen_insults = insults if insults is not None else default_insults()
     hits = round(hit_rate * POOL_SIZE)
+    if hits and not chosen_insults:
+        raise InvalidRequest(
+            Code.MALFORMED, "there are no insults to put into texts; give some, or hit rate 0"
+        )
     pool = [
         _text(choose, length, choose.choice(chosen_insults) if number < hits else "")
         for number in range(POOL_SIZE)

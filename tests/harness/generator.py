@@ -15,7 +15,6 @@ from lab.data import default_insults
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from tests.harness.samples import Samples, Window
-from tests.harness.workload import Workload
 
 WARM_UP = Window(requests=20)
 """Made by each client before its first window, and discarded."""
@@ -31,7 +30,9 @@ class Job:
 
     middleware: str
     target: Target
-    workload: Workload
+    application: Application
+    pool: list[tuple[str, str]]
+    """Texts and what the filter must make of them."""
     clients: int
     in_flight: int = 1
 
@@ -122,19 +123,18 @@ def run_generator(job: Job, parent: Connection) -> None:
 
 def _connect(job: Job, stack: ExitStack) -> list[LoadClient]:
     middleware = MIDDLEWARES[job.middleware]
-    if job.workload.application is Application.SERVICE:
+    if job.application is Application.SERVICE:
         return [
             ServiceLoad(stack.enter_context(middleware.service_client(job.target, DEADLINE_SECONDS)))
             for _ in range(job.clients)
         ]
-    pool = job.workload.pool()
     clients = [
         stack.enter_context(middleware.filter_client(job.target, DEADLINE_SECONDS))
         for _ in range(job.clients)
     ]
     if job.in_flight == 1:
-        return [FilterLoad(client, pool) for client in clients]
-    return [PipelinedFilterLoad(client, pool, job.in_flight) for client in clients]
+        return [FilterLoad(client, job.pool) for client in clients]
+    return [PipelinedFilterLoad(client, job.pool, job.in_flight) for client in clients]
 
 
 def _run_window(loads: list[LoadClient], window: Window) -> Samples:

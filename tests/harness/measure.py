@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from lab.contract import Target
+from lab.contract import Application, Target
 from lab.errors import InternalError, LabError
 from tests.harness.generator import Job, run_generator
 from tests.harness.samples import Samples, Window
@@ -50,9 +50,10 @@ class Generators:
         context = multiprocessing.get_context("spawn")
         self._processes = []
         self._pipes = []
+        pool = workload.pool() if workload.application is Application.FILTER else []
         for share in _shares(clients, processes):
             ours, theirs = context.Pipe()
-            job = Job(middleware, target, workload, share, in_flight)
+            job = Job(middleware, target, workload.application, pool, share, in_flight)
             process = context.Process(target=run_generator, args=(job, theirs), daemon=True)
             process.start()
             theirs.close()

@@ -1,6 +1,7 @@
 """What is sent and what must come back: real or generated texts with the reference filter's answer."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lab.data import default_insults
 from lab.load.texts import corpus_texts, generated_texts
 from tests.reference import reference_censor
 
-POOL_SIZE = 2_000
+POOL_SIZE = 1_000
 """Different texts of a run; they are sent in turn."""
 
 
@@ -35,6 +36,12 @@ class Workload:
 
     def pool(self) -> list[tuple[str, str]]:
         """Return pairs of a text and what the filter must make of it."""
-        insults = default_insults()
-        texts = corpus_texts(self.corpus) if self.corpus else generated_texts(self.seed)
-        return [(text, reference_censor(text, insults)) for text in islice(texts, POOL_SIZE)]
+        return _pool(self.corpus, self.seed)
+
+
+@cache
+def _pool(corpus: Path | None, seed: int) -> list[tuple[str, str]]:
+    """Made once per run: the reference is slow. Load generators are given it."""
+    insults = default_insults()
+    texts = corpus_texts(corpus) if corpus else generated_texts(seed)
+    return [(text, reference_censor(text, insults)) for text in islice(texts, POOL_SIZE)]

@@ -1,0 +1,115 @@
+"""``lab serve``: a whole system in this terminal, until Ctrl-C."""
+
+import argparse
+import time
+
+from lab.brokers import redacted
+from lab.cli.brokers import brokers, say
+from lab.cluster import Cluster, SystemSpec
+from lab.contract import Application, Architecture
+from lab.errors import Unavailable
+from lab.middlewares import MIDDLEWARES
+from lab.options import duration
+from lab.settings import settings
+
+LOOK_SECONDS = 0.5
+LAST_CHARACTERS = 500
+
+
+def main(argv: list[str]) -> int:
+    """Start a system and its brokers, say how to talk to it, and end both at Ctrl-C."""
+    options = _parser().parse_args(argv)
+    spec = _spec(options)
+    with brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
+        missing = spec.needed_brokers - urls.kinds
+        if missing:
+            raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
+        with Cluster(spec, urls) as system:
+            for name, handles in system.handles.items():
+                for handle in handles:
+                    say(f"{name:12} {redacted(handle.address)}  (process {handle.pid})")
+            say(f"talk to it in another terminal: {_shell(spec, system.target.address)}")
+            say("Ctrl-C ends it")
+            _watch(system)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
+    )
+    parser.add_argument("middleware", choices=MIDDLEWARES)
+    parser.add_argument("application", type=Application, choices=list(Application))
+    parser.add_argument(
+        "--nodes", type=_count, metavar="N", help="n-node with N nodes; without it, one node on its own"
+    )
+    parser.add_argument("--namespace", default=settings().namespace, help="prefix of keys, queues and names")
+    parser.add_argument("--free-ports", action="store_true", help="take free ports, not the usual ones")
+    parser.add_argument("--interval", metavar="TIME", help="service: time between broadcasts (default 5s)")
+    parser.add_argument("--work-time", metavar="TIME", help="filter: sleep so long per text, such as 5ms")
+    parser.add_argument("--work-cpu", metavar="TIME", help="filter: compute so long per text, such as 2ms")
+    parser.add_argument("--insults", metavar="FILE", help="filter: insults to censor, a line each")
+    parser.add_argument("--on-demand", action="store_true", help="filter: let texts wait for `resolve`")
+    parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")
+    return parser
+
+
+def _spec(options: argparse.Namespace) -> SystemSpec:
+    is_filter = options.application is Application.FILTER
+    given = {name: getattr(options, name) for name in ("interval", "work_time", "work_cpu", "insults")}
+    foreign = ("interval",) if is_filter else ("work_time", "work_cpu", "insults")
+    for name in foreign:
+        if given[name]:
+            _parser().error(f"--{name.replace('_', '-')} means nothing to the {options.application}")
+    for name in ("interval", "work_time", "work_cpu"):
+        if given[name]:
+            _checked_duration(name, given[name])
+    arguments = [
+        f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value and name != "interval"
+    ]
+    return SystemSpec(
+        options.middleware,
+        options.application,
+        Architecture.N_NODE if options.nodes else Architecture.ONE_NODE,
+        options.nodes or 1,
+        options.namespace,
+        (*arguments, *(["--on-demand"] if is_filter and options.on_demand else [])),
+        options.interval or "5s",
+        usual_ports=not options.free_ports,
+    )
+
+
+def _checked_duration(name: str, text: str) -> None:
+    try:
+        duration(text)
+    except argparse.ArgumentTypeError as error:
+        _parser().error(f"--{name.replace('_', '-')}: {error}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of nodes, 1 or more")
+    return int(text)
+
+
+def _shell(spec: SystemSpec, address: str) -> str:
+    words = ["python3 -m lab shell", spec.middleware]
+    if spec.architecture is Architecture.N_NODE:
+        words.append("--architecture n-node")
+    if spec.namespace != settings().namespace:
+        words.append(f"--namespace {spec.namespace}")
+    is_direct = MIDDLEWARES[spec.middleware].is_direct
+    if is_direct and (not spec.usual_ports):
+        words.append(f"--address {address}")
+    return " ".join(words)
+
+
+def _watch(system: Cluster) -> None:
+    """Return when no process runs any more; say when one ends."""
+    running = [(name, handle) for name, handles in system.handles.items() for handle in handles]
+    while running:
+        time.sleep(LOOK_SECONDS)
+        for name, handle in [entry for entry in running if not system.launcher.alive(entry[1])]:
+            last_words = system.launcher.logs(handle)[-LAST_CHARACTERS:]
+            say(f"{name} {redacted(handle.address)} ended; its last words: {last_words}")
+            running.remove((name, handle))
