@@ -12,7 +12,7 @@ from uuid import uuid4
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from lab.errors import InternalError, LabError, Unavailable
+from lab.errors import InternalError, LabError, Unavailable, as_text
 
 from ._link import Link
 from ._wire import Message, reply_to
@@ -204,6 +204,8 @@ class Lane:
                 log.warning("waiting for the store: %s", error)
                 self._wake.wait(STORE_BACK_OFF_SECONDS)
             except LabError as error:
+                if not delivery.properties.reply_to:
+                    log.info("refused a message that names no place to reply to: %s", as_text(error))
                 return reply_to(delivery.properties, error)
             except Exception as error:
                 error_id = uuid4().hex[:12]

@@ -1,8 +1,9 @@
 """Names of queues, codes of operations, and how requests and replies look as AMQP messages."""
 
 import json
+import struct
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pika.spec import BasicProperties
 
@@ -25,6 +26,8 @@ TEXT = "text/plain"
 ERROR = "error"
 """The ``type`` of a reply that is an error; its body is ``{"code": ..., "message": ...}``."""
 PERSISTENT = 2
+UNREADABLE = "lab-unreadable"
+"""Stands, as a header, for headers that cannot be read."""
 
 
 class Names:
@@ -54,8 +57,11 @@ class Message(NamedTuple):
 
 def code_of(properties: BasicProperties) -> str:
     """Return the operation code of an event: its ``type``, else its header ``operation``, else nothing."""
-    header = (properties.headers or {}).get("operation", "")
-    return str(properties.type or header)
+    headers = properties.headers or {}
+    if UNREADABLE in headers:
+        raise InvalidRequest(Code.MALFORMED, "the headers cannot be read: a value out of range, or too deep")
+    code = properties.type or headers.get("operation", "")
+    return str(_not_bytes("operation", code))
 
 
 def operation_of(code: str, codes: Mapping[str, Operation]) -> Operation:
@@ -68,7 +74,8 @@ def operation_of(code: str, codes: Mapping[str, Operation]) -> Operation:
 
 def operation_id_of(properties: BasicProperties) -> str:
     """Return the ``message_id`` of a request, empty if it has none."""
-    return clean_operation_id(properties.message_id) if properties.message_id else ""
+    identifier = _not_bytes("message_id", properties.message_id)
+    return clean_operation_id(identifier) if identifier else ""
 
 
 def text_of(body: bytes) -> str:
@@ -87,7 +94,9 @@ def fields_of(body: bytes) -> dict[str, object]:
         return {}
     try:
         fields = json.loads(text_of(body))
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InvalidRequest(Code.MALFORMED, "the body is nested too deeply") from error
+    except ValueError as error:
         raise InvalidRequest(Code.MALFORMED, f"the body is not JSON: {str(error)[:100]}") from error
     if not isinstance(fields, dict):
         raise InvalidRequest(Code.WRONG_TYPE, "the body must be a JSON object, or empty")
@@ -118,3 +127,40 @@ def read_reply(properties: BasicProperties, body: bytes) -> object:
         return error_from(value["code"], value["message"]) if properties.type == ERROR else value
     except (ValueError, KeyError, TypeError) as error:
         return InternalError("reply", f"not a reply: {error!r}")
+
+
+def _not_bytes(name: str, value: object) -> object:
+    """Return *value*, unless it is what pika makes of a text that is not UTF-8."""
+    if isinstance(value, bytes):
+        raise InvalidRequest(Code.BAD_ENCODING, f"the {name} is not UTF-8")
+    return value
+
+
+_decode_strictly = BasicProperties.decode
+
+
+def _decode(properties: BasicProperties, encoded: bytes, offset: int = 0) -> BasicProperties:
+    """Decode what a message says of itself, without its headers if pika cannot read those.
+
+    A time beyond the year 9999, or 5,000 tables in one another, would break the connection; the broker would
+    deliver the message again, to break the next one, until no node is left to serve.
+    """
+    try:
+        return cast(BasicProperties, _decode_strictly(properties, encoded, offset))
+    except (ValueError, OverflowError, OSError, RecursionError, struct.error):
+        _decode_strictly(properties, _without_headers(encoded[offset:]))
+        properties.headers = {UNREADABLE: True}
+        return properties
+
+
+def _without_headers(encoded: bytes) -> bytes:
+    """Return encoded properties with an empty table of headers."""
+    (flags,) = struct.unpack_from(">H", encoded)
+    start = 2
+    for flag in (BasicProperties.FLAG_CONTENT_TYPE, BasicProperties.FLAG_CONTENT_ENCODING):
+        start += 1 + encoded[start] if flags & flag else 0
+    (size,) = struct.unpack_from(">I", encoded, start)
+    return encoded[:start] + bytes(4) + encoded[start + 4 + size :]
+
+
+BasicProperties.decode = _decode

@@ -19,7 +19,7 @@ BROKEN_RESULT = "broken"
 """The id of the result that :func:`break_a_result` breaks."""
 INSULT = "tonto"
 
-_TRACES = ("Traceback", 'File "', ".py", "0x", "object at")
+_TRACES = ("Traceback", 'File "', ".py", "object at")
 _ERROR_ID = re.compile(r"\b[0-9a-f]{12}\b")
 
 
