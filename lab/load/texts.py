@@ -98,8 +98,10 @@ def corpus_texts(path: Path) -> Iterator[str]:
 
 def _text(choose: random.Random, length: int, insult: str) -> str:
     words: list[str] = []
-    while sum(map(len, words)) + len(words) < length:
+    written = 0
+    while written < length:
         words.append(choose.choice(_WORDS))
+        written += len(words[-1]) + 1
     if insult:
         words[choose.randrange(len(words))] = choose.choice((insult, insult.upper(), insult.capitalize()))
     return " ".join(words)

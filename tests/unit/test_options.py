@@ -1,0 +1,150 @@
+"""The command line of nodes and clients: times, ports, and what a node makes of its options."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from lab.applications.work import Work
+from lab.contract import Architecture
+from lab.options import (
+    NodeOptions,
+    add_broadcast_options,
+    add_filter_options,
+    client_parser,
+    duration,
+    interval,
+    node_options,
+    port,
+    process_parser,
+)
+
+
+def parsed(*argv: str) -> NodeOptions:
+    """Return what a node that takes every option makes of *argv*."""
+    parser = process_parser("a.module", "Do something.")
+    add_broadcast_options(parser)
+    add_filter_options(parser)
+    return node_options(parser.parse_args(argv))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return what is said about *argv*, which is wrong usage."""
+    with pytest.raises(SystemExit) as caught:
+        parsed(*argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500us", 0.0005),
+        ("5ms", 0.005),
+        ("2s", 2.0),
+        ("2", 2.0),
+        ("0", 0.0),
+        ("1.5s", 1.5),
+        ("0.25", 0.25),
+        ("1m", 60.0),
+        ("2h", 7200.0),
+        (" 5ms ", 0.005),
+    ],
+)
+def test_a_time_is_read_in_its_unit(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "s", "5 ms", "-5ms", "+5ms", "5S", "5min", "5d", ".5s", "5.s", "1e3", "inf", "nan", "5ms5"],
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        duration(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0ms", "0.0s", "-1s", "soon"])
+def test_an_interval_of_no_time_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        interval(text)
+
+
+def test_an_interval_is_a_time() -> None:
+    assert interval("200ms") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("1", 1), ("8000", 8000), ("65535", 65535)])
+def test_a_port_is_a_number_up_to_65535(text: str, number: int) -> None:
+    assert port(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "65536", "99999999999", "80.0", "http", " 80", "²"])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        port(text)
+
+
+def test_without_options_a_node_has_the_defaults() -> None:
+    assert parsed() == NodeOptions()
+
+
+def test_nothing_listens_beyond_loopback_unless_told_to() -> None:
+    assert (parsed().host, parsed("--host", "0.0.0.0").host) == ("127.0.0.1", "0.0.0.0")
+
+
+def test_a_node_is_reached_under_its_host_unless_it_advertises_another() -> None:
+    assert parsed("--host", "10.0.0.1").advertised_host == "10.0.0.1"
+    assert parsed("--host", "10.0.0.1", "--advertise", "node.example").advertised_host == "node.example"
+
+
+def test_every_option_has_its_effect() -> None:
+    given = ["--port", "8002", "--namespace", "lab-1", "--architecture", "n-node", "--interval", "200ms"]
+    given += ["--work-time", "5ms", "--work-cpu", "2ms", "--insults", "list.txt", "--on-demand"]
+    assert parsed(*given) == NodeOptions(
+        port=8002,
+        namespace="lab-1",
+        architecture=Architecture.N_NODE,
+        interval_seconds=0.2,
+        work=Work(0.005, 0.002),
+        insults=Path("list.txt"),
+        on_demand=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--port", "65536"),
+        ("--interval", "0"),
+        ("--interval", "soon"),
+        ("--work-time", "-5ms"),
+        ("--architecture", "two-node"),
+        ("--unknown",),
+    ],
+)
+def test_wrong_usage_names_the_option(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    message = refused(capsys, *argv)
+    assert argv[0] in message
+    assert message.startswith("usage: python -m a.module")
+
+
+def test_who_is_given_a_master_is_one_of_n_nodes() -> None:
+    parser = process_parser("a.module", "Do something.")
+    parser.add_argument("--master", default="")
+    assert node_options(parser.parse_args([])).architecture is Architecture.ONE_NODE
+    given = ["--master", "http://127.0.0.1:8000"]
+    assert node_options(parser.parse_args(given)).architecture is Architecture.N_NODE
+
+
+def test_a_role_has_a_default_port_of_its_own() -> None:
+    parser = process_parser("a.module", "Do something.", default_port=8001)
+    assert node_options(parser.parse_args([])).port == 8001
+    assert node_options(parser.parse_args(["--port", "0"])).port == 0
+
+
+def test_a_client_is_told_where_its_system_is() -> None:
+    arguments = client_parser("a.module", "Ask.").parse_args(
+        ["--address", "host:1", "--architecture", "n-node"]
+    )
+    assert (arguments.address, arguments.architecture) == ("host:1", Architecture.N_NODE)
