@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 OPERATION_ID = "OPID"
 TICK = "TICK"
+expose = Pyro4.expose
+"""Let clients call the methods of a class."""
 
 
 class Daemon(Pyro4.Daemon):  # type: ignore[misc]

@@ -1,7 +1,12 @@
-"""The name server, as nodes and clients use it."""
+"""The name server, and how nodes and clients use it."""
+
+import threading
+
+from Pyro4 import naming
 
 from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 
+from . import _settings as _settings
 from ._connection import PyroConnection
 
 MASTER = "master.service"
@@ -39,3 +44,25 @@ class Names:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+class ServedNames:
+    """A name server on *host* and *port* (0: a free one), without broadcast look-up."""
+
+    def __init__(self, host: str, port: int) -> None:
+        try:
+            _, self._daemon, _ = naming.startNS(host=host, port=port, enableBroadcast=False)
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}; try another --port"
+            raise Unavailable(message) from error
+        self.port = int(self._daemon.locationStr.rpartition(":")[2])
+        self._thread = threading.Thread(target=self._daemon.requestLoop, name="names", daemon=True)
+
+    def start(self) -> None:
+        """Serve, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Stop serving and free the port."""
+        self._daemon.shutdown()
+        self._thread.join(timeout_seconds)

@@ -6,8 +6,6 @@ import logging
 import threading
 import time
 
-import Pyro4
-
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.jobs import BackgroundJob, heartbeat
@@ -16,7 +14,7 @@ from lab.options import NodeOptions, node_options, process_parser
 from lab.registry import Member, Registry
 
 from ._connection import PyroConnection
-from ._daemon import ServedObjects
+from ._daemon import ServedObjects, expose
 from ._membership import LEASE_SECONDS
 from ._names import MASTER, Names
 from ._options import add_name_server_option
@@ -27,7 +25,7 @@ CHECK_SECONDS = 1.0
 PROBE_SECONDS = 0.5
 
 
-@Pyro4.expose
+@expose
 class InsultMaster:
     """The remote object ``master.service``. Arrivals are stamped with its own monotonic clock."""
 

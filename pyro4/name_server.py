@@ -1,35 +1,22 @@
 """The name server, with our settings and limits; Pyro4's own (``python -m Pyro4.naming``) does as well."""
 
-import threading
-
-from Pyro4 import naming
-
-from lab.errors import Unavailable
 from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
 
-from . import _settings as _settings
 from .topology import NAME_SERVER_PORT
-from .transport import Names
+from .transport import Names, ServedNames
 
 
 class NameServerNode:
     """Serves the names of this system's objects."""
 
     def __init__(self, options: NodeOptions) -> None:
-        self._options = options
-        self._address = ""
+        port = options.port if options.port is not None else NAME_SERVER_PORT
+        self._names = ServedNames(options.host, port)
+        self._address = f"{options.advertised_host}:{self._names.port}"
 
     def start(self) -> str:
-        port = self._options.port if self._options.port is not None else NAME_SERVER_PORT
-        try:
-            _, self._daemon, _ = naming.startNS(host=self._options.host, port=port, enableBroadcast=False)
-        except OSError as error:
-            where = f"{self._options.host}:{port}"
-            raise Unavailable(f"cannot listen on {where}: {error.strerror}; try another --port") from error
-        threading.Thread(target=self._daemon.requestLoop, name="names", daemon=True).start()
-        actual = self._daemon.locationStr.rpartition(":")[2]
-        self._address = f"{self._options.advertised_host}:{actual}"
+        self._names.start()
         return self._address
 
     def canary(self) -> None:
@@ -41,8 +28,7 @@ class NameServerNode:
         """Nobody to tell."""
 
     def drain(self, timeout_seconds: float) -> None:
-        if self._address:
-            self._daemon.shutdown()
+        self._names.stop(timeout_seconds)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """The wire: a daemon and a connection. Only this module and those it is made of use Pyro4."""
 
 from ._connection import PyroConnection, batch_answer
-from ._daemon import ServedObjects
-from ._names import Names
+from ._daemon import ServedObjects, expose
+from ._names import Names, ServedNames
 
-__all__ = ["Names", "PyroConnection", "ServedObjects", "batch_answer"]
+__all__ = ["Names", "PyroConnection", "ServedNames", "ServedObjects", "batch_answer", "expose"]

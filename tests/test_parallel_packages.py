@@ -1,0 +1,112 @@
+"""The four middleware packages are parallel: same files, same public names, and none imports another."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.middlewares import MIDDLEWARES
+
+PACKAGES = tuple(MIDDLEWARES)
+FILES = {
+    "__init__.py",
+    "transport.py",
+    "insult_service.py",
+    "insult_filter.py",
+    "broadcaster.py",
+    "subscriber.py",
+    "topology.py",
+}
+DECLARED_DIFFERENCES = {"xmlrpc": {"master.py"}, "pyro4": {"master.py", "name_server.py"}}
+LIBRARIES = {
+    "xmlrpc": {"xmlrpc", "httptools", "uvloop", "http"},
+    "pyro4": {"Pyro4"},
+    "redis_impl": {"redis"},
+    "rabbitmq": {"pika"},
+}
+HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast")
+PARALLEL_FILES = sorted(FILES - {"__init__.py", "transport.py"})
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the dotted names that *path* imports; those of its own package begin with a dot."""
+    names: set[str] = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return names
+
+
+def _public(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
+    """Return the public functions, classes and methods in *body*, with their signatures."""
+    found: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            found[f"{prefix}{node.name}"] = "class"
+            found |= _public(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found[f"{prefix}{node.name}"] = (
+                f"({ast.unparse(node.args)}) -> {ast.unparse(node.returns or node)}"
+            )
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_the_same_files_as_the_others(package: str) -> None:
+    public = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("_")}
+    assert public | {"__init__.py"} == FILES | DECLARED_DIFFERENCES.get(package, set())
+
+
+@pytest.mark.parametrize("file", PARALLEL_FILES)
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_a_file_has_the_same_public_names_and_signatures_in_all_four(package: str, file: str) -> None:
+    first, other = (_public(_tree(ROOT / name / file).body) for name in (PACKAGES[0], package))
+    assert other == first
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_capability_table_has_the_same_headings(package: str) -> None:
+    lines = (ast.get_docstring(_tree(ROOT / package / "__init__.py")) or "").splitlines()[2:]
+    assert tuple(line.partition(":")[0] for line in lines if ":" in line) == HEADINGS
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_another_or_the_tests(package: str) -> None:
+    forbidden = ({*PACKAGES, "tests", "dynamic"} - {package}) | {f"lab.{name}" for name in ("cli", "cluster")}
+    for path in (ROOT / package).glob("*.py"):
+        roots = _imported(path)
+        assert not {name for name in roots for bad in forbidden if f"{name}.".startswith(f"{bad}.")}, path
+
+
+def test_the_lab_imports_no_middleware() -> None:
+    for path in (ROOT / "lab").rglob("*.py"):
+        imported = {name.partition(".")[0] for name in _imported(path)}
+        assert not imported & {*PACKAGES, "Pyro4", "tests"}, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_only_the_transport_and_what_it_is_made_of_import_the_library(package: str) -> None:
+    for path in (ROOT / package).glob("*.py"):
+        if path.name != "transport.py" and not path.name.startswith("_"):
+            assert not {name.partition(".")[0] for name in _imported(path)} & LIBRARIES[package], path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_has_the_name_of_a_module_of_the_standard_package(package: str) -> None:
+    assert not {path.stem for path in (ROOT / package).glob("*.py")} & {"client", "server"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_process_tells_its_options(package: str) -> None:
+    for path in (ROOT / package).glob("*.py"):
+        if "__main__" in path.read_text(encoding="utf-8"):
+            assert "main" in _public(_tree(path).body), path
