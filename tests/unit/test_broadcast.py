@@ -8,32 +8,30 @@ from lab.broadcast import Broadcaster
 from lab.contract import Tick
 from lab.errors import Unavailable
 from lab.store import MemoryStore
+from tests.unit.clock import Clock
 
 INTERVAL_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 
 
-class Clock:
-    """A monotonic clock that only moves when somebody waits, and says stop after some waits."""
+class Waits(Clock):
+    """A clock whose waits are those of the broadcaster's event: after some it says stop."""
 
     def __init__(self) -> None:
-        self.now = 100.0
-        self.waits_left = 0
-
-    def monotonic(self) -> float:
-        return self.now
+        super().__init__()
+        self.left = 0
 
     def wait(self, seconds: float) -> bool:
         """Take the place of an event's: let the time pass."""
-        self.waits_left -= 1
-        self.now += seconds
-        return self.waits_left < 0
+        self.left -= 1
+        self.sleep(seconds)
+        return self.left < 0
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """The clock that the broadcaster goes by."""
-    clock = Clock()
+    clock = Waits()
     monkeypatch.setattr("lab.broadcast.time", clock)
     monkeypatch.setattr("lab.broadcast.threading", SimpleNamespace(Event=lambda: clock))
     return clock
@@ -42,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Schedule:
     """Runs a broadcaster by a clock; each tick takes as long as the test says."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Waits) -> None:
         self.clock = clock
         self.store = MemoryStore()
         self.store.add_insult("tonto")
@@ -54,18 +52,18 @@ class Schedule:
 
     def send(self, tick: Tick) -> None:
         self.ticks.append(tick)
-        self.sent_at.append(round(self.clock.now - 100.0, 6))
+        self.sent_at.append(self.clock.elapsed)
         self.clock.now += self.takes.get(tick.number, 0.0)
         if self.fails:
             raise Unavailable("nobody listens")
 
     def run(self, waits: int) -> None:
-        self.clock.waits_left = waits
+        self.clock.left = waits
         Broadcaster(self.store, self.send, INTERVAL_SECONDS).run()
 
 
 @pytest.fixture
-def schedule(clock: Clock) -> Schedule:
+def schedule(clock: Waits) -> Schedule:
     """A schedule by the clock."""
     return Schedule(clock)
 

@@ -1,0 +1,194 @@
+"""How a client of a direct middleware goes on when its node dies, by a clock that the test moves."""
+
+import pytest
+
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
+from lab.failover import Failover
+from tests.unit.clock import Clock
+
+DEADLINE_SECONDS = 5.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the client goes by."""
+    clock = Clock()
+    monkeypatch.setattr("lab.failover.time", clock)
+    return clock
+
+
+class Connection:
+    """A connection to a node, which knows whether it was closed."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class System:
+    """A master that hands out nodes in turn, and the nodes, some of them dead."""
+
+    def __init__(self, *nodes: str, dead: tuple[str, ...] = ()) -> None:
+        self.nodes = list(nodes)
+        self.dead = set(dead)
+        self.reported: list[str] = []
+        self.connections: list[Connection] = []
+        self.limits: list[float] = []
+        self.client = Failover(self.assign, self.connect, self.report_dead)
+
+    def assign(self, left: float) -> str:
+        self.limits.append(left)
+        if not self.nodes:
+            raise Unavailable("no node is live")
+        self.nodes.append(self.nodes.pop(0))
+        return self.nodes[-1]
+
+    def connect(self, address: str, left: float) -> Connection:
+        self.limits.append(left)
+        self.connections.append(Connection(address))
+        return self.connections[-1]
+
+    def report_dead(self, address: str, left: float) -> None:
+        self.limits.append(left)
+        self.reported.append(address)
+
+    def answer(self, connection: Connection, left: float) -> str:
+        self.limits.append(left)
+        if connection.address in self.dead:
+            raise Unavailable(f"{connection.address} does not answer")
+        return connection.address
+
+    def call(self) -> str:
+        return self.client.call(self.answer, DEADLINE_SECONDS)
+
+
+def test_a_call_is_answered_by_the_assigned_node() -> None:
+    assert System("a", "b").call() == "a"
+
+
+def test_calls_of_a_client_go_to_the_same_node_over_one_connection() -> None:
+    system = System("a", "b")
+    assert [system.call() for _ in range(3)] == ["a", "a", "a"]
+    assert len(system.connections) == 1
+
+
+def test_when_its_node_dies_the_call_is_repeated_at_another() -> None:
+    system = System("a", "b")
+    system.call()
+    system.dead = {"a"}
+    assert system.call() == "b"
+
+
+def test_a_dead_node_is_reported_once_and_its_connection_closed() -> None:
+    system = System("a", "b", dead=("a",))
+    system.call()
+    assert system.reported == ["a"]
+    assert [connection.closed for connection in system.connections] == [True, False]
+
+
+def test_every_dead_node_on_the_way_to_a_live_one_is_reported() -> None:
+    system = System("a", "b", "c", dead=("a", "b"))
+    assert (system.call(), system.reported) == ("c", ["a", "b"])
+
+
+def test_a_node_that_cannot_be_connected_to_is_dead() -> None:
+    system = System("a", "b")
+    connect = system.connect
+
+    def refuse_a(address: str, left: float) -> Connection:
+        if address == "a":
+            raise Unavailable("connection refused")
+        return connect(address, left)
+
+    client = Failover(system.assign, refuse_a, system.report_dead)
+    assert client.call(system.answer, DEADLINE_SECONDS) == "b"
+    assert system.reported == ["a"]
+
+
+def test_that_no_node_is_live_ends_the_call_at_once(clock: Clock) -> None:
+    with pytest.raises(Unavailable):
+        System().call()
+    assert clock.elapsed == 0
+
+
+def test_a_client_of_one_node_is_told_at_once_that_it_is_dead(clock: Clock) -> None:
+    system = System("a", dead=("a",))
+    client = Failover(system.assign, system.connect, None)
+    with pytest.raises(Unavailable):
+        client.call(system.answer, DEADLINE_SECONDS)
+    assert clock.elapsed == 0
+    assert system.connections[0].closed
+
+
+def test_a_client_of_one_node_connects_anew_once_the_node_is_back() -> None:
+    system = System("a", dead=("a",))
+    client = Failover(system.assign, system.connect, None)
+    with pytest.raises(Unavailable):
+        client.call(system.answer, DEADLINE_SECONDS)
+    system.dead.clear()
+    assert client.call(system.answer, DEADLINE_SECONDS) == "a"
+    assert len(system.connections) == 2
+
+
+def test_when_no_node_answers_the_call_ends_at_its_deadline(clock: Clock) -> None:
+    with pytest.raises(DeadlineExceeded) as caught:
+        System("a", "b", dead=("a", "b")).call()
+    assert clock.elapsed <= DEADLINE_SECONDS
+    assert "5 s" in caught.value.message
+
+
+def test_between_attempts_the_client_pauses(clock: Clock) -> None:
+    system = System("a", "b", dead=("a", "b"))
+    with pytest.raises(DeadlineExceeded):
+        system.call()
+    assert 10 <= len(system.reported) <= 50  # of 20 ms, doubled up to 500 ms
+
+
+def test_a_master_that_is_away_does_not_hide_the_answer_of_another_node() -> None:
+    system = System("a", "b", dead=("a",))
+
+    def unavailable(address: str, left: float) -> None:
+        raise Unavailable("the master is away")
+
+    client = Failover(system.assign, system.connect, unavailable)
+    assert client.call(system.answer, DEADLINE_SECONDS) == "b"
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest(Code.MALFORMED, "x"), NotFound("x"), Overloaded("x"), DeadlineExceeded("x")]
+)
+def test_an_error_that_is_an_answer_is_not_taken_for_a_dead_node(error: Exception) -> None:
+    system = System("a", "b")
+
+    def fail(connection: Connection, left: float) -> str:
+        raise error
+
+    with pytest.raises(type(error)):
+        system.client.call(fail, DEADLINE_SECONDS)
+    assert (system.reported, system.connections[0].closed) == ([], False)
+
+
+def test_no_step_is_given_more_time_than_is_left(clock: Clock) -> None:
+    system = System("a", "b", dead=("a", "b"))
+    answer = system.answer
+
+    def slow(connection: Connection, left: float) -> str:
+        clock.now += 0.4
+        return answer(connection, left)
+
+    with pytest.raises(DeadlineExceeded):
+        system.client.call(slow, DEADLINE_SECONDS)
+    assert system.limits == sorted(system.limits, reverse=True)
+    assert 0 < system.limits[-1] < system.limits[0] <= DEADLINE_SECONDS
+
+
+def test_closing_twice_closes_the_connection_and_a_later_call_opens_another() -> None:
+    system = System("a", "b")
+    system.call()
+    system.client.close()
+    system.client.close()
+    assert system.connections[0].closed
+    assert system.call() == "b"
