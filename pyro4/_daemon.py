@@ -5,18 +5,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from uuid import uuid4
 
 import Pyro4
 from Pyro4.core import current_context
 
 from lab.applications.service import perform
-from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable, as_text
+from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
 from lab.operations import SIGNATURES, Operation, bind
 from lab.plain import to_plain
 
-from . import _settings as _settings
+from ._wire import Daemon, as_builtin
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +23,6 @@ OPERATION_ID = "OPID"
 TICK = "TICK"
 expose = Pyro4.expose
 """Let clients call the methods of a class."""
-
-
-class Daemon(Pyro4.Daemon):  # type: ignore[misc]
-    """A Pyro4 daemon whose errors are a ValueError with ``CODE: message``, without a traceback."""
-
-    def _sendExceptionResponse(  # noqa: N802  # Pyro4's name
-        self,
-        connection: object,
-        seq: int,
-        serializer_id: int,
-        exc_value: Exception,
-        *rest: object,
-        **more: object,
-    ) -> None:
-        super()._sendExceptionResponse(connection, seq, serializer_id, _as_builtin(exc_value), *rest, **more)
 
 
 class ServedObjects:
@@ -110,41 +94,34 @@ def exposed(
 def _remote_method(
     application: object, operation: Operation, documented: type, in_flight: InFlight
 ) -> Callable[..., object]:
-    def call(self: object, *arguments: object, **named: object) -> object:
+    def call(*self_and_arguments: object, **named: object) -> object:  # named "self" is the client's matter
         try:
-            bound = bind(operation, arguments) | _named(operation, named)
+            bound = _bound(operation, self_and_arguments[1:], named)
             operation_id = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
             with in_flight:
                 return to_plain(perform(application, operation, bound, operation_id))
         except LabError as error:
-            raise _as_builtin(error) from None
+            raise as_builtin(error) from None
         except Exception as error:
             error_id = uuid4().hex[:12]
             log.exception("%s failed, error id %s", operation, error_id)
-            raise _as_builtin(InternalError(error_id)) from error
+            raise as_builtin(InternalError(error_id)) from error
 
     call.__name__ = operation.value
     call.__doc__ = getattr(getattr(documented, operation, None), "__doc__", None) or str(operation)
     return call
 
 
-def _named(operation: Operation, named: dict[str, Any]) -> dict[str, object]:
+def _bound(operation: Operation, arguments: Sequence[object], named: dict[str, object]) -> dict[str, object]:
+    """Name the positional *arguments*; let *named* ones stand for those that are left."""
+    parameters = SIGNATURES[operation].parameters
+    given = list(arguments)
     for name in named:
-        if name not in SIGNATURES[operation].parameters:
+        if name not in parameters:
             raise InvalidRequest(Code.WRONG_TYPE, f"{operation} has no argument {name[:60]!r}")
-    return named
-
-
-def _as_builtin(error: Exception) -> Exception:
-    """Return *error* as one that a proxy without our code can read."""
-    if isinstance(error, ValueError) and str(error).partition(": ")[0] in Code.__members__:
-        return error
-    if isinstance(error, LabError):
-        return ValueError(as_text(error))
-    if isinstance(error, AttributeError):
-        return ValueError(f"{Code.UNKNOWN_OPERATION}: no such method: {error}")
-    if isinstance(error, Pyro4.errors.DaemonError):
-        return ValueError(f"{Code.NOT_FOUND}: {error}")
-    if isinstance(error, Pyro4.errors.SerializeError):
-        return ValueError(f"{Code.BAD_ENCODING}: {error}; serpent and msgpack are understood")
-    return ValueError(f"{Code.MALFORMED}: the request cannot be read: {type(error).__name__}: {error}")
+        if name in parameters[: len(given)]:
+            raise InvalidRequest(Code.WRONG_TYPE, f"{operation} was given its argument {name} twice")
+    left = dict(named)
+    while len(given) < len(parameters) and parameters[len(given)] in left:
+        given.append(left.pop(parameters[len(given)]))
+    return bind(operation, given) | left

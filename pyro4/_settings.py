@@ -1,23 +1,42 @@
 """Pyro4's settings, and what it leaves open to abuse closed. Applied before Pyro4 is used."""
 
-import Pyro4
-from Pyro4 import util
+from typing import Any, cast
 
-from lab.errors import Code, InvalidRequest
+import Pyro4
+from Pyro4 import errors, message, util
+
+from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 
 BATCH_METHOD = "<batch>"
+SERIALIZERS = {"serpent", "msgpack"}
+SERIALIZER_IDS = {util.get_serializer(name).serializer_id for name in SERIALIZERS}
 
 
 def _load_call(
     serializer: util.SerializerBase, data: bytes, compressed: bool = False
 ) -> tuple[str, str, list[object], dict[str, object]]:
-    """Read a call, unless it is compressed (292 kB can hide gigabytes) or a batch without bound."""
+    """Read a call, unless it is compressed (292 kB can hide gigabytes), no call, or a batch without bound."""
     _refuse_compressed(compressed)
     call: tuple[str, str, list[object], dict[str, object]] = serializer.loadsCall(data)
-    if call[1] == BATCH_METHOD and len(call[2]) > MAX_BATCH:
-        raise InvalidRequest(Code.TOO_LARGE, f"{len(call[2])} calls in one batch; at most {MAX_BATCH}")
+    _, method, arguments, named = call
+    _check_call(method, arguments, named or {})  # a batch has None
+    if len(arguments) > MAX_BATCH:  # whatever the method is called: a flag makes it a batch
+        raise InvalidRequest(Code.TOO_LARGE, f"{len(arguments)} calls in one batch; at most {MAX_BATCH}")
+    for one in arguments if method == BATCH_METHOD else ():
+        if not isinstance(one, (list, tuple)) or len(one) != 3:
+            raise InvalidRequest(Code.MALFORMED, "a call in a batch is (method, arguments, named arguments)")
+        _check_call(*one)
     return call
+
+
+def _check_call(method: object, arguments: object, named: object) -> None:
+    if not isinstance(method, str):
+        raise InvalidRequest(Code.WRONG_TYPE, f"the method's name must be text, got {type(method).__name__}")
+    if not isinstance(arguments, (list, tuple)) or not isinstance(named, dict):
+        raise InvalidRequest(Code.WRONG_TYPE, "arguments are a list, named arguments a dictionary")
+    if not all(isinstance(name, str) for name in named):
+        raise InvalidRequest(Code.WRONG_TYPE, "the names of named arguments must be text")
 
 
 def _load_data(serializer: util.SerializerBase, data: bytes, compressed: bool = False) -> object:
@@ -32,6 +51,26 @@ def _write_data(serializer: util.SerializerBase, data: object, compress: bool = 
     if len(written) > MAX_REQUEST_BYTES - 4096:  # room for annotations
         raise InvalidRequest(Code.TOO_LARGE, "the answer is too large to send; ask for fewer")
     return written, False
+
+
+_read_header = message.Message.from_header.__func__
+
+
+def _header(kind: type, data: bytes) -> object:
+    """Read a message's header, and refuse a message too large, before Pyro4 would close the connection."""
+    header = cast(Any, _read_header(kind, data))
+    size = header.data_size + header.annotations_size
+    if header.data_size < 0:
+        refusal = InvalidRequest(Code.MALFORMED, "the message has a negative length")
+    elif size > MAX_REQUEST_BYTES:
+        refusal = InvalidRequest(
+            Code.TOO_LARGE, f"the message has {size} bytes; at most {MAX_REQUEST_BYTES} are read"
+        )
+    else:
+        return header
+    error = errors.MessageTooLargeError(as_text(refusal))
+    error.pyroMsg = header
+    raise error
 
 
 def _refuse_compressed(compressed: bool) -> None:
@@ -52,12 +91,14 @@ def apply_settings() -> None:
     config.THREADPOOL_SIZE_MIN = 8
     config.COMMTIMEOUT = 5.0  # without it one silent client freezes accept
     config.MAX_MESSAGE_SIZE = MAX_REQUEST_BYTES
-    config.SERIALIZERS_ACCEPTED = {"serpent", "msgpack"}  # pickle would run the sender's code
+    config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound
+    config.SERIALIZERS_ACCEPTED = SERIALIZERS  # pickle would run the sender's code
     config.SERIALIZER = "msgpack"
     config.SOCK_NODELAY = True
     config.MAX_RETRIES = 0  # a repeated call needs its operation id; whoever calls repeats it
     config.COMPRESSION = False
     config.DETAILED_TRACEBACK = False
+    message.Message.from_header = classmethod(_header)
     util.SerializerBase.deserializeCall = _load_call
     util.SerializerBase.deserializeData = _load_data
     util.SerializerBase.serializeData = _write_data
