@@ -46,7 +46,7 @@ class Block:
 def session(middleware: str) -> list[Block]:
     """Return the blocks of a middleware's session."""
     part = README.partition(f"<!-- session: {middleware} -->")[2].partition("\n### ")[0]
-    return [Block(*block) for block in re.findall(r"^```console\n\$ (.+)\n(.*?)^```$", part, re.M | re.S)]
+    return [Block(*block) for block in re.findall(r"^```console\n\$ ([^\n]+)\n(.*?)^```$", part, re.M | re.S)]
 
 
 @pytest.fixture
