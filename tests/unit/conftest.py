@@ -11,7 +11,15 @@ from lab.store import MemoryStore, Store
 from lab.store.redis_store import RedisStore, connect
 
 MakeStore = Callable[[], Store]
+OpenRedis = Callable[[str], RedisStore]
 Later = Callable[[float], None]
+
+
+@pytest.fixture
+def open_redis(redis_url: str) -> Iterator[OpenRedis]:
+    """Open stores in Redis by their namespace; close them."""
+    with ExitStack() as stack:
+        yield lambda namespace: stack.enter_context(closing(RedisStore(redis_url, namespace)))
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -34,9 +42,8 @@ def make_store(
     if store_kind == "memory":
         yield lambda: MemoryStore(lambda: time.monotonic() + sum(time_passed))
         return
-    url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(RedisStore(url, namespace)))
+    open_redis, namespace = request.getfixturevalue("open_redis"), request.getfixturevalue("namespace")
+    yield lambda: open_redis(namespace)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES
-from lab.store.redis_store import RedisStore, connect
+from lab.store.redis_store import connect
 from tests.eventually import eventually
+from tests.unit.conftest import OpenRedis
 
 SORTED = ["Z", "a", "a b", "ab", "z", "é", "\ue000", "\uffff", "\U00010000", "😀"]
 STRANGE = ["-", "+", "(a", "[a", "*", "a:b", "{a}", '"', "\\n", "0", "None", "喂 喂"]
@@ -196,8 +197,10 @@ def test_memory_says_when_it_no_longer_knows_every_change() -> None:
     assert store.changes(oldest).complete is False
 
 
-def test_redis_says_when_it_no_longer_knows_every_change(redis_url: str, namespace: str) -> None:
-    store = RedisStore(redis_url, namespace)
+def test_redis_says_when_it_no_longer_knows_every_change(
+    redis_url: str, open_redis: OpenRedis, namespace: str
+) -> None:
+    store = open_redis(namespace)
     versions = []
     for insult in ("a", "b", "c"):
         store.add_insult(insult)
@@ -207,8 +210,10 @@ def test_redis_says_when_it_no_longer_knows_every_change(redis_url: str, namespa
     assert [store.changes(version).complete for version in versions] == [False, True, True]
 
 
-def test_redis_that_lost_its_changes_says_that_it_does_not_know(redis_url: str, namespace: str) -> None:
-    store = RedisStore(redis_url, namespace)
+def test_redis_that_lost_its_changes_says_that_it_does_not_know(
+    redis_url: str, open_redis: OpenRedis, namespace: str
+) -> None:
+    store = open_redis(namespace)
     store.add_insult("a")
     since = store.version()
     with connect(redis_url) as client:
