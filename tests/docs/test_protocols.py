@@ -80,8 +80,7 @@ class Example:
     @property
     def tools(self) -> set[str]:
         """The programs that its console blocks call."""
-        commands = [command for block in self.blocks for command in block.commands]
-        return {tool for command in commands for tool in TOOL.findall(command)}
+        return {tool for block in self.blocks for command in block.commands for tool in TOOL.findall(command)}
 
 
 def examples() -> list[Example]:
@@ -175,11 +174,13 @@ def test_an_example_prints_what_the_page_shows(
         if not shutil.which(tool, path=environment["PATH"]):
             pytest.skip(f"{tool} is not installed: apt-get install {PACKAGES.get(tool, 'amqp-tools')}")
     with cluster_for(request, example.spec) as cluster:
-        for block in example.blocks:
+        failures = []
+        for block in example.blocks:  # all of them: the last may clean up
             here = replace(block, text=actual(block.text, cluster))
             run_block = run_console if block.language == "console" else run_python
-            failure = run_block(here, environment, tmp_path)
-            assert not failure, f"{PAGE.name}, line {block.line}, {example.system}:\n{failure}"
+            if failure := run_block(here, environment, tmp_path):
+                failures.append(f"{PAGE.name}, line {block.line}, {example.system}:\n{failure}")
+    assert not failures, "\n".join(failures)
 
 
 def test_the_page_names_every_error_code_and_its_fault() -> None:
