@@ -82,9 +82,9 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
     def _welcome(self, conn: object, first: Any) -> object:
         if first.serializer_id not in _settings.SERIALIZER_IDS:
             raise errors.SerializeError(f"the message uses serializer {first.serializer_id}")
-        data = _serializer(first.serializer_id).deserializeData(
-            first.data, first.flags & message.FLAGS_COMPRESSED
-        )
+        serializer = _serializer(first.serializer_id)
+        _settings.check_structure(serializer, first.data)
+        data = serializer.deserializeData(first.data, first.flags & message.FLAGS_COMPRESSED)
         if not isinstance(data, dict) or "handshake" not in data:
             raise InvalidRequest(
                 Code.MISSING_FIELD, "a connection begins with {'handshake': ..., 'object': ...}"

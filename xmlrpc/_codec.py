@@ -77,7 +77,7 @@ def _parse_any_call(body: bytes, is_utf8: bool) -> tuple[str, tuple[object, ...]
     except RecursionError as error:
         raise InvalidRequest(Code.MALFORMED, "the request is nested too deeply") from error
     except _UNMARSHAL_ERRORS as error:
-        reason = str(error)[:100] or type(error).__name__
+        reason = "its parts do not fit" if isinstance(error, ResponseError) else str(error)[:100]
         if isinstance(error, LookupError) and "encoding" in reason:
             raise InvalidRequest(Code.BAD_ENCODING, f"the request cannot be read: {reason}") from error
         if body and not is_utf8:

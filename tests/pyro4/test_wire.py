@@ -89,7 +89,7 @@ def packed(*parts: object, **more: Any) -> bytes:
 
 GREETING = repr({"handshake": "hello", "object": OBJECT}).encode()
 GOOD: tuple[object, ...] = (OBJECT, "add_insult", (INSULT,), {})
-NESTED = "[" * 100_000 + "]" * 100_000
+NESTED = "[" * 10_000 + "]" * 10_000
 MARSHALLED = annotation(b"BLBI", b"\xfb" * 40)
 SECRET = {"__class__": "__main__.Secret", "__exception__": True, "args": [], "attributes": {}}
 
@@ -113,6 +113,10 @@ FIRST: dict[str, tuple[bytes, Code]] = {
     "a greeting to an unknown object": (
         message(b"{'handshake': 0, 'object': 'x'}", CONNECT, META),
         Code.NOT_FOUND,
+    ),
+    "a list as the greeting that fills a message": (
+        message(b"[" + b"1," * 500_000 + b"]", CONNECT),
+        Code.TOO_LARGE,
     ),
     "a greeting nested too deeply": (message(NESTED.encode(), CONNECT), Code.MALFORMED),
     "annotations cut short": (message(GREETING, CONNECT, annotations=b"abc"), Code.MALFORMED),
@@ -155,8 +159,11 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "data cut short": (message(repr(GOOD).encode()[:-5]), Code.MALFORMED),
     "data with a zero": (message(repr(GOOD).encode() + b"\0"), Code.MALFORMED),
     "data nested too deeply": (adding(NESTED), Code.MALFORMED),
-    "a very long sum": (adding("1" + "+1" * 100_000), Code.MALFORMED),
-    "a very long negation": (adding("-" * 100_000 + "1"), Code.MALFORMED),
+    "a long sum": (adding("1" + "+1" * 10_000), Code.MALFORMED),
+    "a long negation": (adding("-" * 10_000 + "1"), Code.MALFORMED),
+    "a list that fills a message": (adding("[" + "1," * 500_000 + "]"), Code.TOO_LARGE),
+    "a sum that fills a message": (adding("1" + "+1" * 500_000), Code.TOO_LARGE),
+    "a text that does not end": (adding(r"'" + r"\'" * 300_000 + "\\"), Code.MALFORMED),
     "msgpack cut short": (packed(*GOOD)[:-1] + b"\xdd", Code.MALFORMED),
     "msgpack that announces much more": (
         message(b"\xdd\xff\xff\xff\xff", serializer=MSGPACK),
@@ -357,6 +364,16 @@ def test_a_bare_proxy_reads_a_refusal_and_can_call_again(node: Cluster, serializ
         with pytest.raises(ValueError, match="UNKNOWN_OPERATION: "):
             proxy._pyroInvoke("format_disk", (), {})
         assert proxy.add_insult(insult=INSULT) in (True, False)
+
+
+def test_a_batch_of_a_thousand_large_texts_fits_into_a_serpent_message(node: Cluster) -> None:
+    with Pyro4.Proxy(node.nodes[0].address) as proxy:
+        proxy._pyroSerializer = "serpent"
+        batch = Pyro4.batch(proxy)
+        for number in range(1000):
+            batch.remove_insult(f'it\'s "{number}" \\ {"ñ" * 180}')
+        assert list(batch()) == [False] * 1000
+    assert_serves(node)
 
 
 def test_a_bare_proxy_of_nobody_is_told_so(node: Cluster) -> None:

@@ -267,6 +267,7 @@ def test_a_sender_who_says_at_once_that_nothing_more_comes_is_answered(node: Clu
     assert_serves(node)
 
 
+@pytest.mark.slow
 def test_a_request_that_does_not_arrive_in_time_gets_its_code(node: Cluster) -> None:
     with connected(node) as connection:
         connection.sendall(post(GOOD)[:-20])
