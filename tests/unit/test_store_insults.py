@@ -19,6 +19,7 @@ def all_pages(store: Store, limit: int) -> list[list[str]]:
     """Return the pages of all insults."""
     pages, after = [], ""
     while page := store.get_insults(after, limit):
+        assert page[0] > after, "the page begins where the one before did"
         pages.append(page)
         after = page[-1]
     return pages
