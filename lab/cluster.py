@@ -22,6 +22,8 @@ class BrokerUrls:
 
     redis: str = ""
     amqp: str = ""
+    descriptions: tuple[str, ...] = ()
+    """A line about each: where it came from, its version, how durable it is; no passwords."""
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -42,7 +42,7 @@ def clean_limit(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidRequest(Code.WRONG_TYPE, f"limit must be a whole number, got {type(value).__name__}")
     if not 1 <= value <= MAX_PAGE:
-        raise InvalidRequest(Code.TOO_LARGE, f"limit must be from 1 to {MAX_PAGE}, got {value}")
+        raise InvalidRequest(Code.TOO_LARGE, f"limit must be from 1 to {MAX_PAGE}")
     return value
 
 

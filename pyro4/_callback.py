@@ -12,13 +12,11 @@ from lab.subscription import Inbox
 from lab.validation import clean_insult
 
 from ._client import NodeClient
-from ._connection import PyroConnection
+from ._connection import FOREIGN_SERIALIZER, PyroConnection
 from ._daemon import TICK, ServedObjects
 
 NOTIFY_SECONDS = 2.0
 OBJECT = "subscriber"
-SERIALIZER = "serpent"
-"""What a subscriber without our code takes."""
 
 
 class Notifier:
@@ -29,7 +27,7 @@ class Notifier:
 
     def notify(self, uri: str, tick: Tick) -> None:
         """Tell the subscriber at *uri* the insult of *tick*; a LabError if it does not take it in 2 s."""
-        connection = self._connections.pop(uri, None) or PyroConnection(uri, SERIALIZER)
+        connection = self._connections.pop(uri, None) or PyroConnection(uri, FOREIGN_SERIALIZER)
         try:
             connection.call("notify", [tick.insult], NOTIFY_SECONDS, tick=tick.number)
         except LabError:

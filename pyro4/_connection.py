@@ -20,6 +20,8 @@ from lab.errors import (
 
 from ._daemon import OPERATION_ID, TICK
 
+FOREIGN_SERIALIZER = "serpent"
+"""What objects take that are not ours, as Pyro4 comes: its own name server, a user's subscriber."""
 _ANY_REMOTE_ERROR = Exception
 """A remote error arrives as whatever class it had there."""
 

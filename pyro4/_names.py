@@ -7,7 +7,7 @@ from Pyro4 import naming
 from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 
 from . import _settings as _settings
-from ._connection import PyroConnection
+from ._connection import FOREIGN_SERIALIZER, PyroConnection
 
 MASTER = "master.service"
 NAMES_SECONDS = 2.0
@@ -20,7 +20,7 @@ class Names:
         host, separator, port = address.rpartition(":")
         if not separator or not port.isdecimal():
             raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a name server's HOST:PORT")
-        self._connection = PyroConnection(f"PYRO:Pyro.NameServer@{host}:{port}")
+        self._connection = PyroConnection(f"PYRO:Pyro.NameServer@{host}:{port}", FOREIGN_SERIALIZER)
 
     def register(self, name: str, uri: str) -> None:
         """Let *name* stand for *uri*, whatever it stood for."""

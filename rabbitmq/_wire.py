@@ -5,6 +5,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+from pika import DeliveryMode
 from pika.spec import BasicProperties
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
@@ -116,6 +117,17 @@ def reply_to(properties: BasicProperties, answer: object) -> list[Message]:
         body, kind, content_type = json.dumps(to_plain(answer), ensure_ascii=False), None, JSON
     own = BasicProperties(content_type=content_type, correlation_id=properties.correlation_id, type=kind)
     return [Message(properties.reply_to, body.encode(), own)]
+
+
+def forwarded(code: str, properties: BasicProperties) -> BasicProperties:
+    """Return what a request with *properties* is passed on with: what we know of, nothing that routes."""
+    return BasicProperties(
+        type=code,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+        message_id=properties.message_id,
+        delivery_mode=DeliveryMode.Persistent.value,
+    )
 
 
 def read_reply(properties: BasicProperties, body: bytes) -> object:

@@ -114,11 +114,15 @@ class InsultFilterNode:
         earlier = self._store.resolved(operation_id) if operation_id else None
         if earlier or self._control is None:
             return reply_to(delivery.properties, earlier.text if earlier else None)
-        waiting = self._control.fetch(self._names.work)
-        if waiting is None:
-            return reply_to(delivery.properties, None)
-        filtered, replies = self._filtered(waiting, operation_id or uuid4().hex)
-        return [*replies, *reply_to(delivery.properties, filtered)]
+        refusals: list[Message] = []
+        while waiting := self._control.fetch(self._names.work):
+            try:
+                filtered, replies = self._filtered(waiting, operation_id or uuid4().hex)
+            except InvalidRequest as error:  # a matter of who sent it; the next one is the oldest now
+                refusals += reply_to(waiting.properties, error)
+            else:
+                return [*refusals, *replies, *reply_to(delivery.properties, filtered)]
+        return [*refusals, *reply_to(delivery.properties, None)]
 
 
 class InsultFilterClient(QueueClient):

@@ -23,6 +23,7 @@ from ._wire import (
     Names,
     code_of,
     fields_of,
+    forwarded,
     operation_id_of,
     operation_of,
     reply_to,
@@ -85,7 +86,7 @@ class InsultServiceNode:
         code = code_of(properties)
         operation = operation_of(code, SERVICE_CODES) if code else Operation.ADD_INSULT
         if operation in self._forwards:
-            return [Message(self._names.broadcaster, body, properties)]
+            return [Message(self._names.broadcaster, body, forwarded(code, properties))]
         if operation in (Operation.ADD_INSULT, Operation.REMOVE_INSULT):
             arguments: dict[str, object] = {"insult": text_of(body)}
         elif operation is Operation.GET_INSULTS:

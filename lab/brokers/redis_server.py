@@ -52,7 +52,7 @@ def binary() -> str:
 def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
     """Start the server *path* on a free port of loopback, durable, with a password; return its URL too."""
     port, password = free_port(), secrets.token_urlsafe(18)
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    url = f"redis://default:{password}@127.0.0.1:{port}/0"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"  # a file, so that the password stands in no process list
     config.touch(mode=0o600)

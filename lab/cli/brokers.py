@@ -21,7 +21,8 @@ def brokers(
     One that cannot be had is said in one line and has no URL; with ``LAB_REQUIRE_BROKERS`` it is an error.
     *announce*: processes in other terminals find private ones too.
     """
-    urls = {}
+    urls: dict[str, str] = {}
+    descriptions: list[str] = []
     with ExitStack() as stack:
         for kind in sorted(kinds):
             try:
@@ -31,11 +32,12 @@ def brokers(
                     raise
                 say(f"skipping what needs {kind}: {error}")
                 continue
-            say(broker.describe())
+            descriptions.append(broker.describe())
+            say(descriptions[-1])
             if announce and broker.server:
                 stack.enter_context(announced(running(kind, broker.url, broker.server.pids)))
             urls[kind] = broker.url
-        yield BrokerUrls(redis=urls.get("redis", ""), amqp=urls.get("rabbitmq", ""))
+        yield BrokerUrls(urls.get("redis", ""), urls.get("rabbitmq", ""), tuple(descriptions))
 
 
 def _provide(kind: str, settings: Settings, yes: bool) -> Broker:

@@ -15,6 +15,7 @@ from tests.harness.style import GREY, LOOKS, SETTINGS
 
 WIDTH, HEIGHT = 7.0, 4.2
 PER_SECOND = "requests per second"
+_THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
@@ -59,7 +60,8 @@ def over_requests(run: Run) -> Figure | None:
         axes.set_title(_architecture(points, architecture), fontsize=10)
         axes.set_xscale("log")
         axes.set_xlabel("requests in all")
-        _thousands(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(_THOUSANDS)
     panels[0].set_ylabel(PER_SECOND)
     panels[0].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
@@ -77,8 +79,9 @@ def comparison(run: Run) -> Figure | None:
     panels = figure.subplots(len(depths), 1, squeeze=False)[:, 0]
     for axes, depth in zip(panels, depths, strict=True):
         _bars(axes, [point for point in points if point.in_flight == depth])
-        how = "one request" if depth == 1 else f"{depth} requests"
-        axes.set_title(f"{points[0].clients} clients, {how} in flight each", fontsize=10)
+        how = "one request in flight each" if depth == 1 else f"{depth} requests in flight each"
+        note = "" if depth == 1 else f" (XML-RPC and Pyro4: batches of {depth})"
+        axes.set_title(f"{points[0].clients} clients, {how}{note}", fontsize=10)
         axes.set_xlabel(PER_SECOND)
     figure.suptitle("The four side by side: filter, one trial, the largest number of requests")
     return figure
@@ -139,7 +142,7 @@ def _bars(axes: Axes, points: list[Point]) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(_THOUSANDS)
 
 
 def _architecture(points: list[Point], architecture: Architecture) -> str:
@@ -149,7 +152,3 @@ def _architecture(points: list[Point], architecture: Architecture) -> str:
 
 def _nodes(count: int) -> str:
     return "1 node" if count == 1 else f"{count} nodes"
-
-
-def _thousands(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -1,7 +1,8 @@
 """A run as data: ``results/<UTC time>-<experiment>/run.json``. Experiments write it, plots read it."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,17 +61,28 @@ class Run:
 
 def new_folder(experiment: str, results: Path = RESULTS) -> Path:
     """Make the folder of a new run and let ``latest`` point to it."""
-    folder = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{experiment}"
-    number = 1
-    while folder.exists():  # two runs in one second
-        number += 1
-        folder = folder.with_name(f"{folder.name.removesuffix(f'-{number - 1}')}-{number}")
-    folder.mkdir(parents=True)
+    results.mkdir(parents=True, exist_ok=True)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{experiment}"
+    folder = next(filter(_made, (results / f"{name}{suffix}" for suffix in _suffixes())))
     latest = results / "latest"
     scratch = results / f".latest-{folder.name}"
     scratch.symlink_to(folder.name)
     scratch.replace(latest)
     return folder
+
+
+def _suffixes() -> Iterator[str]:
+    """Two runs may begin in one second."""
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def write_run(run: Run, folder: Path) -> Path:

@@ -37,7 +37,7 @@ def conduct(experiment: str, steps: Sequence[Step], configuration: dict[str, obj
     """
     kinds: frozenset[str] = frozenset().union(*(step.needs for step in steps))
     with brokers(settings(), kinds) as urls:
-        run = Run(experiment, configuration, environment())
+        run = Run(experiment, configuration, {**environment(), "brokers": urls.descriptions})
         folder = new_folder(experiment, results)
         code = GOOD
         try:

@@ -23,6 +23,7 @@ GREY = "#666666"
 SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "axes.spines.top": False,
     "axes.spines.right": False,

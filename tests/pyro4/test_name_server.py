@@ -1,0 +1,33 @@
+"""Pyro4's own name server does as well as ours."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.brokers.server import free_port, is_open
+from pyro4.transport import Names
+from tests.eventually import eventually
+
+
+@pytest.fixture
+def foreign_name_server() -> Iterator[str]:
+    """The address of a ``python -m Pyro4.naming``."""
+    port = free_port()
+    command = [sys.executable, "-m", "Pyro4.naming", "--host", "127.0.0.1", "--port", str(port), "--nobc"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: is_open(port))
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def test_a_node_is_found_by_the_name_server_that_comes_with_pyro4(foreign_name_server: str) -> None:
+    uri = "PYRO:insult.service@127.0.0.1:4711"
+    names = Names(foreign_name_server)
+    names.register("insult.service", uri)
+    assert names.lookup("insult.service") == uri
+    names.close()
