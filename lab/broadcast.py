@@ -12,7 +12,8 @@ from lab.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
-DELIVERY_THREADS = 32
+DELIVERY_THREADS = 256
+"""Started as they are needed; so many subscribers may be frozen before others wait for a time limit."""
 
 
 class Broadcaster(threading.Thread):

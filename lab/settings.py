@@ -45,6 +45,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]  # checked by _parse
 
 
+_CHOICES = {
+    "LAB_QUEUE_TYPE": ("classic", "quorum"),
+    "LAB_LOG_LEVEL": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+}
+
+
 @cache
 def settings() -> Settings:
     """Return the settings of this process, read once."""
@@ -59,5 +65,9 @@ def _parse(name: str, raw: str, kind: type) -> object:
     if kind is int:
         if not raw.isdecimal():
             raise SettingsError(f"{name}={raw!r} must be a whole number, 0 or more")
+        if name == "LAB_ID_TTL" and not int(raw):
+            raise SettingsError("LAB_ID_TTL must be 1 second or more: a repeated request is known by its id")
         return int(raw)
+    if raw not in _CHOICES.get(name, (raw,)):
+        raise SettingsError(f"{name}={raw!r} must be one of {', '.join(_CHOICES[name])}")
     return raw

@@ -31,7 +31,7 @@ def _match_end(text: str, start: int, folded_insults: list[str]) -> int:
     first = _fold(text[start])[:1]
     longest_end = 0
     for insult in folded_insults:
-        if insult[0] != first and text[start].isascii():
+        if insult[0] != first and text[start : start + 2].isascii():
             continue  # only to spend less time
         end = start + 1
         while end <= len(text) and len(_fold(text[start:end])) <= len(insult) + 4:

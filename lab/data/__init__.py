@@ -19,7 +19,7 @@ def read_insults(path: Path) -> list[str]:
     InvalidRequest names the file, and the line where one is at fault.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -171,6 +171,10 @@ def test_an_error_that_is_an_answer_is_not_taken_for_a_dead_node(error: Exceptio
     assert (system.reported, system.connections[0].closed) == ([], False)
 
 
+LEAST_SECONDS = 0.1
+"""What reporting a dead node is given even when less is left."""
+
+
 def test_no_step_is_given_more_time_than_is_left(clock: Clock) -> None:
     system = System("a", "b", dead=("a", "b"))
     answer = system.answer
@@ -181,7 +185,8 @@ def test_no_step_is_given_more_time_than_is_left(clock: Clock) -> None:
 
     with pytest.raises(DeadlineExceeded):
         system.client.call(slow, DEADLINE_SECONDS)
-    assert system.limits == sorted(system.limits, reverse=True)
+    above_the_least = [limit for limit in system.limits if limit > LEAST_SECONDS]
+    assert above_the_least == sorted(above_the_least, reverse=True)
     assert 0 < system.limits[-1] < system.limits[0] <= DEADLINE_SECONDS
 
 

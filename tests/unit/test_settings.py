@@ -29,8 +29,9 @@ def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name:
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
-    read = getattr(read_settings({f"LAB_{field.upper()}": "1"}), field)
-    assert (read, type(read)) == (type(default)("1"), type(default))
+    raw = {"queue_type": "quorum", "log_level": "ERROR"}.get(field, "1")
+    read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
+    assert (read, type(read)) == (type(default)(raw), type(default))
 
 
 def test_text_is_taken_as_it_is() -> None:
@@ -68,3 +69,11 @@ def test_what_is_no_whole_number_is_an_error(raw: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().namespace = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"), [("LAB_QUEUE_TYPE", "stream"), ("LAB_LOG_LEVEL", "loud"), ("LAB_ID_TTL", "0")]
+)
+def test_a_value_that_nobody_could_use_is_an_error_at_once(name: str, raw: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings({name: raw})
