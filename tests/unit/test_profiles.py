@@ -1,0 +1,171 @@
+"""Load profiles: rates that change with time."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.errors import Code, InvalidRequest
+from lab.load.profiles import PROFILES, Profile, bursts, noisy, ramp, sine, spike, steady, step
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def refused(make: Callable[[], Profile]) -> InvalidRequest:
+    """Return the error that *make* raises."""
+    with pytest.raises(InvalidRequest) as caught:
+        make()
+    return caught.value
+
+
+def test_the_known_profiles_can_be_had_by_name() -> None:
+    assert list(PROFILES) == ["steady", "step", "spike", "ramp", "sine", "noisy", "bursts"]
+    assert all(make().name == name for name, make in PROFILES.items())
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_last_as_long_as_the_design_says(name: str) -> None:
+    assert PROFILES[name]().duration_seconds == {"bursts": 60, "noisy": 240}.get(name, 120)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_state_their_rates(name: str) -> None:
+    assert "285/s" in PROFILES[name]().description
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_same_arguments_make_the_same_profile(name: str) -> None:
+    assert PROFILES[name]() == PROFILES[name]()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_mean_rate_is_the_area_under_the_rate(name: str) -> None:
+    profile = PROFILES[name]()
+    samples = 10_000
+    at = [(index + 0.5) * profile.duration_seconds / samples for index in range(samples)]
+    area = sum(map(profile.rate_at, at)) / samples
+    assert profile.mean_rate == pytest.approx(area, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("profile", "mean"),
+    [
+        (steady(40, 10), 40),
+        (step(100, 300, at=15, seconds=20), 150),
+        (spike(100, 300, at=5, width=1, seconds=20), 110),
+        (ramp(100, 300, seconds=7), 200),
+        (ramp(300, 0, seconds=7), 150),
+        (sine(100, 300, period=5, seconds=20), 200),
+        (bursts(), 285 * 83 / 60),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_mean_rate_is_what_the_arguments_say(profile: Profile, mean: float) -> None:
+    assert profile.mean_rate == pytest.approx(mean)
+
+
+def test_a_step_goes_up_at_its_time() -> None:
+    profile = step(1, 2, at=5, seconds=10)
+    assert [profile.rate_at(seconds) for seconds in (0, 4.999, 5, 9.999)] == [1, 1, 2, 2]
+
+
+def test_a_spike_comes_and_goes() -> None:
+    profile = spike(1, 2, at=5, width=2, seconds=10)
+    assert [profile.rate_at(seconds) for seconds in (4.999, 5, 6.999, 7)] == [1, 2, 2, 1]
+
+
+def test_a_ramp_is_never_far_from_its_line() -> None:
+    profile = ramp(100, 340, seconds=10)
+    assert all(abs(profile.rate_at(at / 100) - (100 + 0.24 * at)) <= 0.5001 for at in range(1_000))
+
+
+def test_a_sine_begins_low_and_is_high_after_half_a_period() -> None:
+    profile = sine(100, 300, period=20, seconds=40)
+    highs_and_lows = [profile.rate_at(seconds) for seconds in (0, 5, 10, 15, 20, 30)]
+    assert highs_and_lows == pytest.approx([100, 200, 300, 200, 100, 300], abs=8)
+
+
+def test_a_noisy_profile_keeps_each_of_its_levels_for_four_seconds() -> None:
+    profile = noisy(100, 300, seed=3, seconds=41)
+    assert profile.starts == tuple(range(0, 44, 4))
+    assert len(set(profile.rates)) == len(profile.rates)
+    assert all(100 <= rate <= 300 for rate in profile.rates)
+
+
+def test_another_seed_makes_other_noise_and_is_stated() -> None:
+    assert noisy(seed=3).rates != noisy(seed=4).rates
+    assert "seed 3" in noisy(seed=3).description
+
+
+def test_bursts_are_publishers_that_join_one_by_one_and_leave_in_pairs() -> None:
+    publishers = [
+        bursts().rate_at(second) / 285 for second in (0, 1, 7, 11, 20.9, 21, 31, 41, 50.9, 51, 59.9)
+    ]
+    assert publishers == [0, 1, 2, 3, 3, 1, 2, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("seconds", [-0.001, 60, 61, NAN, INFINITE, -INFINITE])
+def test_there_is_no_load_before_and_after_a_profile(seconds: float) -> None:
+    assert step(1, 2, at=5, seconds=60).rate_at(seconds) == 0
+
+
+def test_the_parts_of_a_profile_follow_one_another() -> None:
+    assert list(step(1, 2, at=5, seconds=60).parts()) == [(0, 5, 1), (5, 60, 2)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "parts"), [(3, [(0, 3, 1)]), (5, [(0, 5, 1)]), (6, [(0, 5, 1), (5, 6, 2)])]
+)
+def test_a_profile_can_be_cut(seconds: float, parts: list[tuple[float, float, float]]) -> None:
+    assert list(step(1, 2, at=5, seconds=60).until(seconds).parts()) == parts
+
+
+def test_a_profile_is_not_made_longer_by_cutting() -> None:
+    assert step(1, 2, at=5, seconds=60).until(100) == step(1, 2, at=5, seconds=60)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: steady(0),
+        lambda: steady(-1),
+        lambda: steady(NAN),
+        lambda: steady(INFINITE),
+        *(lambda make=make, seconds=seconds: make(seconds=seconds)
+          for make in (steady, step, spike, ramp, sine, noisy)
+          for seconds in (0.0, -1.0, NAN, INFINITE, 1e12)),
+        lambda: step(at=0),
+        lambda: step(at=120),
+        lambda: step(at=NAN),
+        lambda: spike(width=0),
+        lambda: spike(width=80),
+        lambda: ramp(low=-1),
+        lambda: sine(low=-1),
+        lambda: noisy(low=-1),
+        lambda: ramp(high=NAN),
+        lambda: sine(period=0),
+        lambda: sine(period=-1),
+        lambda: sine(period=1e-9),
+        lambda: sine(high=INFINITE),
+        lambda: noisy(hold=0),
+        lambda: noisy(hold=1e-9),
+        lambda: noisy(low=-500, high=-400),
+        lambda: bursts(-1),
+        lambda: steady().until(0),
+        lambda: steady().until(NAN),
+        lambda: bursts().until(0.5),
+        lambda: replace(step(), starts=(1.0, 2.0)),
+        lambda: replace(step(), starts=()),
+        lambda: replace(step(), rates=(1.0,)),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_profile_is_refused(make: Callable[[], Profile]) -> None:
+    assert refused(make).code is Code.MALFORMED
+
+
+def test_publishers_that_import_profiles_do_not_wait_for_numpy() -> None:
+    program = "import sys, lab.load.profiles; sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
