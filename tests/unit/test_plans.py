@@ -1,0 +1,245 @@
+"""Arrival plans: when the requests of an open loop are due."""
+
+import math
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.errors import Code, InvalidRequest
+from lab.load.plans import MAX_ARRIVALS, Plan
+from lab.load.profiles import PROFILES, Profile, bursts, steady, step
+
+NAN, INFINITE = float("nan"), float("inf")
+BAD_RATES = [(rate, 1.0) for rate in (0.0, -1.0, NAN, INFINITE)]
+BAD_SECONDS = [(1.0, seconds) for seconds in (0.0, -1.0, NAN, INFINITE, 1e12)]
+TOO_MUCH = [(1e300, 1e-300), (MAX_ARRIVALS, 1.001)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a plan may be written."""
+    return tmp_path / "plan"
+
+
+def same(one: Plan, other: Plan) -> bool:
+    """Return whether two plans are alike in every respect."""
+    about = [(plan.description, plan.seed, plan.duration_seconds) for plan in (one, other)]
+    return about[0] == about[1] and np.array_equal(one.due_ns, other.due_ns)
+
+
+def arrivals(plan: Plan, start: float, end: float) -> int:
+    """Return how many arrivals *plan* has from *start* to *end*, in seconds."""
+    return int(np.count_nonzero((plan.due_ns >= start * 1e9) & (plan.due_ns < end * 1e9)))
+
+
+def refused(path: Path) -> InvalidRequest:
+    """Return the error that reading *path* raises."""
+    with pytest.raises(InvalidRequest) as caught:
+        Plan.load(path)
+    assert caught.value.code is Code.MALFORMED
+    assert str(path) in caught.value.message
+    return caught.value
+
+
+def test_constant_arrivals_are_equally_far_apart_and_begin_at_once() -> None:
+    assert Plan.constant(100, 0.05).due_ns.tolist() == [0, 10_000_000, 20_000_000, 30_000_000, 40_000_000]
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "count"), [(1.1, 10, 11), (0.1, 3, 1), (3, 0.1, 1), (7, 1.5, 11)]
+)
+def test_a_constant_plan_has_the_arrivals_that_fit_into_its_time(
+    rate: float, seconds: float, count: int
+) -> None:
+    plan = Plan.constant(rate, seconds)
+    assert len(plan.due_ns) == count
+    assert plan.rate == count / seconds
+
+
+def test_the_same_seed_makes_the_same_plan() -> None:
+    assert same(Plan.poisson(500, 2, 7), Plan.poisson(500, 2, 7))
+    assert same(Plan.following(bursts(), 20, 7), Plan.following(bursts(), 20, 7))
+
+
+def test_another_seed_makes_another_plan() -> None:
+    assert not np.array_equal(Plan.poisson(500, 2, 7).due_ns, Plan.poisson(500, 2, 8).due_ns)
+
+
+def test_poisson_arrivals_come_at_the_declared_rate_within_six_standard_deviations() -> None:
+    expected = 200_000
+    assert abs(len(Plan.poisson(2_000, 100, 1).due_ns) - expected) < 6 * math.sqrt(expected)
+
+
+def test_gaps_of_poisson_arrivals_are_exponential() -> None:
+    gaps = np.sort(np.diff(Plan.poisson(1_000, 100, 1).due_ns)) / 1e6  # ms; 1 on average
+    measured = np.arange(1, len(gaps) + 1) / len(gaps)
+    distance = np.abs(measured - (1 - np.exp(-gaps))).max()
+    assert distance < 2.5 / math.sqrt(len(gaps))  # Kolmogorov-Smirnov: one in 130,000 is as far
+
+
+def test_poisson_gaps_do_not_depend_on_the_gap_before() -> None:
+    gaps = np.diff(Plan.poisson(1_000, 100, 1).due_ns).astype(float)
+    assert abs(np.corrcoef(gaps[1:], gaps[:-1])[0, 1]) < 6 / math.sqrt(len(gaps))
+
+
+def test_few_poisson_arrivals_are_right_on_average_too() -> None:
+    counts = [len(Plan.poisson(0.5, 1, seed).due_ns) for seed in range(2_000)]
+    assert abs(sum(counts) - 1_000) < 6 * math.sqrt(1_000)
+    assert counts.count(0) == pytest.approx(2_000 * math.exp(-0.5), rel=0.15)
+
+
+@given(
+    st.floats(0.01, 1e5),
+    st.floats(0.001, 1.0),
+    st.integers(0, 2**64),
+    st.sampled_from(["constant", "poisson"]),
+)
+@settings(deadline=None, max_examples=50)
+def test_arrivals_ascend_and_lie_within_the_time(rate: float, seconds: float, seed: int, kind: str) -> None:
+    plan = Plan.constant(rate, seconds) if kind == "constant" else Plan.poisson(rate, seconds, seed)
+    assert (np.diff(plan.due_ns) >= 0).all()
+    assert ((plan.due_ns >= 0) & (plan.due_ns < seconds * 1e9)).all()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("poisson", [True, False])
+def test_a_plan_follows_its_profile_in_every_part_of_it(name: str, poisson: bool) -> None:
+    profile = PROFILES[name]()
+    plan = Plan.following(profile, profile.duration_seconds, 1, poisson)
+    assert (np.diff(plan.due_ns) >= 0).all()
+    for start, end, rate in profile.parts():
+        expected = (end - start) * rate
+        allowed = 6 * math.sqrt(expected) + 1 if poisson else 1
+        assert abs(arrivals(plan, start, end) - expected) <= allowed
+
+
+def test_nothing_arrives_while_the_rate_is_zero() -> None:
+    plan = Plan.following(bursts(), 60, 1, poisson=False)
+    assert len(plan.due_ns) == 23_655
+    assert plan.due_ns[0] == 1_000_000_000
+    assert arrivals(plan, 41, 51) == 0
+
+
+def test_a_plan_may_end_while_the_rate_is_zero() -> None:
+    assert Plan.following(bursts(), 45, 1).due_ns[-1] < 41_000_000_000
+
+
+def test_a_plan_may_follow_a_part_of_a_profile() -> None:
+    plan = Plan.following(step(100, 200, at=5, seconds=20), 10, 1, poisson=False)
+    assert (arrivals(plan, 0, 5), arrivals(plan, 5, 10), len(plan.due_ns)) == (500, 1_000, 1_500)
+    assert (plan.duration_seconds, plan.rate) == (10, 150)
+
+
+def test_following_a_steady_profile_is_poisson() -> None:
+    assert np.array_equal(Plan.following(steady(300, 5), 5, 1).due_ns, Plan.poisson(300, 5, 1).due_ns)
+
+
+def test_the_description_tells_rate_time_and_seed() -> None:
+    assert Plan.constant(100, 2).description == "constant, 100/s for 2 s"
+    assert Plan.poisson(100, 2, 7).description == "Poisson, 100/s for 2 s, seed 7"
+    expected = "step (1/s, from 5 s on 2/s) for 20 s, Poisson, seed 7"
+    assert Plan.following(step(1, 2, at=5, seconds=20), 20, 7).description == expected
+
+
+def test_a_plan_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        Plan.constant(10, 1).due_ns[0] = 5
+
+
+@pytest.mark.parametrize(("rate", "seconds"), BAD_RATES + BAD_SECONDS + TOO_MUCH)
+def test_a_rate_or_time_that_cannot_be_is_refused(rate: float, seconds: float) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Plan.constant(rate, seconds)
+    assert caught.value.code is Code.MALFORMED
+    with pytest.raises(InvalidRequest):
+        Plan.poisson(rate, seconds, 1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, NAN, 60.1, INFINITE])
+def test_a_profile_is_not_followed_for_longer_than_it_lasts(seconds: float) -> None:
+    with pytest.raises(InvalidRequest):
+        Plan.following(bursts(), seconds, 1)
+
+
+def test_a_profile_of_too_many_arrivals_is_refused() -> None:
+    crowd = Profile("crowd", "too many", (0.0,), (MAX_ARRIVALS,), 1.1)
+    with pytest.raises(InvalidRequest):
+        Plan.following(crowd, 1.1, 1)
+    assert len(Plan.following(crowd, 0.001, 1, poisson=False).due_ns) == MAX_ARRIVALS // 1_000
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        Plan.poisson(10, 1, -1)
+
+
+@pytest.mark.parametrize("plan", [Plan.poisson(500, 2, 2**70), Plan.constant(3, 2), Plan.poisson(1e-9, 1, 1)])
+def test_a_stored_plan_comes_back_as_it_was(file: Path, plan: Plan) -> None:
+    plan.save(file)
+    back = Plan.load(file)
+    assert same(back, plan)
+    assert not back.due_ns.flags.writeable
+
+
+def test_a_plan_is_stored_under_the_name_given_and_replaces_what_was_there(file: Path) -> None:
+    file.write_text("old" * 10_000)
+    Plan.constant(1, 1).save(file)
+    assert [path.name for path in file.parent.iterdir()] == ["plan"]
+    assert same(Plan.load(file), Plan.constant(1, 1))
+
+
+def test_a_plan_that_is_not_there_is_named(file: Path) -> None:
+    assert "no such plan" in refused(file).message
+
+
+def test_a_folder_is_no_plan(tmp_path: Path) -> None:
+    refused(tmp_path)
+
+
+def test_a_plan_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Plan.constant(1, 1).save(tmp_path / "no folder" / "plan")
+    assert "no folder" in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"due at noon", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_what_is_no_plan_is_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    refused(file)
+
+
+def test_a_plan_of_which_a_byte_was_changed_or_the_end_is_missing_is_never_misread(file: Path) -> None:
+    plan = Plan.poisson(10, 1, 3)
+    plan.save(file)
+    content = file.read_bytes()
+    places = range(len(content))
+    flipped = (content[:at] + bytes([content[at] ^ 0x81]) + content[at + 1 :] for at in places)
+    cut = (content[:at] for at in places)
+    for changed in chain(flipped, cut):
+        file.write_bytes(changed)
+        with suppress(InvalidRequest):
+            assert same(Plan.load(file), plan)
+
+
+@pytest.mark.parametrize("due", [[2, 1], [-1, 1], [2_000_000_001], [0.5], [[1, 2]]])
+def test_arrivals_that_cannot_be_are_refused(file: Path, due: list[int]) -> None:
+    Plan("odd", 0, 2.0, np.array(due)).save(file)
+    refused(file)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, NAN, INFINITE])
+def test_a_stored_duration_that_cannot_be_is_refused(file: Path, seconds: float) -> None:
+    Plan("odd", 0, seconds, np.array([0])).save(file)
+    refused(file)
+
+
+@pytest.mark.parametrize("about", ["", "5", "[]", "{}", '{"description": "x", "seed": null, "seconds": 1}'])
+def test_a_description_that_cannot_be_is_refused(file: Path, about: str) -> None:
+    with file.open("wb") as opened:
+        np.savez(opened, about=np.array(about), due_ns=np.array([0]))
+    refused(file)
