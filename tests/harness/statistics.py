@@ -130,6 +130,16 @@ def is_stationary(counts: Sequence[float]) -> bool:
     return float(kendalltau(range(len(counts)), counts).pvalue) >= TREND_LEVEL
 
 
+def check_throughputs(name: str, throughputs: Sequence[float]) -> None:
+    """Refuse *throughputs* that are none at all, or not positive: a run that loses anything has none."""
+    if not throughputs:
+        raise InvalidRequest(Code.MALFORMED, f"{name}: no trials")
+    for throughput in throughputs:
+        if not (math.isfinite(throughput) and throughput > 0):
+            message = f"{name}: {throughput} is not a throughput; leave out trials that lost requests"
+            raise InvalidRequest(Code.MALFORMED, message)
+
+
 def t_quantile(degrees: int, probability: float) -> float:
     """Return Student's t with *degrees* of freedom that is not exceeded with *probability*."""
     return float(stdtrit(degrees, probability))
@@ -183,10 +193,5 @@ def _check_blocks(**series: Sequence[float]) -> None:
 
 
 def _logarithms(name: str, throughputs: Sequence[float]) -> list[float]:
-    if not throughputs:
-        raise InvalidRequest(Code.MALFORMED, f"{name}: no trials")
-    for throughput in throughputs:
-        if not (math.isfinite(throughput) and throughput > 0):
-            message = f"{name}: {throughput} is not a throughput; leave out trials that lost requests"
-            raise InvalidRequest(Code.MALFORMED, message)
+    check_throughputs(name, throughputs)
     return [math.log(throughput) for throughput in throughputs]
