@@ -53,7 +53,7 @@ def usl(alpha: Estimate | None = None, peak_nodes: float | None = None) -> Usl:
 
 
 def test_the_fit_of_a_published_measurement_is_the_published_one() -> None:
-    """SPEC SDM91, as the R package usl fits it: its estimates and standard errors (github.com/smoeding/usl)."""
+    """SPEC SDM91: the estimates and standard errors of the R package usl (github.com/smoeding/usl)."""
     fit = fit_usl([1, 18, 36, 72, 108, 144, 216], [64.9, 995.9, 1652.4, 1853.2, 1828.9, 1775.0, 1702.2])
     published = [(89.995233, 14.2134894), (0.0277285, 0.0091217), (0.0001044, 0.0000199)]
     for estimate, (value, error) in zip((fit.gamma, fit.alpha, fit.beta), published, strict=True):
