@@ -174,12 +174,13 @@ class RedisStore(Store):
         self._redis.close()
 
     def _newest_results(self, limit: int) -> Iterator[Result]:
-        """Yield results in small portions: a page may end long before *limit*."""
-        for start in range(0, limit, _PAGE_OF_RESULTS):
-            stop = min(start + _PAGE_OF_RESULTS, limit) - 1
-            ids = cast(list[str], self._redis.zrevrange(f"{self._ns}results:order", start, stop))
-            if not ids:
-                return
+        """Yield results, their texts in small portions: a page may end long before *limit*.
+
+        The ids are read at once: asked for in portions, some would come twice when others finish meanwhile.
+        """
+        newest = cast(list[str], self._redis.zrevrange(f"{self._ns}results:order", 0, limit - 1))
+        for start in range(0, len(newest), _PAGE_OF_RESULTS):
+            ids = newest[start : start + _PAGE_OF_RESULTS]
             texts = cast(list["str | None"], self._redis.hmget(f"{self._ns}results", ids))
             yield from (Result(*pair) for pair in zip(ids, texts, strict=True) if pair[1] is not None)  # type: ignore[arg-type]
 

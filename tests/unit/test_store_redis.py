@@ -1,6 +1,8 @@
 """What only the store in Redis has: it can be shared, be away, and keeps to its namespace."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pytest
 
@@ -167,3 +169,21 @@ def test_without_a_url_the_state_is_in_memory() -> None:
 def test_with_a_url_the_state_is_in_redis(redis_url: str, open_redis: OpenRedis, namespace: str) -> None:
     open_store(redis_url, namespace).add_insult("tonto")
     assert open_redis(namespace).get_insults("", 10) == ["tonto"]
+
+
+def test_no_result_comes_twice_in_a_page_while_others_finish(open_redis: OpenRedis, namespace: str) -> None:
+    reader, writer = open_redis(namespace), open_redis(namespace)
+    numbers = iter(range(3000))
+    for number in islice(numbers, 1000):
+        writer.complete(f"early {number}", "text")
+
+    def write() -> None:
+        for number in numbers:
+            writer.complete(f"late {number}", "text")
+
+    with ThreadPoolExecutor(1) as others:
+        writing = others.submit(write)
+        while not writing.done():
+            ids = [result.petition_id for result in reader.get_results(1000)]
+            assert len(ids) == len(set(ids))
+        writing.result()
