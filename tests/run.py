@@ -1,26 +1,29 @@
-"""The main job: all four middlewares in both architectures, stress and speedup, data and plots."""
+"""The main job: all four middlewares in both architectures, stress and speedup, data, plots and a report."""
 
 import argparse
 
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
-from tests.harness.experiments import Budget
-from tests.harness.session import Step, add_experiment_options, conduct, middleware_names
+from tests.harness.experiments.capacity import Objective
+from tests.harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
+from tests.harness.session import Experiment, Step, add_experiment_options, conduct, middleware_names
 from tests.harness.workload import Workload
 from tests.speedup import speedup_step
-from tests.stress import stress_step
+from tests.stress import capacity_step, clients_step, requests_step
 
-NODE_COUNTS = (1, 2, 3)
-WORK = "5ms"
+LEFT_OUT = (
+    "Left out of the short form: throughput over clients, capacity and the sweep of rates, CPU-bound "
+    "speedup, more than 3 nodes, and trials with fresh processes. `lab run --full` has them (about an hour)."
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m lab run",
-        description="Measure all four middlewares and draw the plots: about two minutes.",
+        description="Measure all four middlewares, draw the plots and write a report: about two minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="the short form, about two minutes (default)")
-    parser.add_argument("--full", action="store_true", help="longer windows, about eight minutes")
+    parser.add_argument("--full", action="store_true", help="everything, with trials: about an hour")
     parser.add_argument(
         "--only",
         type=middleware_names,
@@ -32,22 +35,44 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.quick and options.full:
         parser.error("--quick and --full exclude each other")
-    budget = Budget(ramp=16.0, pipelined=8.0, speedup_window=10.0) if options.full else Budget()
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
-    steps: list[Step] = [
-        stress_step(name, architecture, workload, budget)
-        for name in options.only
-        for architecture in Architecture
-    ]
-    steps += [speedup_step(name, NODE_COUNTS, WORK, workload, budget) for name in options.only]
+    steps = _full(options.only) if options.full else _quick(options.only)
     configuration: dict[str, object] = {
         "form": "full" if options.full else "quick",
         "only": options.only,
-        "workload": workload.describe(),
         "seed": options.seed,
     }
-    return conduct("run", steps, configuration, options.results)
+    left_out = () if options.full else (LEFT_OUT,)
+    return conduct(Experiment("run", steps, workload, configuration, left_out), options.results)
+
+
+def _quick(middlewares: list[str]) -> list[Step]:
+    steps = [
+        requests_step(name, architecture, window=1.0) for name in middlewares for architecture in Architecture
+    ]
+    steps += [
+        speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.9, fresh=False)
+        for name in middlewares
+    ]
+    return steps
+
+
+def _full(middlewares: list[str]) -> list[Step]:
+    steps: list[Step] = []
+    for name in middlewares:
+        for architecture in Architecture:
+            steps += [
+                requests_step(name, architecture, window=5.0),
+                clients_step(name, architecture, window=5.0),
+                capacity_step(name, architecture, Objective(window_seconds=5.0)),
+            ]
+    for name in middlewares:
+        for work in (LATENCY_BOUND, CPU_BOUND):
+            steps.append(
+                speedup_step(name, (1, 2, 3, 4, 6, 8), work, blocks=5, window=5.0, fresh=True),
+            )
+    return steps
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Throughput of one middleware's n-node architecture at 1, 2, 3 ... nodes."""
+"""Speedup of one middleware: throughput at 1, 2, 3 ... nodes under the same offered concurrency."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,23 +6,47 @@ from functools import partial
 
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
-from tests.harness.experiments import Budget, speedup
-from tests.harness.session import Step, add_experiment_options, conduct, needs
+from lab.options import duration
+from tests.harness.experiments.speedup import LATENCY_BOUND, describe, speedup
+from tests.harness.session import (
+    Experiment,
+    Step,
+    add_experiment_options,
+    conduct,
+    count,
+    needs,
+    seconds,
+)
 from tests.harness.workload import Workload
 
-START_SECONDS = 1.5
-"""About what each number of nodes takes besides its window."""
+START_SECONDS = 2.5
+"""About what it takes to start a system and its load generators."""
 
 
 def speedup_step(
-    middleware: str, node_counts: Sequence[int], work: str, workload: Workload, budget: Budget
+    middleware: str,
+    node_counts: Sequence[int],
+    work: tuple[str, str],
+    *,
+    blocks: int,
+    window: float,
+    fresh: bool,
 ) -> Step:
-    """Return the step that measures one middleware at each of *node_counts*."""
+    """Return the step that measures one middleware at each of *node_counts* in every block."""
+    starts = len(node_counts) * (blocks if fresh else 1)
     return Step(
-        f"speedup {MIDDLEWARES[middleware].label}",
-        len(node_counts) * (START_SECONDS + budget.speedup_window),
+        f"speedup: {MIDDLEWARES[middleware].label}, {describe(work)}",
+        starts * START_SECONDS + blocks * len(node_counts) * window,
         needs(middleware, Architecture.N_NODE),
-        partial(speedup, middleware, node_counts, work, workload, budget=budget),
+        partial(
+            speedup,
+            middleware=middleware,
+            node_counts=node_counts,
+            work=work,
+            blocks=blocks,
+            window_seconds=window,
+            fresh=fresh,
+        ),
     )
 
 
@@ -30,18 +54,29 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.speedup", description=__doc__)
     parser.add_argument("middleware", choices=MIDDLEWARES)
     parser.add_argument("--nodes", type=_counts, default=(1, 2, 3), metavar="1,2,3", help="ascending, from 1")
-    parser.add_argument("--work-time", default="5ms", metavar="TIME", help="waiting per text (default 5ms)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="window per number of nodes (default 5)")
+    parser.add_argument("--full", action="store_true", help="1, 2, 3, 4, 6 and 8 nodes")
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument("--work-time", metavar="TIME", help="waiting per text (default 5ms)")
+    work.add_argument("--work-cpu", metavar="TIME", help="computing per text, such as 2ms")
+    parser.add_argument("--trials", type=count, default=5, help="fresh processes each (default 5)")
+    parser.add_argument("--seconds", type=seconds, default=4.0, help="window of a trial (default 4)")
     add_experiment_options(parser)
     options = parser.parse_args(argv)
-    if options.seconds <= 0:
-        parser.error("--seconds must be more than 0")
+    for text in filter(None, (options.work_time, options.work_cpu)):
+        try:
+            duration(text)
+        except argparse.ArgumentTypeError as error:
+            parser.error(str(error))
+    chosen = ("--work-cpu", options.work_cpu) if options.work_cpu else ("--work-time", options.work_time)
+    work_option = chosen if chosen[1] else LATENCY_BOUND
+    counts = (1, 2, 3, 4, 6, 8) if options.full else options.nodes
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
-    budget = Budget(speedup_window=options.seconds)
-    steps = [speedup_step(options.middleware, options.nodes, options.work_time, workload, budget)]
-    configuration: dict[str, object] = {"workload": workload.describe(), "work_time": options.work_time}
-    return conduct("speedup", steps, configuration, options.results)
+    step = speedup_step(
+        options.middleware, counts, work_option, blocks=options.trials, window=options.seconds, fresh=True
+    )
+    configuration = {"middleware": options.middleware, "nodes": counts, "trials": options.trials}
+    return conduct(Experiment("speedup", [step], workload, configuration), options.results)
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -1,160 +1,106 @@
-"""A load generator process: clients in closed loops, each in a thread, every reply checked."""
+"""A load generator: a process whose clients, each in a thread, send for one window after the other."""
 
 import itertools
+import os
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Protocol
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 
-from lab.contract import Application, InsultFilter, InsultService, Target
-from lab.data import default_insults
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
-from tests.harness.samples import Samples, Window
+from tests.harness.loops import closed_loop, now, open_loop, pipeline
+from tests.harness.recorder import RawFile, Recorder, Tally
+from tests.harness.subject import Driver, Subject
 
-WARM_UP = Window(requests=20)
-"""Made by each client before its first window, and discarded."""
-DEADLINE_SECONDS = 30.0
+NUMBERS_PER_CLIENT = 1 << 40
+"""So that no two clients make requests of the same number."""
 OFFSET_BETWEEN_CLIENTS = 97
 """So that clients do not send the same text at the same time."""
-now = time.perf_counter_ns
+START_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How long each client sends: *requests* of them, or *seconds*, or as *due_ns*, a plan for all, says."""
+
+    requests: int = 0
+    seconds: float = 0.0
+    due_ns: Sequence[int] | None = None
+    start_ns: int = 0
+    """When a plan begins, on the clock that all processes share."""
+    raw: Path = Path(os.devnull)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one generator process drives: *clients*, each with up to *in_flight* requests under way."""
+    """What one process drives: *clients* of *subject*, the first of them being number *first* of all."""
 
-    middleware: str
-    target: Target
-    application: Application
-    pool: list[tuple[str, str]]
-    """Texts and what the filter must make of them."""
+    subject: Subject
+    first: int
     clients: int
-    in_flight: int = 1
+    in_flight: int
+    warm_up: Window
 
 
-class LoadClient(Protocol):
-    """A client in a closed loop."""
-
-    def drive(self, turns: Iterable[int], samples: Samples) -> None:
-        """Make a request for each of *turns* and note what became of it."""
-
-
-class FilterLoad:
-    """Asks for the filtering of one text after the other."""
-
-    def __init__(self, client: InsultFilter, pool: list[tuple[str, str]]) -> None:
-        self._client = client
-        self._pool = pool
-
-    def drive(self, turns: Iterable[int], samples: Samples) -> None:
-        for turn in turns:
-            text, expected = self._pool[turn % len(self._pool)]
-            sent_ns = now()
-            try:
-                answer = self._client.filter(text)
-            except LabError as error:
-                samples.failed[error.code] += 1
-            else:
-                samples.note(sent_ns, now(), answer == expected)
-
-
-class PipelinedFilterLoad:
-    """Keeps *in_flight* texts under way. A text counts as sent when the client takes it up."""
-
-    def __init__(self, client: InsultFilter, pool: list[tuple[str, str]], in_flight: int) -> None:
-        self._client = client
-        self._pool = pool
-        self._in_flight = in_flight
-
-    def drive(self, turns: Iterable[int], samples: Samples) -> None:
-        under_way: deque[tuple[int, str]] = deque()
-
-        def texts() -> Iterator[str]:
-            for turn in turns:
-                text, expected = self._pool[turn % len(self._pool)]
-                under_way.append((now(), expected))
-                yield text
-
-        try:
-            for answer in self._client.filter_many(texts(), self._in_flight):
-                sent_ns, expected = under_way.popleft()
-                samples.note(sent_ns, now(), answer == expected)
-        except LabError as error:
-            samples.failed[error.code] += len(under_way)
-
-
-class ServiceLoad:
-    """Asks for one random insult after the other."""
-
-    def __init__(self, client: InsultService) -> None:
-        self._client = client
-        self._stored = frozenset(default_insults())
-
-    def drive(self, turns: Iterable[int], samples: Samples) -> None:
-        for _ in turns:
-            sent_ns = now()
-            try:
-                answer = self._client.insult_me()
-            except LabError as error:
-                samples.failed[error.code] += 1
-            else:
-                samples.note(sent_ns, now(), answer in self._stored)
-
-
-def run_generator(job: Job, parent: Connection) -> None:
-    """Connect, warm up, then run a window for each that *parent* sends, until it sends None or ends."""
+def run_generator(job: Job, next_planned: "Synchronized[int]", parent: Connection) -> None:
+    """Connect and warm up; then run a window for each that *parent* sends, until it sends None or ends."""
     try:
         with ExitStack() as stack:
-            loads = _connect(job, stack)
-            _run_window(loads, WARM_UP)
+            drivers = [stack.enter_context(closing(job.subject.connect())) for _ in range(job.clients)]
+            _run(job, drivers, job.warm_up, next_planned)
             parent.send("ready")
             while (window := parent.recv()) is not None:
-                parent.send(_run_window(loads, window))
+                parent.send(_run(job, drivers, window, next_planned))
     except (EOFError, KeyboardInterrupt):
         pass  # the parent ended, or the user ended everybody
     except LabError as error:
         parent.send(error)
 
 
-def _connect(job: Job, stack: ExitStack) -> list[LoadClient]:
-    middleware = MIDDLEWARES[job.middleware]
-    if job.application is Application.SERVICE:
-        return [
-            ServiceLoad(stack.enter_context(middleware.service_client(job.target, DEADLINE_SECONDS)))
-            for _ in range(job.clients)
+def _run(job: Job, drivers: list[Driver], window: Window, next_planned: "Synchronized[int]") -> Tally:
+    spent = time.process_time()
+    with closing(RawFile(window.raw)) as raw:
+        recorders = [Recorder(raw) for _ in drivers]
+        threads = [
+            threading.Thread(target=_send, args=(job, job.first + index, driver, window, next_planned, mine))
+            for index, (driver, mine) in enumerate(zip(drivers, recorders, strict=True))
         ]
-    clients = [
-        stack.enter_context(middleware.filter_client(job.target, DEADLINE_SECONDS))
-        for _ in range(job.clients)
-    ]
-    if job.in_flight == 1:
-        return [FilterLoad(client, job.pool) for client in clients]
-    return [PipelinedFilterLoad(client, job.pool, job.in_flight) for client in clients]
-
-
-def _run_window(loads: list[LoadClient], window: Window) -> Samples:
-    """Drive every client in a thread of its own; return what happened to all requests."""
-    samples = [Samples() for _ in loads]
-    threads = [
-        threading.Thread(target=load.drive, args=(_turns(index * OFFSET_BETWEEN_CLIENTS, window), mine))
-        for index, (load, mine) in enumerate(zip(loads, samples, strict=True))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    total = Samples()
-    for mine in samples:
-        total.add(mine)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        total = Tally(cpu_seconds=time.process_time() - spent)
+        for recorder in recorders:
+            recorder.flush()
+            total.add(recorder.tally)
     return total
 
 
-def _turns(start: int, window: Window) -> Iterator[int]:
+def _send(
+    job: Job, client: int, driver: Driver, window: Window, next_planned: "Synchronized[int]", notes: Recorder
+) -> None:
+    if window.due_ns is not None:
+
+        def take() -> int:
+            with next_planned.get_lock():
+                number = next_planned.value
+                next_planned.value = number + 1
+            return number
+
+        open_loop(driver, take, window.due_ns, window.start_ns, notes)
+        return
+    numbers = _numbers(client * (NUMBERS_PER_CLIENT + OFFSET_BETWEEN_CLIENTS), window)
+    if job.in_flight == 1:
+        closed_loop(driver, numbers, notes)
+    else:
+        pipeline(driver, numbers, job.in_flight, notes)
+
+
+def _numbers(start: int, window: Window) -> Iterator[int]:
     if window.requests:
         return iter(range(start, start + window.requests))
     end_ns = now() + int(window.seconds * 1e9)

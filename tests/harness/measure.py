@@ -1,64 +1,65 @@
-"""Drive a running system with generator processes and say how fast it answered."""
+"""Drive a subject with load generator processes and say what came of it."""
 
-import math
 import multiprocessing
+import tempfile
 import time
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.contract import Application, Target
 from lab.errors import InternalError, LabError
-from tests.harness.generator import Job, run_generator
-from tests.harness.samples import Samples, Window
-from tests.harness.workload import Workload
+from lab.load.plans import Plan
+from tests.harness.generator import START_SECONDS, Job, Window, run_generator
+from tests.harness.recorder import Tally
+from tests.harness.subject import Subject
+from tests.harness.summary import Measurement, summarise
 
+WARM_UP = Window(seconds=0.3)
+"""Made by each client before its first window and discarded: the same for everything that is measured."""
 ANSWER_SECONDS = 120.0
-ENOUGH_FOR_P99 = 368
-"""Samples below which a 99th percentile says nothing (design, section 9.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One window. *throughput* is None when a request was lost or answered wrongly: it would mean nothing."""
-
-    made: int
-    done: int
-    wrong: int
-    failed: dict[str, int]
-    seconds: float
-    throughput: float | None
-    p50_ms: float | None
-    p99_ms: float | None
-    """None with fewer than 368 samples."""
+PROCESSES = 2
 
 
 class Generators:
-    """*processes* generators with *clients* in all, connected and warm; a context manager."""
+    """Load generators with *clients* in all, each with up to *in_flight* requests under way, warmed up.
+
+    A context manager. *raw* is a folder for the raw times of its windows; without it they are not kept.
+    """
 
     def __init__(
         self,
-        middleware: str,
-        target: Target,
-        workload: Workload,
+        subject: Subject,
         clients: int,
         *,
-        processes: int = 1,
+        processes: int = PROCESSES,
         in_flight: int = 1,
+        raw: Path | None = None,
+        warm_up: Window = WARM_UP,
     ) -> None:
         context = multiprocessing.get_context("spawn")
+        self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
+        self._raw = raw or Path(self._scratch.name)
+        self._next_planned = context.Value("q", 0)
         self._processes = []
         self._pipes = []
-        pool = workload.pool() if workload.application is Application.FILTER else []
-        for share in _shares(clients, processes):
+        self._windows = 0
+        self.clients = clients
+        self.in_flight = in_flight
+        first = 0
+        for share in shares(clients, processes):
             ours, theirs = context.Pipe()
-            job = Job(middleware, target, workload.application, pool, share, in_flight)
-            process = context.Process(target=run_generator, args=(job, theirs), daemon=True)
+            job = Job(subject, first, share, in_flight, warm_up)
+            process = context.Process(
+                target=run_generator, args=(job, self._next_planned, theirs), daemon=True
+            )
             process.start()
             theirs.close()
             self._processes.append(process)
             self._pipes.append(ours)
+            first += share
 
     def __enter__(self) -> Self:
         try:
@@ -75,16 +76,26 @@ class Generators:
     ) -> None:
         self.close()
 
-    def run(self, window: Window) -> Measurement:
-        """Send for *window* with all clients at once; return what came of it."""
-        for pipe in self._pipes:
-            pipe.send(window)
-        samples = Samples()
-        for answer in self._answers(ANSWER_SECONDS + window.seconds):
-            if not isinstance(answer, Samples):
-                raise InternalError("generator", f"a load generator said {answer!r}")
-            samples.add(answer)
-        return summarise(samples, window)
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the generators."""
+        return [process.pid for process in self._processes if process.pid]
+
+    def requests(self, each: int) -> Measurement:
+        """Let each client make *each* requests in a closed loop."""
+        return self._run(Window(requests=each))
+
+    def closed(self, seconds: float) -> Measurement:
+        """Let each client send in a closed loop for *seconds*."""
+        return self._run(Window(seconds=seconds), seconds)
+
+    def open(self, plan: Plan) -> Measurement:
+        """Send as *plan* says, whichever client is free; the response time counts from the planned start."""
+        due_ns = array("q", plan.due_ns.tobytes())
+        self._next_planned.value = 0
+        start_ns = time.perf_counter_ns() + int(START_SECONDS * 1e9)
+        window = Window(due_ns=due_ns, start_ns=start_ns)
+        return self._run(window, plan.duration_seconds, plan.rate)
 
     def close(self) -> None:
         """End the generators."""
@@ -95,6 +106,20 @@ class Generators:
             if process.is_alive():
                 process.kill()
                 process.join()
+        self._scratch.cleanup()
+
+    def _run(self, window: Window, seconds: float = 0.0, offered: float | None = None) -> Measurement:
+        self._windows += 1
+        label = f"{time.time_ns()}-{self._windows}"
+        raws = [self._raw / f"{label}-{index}.i64" for index in range(len(self._pipes))]
+        for pipe, raw in zip(self._pipes, raws, strict=True):
+            pipe.send(replace(window, raw=raw))
+        total = Tally()
+        for answer in self._answers(ANSWER_SECONDS + seconds):
+            if not isinstance(answer, Tally):
+                raise InternalError("generator", f"a load generator said {answer!r}")
+            total.add(answer)
+        return summarise(total, raws, offered)
 
     def _answers(self, timeout_seconds: float = ANSWER_SECONDS) -> list[object]:
         deadline = time.monotonic() + timeout_seconds
@@ -112,29 +137,7 @@ class Generators:
         return answers
 
 
-def summarise(samples: Samples, window: Window) -> Measurement:
-    """Return the figures of *samples*: throughput over the time that the requests took, and percentiles."""
-    seconds = (max(samples.done) - min(samples.sent)) / 1e9 if samples.done else 0.0
-    is_whole = samples.made == len(samples.done) and seconds > 0
-    times_ms = sorted((done - sent) / 1e6 for sent, done in zip(samples.sent, samples.done, strict=True))
-    return Measurement(
-        made=samples.made,
-        done=len(samples.done),
-        wrong=samples.wrong,
-        failed=dict(samples.failed),
-        seconds=seconds,
-        throughput=len(samples.done) / seconds if is_whole else None,
-        p50_ms=_percentile(times_ms, 0.5) if times_ms else None,
-        p99_ms=_percentile(times_ms, 0.99) if len(times_ms) >= ENOUGH_FOR_P99 else None,
-    )
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least *share* of the *ordered* ones do not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def _shares(clients: int, processes: int) -> list[int]:
+def shares(clients: int, processes: int) -> Sequence[int]:
     """Divide *clients* among *processes* as evenly as can be."""
     processes = min(clients, processes)
     return [clients // processes + (index < clients % processes) for index in range(processes)]

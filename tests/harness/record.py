@@ -1,4 +1,7 @@
-"""A run as data: ``results/<UTC time>-<experiment>/run.json``. Experiments write it, plots read it."""
+"""A run as data: ``results/<UTC time>-<experiment>/run.json``. Experiments write it, plots read it.
+
+docs/results.md describes the format; :data:`SCHEMA` grows with every change of it.
+"""
 
 import itertools
 import json
@@ -10,31 +13,69 @@ from typing import Any
 
 from lab.bootstrap import ROOT
 from lab.errors import Code, InvalidRequest
-from tests.harness.measure import Measurement
+from tests.harness.resources import Usage
+from tests.harness.summary import Measurement
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS = ROOT / "results"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement and the conditions under which it was made."""
+    """One window and the conditions under which it was measured."""
 
     experiment: str
-    """"stress" or "speedup"."""
+    """"requests", "clients", "pipelined", "accepted", "sweep", "speedup", "compare" or "null"."""
     middleware: str
     architecture: str
     nodes: int
     clients: int
     in_flight: int
     measurement: Measurement
+    application: str = "filter"
     work: str = ""
     """The declared work per text, such as "5ms waiting"; empty: none."""
+    block: int = 0
+    """Points of one block were measured close together, in random order: they are compared in pairs."""
+    setting: str = ""
+    """What "compare" set apart, such as "A rabbitmq:prefetch=1"."""
+    usage: Usage = field(default_factory=Usage)
+    objections: list[str] = field(default_factory=list)
+    """Why nothing may be concluded from it; empty: it is valid."""
 
     @property
     def throughput(self) -> float:
         """Requests per second; 0 where a request was lost or wrong."""
         return self.measurement.throughput or 0.0
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether conclusions may be drawn from it."""
+        return not self.objections
+
+    @property
+    def cpu_ms(self) -> dict[str, float]:
+        """CPU milliseconds per request by component, the load generator included."""
+        done = max(1, self.measurement.done)
+        spent = {**self.usage.cpu_seconds, "generator": self.measurement.generator_cpu_seconds}
+        return {name: 1000 * seconds / done for name, seconds in spent.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The highest rate that was sustained, *low*, and the lowest that was not, *high*, per second."""
+
+    middleware: str
+    architecture: str
+    nodes: int
+    clients: int
+    objective_ms: float
+    """The 99th percentile of the response time must not be above it."""
+    low: float
+    high: float | None
+    """None: no rate failed, up to the highest that was tried."""
+    tried: list[list[object]] = field(default_factory=list)
+    """Rate, whether it was sustained, and why not, in the order of the search."""
 
 
 @dataclass(slots=True)
@@ -44,8 +85,9 @@ class Run:
     experiment: str
     configuration: dict[str, object]
     environment: dict[str, object]
-    started: str = ""
+    started: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     points: list[Point] = field(default_factory=list)
+    capacities: list[Capacity] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
 
@@ -106,22 +148,23 @@ def read_run(path: Path) -> Run:
         raise InvalidRequest(Code.MALFORMED, f"{path}: is not a run of schema {SCHEMA}; measure again")
     try:
         values["points"] = [_point(point) for point in values["points"]]
+        values["capacities"] = [Capacity(**capacity) for capacity in values["capacities"]]
         return Run(**values)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise InvalidRequest(Code.MALFORMED, f"{path}: is damaged: {error}") from error
 
 
 def _point(values: dict[str, Any]) -> Point:
-    measurement = Measurement(**values.pop("measurement"))
-    return Point(**values, measurement=measurement)
+    values["measurement"] = Measurement(**values["measurement"])
+    values["usage"] = Usage(**values["usage"])
+    return Point(**values)
 
 
 def losses(points: Sequence[Point]) -> list[str]:
-    """Return a sentence for each point in which a request was lost or answered wrongly."""
+    """Return a sentence for each point in which a request was lost, answered wrongly or twice."""
     return [
-        f"{point.middleware} {point.architecture}, {point.nodes} node(s), in flight {point.in_flight}: of "
-        f"{point.measurement.made} requests {point.measurement.wrong} answered wrongly, "
-        f"{sum(point.measurement.failed.values())} failed {point.measurement.failed or ''}"
+        f"{point.middleware} {point.architecture}, {point.nodes} node(s), {point.clients} clients x "
+        f"{point.in_flight}: {'; '.join(point.objections)}"
         for point in points
         if point.measurement.throughput is None
     ]

@@ -1,23 +1,29 @@
 """The length of an experiment: brokers, a results folder, progress, and what is written at the end."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.cli.brokers import brokers, say
-from lab.cluster import BrokerUrls
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
+from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
 from tests.harness.plots import draw
 from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, Point, Run, losses, new_folder, write_run
+from tests.harness.record import RESULTS, Capacity, Point, Run, losses, new_folder, write_run
+from tests.harness.report import write_report
 from tests.harness.table import print_table
+from tests.harness.words import describe
+from tests.harness.workload import Workload
 
 GOOD, FAILED, INTERRUPTED = 0, 1, 130
+CLIENTS, DEPTHS = 4, (1, 50)
+"""For which the load generators' own limit is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +33,46 @@ class Step:
     what: str
     seconds: float
     needs: frozenset[str]
-    measure: Callable[[BrokerUrls], Iterator[Point]]
+    measure: Callable[[Bench], Iterator[Point | Capacity]]
 
 
-def conduct(experiment: str, steps: Sequence[Step], configuration: dict[str, object], results: Path) -> int:
-    """Measure *steps* one after the other and write data, plots and a table, also when interrupted.
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is to be done, and what the record says about it."""
 
-    Return 0; 1 if a request was lost or a system failed; 130 if interrupted.
+    name: str
+    steps: Sequence[Step]
+    workload: Workload
+    configuration: dict[str, object]
+    left_out: Sequence[str] = ()
+    """Sentences on what a short form leaves out."""
+
+
+def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] = lambda run: GOOD) -> int:
+    """Measure the steps one after the other; write data, plots, a table and a report, also when interrupted.
+
+    Return 0; 1 if a request was lost or a system failed; 130 if interrupted; else what *judge* says.
     """
-    kinds: frozenset[str] = frozenset().union(*(step.needs for step in steps))
+    kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
     with brokers(settings(), kinds) as urls:
-        run = Run(experiment, configuration, {**environment(), "brokers": urls.descriptions})
-        folder = new_folder(experiment, results)
+        configuration = {**experiment.configuration, "workload": experiment.workload.describe()}
+        run = Run(experiment.name, configuration, {**environment(), "brokers": list(urls.descriptions)})
+        run.notes += experiment.left_out
+        folder = new_folder(experiment.name, results)
+        raw = folder / "raw"
+        raw.mkdir()
         code = GOOD
         try:
-            code = _measure(steps, urls, run)
+            code = _measure(experiment, Bench(urls, experiment.workload, raw), run)
         except KeyboardInterrupt:
             code = INTERRUPTED
             run.notes.append("Interrupted: what was measured until then is kept.")
-    _finish(run, folder)
-    return code
+        except BaseException as error:
+            run.notes.append(f"FAILED: {error!r}; what was measured until then is kept.")
+            finish(run, folder)
+            raise
+    finish(run, folder)
+    return code or judge(run)
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -74,20 +100,26 @@ def needs(middleware: str, architecture: Architecture) -> frozenset[str]:
     return MIDDLEWARES[middleware].needed_brokers(architecture)
 
 
-def _measure(steps: Sequence[Step], urls: BrokerUrls, run: Run) -> int:
+def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
     code = GOOD
-    with Steps(sum(step.seconds for step in steps)) as progress:
-        for step in steps:
+    with Steps(sum(step.seconds for step in experiment.steps)) as progress:
+        progress.step("what the load generators can do", 0.0)
+        rates = null_rates(CLIENTS, DEPTHS)
+        run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
+        bench = replace(bench, null_rates=rates)
+        for step in experiment.steps:
             progress.step(step.what, step.seconds)
-            if step.needs - urls.kinds:
-                run.notes.append(
-                    f"Skipped {step.what}: no {' and no '.join(sorted(step.needs - urls.kinds))} here."
-                )
+            missing = step.needs - bench.brokers.kinds
+            if missing:
+                run.notes.append(f"Skipped {step.what}: no {' and no '.join(sorted(missing))} here.")
                 continue
             try:
-                for point in step.measure(urls):
-                    run.points.append(point)
-                    progress.say(describe(point))
+                for result in step.measure(bench):
+                    if isinstance(result, Point):
+                        run.points.append(result)
+                    else:
+                        run.capacities.append(result)
+                    progress.say(describe(result))
             except LabError as error:
                 code = FAILED
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")
@@ -95,25 +127,33 @@ def _measure(steps: Sequence[Step], urls: BrokerUrls, run: Run) -> int:
     return FAILED if losses(run.points) else code
 
 
-def describe(point: Point) -> str:
-    """Return a line about *point*."""
-    measured = point.measurement
-    if measured.throughput is None:
-        return f"{measured.made} requests: {measured.wrong} wrong, {measured.failed} failed; no throughput"
-    p99 = f", p99 {measured.p99_ms:.2f} ms" if measured.p99_ms else ""
-    nodes = f"{point.nodes} node{'s' if point.nodes > 1 else ''}"
-    load = f"{point.clients} clients x {point.in_flight}"
-    times = f"p50 {measured.p50_ms:.2f} ms{p99}"
-    return f"{nodes}, {load}: {measured.done} requests, {measured.throughput:,.0f}/s, {times}"
-
-
-def _finish(run: Run, folder: Path) -> None:
+def finish(run: Run, folder: Path) -> None:
+    """Write the data, draw it, and say where everything is."""
     run.notes += [f"LOST: {sentence}" for sentence in losses(run.points)]
     path = write_run(run, folder)
     plots = draw(run, folder / "plots")
+    report = write_report(run, folder)
     print_table(run)
     for note in run.notes:
         say(note)
-    say(f"data: {path}")
-    for plot in plots:
-        say(f"plot: {plot}")
+    say(f"data:   {path}")
+    say(f"plots:  {plots[0].parent if plots else 'none, for want of data'}")
+    say(f"report: {report}")
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds from a command line."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+    if not math.isfinite(value) or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} must be more than 0 seconds")
+    return value
+
+
+def count(text: str) -> int:
+    """Read a number of at least 1 from a command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)

@@ -1,4 +1,4 @@
-"""The short table at the end of a run."""
+"""The short tables at the end of a run."""
 
 from rich.console import Console
 from rich.table import Table
@@ -6,66 +6,76 @@ from rich.table import Table
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Point, Run
+from tests.harness.verdicts import Speedup, speedups
+from tests.harness.words import capacity, milliseconds, nodes, system_name
+
+STUDIES = {"requests": "1 in flight/client", "pipelined": "many in flight", "accepted": "submit to result"}
 
 
 def print_table(run: Run) -> None:
     """Print what was measured, a line per system."""
     console = Console()
-    if run.of("stress"):
+    if any(run.of(study) for study in STUDIES):
         console.print(_stress_table(run))
-    if run.of("speedup"):
-        console.print(_speedup_table(run))
+    found = speedups(run)
+    for work in sorted({speedup.work for speedup in found}):
+        console.print(_speedup_table([speedup for speedup in found if speedup.work == work]))
+    if run.capacities:
+        console.print(_capacity_table(run))
 
 
 def _stress_table(run: Run) -> Table:
-    depths = sorted({point.in_flight for point in run.of("stress")})
+    shown = {study: title for study, title in STUDIES.items() if run.of(study)}
     table = Table(title="Requests per second, every reply checked; one trial", title_justify="left")
     table.add_column("system")
-    for depth in depths:
-        table.add_column(f"{depth} in flight/client", justify="right")
+    for title in shown.values():
+        table.add_column(title, justify="right")
         table.add_column("p50 / p99 ms", justify="right")
-    for name, middleware in MIDDLEWARES.items():
+    for name in MIDDLEWARES:
         for architecture in Architecture:
-            points = run.of("stress", middleware=name, architecture=architecture)
-            if not points:
-                continue
-            cells = []
-            for depth in depths:
-                mine = [point for point in points if point.in_flight == depth]
-                cells += [_throughput(mine[-1]), _times(mine[-1])] if mine else ["", ""]
-            table.add_row(f"{middleware.label}, {architecture}", *cells)
+            cells: list[str] = []
+            for study in shown:
+                points = run.of(study, middleware=name, architecture=architecture)
+                cells += _cells(points[-1]) if points else ["", ""]
+            if any(cells):
+                table.add_row(system_name(name, architecture), *cells)
     return table
 
 
-def _speedup_table(run: Run) -> Table:
-    counts = sorted({point.nodes for point in run.of("speedup")})
-    first = run.of("speedup")[0]
-    title = f"Requests per second by nodes, {first.work} per text, {first.clients} in flight; (speedup)"
+def _cells(point: Point) -> list[str]:
+    if not point.measurement.throughput:
+        return ["[red]requests lost[/red]", ""]
+    colour = ("", "") if point.is_valid else ("[red]", " invalid[/red]")
+    times = [milliseconds(point.measurement.response_ms.get(name)) for name in ("p50", "p99")]
+    return [f"{colour[0]}{point.throughput:,.0f}{colour[1]}", " / ".join(times)]
+
+
+def _speedup_table(found: list[Speedup]) -> Table:
+    counts = sorted({count for speedup in found for count in speedup.estimates})
+    title = f"Speedup, {found[0].work} per text, with 95 % intervals"
     table = Table(title=title, title_justify="left")
     table.add_column("middleware")
-    for count in counts:
-        table.add_column(f"{count} node{'s' if count > 1 else ''}", justify="right")
-    for name, middleware in MIDDLEWARES.items():
-        by_nodes = {point.nodes: point for point in run.of("speedup", middleware=name)}
-        if by_nodes:
-            base = by_nodes[1].throughput if 1 in by_nodes else 0.0
-            table.add_row(middleware.label, *(_scaled(by_nodes.get(count), base) for count in counts))
+    for number in counts:
+        table.add_column(nodes(number), justify="right")
+    for speedup in found:
+        cells = []
+        for number in counts:
+            estimate = speedup.estimates.get(number)
+            if estimate is None:
+                cells.append("")
+            elif estimate.low is None or estimate.high is None or number == 1:
+                cells.append(f"{estimate.value:.2f}")
+            else:
+                cells.append(f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})")
+        table.add_row(MIDDLEWARES[speedup.middleware].label, *cells)
     return table
 
 
-def _scaled(point: Point | None, base: float) -> str:
-    if point is None:
-        return ""
-    factor = f" ({point.throughput / base:.2f})" if base and point.throughput else ""
-    return _throughput(point) + factor
-
-
-def _throughput(point: Point) -> str:
-    return f"{point.throughput:,.0f}" if point.throughput else "[red]requests lost[/red]"
-
-
-def _times(point: Point) -> str:
-    measured = point.measurement
-    p50 = f"{measured.p50_ms:.2f}" if measured.p50_ms is not None else "-"
-    p99 = f"{measured.p99_ms:.2f}" if measured.p99_ms is not None else "too few"
-    return f"{p50} / {p99}"
+def _capacity_table(run: Run) -> Table:
+    table = Table(title="Capacity: the highest rate sustained", title_justify="left")
+    for title in ("system", "capacity", "p99 within"):
+        table.add_column(title)
+    for found in run.capacities:
+        name = system_name(found.middleware, found.architecture)
+        table.add_row(name, capacity(found), f"{found.objective_ms:g} ms")
+    return table

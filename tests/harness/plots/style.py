@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
 from lab.middlewares import MIDDLEWARES
 
 
@@ -20,6 +23,11 @@ LOOKS = dict(
     )
 )
 GREY = "#666666"
+INVALID = "#CC0000"
+PER_SECOND = "requests per second"
+WIDTH, HEIGHT = 7.0, 4.2
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+PLAIN = FuncFormatter(lambda value, _: f"{value:,.15g}")
 SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.grid": True,
@@ -30,3 +38,17 @@ SETTINGS: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "lab",
 }
+
+
+def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Make an axis logarithmic, with numbers that people read: 1,000 and not 10 to the third."""
+    for wanted, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
+        if wanted:
+            scale("log")
+            axis.set_major_formatter(PLAIN)
+            axis.set_minor_formatter(NullFormatter())
+
+
+def mark_invalid(axes: Axes, x: float, y: float) -> None:
+    """Cross out a point from which nothing may be concluded."""
+    axes.plot([x], [y], marker="x", color=INVALID, markersize=9, markeredgewidth=2, zorder=5)

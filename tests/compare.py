@@ -1,0 +1,81 @@
+"""Compare A with B: both measured in alternating blocks of fresh processes, paired, with a noise floor.
+
+A and B are a middleware, perhaps with options: `redis_impl rabbitmq`, `rabbitmq rabbitmq:prefetch=1`,
+`xmlrpc xmlrpc:nodes=3,in_flight=50`.
+"""
+
+import argparse
+import re
+from functools import partial
+
+from lab.cli.brokers import say
+from tests.harness.experiments.versus import Side, read_side, versus
+from tests.harness.record import Run
+from tests.harness.session import (
+    FAILED,
+    GOOD,
+    Experiment,
+    Step,
+    add_experiment_options,
+    conduct,
+    count,
+    needs,
+    seconds,
+)
+from tests.harness.statistics import slower_than
+from tests.harness.verdicts import comparison_of, sentence
+from tests.harness.workload import Workload
+
+START_SECONDS = 4.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B")
+    parser.add_argument("--blocks", type=count, default=5, help="of A, B, A again (default 5; 3 at least)")
+    parser.add_argument("--seconds", type=seconds, default=3.0, help="length of a window (default 3)")
+    parser.add_argument(
+        "--fail-if-slower",
+        type=_share,
+        metavar="10%",
+        help="exit with 1 if B is shown to be slower by more than this",
+    )
+    add_experiment_options(parser)
+    options = parser.parse_args(argv)
+    a, b = read_side(options.a), read_side(options.b)
+    workload = Workload(seed=options.seed, corpus=options.corpus)
+    workload.check()
+    step = Step(
+        f"compare {a.text} with {b.text}",
+        options.blocks * (START_SECONDS + 3 * options.seconds),
+        needs(a.middleware, a.architecture) | needs(b.middleware, b.architecture),
+        partial(versus, a=a, b=b, blocks=options.blocks, window_seconds=options.seconds),
+    )
+    configuration: dict[str, object] = {"a": a.text, "b": b.text, "blocks": options.blocks}
+    experiment = Experiment("compare", [step], workload, configuration)
+    return conduct(experiment, options.results, partial(_judge, a=a, b=b, limit=options.fail_if_slower))
+
+
+def _judge(run: Run, a: Side, b: Side, limit: float | None) -> int:
+    comparison = comparison_of(run)
+    if comparison is None:
+        say("no verdict: a block is missing or invalid")
+        return FAILED
+    say(sentence(comparison, a.text, b.text))
+    return FAILED if limit is not None and slower_than(comparison, limit) else GOOD
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%?", text)
+    if not match or not 0 <= float(match[1]) < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 10%")
+    return float(match[1]) / 100
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

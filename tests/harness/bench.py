@@ -1,0 +1,101 @@
+"""What all measurements of a run have in common: brokers, texts, raw times, the generators' own limit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.contract import Application, Architecture
+from lab.data import default_insults
+from tests.harness.measure import PROCESSES, Generators
+from tests.harness.record import Point
+from tests.harness.resources import Meter, component_pids
+from tests.harness.subject import NullSubject, SystemSubject
+from tests.harness.summary import Measurement
+from tests.harness.validity import objections
+from tests.harness.workload import Workload
+
+NULL_SECONDS = 0.5
+N_NODES = 3
+"""Nodes of an n-node system where their number is not what is studied."""
+
+
+class Conditions(TypedDict, total=False):
+    """What a point says besides who was measured."""
+
+    work: str
+    block: int
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """*null_rates* are the requests per second that the load generators make against nothing, by depth."""
+
+    brokers: BrokerUrls
+    workload: Workload
+    raw: Path | None = None
+    null_rates: Mapping[int, float] = field(default_factory=dict)
+
+    def system(
+        self, middleware: str, architecture: Architecture, nodes: int = 0, arguments: tuple[str, ...] = ()
+    ) -> Cluster:
+        """Return a system, not yet started; *nodes* 0: one, or three."""
+        usual = N_NODES if architecture is Architecture.N_NODE else 1
+        spec = SystemSpec(
+            middleware, self.workload.application, architecture, nodes or usual, node_arguments=arguments
+        )
+        return Cluster(spec, self.brokers)
+
+    def load(self, system: Cluster, clients: int, in_flight: int = 1) -> Generators:
+        """Return load generators for *system*, which must be up; they are not yet started."""
+        application = self.workload.application
+        if application is Application.SERVICE:
+            store_insults(system)
+        pool = self.workload.pool() if application is Application.FILTER else []
+        subject = SystemSubject(system.spec.middleware, system.target, application, pool)
+        return Generators(subject, clients, in_flight=in_flight, raw=self.raw)
+
+    def point(
+        self,
+        experiment: str,
+        system: Cluster,
+        load: Generators,
+        make: Callable[[Generators], Measurement],
+        **conditions: Unpack[Conditions],
+    ) -> Point:
+        """Measure one window of *system*, with what its components spend."""
+        with Meter(component_pids(system, self.brokers)) as meter:
+            measured = make(load)
+        return Point(
+            experiment,
+            system.spec.middleware,
+            system.spec.architecture,
+            len(system.nodes),
+            load.clients,
+            load.in_flight,
+            measured,
+            application=system.spec.application,
+            usage=meter.usage,
+            objections=objections(
+                measured, processes=PROCESSES, null_rate=self.null_rates.get(load.in_flight, 0.0)
+            ),
+            **conditions,
+        )
+
+
+def null_rates(clients: int, depths: tuple[int, ...]) -> dict[int, float]:
+    """Measure what the load generators make against a middleware that takes no time."""
+    rates = {}
+    for depth in depths:
+        with Generators(NullSubject(), clients, in_flight=depth) as load:
+            rates[depth] = load.closed(NULL_SECONDS).throughput or 0.0
+    return rates
+
+
+def store_insults(system: Cluster) -> None:
+    """Store the insults that ``insult_me`` hands out; those that are there already stay."""
+    with system.service() as client:
+        for insult in default_insults():
+            client.add_insult(insult)

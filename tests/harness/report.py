@@ -1,0 +1,96 @@
+"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+from tests.harness.record import Run
+from tests.harness.table import STUDIES
+from tests.harness.verdicts import best_points, caveats, conclusions, speedups
+from tests.harness.words import capacity, milliseconds, nodes, system_name
+
+CAPTIONS = {
+    "comparison": "Longer is better. Plain bars: one node; hatched: three.",
+    "throughput-over-requests": "A curve that is flat at its end has settled; hollow points are too short to "
+    "rely on.",
+    "throughput-over-clients": "Where a curve stops rising, more clients only wait longer.",
+    "response-times": "How long a request takes for most (p50) and for the unlucky (p99: one in a hundred).",
+    "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
+    "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",
+    "efficiency": "The share of each node that is put to use.",
+    "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
+}
+
+
+def write_report(run: Run, folder: Path) -> Path:
+    """Write ``report.html`` into *folder*, with the plots that stand in its ``plots``; return the file."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"ms": milliseconds, "nodes": nodes, "capacity": capacity}
+    page = environment.get_template("report.html.jinja").render(
+        run=run,
+        conclusions=conclusions(run) or ["Nothing that was measured here supports a conclusion."],
+        caveats=caveats(run),
+        systems=_systems(run),
+        studies=STUDIES,
+        speedups=speedups(run),
+        labels={name: middleware.label for name, middleware in MIDDLEWARES.items()},
+        plots=_plots(folder / "plots"),
+        facts=_facts(run),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _systems(run: Run) -> dict[str, dict[str, object]]:
+    """Return, by system, its best point in each study."""
+    best = {study: {(p.middleware, p.architecture): p for p in best_points(run, study)} for study in STUDIES}
+    rows: dict[str, dict[str, object]] = {}
+    for middleware in MIDDLEWARES:
+        for architecture in Architecture:
+            key = (middleware, str(architecture))
+            points = {study: points[key] for study, points in best.items() if key in points}
+            if points:
+                rows[system_name(*key)] = dict(points)
+    return rows
+
+
+def _plots(folder: Path) -> list[dict[str, str]]:
+    """Return the plots, in the order of their captions, as what an <img> takes."""
+    found = []
+    for name, caption in CAPTIONS.items():
+        path = folder / f"{name}.svg"
+        if path.exists():
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.append(
+                {
+                    "name": name.replace("-", " "),
+                    "caption": caption,
+                    "data": f"data:image/svg+xml;base64,{data}",
+                }
+            )
+    return found
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return where and how it was measured, as lines."""
+    facts = {**run.environment, **run.configuration}
+    return {name.replace("_", " "): _said(value) for name, value in facts.items()}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(one)}" for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_said, value))
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -1,0 +1,45 @@
+"""Points in words, for progress, tables and the report."""
+
+from lab.middlewares import MIDDLEWARES
+from tests.harness.record import Capacity, Point
+
+
+def describe(result: Point | Capacity) -> str:
+    """Return a line about *result*."""
+    if isinstance(result, Capacity):
+        return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms"
+    measured = result.measurement
+    load = f"{nodes(result.nodes)}, {result.clients} clients x {result.in_flight}"
+    if measured.throughput is None:
+        return f"{load}: {'; '.join(result.objections)}; no throughput"
+    p50, p99 = (milliseconds(measured.response_ms.get(name)) for name in ("p50", "p99"))
+    offered = f" of {measured.offered:,.0f}/s planned" if measured.offered else ""
+    flaws = f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
+    times = f"p50 {p50} ms, p99 {p99} ms"
+    return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
+
+
+def system_name(middleware: str, architecture: str) -> str:
+    """Return what a system is called in tables and plots."""
+    return f"{MIDDLEWARES[middleware].label}, {architecture}"
+
+
+def capacity(found: Capacity) -> str:
+    """Return the interval in which a capacity lies."""
+    if found.high is None:
+        return f"above {found.low:,.0f}/s"
+    if not found.low:
+        return f"below {found.high:,.0f}/s"
+    return f"{found.low:,.0f} to {found.high:,.0f}/s"
+
+
+def nodes(number: int) -> str:
+    """Return "1 node", "2 nodes"."""
+    return "1 node" if number == 1 else f"{number} nodes"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time with three digits; "-" where there were too few samples."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,29 @@
+"""Draw the plots and the report of a run again, from its data."""
+
+import argparse
+from pathlib import Path
+
+from lab.errors import Code, InvalidRequest
+from tests.harness.plots import draw
+from tests.harness.record import RESULTS, read_run
+from tests.harness.report import write_report
+from tests.harness.table import print_table
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m lab report", description=__doc__)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=RESULTS / "latest", help="of a run (default: the newest)"
+    )
+    folder: Path = parser.parse_args(argv).folder
+    if not folder.is_dir():
+        raise InvalidRequest(Code.MALFORMED, f"{folder}: no such folder; `lab run` makes one")
+    run = read_run(folder / "run.json")
+    draw(run, folder / "plots")
+    print_table(run)
+    print(write_report(run, folder))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
