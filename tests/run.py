@@ -52,7 +52,7 @@ def _quick(middlewares: list[str]) -> list[Step]:
         requests_step(name, architecture, window=1.0) for name in middlewares for architecture in Architecture
     ]
     steps += [
-        speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.9, fresh=False)
+        speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.8, fresh=False)
         for name in middlewares
     ]
     return steps

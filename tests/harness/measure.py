@@ -46,6 +46,7 @@ class Generators:
         self._processes = []
         self._pipes = []
         self._windows = 0
+        self._subject = subject  # what it shares with the processes must outlive their start
         self.clients = clients
         self.in_flight = in_flight
         first = 0
@@ -62,6 +63,10 @@ class Generators:
             first += share
 
     def __enter__(self) -> Self:
+        return self.wait_ready()
+
+    def wait_ready(self) -> Self:
+        """Wait until all clients are connected and warm."""
         try:
             for answer in self._answers():
                 if answer != "ready":

@@ -3,7 +3,7 @@
 from tests.harness.statistics import is_stationary
 from tests.harness.summary import Measurement
 
-SHORTEST_SECONDS = 0.8
+SHORTEST_SECONDS = 0.7
 FEWEST_REQUESTS = 100
 """Of which one more or less is a percent. Percentiles that need more are not shown."""
 MOST_GENERATOR_CPU = 0.8

@@ -10,6 +10,7 @@ from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Point, Run
 from tests.harness.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
 from tests.harness.statistics import Comparison, Estimate, compare, speedup_estimate
+from tests.harness.validity import SHORTEST_SECONDS
 from tests.harness.words import capacity, milliseconds, system_name
 
 FEWEST_TRIALS = 5
@@ -97,7 +98,7 @@ def caveats(run: Run) -> list[str]:
         found.append(
             "Throughput and response times under stress are of one trial: they tell orders of magnitude."
         )
-    invalid = [point for point in run.points if not point.is_valid]
+    invalid = [point for point in run.points if not point.is_valid and not is_start_of_ramp(point)]
     if invalid:
         found.append(
             f"{len(invalid)} of {len(run.points)} windows are marked invalid, in red, and left out of "
@@ -114,6 +115,11 @@ def caveats(run: Run) -> list[str]:
     ):
         found.append("The machine was busy before the run began: measure again when it is idle.")
     return found
+
+
+def is_start_of_ramp(point: Point) -> bool:
+    """Tell whether *point* is too short by design: a ramp begins with few requests."""
+    return point.experiment == "requests" and point.measurement.seconds < SHORTEST_SECONDS
 
 
 def best_points(run: Run, experiment: str) -> Iterator[Point]:

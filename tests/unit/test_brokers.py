@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,8 @@ def test_a_confirmed_message_survives_the_kill_of_a_private_rabbitmq(private_rab
         channel = connection.channel()
         channel.confirm_delivery()
         channel.queue_declare("kept", durable=True)
+        # RabbitMQ 3 answers before its database has written the queue down.
+        eventually(lambda: _is_on_disk(_server(private_rabbitmq).folder, b"kept"))
         channel.basic_publish("", "kept", b"yes", persistent)
     _server(private_rabbitmq).kill()
     _server(private_rabbitmq).start()
@@ -159,6 +162,14 @@ def test_a_process_that_took_over_a_process_id_is_neither_used_nor_ended() -> No
         ours.stop()
         assert not ours.is_alive()
         assert stranger.poll() is None
+
+
+def _is_on_disk(folder: Path, name: bytes) -> bool:
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # a folder, or gone meanwhile
+            if path.suffix != ".log" and name in path.read_bytes():
+                return True
+    return False
 
 
 def _listens_on_loopback_only(broker: Broker) -> bool:

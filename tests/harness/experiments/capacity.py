@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from scipy import stats
 
@@ -9,6 +10,7 @@ from lab.cluster import Cluster
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from tests.harness.bench import Bench
+from tests.harness.histogram import samples_needed
 from tests.harness.measure import Generators
 from tests.harness.record import Capacity, Point
 from tests.harness.summary import Measurement
@@ -21,7 +23,7 @@ MOST_BACKLOG_GROWTH = 0.01
 """Of the rate, for the upper bound of the backlog's slope."""
 SHARES = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00, 1.05)
 """Of the capacity, for the sweep."""
-LEAST_RATE, MOST_RATE = 10.0, 1_000_000.0
+LEAST_RATE, MOST_RATE = 20.0, 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class Objective:
 
     p99_ms: float = 50.0
     window_seconds: float = 4.0
+
+    def seconds_for(self, rate: float) -> float:
+        """Return how long *rate* is watched: long enough for a 99th percentile, too."""
+        return max(self.window_seconds, 1.1 * samples_needed(0.99) / rate)
 
 
 def capacity(
@@ -41,14 +47,15 @@ def capacity(
         seeds = iter(range(bench.workload.seed, bench.workload.seed + 1000))
 
         def attempt(rate: float) -> Measurement:
-            return load.open(Plan.poisson(rate, objective.window_seconds, next(seeds)))
+            return load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
 
         found = search(attempt, objective, guess / 2)
         yield _described(found, system, load, objective)
         if sweep and found.low:
             for share in SHARES:
-                plan = Plan.poisson(share * found.low, objective.window_seconds, next(seeds))
-                yield bench.point("sweep", system, load, lambda load, plan=plan: load.open(plan))  # type: ignore[misc]
+                rate = share * found.low
+                plan = Plan.poisson(rate, objective.seconds_for(rate), next(seeds))
+                yield bench.point("sweep", system, load, partial(Generators.open, plan=plan))
 
 
 @dataclass(frozen=True, slots=True)

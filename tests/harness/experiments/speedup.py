@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from lab.cluster import Cluster
 from lab.contract import Architecture
@@ -14,7 +15,6 @@ CLIENTS = 24
 """A multiple of 1, 2, 3, 4, 6 and 8: unevenly shared clients would cost speedup that nodes have."""
 LATENCY_BOUND = ("--work-time", "5ms")
 CPU_BOUND = ("--work-cpu", "2ms")
-WORK = {LATENCY_BOUND: "5ms waiting", CPU_BOUND: "2ms computing"}
 
 
 def speedup(
@@ -34,16 +34,17 @@ def speedup(
     """
     order = random.Random(bench.workload.seed)
     with ExitStack() as stack:
-        running = {} if fresh else {n: _start(bench, middleware, n, work, stack) for n in node_counts}
+        running = {} if fresh else _start(bench, middleware, node_counts, work, stack)
         for block in range(blocks):
             for nodes in order.sample(list(node_counts), len(node_counts)):
                 with ExitStack() as trial:
-                    system, load = running.get(nodes) or _start(bench, middleware, nodes, work, trial)
+                    ready = running or _start(bench, middleware, [nodes], work, trial)
+                    system, load = ready[nodes]
                     yield bench.point(
                         "speedup",
                         system,
                         load,
-                        lambda load: load.closed(window_seconds),
+                        partial(Generators.closed, seconds=window_seconds),
                         work=describe(work),
                         block=block,
                     )
@@ -56,7 +57,14 @@ def describe(work: tuple[str, str]) -> str:
 
 
 def _start(
-    bench: Bench, middleware: str, nodes: int, work: tuple[str, str], stack: ExitStack
-) -> tuple[Cluster, Generators]:
-    system = stack.enter_context(bench.system(middleware, Architecture.N_NODE, nodes, work))
-    return system, stack.enter_context(bench.load(system, CLIENTS))
+    bench: Bench, middleware: str, node_counts: Sequence[int], work: tuple[str, str], stack: ExitStack
+) -> dict[int, tuple[Cluster, Generators]]:
+    """Start a system for each of *node_counts*, then the load generators of all side by side."""
+    systems = {
+        nodes: stack.enter_context(bench.system(middleware, Architecture.N_NODE, nodes, work))
+        for nodes in node_counts
+    }
+    loads = {nodes: bench.load(system, CLIENTS) for nodes, system in systems.items()}
+    for load in loads.values():
+        stack.callback(load.close)
+    return {nodes: (systems[nodes], loads[nodes].wait_ready()) for nodes in node_counts}

@@ -1,11 +1,13 @@
 """Stress: one system under more and more requests, and under more and more clients."""
 
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from tests.harness.accepted import accepted_to_completed
 from tests.harness.bench import Bench
+from tests.harness.measure import Generators
 from tests.harness.record import Point
 
 CLIENTS = 4
@@ -22,12 +24,11 @@ def over_requests(
     """Measure 4 clients over more and more requests; then 50 in flight each; then what is submitted."""
     with bench.system(middleware, architecture) as system:
         with bench.load(system, CLIENTS) as load:
-            for each in _ramp(window_seconds):
-                yield bench.point("requests", system, load, lambda load, each=each: load.requests(each))  # type: ignore[misc]
+            yield from _ramp(bench, system, load, window_seconds)
         if bench.workload.application is Application.SERVICE:
             return
         with bench.load(system, CLIENTS, PIPELINE) as load:
-            yield bench.point("pipelined", system, load, lambda load: load.closed(window_seconds))
+            yield bench.point("pipelined", system, load, partial(Generators.closed, seconds=window_seconds))
         yield accepted_to_completed(bench, system, CLIENTS, window_seconds)
 
 
@@ -42,15 +43,15 @@ def over_clients(
     with bench.system(middleware, architecture) as system:
         for clients in counts:
             with bench.load(system, clients) as load:
-                yield bench.point("clients", system, load, lambda load: load.closed(window_seconds))
+                yield bench.point("clients", system, load, partial(Generators.closed, seconds=window_seconds))
 
 
-def _ramp(least_seconds: float) -> Iterator[int]:
-    """Yield requests per client, twice as many each time, until a window took *least_seconds*."""
+def _ramp(bench: Bench, system: Cluster, load: Generators, least_seconds: float) -> Iterator[Point]:
+    """Measure twice as many requests each time, until a window took *least_seconds*."""
     each = FIRST_REQUESTS
-    took = 0.0
-    while took < least_seconds and each <= MOST_REQUESTS:
-        start = time.monotonic()
-        yield each
-        took = time.monotonic() - start
+    while each <= MOST_REQUESTS:
+        point = bench.point("requests", system, load, partial(Generators.requests, each=each))
+        yield point
+        if point.measurement.seconds >= least_seconds:
+            return
         each *= 2

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from lab.cluster import Cluster
 from lab.contract import Architecture
@@ -81,7 +82,7 @@ def versus(bench: Bench, a: Side, b: Side, *, blocks: int, window_seconds: float
                     "compare",
                     system,
                     load,
-                    lambda load: load.closed(window_seconds),
+                    partial(Generators.closed, seconds=window_seconds),
                     block=block,
                     setting=f"{turn}: {side.text}",
                 )
