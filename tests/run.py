@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _quick(middlewares: list[str]) -> list[Step]:
     steps = [
-        requests_step(name, architecture, window=1.0) for name in middlewares for architecture in Architecture
+        requests_step(name, architecture, window=0.75)
+        for name in middlewares
+        for architecture in Architecture
     ]
     steps += [
         speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.8, fresh=False)

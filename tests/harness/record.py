@@ -1,6 +1,6 @@
 """A run as data: ``results/<UTC time>-<experiment>/run.json``. Experiments write it, plots read it.
 
-docs/results.md describes the format; :data:`SCHEMA` grows with every change of it.
+docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it.
 """
 
 import itertools
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from lab.bootstrap import ROOT
 from lab.errors import Code, InvalidRequest
@@ -101,6 +102,10 @@ class Run:
         ]
 
 
+FORMAT = TypeAdapter(Run)
+"""The format of ``run.json``, as docs/run.schema.json has it."""
+
+
 def new_folder(experiment: str, results: Path = RESULTS) -> Path:
     """Make the folder of a new run and let ``latest`` point to it."""
     results.mkdir(parents=True, exist_ok=True)
@@ -139,25 +144,23 @@ def write_run(run: Run, folder: Path) -> Path:
 def read_run(path: Path) -> Run:
     """Read what :func:`write_run` wrote; one clear InvalidRequest if it is something else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: is not JSON: {error}") from error
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: is not a run of schema {SCHEMA}; measure again")
     try:
-        values["points"] = [_point(point) for point in values["points"]]
-        values["capacities"] = [Capacity(**capacity) for capacity in values["capacities"]]
-        return Run(**values)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: is damaged: {error}") from error
-
-
-def _point(values: dict[str, Any]) -> Point:
-    values["measurement"] = Measurement(**values["measurement"])
-    values["usage"] = Usage(**values["usage"])
-    return Point(**values)
+        schema = json.loads(content)["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: is not the record of a run: {error}") from error
+    if schema != SCHEMA:
+        message = f"{path}: has schema {schema!r}, and this lab reads {SCHEMA}; measure again"
+        raise InvalidRequest(Code.MALFORMED, message)
+    try:
+        return FORMAT.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
+        raise InvalidRequest(Code.MALFORMED, message) from error
 
 
 def losses(points: Sequence[Point]) -> list[str]:

@@ -1,17 +1,19 @@
 """One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured."""
 
 import base64
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Run
 from tests.harness.table import STUDIES
-from tests.harness.verdicts import best_points, caveats, conclusions, speedups
-from tests.harness.words import capacity, milliseconds, nodes, system_name
+from tests.harness.verdicts import caveats, conclusions, speedups
+from tests.harness.words import capacity, milliseconds, system_name
 
 CAPTIONS = {
     "comparison": "Longer is better. Plain bars: one node; hatched: three.",
@@ -35,7 +37,7 @@ def write_report(run: Run, folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": milliseconds, "nodes": nodes, "capacity": capacity}
+    environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
     page = environment.get_template("report.html.jinja").render(
         run=run,
         conclusions=conclusions(run) or ["Nothing that was measured here supports a conclusion."],
@@ -52,14 +54,19 @@ def write_report(run: Run, folder: Path) -> Path:
     return path
 
 
+def _code(text: str) -> Markup:
+    """Set in type what stands between backticks."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _systems(run: Run) -> dict[str, dict[str, object]]:
-    """Return, by system, its best point in each study."""
-    best = {study: {(p.middleware, p.architecture): p for p in best_points(run, study)} for study in STUDIES}
+    """Return, by system, its last point in each study: the one with the most requests."""
+    last = {study: {(p.middleware, p.architecture): p for p in run.of(study)} for study in STUDIES}
     rows: dict[str, dict[str, object]] = {}
     for middleware in MIDDLEWARES:
         for architecture in Architecture:
             key = (middleware, str(architecture))
-            points = {study: points[key] for study, points in best.items() if key in points}
+            points = {study: points[key] for study, points in last.items() if key in points}
             if points:
                 rows[system_name(*key)] = dict(points)
     return rows

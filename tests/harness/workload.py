@@ -10,7 +10,7 @@ from lab.data import default_insults
 from lab.load.texts import corpus_texts, generated_texts
 from tests.reference import reference_censor
 
-POOL_SIZE = 1_000
+POOL_SIZE = 500
 """Different texts of a run; they are sent in turn."""
 
 

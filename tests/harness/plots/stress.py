@@ -76,7 +76,8 @@ def _panels(points: Sequence[Point], x_of: Callable[[Point], float], label: str)
         for name, look in LOOKS.items():
             line = [point for point in mine if point.middleware == name]
             xs, ys = [x_of(point) for point in line], [point.throughput for point in line]
-            axes.plot(xs, ys, color=look.colour, linewidth=1.5, label=MIDDLEWARES[name].label)
+            label = MIDDLEWARES[name].label
+            axes.plot(xs, ys, marker=look.marker, markevery=[], color=look.colour, label=label)
             for x, point in zip(xs, line, strict=True):
                 is_long = point.measurement.seconds >= SHORTEST_SECONDS
                 fill = look.colour if is_long else "white"

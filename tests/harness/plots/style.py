@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lab.middlewares import MIDDLEWARES
 
@@ -45,6 +45,7 @@ def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     for wanted, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if wanted:
             scale("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(PLAIN)
             axis.set_minor_formatter(NullFormatter())
 
