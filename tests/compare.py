@@ -23,7 +23,7 @@ from tests.harness.session import (
     seconds,
 )
 from tests.harness.statistics import slower_than
-from tests.harness.verdicts import comparison_of, sentence
+from tests.harness.verdicts import FEWEST_BLOCKS, comparison_of, sentence
 from tests.harness.workload import Workload
 
 START_SECONDS = 4.0
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 def _judge(run: Run, a: Side, b: Side, limit: float | None) -> int:
     comparison = comparison_of(run)
     if comparison is None:
-        say("no verdict: a block is missing or invalid")
+        say(f"no verdict: fewer than {FEWEST_BLOCKS} blocks are whole and valid; repeat with more --blocks")
         return FAILED
     say(sentence(comparison, a.text, b.text))
     return FAILED if limit is not None and slower_than(comparison, limit) else GOOD

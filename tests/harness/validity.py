@@ -10,6 +10,9 @@ MOST_GENERATOR_CPU = 0.8
 """Of a core, for each load generator process: above, it may be the generator that is measured."""
 LEAST_HEADROOM = 2.0
 LATE_MS, LATE_SHARE = 1.0, 0.05
+LEAST_ACHIEVED = 0.99
+"""Of the planned rate. With less, the system does not keep up, and all clients wait for it: sending late is
+then no fault of theirs, and the response times say so."""
 
 
 def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0) -> list[str]:
@@ -32,7 +35,8 @@ def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0)
     if null_rate and null_rate < LEAST_HEADROOM * rate:
         found.append(f"client-bound: the load generators alone make {null_rate:,.0f}/s, less than twice this")
     late, p99 = measured.late_p99_ms, measured.response_ms.get("p99")
-    if late is not None and late > max(LATE_MS, LATE_SHARE * (p99 or 0.0)):
+    keeps_up = (measured.achieved_share or 0.0) >= LEAST_ACHIEVED
+    if keeps_up and late is not None and late > max(LATE_MS, LATE_SHARE * (p99 or 0.0)):
         found.append(f"sent late: the 99th percentile of the delay before sending is {late:.1f} ms")
     if not found and not is_stationary(measured.slices):
         found.append("not stationary: the throughput changed within the window")

@@ -16,6 +16,7 @@ from tests.harness.words import capacity, milliseconds, system_name
 FEWEST_TRIALS = 5
 """Below this, intervals are said to be indicative."""
 FEWEST_COUNTS_FOR_USL = 4
+FEWEST_BLOCKS = 3
 CLEARLY = 1.2
 """One trial on one machine tells apart what differs by more than this, no less."""
 
@@ -56,14 +57,14 @@ def speedups(run: Run) -> list[Speedup]:
 
 
 def comparison_of(run: Run) -> Comparison | None:
-    """Return the comparison of a "compare" run; None unless every block is there and valid."""
+    """Return the comparison of a "compare" run; None with fewer than three whole and valid blocks."""
     blocks: dict[int, dict[str, Point]] = {}
     for point in run.of("compare"):
         blocks.setdefault(point.block, {})[point.setting.partition(":")[0]] = point
     whole = [
         block for block in blocks.values() if len(block) == 3 and all(p.is_valid for p in block.values())
     ]
-    if not whole or len(whole) < len(blocks):
+    if len(whole) < FEWEST_BLOCKS:
         return None
     a, b, again = ([block[turn].throughput for block in whole] for turn in ("A", "B", "A again"))
     return compare(a, b, again)

@@ -9,7 +9,8 @@ def describe(result: Point | Capacity) -> str:
     if isinstance(result, Capacity):
         return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms"
     measured = result.measurement
-    load = f"{nodes(result.nodes)}, {result.clients} clients x {result.in_flight}"
+    side = f"{result.setting}: " if result.setting else ""
+    load = f"{side}{nodes(result.nodes)}, {result.clients} clients x {result.in_flight}"
     if measured.throughput is None:
         return f"{load}: {'; '.join(result.objections)}; no throughput"
     p50, p99 = (milliseconds(measured.response_ms.get(name)) for name in ("p50", "p99"))

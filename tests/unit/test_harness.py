@@ -96,6 +96,11 @@ def test_a_late_plan_is_neither_skipped_nor_put_off() -> None:
         measured = generators.open(Plan.constant(400, 1))
     assert measured.done == 400
     assert (measured.response_ms["p50"] or 0.0) > 300
+
+
+def test_clients_that_are_too_few_for_the_plan_are_said_to_send_late() -> None:
+    with load(known_server(service_seconds=0.002), clients=1) as generators:
+        measured = generators.open(Plan.poisson(300, 2, seed=1))
     assert any("sent late" in objection for objection in objections(measured, processes=PROCESSES))
 
 

@@ -14,11 +14,11 @@ from tests.harness.histogram import samples_needed
 from tests.harness.measure import Generators
 from tests.harness.record import Capacity, Point
 from tests.harness.summary import Measurement
+from tests.harness.validity import LEAST_ACHIEVED
 
 CLIENTS = 32
 """Clients block, so there must be enough of them to have the whole rate under way."""
 PRECISION = 0.05
-LEAST_ACHIEVED = 0.99
 MOST_BACKLOG_GROWTH = 0.01
 """Of the rate, for the upper bound of the backlog's slope."""
 SHARES = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00, 1.05)
