@@ -21,7 +21,7 @@ def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0)
     *processes* load generators made it; against a middleware that takes no time they make *null_rate*
     requests per second (0: not measured).
     """
-    if not measured.is_whole:
+    if not (measured.made and measured.is_whole):
         return [_losses(measured)]
     found = []
     if measured.out_of_range:

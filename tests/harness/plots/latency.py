@@ -8,6 +8,7 @@ from tests.harness.plots.style import (
     HEIGHT,
     LOOKS,
     PER_SECOND,
+    THOUSANDS,
     WIDTH,
     logarithmic,
     mark_invalid,
@@ -72,6 +73,7 @@ def rate_and_latency(run: Run) -> Figure | None:
         axes.set_title(f"{MIDDLEWARES[middleware].label}, {nodes(mine[0].nodes)}", fontsize=9)
         logarithmic(axes, y=True)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(THOUSANDS)
         axes.set_xlabel(f"offered {PER_SECOND}", fontsize=8)
         axes.tick_params(labelsize=8)
     for axes in list(panels):

@@ -68,30 +68,34 @@ def comparison(run: Run) -> Figure | None:
     return figure
 
 
-def _panels(points: Sequence[Point], x_of: Callable[[Point], float], label: str) -> Figure:
+def _panels(points: Sequence[Point], x_of: Callable[[Point], float], x_label: str) -> Figure:
     figure = Figure(figsize=(WIDTH, HEIGHT))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, architecture in zip(panels, Architecture, strict=True):
+    measured = [a for a in Architecture if any(point.architecture == a for point in points)]
+    panels = figure.subplots(1, len(measured), sharey=True, squeeze=False)[0]
+    for axes, architecture in zip(panels, measured, strict=True):
         mine = [point for point in points if point.architecture == architecture]
-        for name, look in LOOKS.items():
-            line = [point for point in mine if point.middleware == name]
-            xs, ys = [x_of(point) for point in line], [point.throughput for point in line]
-            label = MIDDLEWARES[name].label
-            axes.plot(xs, ys, marker=look.marker, markevery=[], color=look.colour, label=label)
-            for x, point in zip(xs, line, strict=True):
-                is_long = point.measurement.seconds >= SHORTEST_SECONDS
-                fill = look.colour if is_long else "white"
-                axes.plot(x, point.throughput, look.marker, color=look.colour, markerfacecolor=fill, ms=5)
-                if is_long and not point.is_valid:
-                    mark_invalid(axes, x, point.throughput)
-        axes.set_title(_architecture(mine, architecture), fontsize=10)
+        for name in {point.middleware: None for point in points}:
+            _line(axes, name, [point for point in mine if point.middleware == name], x_of)
+        axes.set_title(f"{architecture} ({nodes(mine[0].nodes)})", fontsize=10)
         logarithmic(axes, x=True)
-        axes.set_xlabel(label)
+        axes.set_xlabel(x_label)
     panels[0].yaxis.set_major_formatter(THOUSANDS)
     panels[0].set_ylabel(PER_SECOND)
     panels[0].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _line(axes: Axes, name: str, points: Sequence[Point], x_of: Callable[[Point], float]) -> None:
+    look, label = LOOKS[name], MIDDLEWARES[name].label
+    xs, ys = [x_of(point) for point in points], [point.throughput for point in points]
+    axes.plot(xs, ys, marker=look.marker, markevery=[], color=look.colour, label=label)
+    for x, point in zip(xs, points, strict=True):
+        is_long = point.measurement.seconds >= SHORTEST_SECONDS
+        fill = look.colour if is_long else "white"
+        axes.plot(x, point.throughput, look.marker, color=look.colour, markerfacecolor=fill, ms=5)
+        if is_long and not point.is_valid:
+            mark_invalid(axes, x, point.throughput)
 
 
 def _bars(axes: Axes, points: Sequence[Point]) -> None:
@@ -123,8 +127,3 @@ def _bars(axes: Axes, points: Sequence[Point]) -> None:
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
     axes.xaxis.set_major_formatter(THOUSANDS)
-
-
-def _architecture(points: Sequence[Point], architecture: Architecture) -> str:
-    counts = {point.nodes for point in points}
-    return f"{architecture} ({nodes(max(counts))})" if counts else f"{architecture} (not measured)"
