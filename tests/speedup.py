@@ -75,7 +75,12 @@ def main(argv: list[str] | None = None) -> int:
     step = speedup_step(
         options.middleware, counts, work_option, blocks=options.trials, window=options.seconds, fresh=True
     )
-    configuration = {"middleware": options.middleware, "nodes": counts, "trials": options.trials}
+    configuration = {
+        "middleware": options.middleware,
+        "nodes": counts,
+        "trials": options.trials,
+        "seconds": options.seconds,
+    }
     return conduct(Experiment("speedup", [step], workload, configuration), options.results)
 
 

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.data import default_insults
-from tests.harness.measure import PROCESSES, Generators
+from tests.harness.measure import Generators
 from tests.harness.record import Point
 from tests.harness.resources import Meter, component_pids
 from tests.harness.subject import NullSubject, SystemSubject
@@ -79,7 +79,7 @@ class Bench:
             application=system.spec.application,
             usage=meter.usage,
             objections=objections(
-                measured, processes=PROCESSES, null_rate=self.null_rates.get(load.in_flight, 0.0)
+                measured, processes=len(load.pids), null_rate=self.null_rates.get(load.in_flight, 0.0)
             ),
             **conditions,
         )

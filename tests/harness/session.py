@@ -55,7 +55,8 @@ def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] =
     """
     kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
     with brokers(settings(), kinds) as urls:
-        configuration = {**experiment.configuration, "workload": experiment.workload.describe()}
+        workload = experiment.workload
+        configuration = {"seed": workload.seed, **experiment.configuration, "workload": workload.describe()}
         run = Run(experiment.name, configuration, {**environment(), "brokers": list(urls.descriptions)})
         run.notes += experiment.left_out
         folder = new_folder(experiment.name, results)
@@ -106,6 +107,10 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
         progress.step("what the load generators can do", 0.0)
         rates = null_rates(CLIENTS, DEPTHS)
         run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
+        for depth, rate in rates.items():
+            progress.say(
+                f"against nothing, {depth} in flight: {rate:,.0f}/s, {1e6 / rate:.2f} us per request"
+            )
         bench = replace(bench, null_rates=rates)
         for step in experiment.steps:
             progress.step(step.what, step.seconds)
