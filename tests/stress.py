@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from lab.contract import Application, Architecture
+from lab.load.plans import Plan
+from lab.load.profiles import PROFILES
 from lab.middlewares import MIDDLEWARES
 from tests.harness.bench import Bench
 from tests.harness.experiments.capacity import SHARES, Objective, capacity
+from tests.harness.experiments.planned import planned
 from tests.harness.experiments.stress import CLIENT_COUNTS, over_clients, over_requests
 from tests.harness.record import Capacity, Point
 from tests.harness.session import Experiment, Step, add_experiment_options, conduct, needs, seconds
@@ -18,6 +21,7 @@ START_SECONDS = 2.0
 SEARCH_WINDOWS = 10
 """About how many rates a capacity search tries."""
 STUDIES = ("requests", "clients", "capacity")
+ALL = "all"
 
 
 def requests_step(middleware: str, architecture: Architecture, window: float) -> Step:
@@ -57,11 +61,29 @@ def _step(
 
 
 def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    if not options.objective > 0:
+        _parser().error("--objective must be more than 0 milliseconds")
+    workload = Workload(options.application, options.seed, options.corpus)
+    workload.check()
+    architectures = [options.architecture] if options.architecture else list(Architecture)
+    steps = [step for architecture in architectures for step in _steps(options, architecture)]
+    configuration = {
+        name: getattr(options, name) for name in ("middleware", "study", "seconds", "rate", "profile")
+    }
+    return conduct(Experiment("stress", steps, workload, configuration), options.results)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("middleware", choices=MIDDLEWARES)
     parser.add_argument(
-        "--study", choices=(*STUDIES, "all"), default="all", help="over requests, over clients, or capacity"
+        "--study", choices=(*STUDIES, ALL), default=ALL, help="over requests, over clients, or capacity"
     )
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument("--rate", type=float, metavar="PER_SECOND", help="instead: an open loop at this rate")
+    plan.add_argument("--profile", choices=PROFILES, help="instead: an open loop that follows this profile")
+    parser.add_argument("--constant", action="store_true", help="arrivals of a plan even, not Poisson")
     parser.add_argument(
         "--application", type=Application, choices=list(Application), default=Application.FILTER
     )
@@ -71,22 +93,33 @@ def main(argv: list[str] | None = None) -> int:
         "--objective", type=float, default=50.0, metavar="MS", help="p99 that a rate must keep (default 50)"
     )
     add_experiment_options(parser)
-    options = parser.parse_args(argv)
-    if not options.objective > 0:
-        parser.error("--objective must be more than 0 milliseconds")
-    workload = Workload(options.application, options.seed, options.corpus)
-    workload.check()
-    window = options.seconds
-    steps = []
-    for architecture in [options.architecture] if options.architecture else list(Architecture):
-        one_by_one = {
-            "requests": requests_step(options.middleware, architecture, window),
-            "clients": clients_step(options.middleware, architecture, window),
-            "capacity": capacity_step(options.middleware, architecture, Objective(options.objective, window)),
-        }
-        steps += [step for study, step in one_by_one.items() if options.study in (study, "all")]
-    configuration = {"middleware": options.middleware, "study": options.study, "seconds": window}
-    return conduct(Experiment("stress", steps, workload, configuration), options.results)
+    return parser
+
+
+def _steps(options: argparse.Namespace, architecture: Architecture) -> list[Step]:
+    middleware, window = options.middleware, options.seconds
+    plan = _plan(options)
+    if plan:
+        measure = partial(planned, middleware=middleware, architecture=architecture, plan=plan)
+        return [_step("plan", middleware, architecture, START_SECONDS + plan.duration_seconds, measure)]
+    one_by_one = {
+        "requests": requests_step(middleware, architecture, window),
+        "clients": clients_step(middleware, architecture, window),
+        "capacity": capacity_step(middleware, architecture, Objective(options.objective, window)),
+    }
+    return [step for study, step in one_by_one.items() if options.study in (study, ALL)]
+
+
+def _plan(options: argparse.Namespace) -> Plan | None:
+    is_random = not options.constant
+    if options.profile:
+        profile = PROFILES[options.profile]()
+        return Plan.following(profile, profile.duration_seconds, options.seed, is_random)
+    if options.rate is None:
+        return None
+    if is_random:
+        return Plan.poisson(options.rate, options.seconds, options.seed)
+    return Plan.constant(options.rate, options.seconds)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ def environment() -> dict[str, object]:
     """Describe this machine now."""
     return {
         "processor": _processor(),
-        "cores": psutil.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count(),
+        "cpu_quota": _quota(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": os.getloadavg()[0],
         "system": platform.platform(),
@@ -36,6 +37,14 @@ def _processor() -> str:
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
     )
+
+
+def _quota() -> str:
+    """Return the limit that a control group (a container) sets on CPU time: quota and period in us."""
+    try:
+        return Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "none"
 
 
 def _version(name: str) -> str:

@@ -98,6 +98,7 @@ class Generators:
         """Send as *plan* says, whichever client is free; the response time counts from the planned start."""
         due_ns = array("q", plan.due_ns.tobytes())
         self._next_planned.value = 0
+        plan.save(self._raw / f"{time.time_ns()}.plan.npz")
         start_ns = time.perf_counter_ns() + int(START_SECONDS * 1e9)
         window = Window(due_ns=due_ns, start_ns=start_ns)
         return self._run(window, plan.duration_seconds, plan.rate)

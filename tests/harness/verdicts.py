@@ -91,9 +91,11 @@ def caveats(run: Run) -> list[str]:
     found = list(run.notes)
     blocks = {point.block for point in run.of("speedup")}
     if blocks and len(blocks) < FEWEST_TRIALS:
+        is_short = run.configuration.get("form") == "quick"
+        how = "blocks on systems that stayed up in between" if is_short else "trials"
         found.append(
-            f"Speedup intervals are indicative: {len(blocks)} blocks on systems that stayed up in between. "
-            "`lab speedup` makes trials with fresh processes."
+            f"Speedup intervals are indicative: {len(blocks)} {how}. `lab speedup` makes {FEWEST_TRIALS} "
+            "trials with fresh processes."
         )
     if run.of("requests"):
         found.append(
