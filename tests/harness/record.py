@@ -13,7 +13,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from lab.bootstrap import ROOT
+from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
+from lab.middlewares import MIDDLEWARES
 from tests.harness.resources import Usage
 from tests.harness.summary import Measurement
 
@@ -108,7 +110,11 @@ FORMAT = TypeAdapter(Run)
 
 def new_folder(experiment: str, results: Path = RESULTS) -> Path:
     """Make the folder of a new run and let ``latest`` point to it."""
-    results.mkdir(parents=True, exist_ok=True)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{results}: cannot hold results: {error.strerror}"
+        raise InvalidRequest(Code.MALFORMED, message) from error
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{experiment}"
     folder = next(filter(_made, (results / f"{name}{suffix}" for suffix in _suffixes())))
     latest = results / "latest"
@@ -155,12 +161,19 @@ def read_run(path: Path) -> Run:
         message = f"{path}: has schema {schema!r}, and this lab reads {SCHEMA}; measure again"
         raise InvalidRequest(Code.MALFORMED, message)
     try:
-        return FORMAT.validate_json(content)
+        run = FORMAT.validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
         raise InvalidRequest(Code.MALFORMED, message) from error
+    found: list[Point | Capacity] = [*run.points, *run.capacities]
+    named = {one.middleware for one in found} | {one.architecture for one in found}
+    unknown = sorted(named.difference(MIDDLEWARES, Architecture))
+    if unknown:
+        message = f"{path}: names what this lab does not have: {', '.join(unknown)}"
+        raise InvalidRequest(Code.MALFORMED, message)
+    return run
 
 
 def losses(points: Sequence[Point]) -> list[str]:
