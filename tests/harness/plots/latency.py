@@ -13,7 +13,7 @@ from tests.harness.plots.style import (
     logarithmic,
     mark_invalid,
 )
-from tests.harness.record import Run
+from tests.harness.record import Point, Run
 from tests.harness.summary import PERCENTILES
 from tests.harness.verdicts import best_points
 from tests.harness.words import nodes
@@ -24,7 +24,7 @@ LINES = {"p50": ":", "p95": "--", "p99": "-"}
 
 def percentiles(run: Run) -> Figure | None:
     """Percentiles of the response time, one request in flight per client; n-node with open markers."""
-    points = list(best_points(run, "requests"))
+    points = [point for point in best_points(run, "requests") if _has_times(point)]
     if not points:
         return None
     figure = Figure(figsize=(WIDTH, HEIGHT))
@@ -53,7 +53,7 @@ def percentiles(run: Run) -> Figure | None:
 
 def rate_and_latency(run: Run) -> Figure | None:
     """Response times over the offered rate, a panel per system that was swept; open loop."""
-    points = [point for point in run.of("sweep") if point.throughput]
+    points = [point for point in run.of("sweep") if point.throughput and _has_times(point)]
     systems = sorted({(list(MIDDLEWARES).index(p.middleware), p.middleware, p.architecture) for p in points})
     if not systems:
         return None
@@ -85,3 +85,8 @@ def rate_and_latency(run: Run) -> Figure | None:
         "Response time from the planned start, at 10-105 % of capacity (Poisson arrivals)", fontsize=10
     )
     return figure
+
+
+def _has_times(point: Point) -> bool:
+    """Tell whether there is anything to draw: a window with few requests has no percentiles."""
+    return any(point.measurement.response_ms.get(name) for name in LINES)

@@ -31,7 +31,7 @@ LABELS = {
 def cpu_per_request(run: Run) -> Figure | None:
     """CPU milliseconds per request by component, one request in flight per client."""
     points = list(best_points(run, "requests"))[::-1]
-    if not points:
+    if not any(sum(point.cpu_ms.values()) for point in points):
         return None
     figure = Figure(figsize=(WIDTH, 0.42 * len(points) + 1.6))
     axes = figure.subplots()
