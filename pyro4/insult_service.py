@@ -1,12 +1,11 @@
 """Node and client of the InsultService over Pyro4."""
 
-from typing import cast
-
 from lab.applications.service import ServiceApplication
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
+from lab.calls import ServiceCalls
 from lab.contract import Application, Architecture, InsultService, Target
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.node import run
 from lab.operations import SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
@@ -55,32 +54,14 @@ class InsultServiceNode:
         self._store.close()
 
 
-class InsultServiceClient(NodeClient):
+class InsultServiceClient(NodeClient, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.SERVICE, deadline_seconds)
 
-    def add_insult(self, insult: str) -> bool:
-        return bool(self.perform(Operation.ADD_INSULT, insult))
-
-    def remove_insult(self, insult: str) -> bool:
-        return bool(self.perform(Operation.REMOVE_INSULT, insult))
-
-    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
-        return cast(list[str], self.perform(Operation.GET_INSULTS, after, limit))
-
-    def insult_me(self) -> str:
-        return cast(str, self.perform(Operation.INSULT_ME))
-
     def subscribe(self) -> Inbox:
         return receive_ticks(InsultServiceClient(self._target, self.deadline_seconds))
-
-    def start_broadcast(self) -> bool:
-        return bool(self.perform(Operation.START_BROADCAST))
-
-    def stop_broadcast(self) -> bool:
-        return bool(self.perform(Operation.STOP_BROADCAST))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,11 +1,12 @@
 """What the clients of both applications share: requests confirmed, replies told apart by their ids."""
 
+import json
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
@@ -13,13 +14,15 @@ from pika.spec import Basic, BasicProperties
 from lab.contract import Target
 from lab.errors import DeadlineExceeded, InternalError, Overloaded, Unavailable
 from lab.ids import new_operation_id
+from lab.operations import Operation, bind
 from lab.settings import settings
 
 from ._link import Link
 from ._queues import declare_broadcast, declare_queues
-from ._wire import PERSISTENT, Message, Names, read_reply
+from ._wire import PERSISTENT, SERVICE_CODES, Message, Names, read_reply
 
 MOST_UNSENT = 10_000
+_SERVICE_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
 
 
 class QueueClient:
@@ -186,3 +189,17 @@ class QueueClient:
         for future in futures:
             if not future.done():
                 future.set_exception(Unavailable("the connection to RabbitMQ broke before the reply came"))
+
+
+class ServiceQueueClient(QueueClient):
+    """Sends the InsultService's operations as events."""
+
+    def perform(self, operation: Operation, *arguments: object) -> object:
+        """Return the answer to *operation*: an insult is a text, other arguments are JSON."""
+        if operation in (Operation.ADD_INSULT, Operation.REMOVE_INSULT):
+            body = cast(str, arguments[0]).encode()
+        else:
+            fields = bind(operation, arguments)
+            body = json.dumps(fields).encode() if fields else b""
+        code = "" if operation is Operation.ADD_INSULT else _SERVICE_CODES[operation]
+        return self.ask(self.names.service, code, body)

@@ -1,20 +1,19 @@
 """Node and client of the InsultService over RabbitMQ."""
 
-import json
-from typing import cast
-
 from lab.applications.service import ServiceApplication, perform
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster
+from lab.calls import ServiceCalls
 from lab.contract import Architecture, Target, Tick
 from lab.errors import Unavailable
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.node import run
 from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.subscription import Inbox
 
 from ._broadcast import announcement, receive_ticks
+from ._client import ServiceQueueClient
 from ._node import canary_properties
 from ._options import add_queue_options
 from ._wire import (
@@ -29,11 +28,10 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import Delivery, Lane, QueueClient, QueueServer
+from .transport import Delivery, Lane, QueueServer
 
 PREFETCH = 200
 FORWARDED = (Operation.START_BROADCAST, Operation.STOP_BROADCAST)
-_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
 
 
 class InsultServiceNode:
@@ -98,37 +96,15 @@ class InsultServiceNode:
         return reply_to(properties, answer)
 
 
-class InsultServiceClient(QueueClient):
+class InsultServiceClient(ServiceQueueClient, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, deadline_seconds)
         self._target = target
 
-    def add_insult(self, insult: str) -> bool:
-        return bool(self.ask(self.names.service, "", insult.encode()))
-
-    def remove_insult(self, insult: str) -> bool:
-        return bool(self._perform(Operation.REMOVE_INSULT, insult.encode()))
-
-    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
-        body = json.dumps({"after": after, "limit": limit}).encode()
-        return cast(list[str], self._perform(Operation.GET_INSULTS, body))
-
-    def insult_me(self) -> str:
-        return cast(str, self._perform(Operation.INSULT_ME))
-
     def subscribe(self) -> Inbox:
         return receive_ticks(self._target)
-
-    def start_broadcast(self) -> bool:
-        return bool(self._perform(Operation.START_BROADCAST))
-
-    def stop_broadcast(self) -> bool:
-        return bool(self._perform(Operation.STOP_BROADCAST))
-
-    def _perform(self, operation: Operation, body: bytes = b"") -> object:
-        return self.ask(self.names.service, _CODES[operation], body)
 
 
 def main(argv: list[str] | None = None) -> int:

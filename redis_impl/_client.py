@@ -4,15 +4,15 @@ import threading
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from lab.contract import Application, Target
 from lab.errors import LabError
 from lab.ids import new_operation_id
-from lab.operations import Operation
+from lab.operations import Operation, bind
 
 from ._connection import Replies
-from ._wire import CODES, write_petition
+from ._wire import CODES, DATA_IS_ARGUMENT, write_petition
 
 
 class PetitionClient:
@@ -40,6 +40,12 @@ class PetitionClient:
             deadline = time.monotonic() + (deadline_seconds or self.deadline_seconds)
             self._replies.push([petition])
             return self._replies.reply(operation_id, deadline)
+
+    def perform(self, operation: Operation, *arguments: object) -> object:
+        """Return the answer to *operation*: its text is the data, other arguments are fields of their own."""
+        if operation in DATA_IS_ARGUMENT:
+            return self.ask(operation, cast(str, arguments[0]))
+        return self.ask(operation, None, 0.0, **bind(operation, arguments))
 
     def close(self) -> None:
         if self._closed:

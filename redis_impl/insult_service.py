@@ -1,14 +1,12 @@
 """Node and client of the InsultService over Redis."""
 
-from typing import cast
-
 from lab.applications.service import ServiceApplication
 from lab.broadcast import Broadcaster
 from lab.brokers.locate import locate_redis
+from lab.calls import ServiceCalls
 from lab.contract import Application, Architecture, Target
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.node import run
-from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.store import open_store
 from lab.subscription import Inbox
@@ -56,32 +54,14 @@ class InsultServiceNode:
         self._store.close()
 
 
-class InsultServiceClient(PetitionClient):
+class InsultServiceClient(PetitionClient, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.SERVICE, deadline_seconds)
 
-    def add_insult(self, insult: str) -> bool:
-        return bool(self.ask(Operation.ADD_INSULT, insult))
-
-    def remove_insult(self, insult: str) -> bool:
-        return bool(self.ask(Operation.REMOVE_INSULT, insult))
-
-    def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
-        return cast(list[str], self.ask(Operation.GET_INSULTS, after=after, limit=limit))
-
-    def insult_me(self) -> str:
-        return cast(str, self.ask(Operation.INSULT_ME))
-
     def subscribe(self) -> Inbox:
         return receive_ticks(self._target)
-
-    def start_broadcast(self) -> bool:
-        return bool(self.ask(Operation.START_BROADCAST))
-
-    def stop_broadcast(self) -> bool:
-        return bool(self.ask(Operation.STOP_BROADCAST))
 
 
 def main(argv: list[str] | None = None) -> int:
