@@ -37,6 +37,8 @@ def accepted_to_completed(bench: Bench, system: Cluster, clients: int, seconds: 
         raw = stack.enter_context(closing(RawFile(raw_path)))
         connected = [stack.enter_context(system.filter()) for _ in range(clients)]
         recorder = Recorder(raw)
+        warm_up = Recorder(stack.enter_context(closing(RawFile(Path(os.devnull)))))
+        _round(connected, bench.workload.pool(), warm_up)  # discarded
         meter = stack.enter_context(Meter(component_pids(system, bench.brokers)))
         spent = time.process_time()
         end = time.monotonic() + seconds

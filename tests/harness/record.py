@@ -79,6 +79,8 @@ class Capacity:
     """None: no rate failed, up to the highest that was tried."""
     tried: list[list[object]] = field(default_factory=list)
     """Rate, whether it was sustained, and why not, in the order of the search."""
+    objections: list[str] = field(default_factory=list)
+    """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
 @dataclass(slots=True)

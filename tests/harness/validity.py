@@ -15,6 +15,18 @@ LEAST_ACHIEVED = 0.99
 then no fault of theirs, and the response times say so."""
 
 
+def client_bound(measured: Measurement, *, processes: int, null_rate: float = 0.0) -> list[str]:
+    """Return in words why the load generators, and not the system, may have been the limit."""
+    found = []
+    share = measured.generator_cpu_seconds / max(measured.seconds, 1e-9) / processes
+    if share > MOST_GENERATOR_CPU:
+        found.append(f"client-bound: each load generator used {share:.0%} of a core")
+    rate = measured.throughput or 0.0
+    if null_rate and null_rate < LEAST_HEADROOM * rate:
+        found.append(f"client-bound: the load generators alone make {null_rate:,.0f}/s, less than twice this")
+    return found
+
+
 def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0) -> list[str]:
     """Return in words what is wrong with *measured*; nothing if it can be relied on.
 
@@ -28,12 +40,7 @@ def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0)
         found.append(f"{measured.out_of_range} response times were under 1 us or over 60 s")
     if measured.seconds < SHORTEST_SECONDS or measured.done < FEWEST_REQUESTS:
         found.append(f"too short: {measured.done:,} requests in {measured.seconds:.2f} s")
-    share = measured.generator_cpu_seconds / max(measured.seconds, 1e-9) / processes
-    if share > MOST_GENERATOR_CPU:
-        found.append(f"client-bound: each load generator used {share:.0%} of a core")
-    rate = measured.throughput or 0.0
-    if null_rate and null_rate < LEAST_HEADROOM * rate:
-        found.append(f"client-bound: the load generators alone make {null_rate:,.0f}/s, less than twice this")
+    found += client_bound(measured, processes=processes, null_rate=null_rate)
     late, p99 = measured.late_p99_ms, measured.response_ms.get("p99")
     keeps_up = (measured.achieved_share or 0.0) >= LEAST_ACHIEVED
     if keeps_up and late is not None and late > max(LATE_MS, LATE_SHARE * (p99 or 0.0)):

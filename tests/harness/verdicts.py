@@ -185,6 +185,8 @@ def _scaling(run: Run) -> Iterator[str]:
 
 def _capacities(run: Run) -> Iterator[str]:
     for found in run.capacities:
+        if found.objections:
+            continue
         name = system_name(found.middleware, found.architecture)
         yield f"{name} sustains {capacity(found)} with p99 within {found.objective_ms:g} ms."
 

@@ -7,7 +7,8 @@ from tests.harness.record import Capacity, Point
 def describe(result: Point | Capacity) -> str:
     """Return a line about *result*."""
     if isinstance(result, Capacity):
-        return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms"
+        flaws = f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
+        return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{flaws}"
     measured = result.measurement
     side = f"{result.setting}: " if result.setting else ""
     load = f"{side}{nodes(result.nodes)}, {result.clients} clients x {result.in_flight}"

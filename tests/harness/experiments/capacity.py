@@ -14,7 +14,7 @@ from tests.harness.histogram import samples_needed
 from tests.harness.measure import Generators
 from tests.harness.record import Capacity, Point
 from tests.harness.summary import Measurement
-from tests.harness.validity import LEAST_ACHIEVED
+from tests.harness.validity import LEAST_ACHIEVED, client_bound
 
 CLIENTS = 32
 """Clients block, so there must be enough of them to have the whole rate under way."""
@@ -46,11 +46,15 @@ def capacity(
         guess = load.closed(objective.window_seconds / 2).throughput or LEAST_RATE
         seeds = iter(range(bench.workload.seed, bench.workload.seed + 1000))
 
+        bound: list[str] = []
+
         def attempt(rate: float) -> Measurement:
-            return load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
+            measured = load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
+            bound[:] = bound or client_bound(measured, processes=len(load.pids))
+            return measured
 
         found = search(attempt, objective, guess / 2)
-        yield _described(found, system, load, objective)
+        yield _described(found, system, load, objective, bound)
         if sweep and found.low:
             for share in SHARES:
                 rate = share * found.low
@@ -133,7 +137,9 @@ def _bisect(is_sustained: Callable[[float], bool], low: float, high: float) -> t
     return low, high
 
 
-def _described(found: Found, system: Cluster, load: Generators, objective: Objective) -> Capacity:
+def _described(
+    found: Found, system: Cluster, load: Generators, objective: Objective, objections: list[str]
+) -> Capacity:
     return Capacity(
         system.spec.middleware,
         system.spec.architecture,
@@ -143,4 +149,5 @@ def _described(found: Found, system: Cluster, load: Generators, objective: Objec
         found.low,
         found.high,
         found.tried,
+        objections,
     )
