@@ -6,8 +6,10 @@ A and B are a middleware, perhaps with options: `redis_impl rabbitmq`, `rabbitmq
 
 import argparse
 import re
+import sys
 from functools import partial
 
+from lab.cli import commands
 from lab.cli.brokers import say
 from tests.harness.experiments.versus import Side, read_side, versus
 from tests.harness.record import Run
@@ -78,4 +80,4 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(commands.main(["compare", *sys.argv[1:]]))

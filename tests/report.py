@@ -1,8 +1,10 @@
 """Draw the plots and the report of a run again, from its data."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from tests.harness.plots import draw
 from tests.harness.record import RESULTS, read_run
@@ -26,4 +28,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(commands.main(["report", *sys.argv[1:]]))

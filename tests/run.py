@@ -1,7 +1,9 @@
 """The main job: all four middlewares in both architectures, stress and speedup, data, plots and a report."""
 
 import argparse
+import sys
 
+from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.experiments.capacity import Objective
@@ -78,4 +80,4 @@ def _full(middlewares: list[str]) -> list[Step]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(commands.main(["run", *sys.argv[1:]]))

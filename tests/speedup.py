@@ -1,9 +1,11 @@
 """Speedup of one middleware: throughput at 1, 2, 3 ... nodes under the same offered concurrency."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 
+from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from lab.options import duration
@@ -95,4 +97,4 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(commands.main(["speedup", *sys.argv[1:]]))

@@ -1,9 +1,11 @@
 """Stress one middleware: throughput over requests and over clients, its capacity, and response times."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
@@ -123,4 +125,4 @@ def _plan(options: argparse.Namespace) -> Plan | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(commands.main(["stress", *sys.argv[1:]]))

@@ -38,8 +38,6 @@ WRONG = {
     "stress xmlrpc --objective=-5": "--objective must be more than 0",
     "speedup corba": "invalid choice: 'corba'",
     "speedup xmlrpc --trials 0": "--trials: '0' is not a whole number, 1 or more",
-    "speedup xmlrpc --nodes 0": "numbers of nodes start at 1",
-    "compare xmlrpc xmlrpc --blocks 0": "--blocks: '0' is not a whole number, 1 or more",
     "compare xmlrpc rabbitmq:prefetch": "'prefetch' is not option=value",
     "report @/none": "@/none: no such folder",
     "report @/old": f"@/old/run.json: has schema 1, and this lab reads {SCHEMA}",
@@ -53,6 +51,8 @@ WRONG = {
 }
 """Command lines, with variables before them, and what their message must say."""
 WRONG_TOO = {
+    "compare xmlrpc xmlrpc --blocks 0": "--blocks: '0' is not a whole number, 1 or more",
+    "speedup xmlrpc --nodes 0": "numbers of nodes start at 1",
     "run --corpus @/latin.txt": "@/latin.txt: not UTF-8",
     "report @/bare": "@/bare/run.json: cannot be read: No such file or directory",
     "run --quick --full": "--quick and --full exclude each other",
@@ -126,6 +126,13 @@ def test_other_wrong_usage_is_refused(words: str, folder: Path, capsys: pytest.C
     [message] = capsys.readouterr().err.splitlines()[-1:] or [str(caught.value)]
     assert WRONG_TOO[words].replace("@", str(folder)) in message
     assert getattr(caught.value, "code", 2) in (2, *Code)
+
+
+def test_an_experiment_that_is_run_as_a_module_refuses_as_its_command_does() -> None:
+    command = [sys.executable, "-m", "tests.stress", "xmlrpc", "--corpus", "/none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    said = "lab: /none: cannot be read: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @pytest.mark.parametrize("line", HELP)
