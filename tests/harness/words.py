@@ -17,6 +17,8 @@ def describe(result: Point | Capacity) -> str:
     p50, p99 = (milliseconds(measured.response_ms.get(name)) for name in ("p50", "p99"))
     offered = f" of {measured.offered:,.0f}/s planned" if measured.offered else ""
     flaws = f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
+    if result.experiment == "requests" and all(flaw.startswith("too short") for flaw in result.objections):
+        flaws = "; too short to rely on" if flaws else ""  # so begins every ramp
     times = f"p50 {p50} ms, p99 {p99} ms"
     return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
 
