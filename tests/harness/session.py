@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.cli.brokers import brokers, say
+from lab.cli.brokers import brokers
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
-from tests.harness.plots import draw
 from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, Capacity, Point, Run, losses, new_folder, write_run
-from tests.harness.report import write_report
-from tests.harness.table import print_table
+from tests.harness.record import RESULTS, Capacity, Point, Run, losses, new_folder
 from tests.harness.words import describe
 from tests.harness.workload import Workload
 
@@ -53,6 +50,8 @@ def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] =
 
     Return 0; 1 if a request was lost or a system failed; 130 if interrupted; else what *judge* says.
     """
+    from tests.harness.finish import finish  # matplotlib takes a second to import: --help need not wait
+
     kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
     with brokers(settings(), kinds) as urls:
         workload = experiment.workload
@@ -130,20 +129,6 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")
                 progress.say(run.notes[-1])
     return FAILED if losses(run.points) else code
-
-
-def finish(run: Run, folder: Path) -> None:
-    """Write the data, draw it, and say where everything is."""
-    run.notes += [f"LOST: {sentence}" for sentence in losses(run.points)]
-    path = write_run(run, folder)
-    plots = draw(run, folder / "plots")
-    report = write_report(run, folder)
-    print_table(run)
-    for note in run.notes:
-        say(note)
-    say(f"data:   {path}")
-    say(f"plots:  {plots[0].parent if plots else 'none, for want of data'}")
-    say(f"report: {report}")
 
 
 def seconds(text: str) -> float:

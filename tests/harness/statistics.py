@@ -11,7 +11,6 @@ from enum import StrEnum
 from statistics import fmean, stdev
 
 from scipy.special import stdtrit
-from scipy.stats import kendalltau
 
 from lab.errors import Code, InvalidRequest
 
@@ -127,6 +126,8 @@ def is_stationary(counts: Sequence[float]) -> bool:
     change = abs(fmean(counts[-half:]) - fmean(counts[:half]))
     if change <= TREND_CHANGE * fmean(counts):
         return True
+    from scipy.stats import kendalltau  # a second to import: --help need not wait for it
+
     return float(kendalltau(range(len(counts)), counts).pvalue) >= TREND_LEVEL
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from scipy import stats
-
 from lab.cluster import Cluster
 from lab.contract import Architecture
 from lab.load.plans import Plan
@@ -121,6 +119,8 @@ def backlog_growth(measured: Measurement) -> float:
 
     The last twentieth is left out: there the plan ends and the backlog is worked off.
     """
+    from scipy import stats  # a second to import: --help need not wait for it
+
     backlog = measured.backlog[:-1]
     step = measured.seconds / len(measured.backlog)
     fit = stats.linregress([index * step for index in range(len(backlog))], backlog)

@@ -33,9 +33,11 @@ def draw(run: Run, folder: Path) -> list[Path]:
     with mpl.rc_context(SETTINGS):
         for name, plot in PLOTS.items():
             figure = plot(run)
-            if figure is None:
-                continue
             for ending in ("svg", "png"):
-                figure.savefig(folder / f"{name}.{ending}", dpi=DPI)
-            drawn.append(folder / f"{name}.png")
+                path = folder / f"{name}.{ending}"
+                path.unlink(missing_ok=True)  # drawn again, it may have no data any more
+                if figure:
+                    figure.savefig(path, dpi=DPI)
+            if figure:
+                drawn.append(folder / f"{name}.png")
     return drawn
