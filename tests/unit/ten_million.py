@@ -1,0 +1,25 @@
+"""A program of its own: ten million requests against nothing; prints what was done and the memory it took."""
+
+import json
+
+import psutil
+
+from tests.harness.measure import Generators
+from tests.harness.subject import NullSubject
+
+REQUESTS = 10_000_000
+CLIENTS = 2
+
+
+def main() -> None:
+    """Measure; print the requests done and the resident megabytes, before and after, of all processes."""
+    with Generators(NullSubject(), CLIENTS, in_flight=50) as generators:
+        processes = [psutil.Process(), *map(psutil.Process, generators.pids)]
+        before = sum(process.memory_info().rss for process in processes) / 1e6
+        measured = generators.requests(REQUESTS // CLIENTS)
+        after = sum(process.memory_info().rss for process in processes) / 1e6
+    print(json.dumps({"done": measured.done, "before": before, "after": after}))
+
+
+if __name__ == "__main__":
+    main()
