@@ -16,7 +16,7 @@ from tests.harness.summary import Measurement
 from tests.harness.validity import objections
 from tests.harness.workload import Workload
 
-NULL_SECONDS = 0.5
+NULL_SECONDS = 0.3
 N_NODES = 3
 """Nodes of an n-node system where their number is not what is studied."""
 

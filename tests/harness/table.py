@@ -9,7 +9,7 @@ from tests.harness.record import Point, Run
 from tests.harness.verdicts import Speedup, speedups
 from tests.harness.words import capacity, milliseconds, nodes, system_name
 
-STUDIES = {"requests": "1 in flight/client", "pipelined": "many in flight", "accepted": "submit to result"}
+STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
 
 
 def print_table(run: Run) -> None:
@@ -26,28 +26,28 @@ def print_table(run: Run) -> None:
 
 def _stress_table(run: Run) -> Table:
     shown = {study: title for study, title in STUDIES.items() if run.of(study)}
-    table = Table(title="Requests per second, every reply checked; one trial", title_justify="left")
+    table = Table(
+        title="Requests per second (p99 in ms), every reply checked; one trial", title_justify="left"
+    )
     table.add_column("system")
     for title in shown.values():
         table.add_column(title, justify="right")
-        table.add_column("p50 / p99 ms", justify="right")
     for name in MIDDLEWARES:
         for architecture in Architecture:
             cells: list[str] = []
             for study in shown:
                 points = run.of(study, middleware=name, architecture=architecture)
-                cells += _cells(points[-1]) if points else ["", ""]
+                cells.append(_cell(points[-1]) if points else "")
             if any(cells):
                 table.add_row(system_name(name, architecture), *cells)
     return table
 
 
-def _cells(point: Point) -> list[str]:
+def _cell(point: Point) -> str:
     if not point.measurement.throughput:
-        return ["[red]requests lost[/red]", ""]
-    colour = ("", "") if point.is_valid else ("[red]", " invalid[/red]")
-    times = [milliseconds(point.measurement.response_ms.get(name)) for name in ("p50", "p99")]
-    return [f"{colour[0]}{point.throughput:,.0f}{colour[1]}", " / ".join(times)]
+        return "[red]requests lost[/red]"
+    text = f"{point.throughput:,.0f} ({milliseconds(point.measurement.response_ms.get('p99'))})"
+    return text if point.is_valid else f"[red]invalid {text}[/red]"
 
 
 def _speedup_table(found: list[Speedup]) -> Table:

@@ -12,7 +12,7 @@ from tests.harness.record import Point
 
 CLIENTS = 4
 PIPELINE = 50
-FIRST_REQUESTS = 100
+FIRST_REQUESTS = 200
 MOST_REQUESTS = 100_000
 """Per client, as in the classic experiment; the budget usually ends it earlier."""
 CLIENT_COUNTS = (1, 2, 4, 8, 16, 32)
