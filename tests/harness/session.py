@@ -15,12 +15,14 @@ from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, Capacity, Point, Run, losses, new_folder
-from tests.harness.words import describe
+from tests.harness.words import describe, figures
 from tests.harness.workload import Workload
 
 GOOD, FAILED, INTERRUPTED = 0, 1, 130
 CLIENTS, DEPTHS = 4, (1, 50)
 """For which the load generators' own limit is measured."""
+CALIBRATION_SECONDS = 1.5
+"""About what that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ def needs(middleware: str, architecture: Architecture) -> frozenset[str]:
 
 def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
     code = GOOD
-    with Steps(sum(step.seconds for step in experiment.steps)) as progress:
-        progress.step("what the load generators can do", 0.0)
+    with Steps(CALIBRATION_SECONDS + sum(step.seconds for step in experiment.steps)) as progress:
+        progress.step("what the load generators can do", CALIBRATION_SECONDS)
         rates = null_rates(CLIENTS, DEPTHS)
         run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
         for depth, rate in rates.items():
@@ -123,7 +125,7 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                         run.points.append(result)
                     else:
                         run.capacities.append(result)
-                    progress.say(describe(result))
+                    progress.say(describe(result), figures(result))
             except LabError as error:
                 code = FAILED
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")

@@ -23,6 +23,14 @@ def describe(result: Point | Capacity) -> str:
     return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
 
 
+def figures(result: Point | Capacity) -> str:
+    """Return the shortest account of *result*."""
+    if isinstance(result, Capacity):
+        return capacity(result)
+    p99 = milliseconds(result.measurement.response_ms.get("p99"))
+    return f"{result.throughput:,.0f}/s, p99 {p99} ms"
+
+
 def system_name(middleware: str, architecture: str) -> str:
     """Return what a system is called in tables and plots."""
     return f"{MIDDLEWARES[middleware].label}, {architecture}"
