@@ -1,0 +1,1 @@
+"""Dynamic scaling of InsultFilter workers on RabbitMQ: policies, a simulator, scores."""

@@ -1,0 +1,80 @@
+"""What a policy is told, what it remembers and what it answers: plain values, nothing that runs."""
+
+from dataclasses import dataclass, field
+
+from dynamic.saturation import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of the system. Times are seconds, rates are messages per second."""
+
+    time: float
+    """Seconds, on any clock that only goes forward."""
+    interval_seconds: float
+    """Real time since the last reading that was not void."""
+    arrivals: int | None
+    """Messages that arrived in the interval; None: the reading is void, nothing else in it can be trusted."""
+    backlog: int
+    """B, messages: waiting in the queue and in flight at workers, which is all that is not finished."""
+    completions: int
+    """Messages finished in the interval."""
+    busy_seconds: float
+    """Worker-seconds spent on messages in the interval, at most the workers times the interval."""
+    ready: int
+    """Workers that take messages."""
+    starting: int
+    """Workers asked for that do not take messages yet."""
+    min_workers: int
+    max_workers: int
+    declared_rate: float
+    """Messages per second of one busy worker, as calibrated: the C of `assignment`, and a prior for mu."""
+    start_seconds: float
+    """From the wish for a worker until it takes messages."""
+    cores: int
+    """Processors that the workers share."""
+    coming_rate: float | None = None
+    """Highest rate until workers of the next decision are ready. Only an experiment knows: for `oracle`."""
+    coming_service_rate: float | None = None
+    """Messages per second of one busy worker in that time, as only an experiment knows it."""
+
+    @property
+    def workers(self) -> int:
+        """Workers that are ready or will be: what is on its way is not wished for twice."""
+        return self.ready + self.starting
+
+    def bounded(self, workers: int) -> int:
+        """Return *workers*, or the bound that it is beyond."""
+        return max(self.min_workers, min(self.max_workers, workers))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a policy remembers from one decision to the next; each uses what it needs."""
+
+    wanted: int | None = None
+    """The last answer; None before the first."""
+    decided_at: float | None = None
+    """When a policy with a period of its own (`hpa`) last decided."""
+    smooth_rate: float | None = None
+    """EWMA of the arrival rate, messages per second; None before the first reading."""
+    completions: float = 0.0
+    """Messages finished, those of old readings counting less and less."""
+    busy_seconds: float = 0.0
+    """Worker-seconds in which they were, in the same way."""
+    unfinished_seconds: float = 0.0
+    """Worker-seconds since the last message was finished."""
+    wishes: tuple[tuple[float, int], ...] = ()
+    """Times and sizes of the wishes that still hold workers back from being retired."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """Whether more workers have helped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many workers there shall be, ready or starting, and why."""
+
+    wanted: int
+    state: State
+    reason: str
+    """A few words for the live view and the log."""
