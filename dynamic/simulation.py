@@ -1,0 +1,239 @@
+"""Simulate policies on a load profile: the same functions as in the system, millions of events per second.
+
+Exact for a first-come first-served queue: every event, worker start and retirement has its time. Not in it:
+what the broker and the network take, and time that the controller needs to decide.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dynamic.policies import Policy
+from dynamic.queueing import Queue, Seconds, Times
+from dynamic.samples import Sample, State
+from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
+from dynamic.staffing import TARGET_SECONDS, needed_workers
+from lab.errors import Code, InvalidRequest
+from lab.load.plans import Plan
+from lab.load.profiles import Profile
+
+GRACE_SECONDS = 60.0
+"""After the end of the profile, to finish what waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is simulated, the policy aside. InvalidRequest for what cannot be."""
+
+    profile: Profile
+    work: Times = field(default_factory=lambda: Times(0.1))
+    start: Times = field(default_factory=lambda: Times(0.015))
+    """From the wish for a worker until it takes messages."""
+    min_workers: int = 1
+    max_workers: int = 50
+    interval_seconds: float = 2.0
+    declared_rate: float | None = None
+    """Messages per second of one busy worker, as the policies are told; None: the true one at the start."""
+    drift_at: float | None = None
+    """When work gets *drift* times as long; None: never."""
+    drift: float = 2.0
+    cores: int = 0
+    """Processors that the work needs; 0: work only waits."""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_workers <= self.max_workers or not self.max_workers:
+            message = (
+                f"workers need 0 <= min <= max and max > 0, got {self.min_workers} and {self.max_workers}"
+            )
+            raise InvalidRequest(Code.MALFORMED, message)
+        rate = self.declared_rate
+        numbers = (self.work.mean, self.interval_seconds, self.drift, 1.0 if rate is None else rate)
+        if not all(0 < number < float("inf") for number in numbers):
+            message = "work time, interval, drift and declared rate C must be above 0"
+            raise InvalidRequest(Code.MALFORMED, message)
+
+    def slower_at(self, seconds: float) -> float:
+        """Return how many times as long as at the start work takes."""
+        return self.drift if self.drift_at is not None and seconds >= self.drift_at else 1.0
+
+    def service_rate_at(self, seconds: float) -> float:
+        """Return messages per second of one busy worker that has a processor if it needs one."""
+        return 1 / (self.work.mean * self.slower_at(seconds))
+
+    def need(self) -> Steps:
+        """Return the fewest workers that the rates need, within the bounds."""
+        profile = self.profile
+        drift = () if self.drift_at is None else (self.drift_at,)
+        times = sorted({*profile.starts, *(at for at in drift if 0 < at < profile.duration_seconds)})
+        rates = [(profile.rate_at(at), self.service_rate_at(at)) for at in times]
+        values = [min(self.max_workers, max(self.min_workers, needed_workers(*rate))) for rate in rates]
+        return Steps(np.array(times), np.array(values, float))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What happened under one policy."""
+
+    setting: Setting
+    arrivals: Seconds
+    finished: Seconds
+    """When each arrival was finished; infinite for those that still wait."""
+    lost: int
+    samples: tuple[Sample, ...]
+    wanted: tuple[int, ...]
+    """After each sample."""
+    reasons: tuple[str, ...]
+    ready: Steps
+    paid: Steps
+    """Workers starting, ready or finishing their last message."""
+
+    @property
+    def response_seconds(self) -> Seconds:
+        """Response times of all arrivals."""
+        return self.finished - self.arrivals
+
+    def scores(self, oracle: "Run | None" = None) -> Scores:
+        """Return how well the policy did."""
+        duration, need = self.setting.profile.duration_seconds, self.setting.need()
+        cost = self.paid.area(duration)
+        numbers = (self.setting.min_workers, *self.wanted)
+        changes = zip([one.time for one in self.samples], np.diff(numbers).tolist(), strict=True)
+        actions = [(time, change) for time, change in changes if change and time <= duration]
+        response = self.response_seconds
+        return Scores(
+            len(response),
+            100 * float(np.mean(response > TARGET_SECONDS)) if len(response) else 0.0,
+            float(np.quantile(response, 0.99, method="higher")) if len(response) else 0.0,
+            cost,
+            cost / oracle.paid.area(duration) if oracle else None,
+            *provisioning(self.ready, need, duration),
+            len(actions),
+            reversals(actions),
+            *reaction_and_settling(self.ready, need, duration),
+            self.lost,
+        )
+
+
+def simulate(policy: Policy, setting: Setting) -> Run:
+    """Run *policy*; the same setting gives the same events and work times to every policy."""
+    return _Simulation(policy, setting).run()
+
+
+class _Simulation:
+    def __init__(self, policy: Policy, setting: Setting) -> None:
+        self.policy, self.setting, self.state = policy, setting, State()
+        profile = setting.profile
+        plan = Plan.following(profile, profile.duration_seconds, setting.seed)
+        self.arrivals: Seconds = plan.due_ns / 1e9
+        self.starts = np.array(profile.starts)
+        self.queue = Queue(self.arrivals, setting.work, setting.seed)
+        self.generator = np.random.default_rng([setting.seed, 2])
+        self.starting: list[float] = []
+        self.workers = 0
+        self.ready_changes: list[tuple[float, int]] = []
+        self.paid_changes: list[tuple[float, int]] = []
+        self.before = (0.0, 0, 0, 0.0)
+        """Time, arrivals, completions and busy seconds at the last reading."""
+
+    def run(self) -> Run:
+        samples, wanted, reasons = [], [], []
+        self._scale(self.setting.min_workers, 0.0)
+        for time in self._ticks():
+            sample = self._sample(time)
+            decision = self.policy(sample, self.state)
+            self.state = decision.state
+            self._scale(decision.wanted, time)
+            samples.append(sample)
+            wanted.append(decision.wanted)
+            reasons.append(decision.reason)
+        finished = self.queue.finished
+        waiting = len(self.arrivals) - self.queue.taken
+        lost = len(self.arrivals) - int(np.isfinite(finished).sum()) - waiting
+        steps = (_steps(self.ready_changes), _steps(self.paid_changes))
+        return Run(
+            self.setting, self.arrivals, finished, lost, tuple(samples), tuple(wanted), tuple(reasons), *steps
+        )
+
+    def _ticks(self) -> Iterator[float]:
+        """Serve up to each reading; end when the profile has and nothing waits, or after the grace."""
+        end, interval = self.setting.profile.duration_seconds, self.setting.interval_seconds
+        drift_at, cores, time, tick = self.setting.drift_at, self.setting.cores, 0.0, 0
+        while time < end or (self.queue.taken < len(self.arrivals) and time < end + GRACE_SECONDS):
+            tick += 1
+            last, time = time, tick * interval
+            if drift_at is not None and last < drift_at < time:
+                self.queue.serve(drift_at, self.setting.slower_at(last), cores)
+                last = drift_at
+            self.queue.serve(time, self.setting.slower_at(last), cores)
+            yield time
+
+    def _sample(self, time: float) -> Sample:
+        queue, setting = self.queue, self.setting
+        self.starting = [ready for ready in self.starting if ready > time]
+        queue.leaving = [gone for gone in queue.leaving if gone > time]
+        busy = [free - time for free in queue.free if free > time]
+        left = sum(busy) - sum(self.starting) + time * len(self.starting) + sum(queue.leaving)
+        left -= time * len(queue.leaving)
+        in_flight = len(busy) - len(self.starting) + len(queue.leaving)
+        arrived = int(np.searchsorted(self.arrivals, time))
+        done, busy_seconds = queue.taken - in_flight, queue.work_seconds - left
+        then, arrived_then, done_then, busy_then = self.before
+        self.before = (time, arrived, done, busy_seconds)
+        true_rate = setting.service_rate_at(0.0)
+        return Sample(
+            time=time,
+            interval_seconds=time - then,
+            arrivals=arrived - arrived_then,
+            backlog=arrived - done,
+            completions=done - done_then,
+            busy_seconds=max(0.0, busy_seconds - busy_then),
+            ready=self.workers - len(self.starting),
+            starting=len(self.starting),
+            min_workers=setting.min_workers,
+            max_workers=setting.max_workers,
+            declared_rate=setting.declared_rate or true_rate,
+            start_seconds=setting.start.mean,
+            cores=setting.cores or 1_000_000,
+            coming_rate=self._coming_rate(time),
+            coming_service_rate=setting.service_rate_at(time + setting.interval_seconds),
+        )
+
+    def _coming_rate(self, time: float) -> float:
+        """Return the highest rate until what the next reading decides is ready."""
+        profile = self.setting.profile
+        until = time + self.setting.interval_seconds + self.setting.start.mean
+        first, last = np.searchsorted(self.starts, [time, until], side="right")
+        rates = profile.rates[max(0, first - 1) : last]
+        return max(rates, default=0.0) if time < profile.duration_seconds else 0.0
+
+    def _scale(self, wanted: int, time: float) -> None:
+        more = wanted - self.workers
+        if more > 0:
+            for ready in (time + self.setting.start.draw(self.generator, more)).tolist():
+                self.queue.add(ready)
+                self.starting.append(ready)
+                self.ready_changes.append((ready, 1))
+            self.paid_changes.append((time, more))
+        elif more < 0:
+            self._retire(-more, time)
+        self.workers = wanted
+
+    def _retire(self, count: int, time: float) -> None:
+        for gone in self.queue.retire(count, time):
+            self.paid_changes.append((gone, -1))
+            if gone in self.starting:  # never became ready
+                self.starting.remove(gone)
+                self.queue.leaving.remove(gone)
+                self.ready_changes.append((gone, -1))
+            else:
+                self.ready_changes.append((time, -1))
+
+
+def _steps(changes: Sequence[tuple[float, int]]) -> Steps:
+    """Add up *changes*, those of the same time in one step."""
+    order = sorted(changes)
+    times, first = np.unique(np.array([time for time, _ in order]), return_index=True)
+    sums = np.add.reduceat(np.array([change for _, change in order], float), first)
+    return Steps(times, sums.cumsum())

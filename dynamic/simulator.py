@@ -1,0 +1,151 @@
+"""Compare policies on a simulated load: a table of scores. The simulation: dynamic/simulation.py."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dynamic.policies import POLICIES, Policy, chosen
+from dynamic.queueing import SPREADS, Times
+from dynamic.scores import Scores
+from dynamic.simulation import Setting, simulate
+from lab.errors import Code, InvalidRequest
+from lab.load.profiles import PROFILES, Profile, from_trace, noisy, ramp, sine, spike, steady, step
+from lab.options import duration, interval
+
+LOW, HIGH = 20.0, 150.0
+"""Messages per second: what 50 workers of 100 ms can follow."""
+SIMULATED: dict[str, Callable[[int], Profile]] = {
+    "steady": lambda _: steady(60.0),
+    "step": lambda _: step(LOW, HIGH),
+    "spike": lambda _: spike(LOW, 2 * HIGH),
+    "ramp": lambda _: ramp(LOW, HIGH),
+    "sine": lambda _: sine(LOW, HIGH),
+    "noisy": lambda seed: noisy(LOW, HIGH, seed),
+    "bursts": lambda _: PROFILES["bursts"](),
+    "drift": lambda _: replace(steady(60.0), name="drift"),
+}
+"""By name, from a seed."""
+COLUMNS: dict[str, Callable[[Scores], str]] = {
+    "late %": lambda one: f"{one.late_percent:.2f}",
+    "p99 s": lambda one: f"{one.p99_seconds:.2f}",
+    "worker-s": lambda one: f"{one.worker_seconds:,.0f}",
+    "over oracle": lambda one: f"{one.over_oracle or 0:.2f}",
+    "under area": lambda one: f"{one.under_area:,.0f}",
+    "under %": lambda one: f"{one.under_percent:.1f}",
+    "over area": lambda one: f"{one.over_area:,.0f}",
+    "over %": lambda one: f"{one.over_percent:.1f}",
+    "actions": lambda one: str(one.actions),
+    "reversals": lambda one: str(one.reversals),
+    "reaction s": lambda one: _seconds(one.reaction_seconds),
+    "settling s": lambda one: _seconds(one.settling_seconds),
+    "lost": lambda one: str(one.lost),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        setting = _setting(options)
+        policies = {name: chosen(name) for name in options.policy.split(",")}
+        scores = compared(policies, setting)
+    except InvalidRequest as error:
+        print(f"dynamic.simulator: {error.message}", file=sys.stderr)
+        return 2
+    if options.json:
+        about = {"profile": setting.profile.name, "description": setting.profile.description}
+        found = {name: asdict(one) for name, one in scores.items()}
+        print(json.dumps({**about, "seed": setting.seed, "policies": found}, indent=2))
+    else:
+        _print(setting, scores)
+    return 0
+
+
+def compared(policies: dict[str, Policy], setting: Setting) -> dict[str, Scores]:
+    """Return the scores of *policies*, all with the same events."""
+    oracle = simulate(chosen("oracle"), setting)
+    return {name: simulate(policy, setting).scores(oracle) for name, policy in policies.items()}
+
+
+def _setting(options: argparse.Namespace) -> Setting:
+    if options.seed < 0:
+        raise InvalidRequest(Code.MALFORMED, f"a seed must be a whole number from 0 on, got {options.seed}")
+    if options.trace:
+        profile = from_trace(options.trace, options.speed, options.scale)
+    else:
+        profile = SIMULATED[options.profile](options.seed)
+    drift_at = options.drift_at
+    if drift_at is None and profile.name == "drift":
+        drift_at = 60.0
+    return Setting(
+        profile,
+        work=Times(options.work_time, options.work_spread),
+        start=Times(options.start_time, options.start_spread),
+        min_workers=options.min,
+        max_workers=options.max,
+        interval_seconds=options.interval,
+        declared_rate=options.declared_rate,
+        drift_at=drift_at,
+        drift=options.drift,
+        cores=options.work_cores,
+        seed=options.seed,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dynamic.simulator",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    load = parser.add_mutually_exclusive_group()
+    load.add_argument("--profile", choices=SIMULATED, default="step", help="the load")
+    load.add_argument("--trace", type=Path, metavar="FILE", help="the load: a CSV file of timestamp,value")
+    add("--speed", type=float, default=1.0, help="of the trace: so many times faster")
+    add("--scale", type=float, default=1.0, help="of the trace: so many times as many requests")
+    policies = f"one or more, with commas, of {', '.join(POLICIES)}; settings after colons: static:workers=20"
+    add("--policy", default="adaptive,assignment", help=policies)
+    time = partial(add, metavar="TIME")
+    time("--work-time", type=interval, default="100ms", help="mean work time of an event")
+    add("--work-spread", choices=SPREADS, default="constant", help="distribution of work times")
+    time("--start-time", type=duration, default="15ms", help="until a worker takes events")
+    add("--start-spread", choices=SPREADS, default="constant", help="distribution of start times")
+    add("--min", type=int, default=1, help="fewest workers")
+    add("--max", type=int, default=50, help="most workers")
+    time("--interval", type=interval, default="2s", help="between two readings")
+    add(
+        "--declared-rate", type=float, help="C, messages/s of a worker, as policies are told; none: the truth"
+    )
+    time("--drift-at", type=interval, help="when workers get slower; none: only in the profile drift, at 60s")
+    add("--drift", type=float, default=2.0, help="how many times slower they get")
+    add("--work-cores", type=int, default=0, help="processors that the work needs; 0: it only waits")
+    add("--seed", type=int, default=1, help="of arrivals, of work times, and of the profile noisy")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _print(setting: Setting, scores: dict[str, Scores]) -> None:
+    profile, events = setting.profile, next(iter(scores.values())).events
+    how = f"{profile.duration_seconds:,.0f} s, {events:,} events, seed {setting.seed}"
+    table = Table(title=f"Simulated: {profile.name} ({profile.description}), {how}")
+    table.add_column("")
+    for name in scores:
+        table.add_column(name, justify="right")
+    for heading, cell in COLUMNS.items():
+        table.add_row(heading, *(cell(one) for one in scores.values()))
+    Console().print(table)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
