@@ -12,16 +12,8 @@ now = time.perf_counter_ns
 
 def closed_loop(driver: Driver, numbers: Iterator[int], recorder: Recorder) -> None:
     """Send a request when the last is answered. What is planned is what is done: a stall delays both."""
-    tally = recorder.tally
     for number in numbers:
-        tally.made += 1
-        sent_ns = now()
-        try:
-            is_right = driver.request(number)
-        except LabError as error:
-            tally.failed[error.code] += 1
-        else:
-            recorder.answered(sent_ns, sent_ns, now(), is_right)
+        _request(driver, number, 0, recorder)
 
 
 def pipeline(driver: Driver, numbers: Iterator[int], in_flight: int, recorder: Recorder) -> None:
@@ -58,17 +50,22 @@ def open_loop(
     A late one is sent at once and its response time counts from when it was due: nothing is skipped or put
     off, so a stall shows in every request that it delayed.
     """
-    tally = recorder.tally
     while (number := take()) < len(due_ns):
         planned_ns = start_ns + due_ns[number]
         wait_ns = planned_ns - now()
         if wait_ns > 0:
             time.sleep(wait_ns / 1e9)
-        tally.made += 1
-        sent_ns = now()
-        try:
-            is_right = driver.request(number)
-        except LabError as error:
-            tally.failed[error.code] += 1
-        else:
-            recorder.answered(planned_ns, sent_ns, now(), is_right)
+        _request(driver, number, planned_ns, recorder)
+
+
+def _request(driver: Driver, number: int, planned_ns: int, recorder: Recorder) -> None:
+    """Make a request and note what becomes of it; *planned_ns* 0: it was planned when it is sent."""
+    tally = recorder.tally
+    tally.made += 1
+    sent_ns = now()
+    try:
+        is_right = driver.request(number)
+    except LabError as error:
+        tally.failed[error.code] += 1
+    else:
+        recorder.answered(planned_ns or sent_ns, sent_ns, now(), is_right)
