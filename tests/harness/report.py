@@ -19,7 +19,7 @@ CAPTIONS = {
     "comparison": "Longer is better. Plain bars: one node; hatched: three.",
     "throughput-over-requests": "A curve that is flat at its end has settled; hollow points are too short to "
     "rely on.",
-    "throughput-over-clients": "Where a curve stops rising, more clients only wait longer.",
+    "throughput-over-clients": "Where throughput stops rising, more clients only wait longer.",
     "response-times": "How long a request takes for most (p50) and for the unlucky (p99: one in a hundred).",
     "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
     "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",

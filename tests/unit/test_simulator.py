@@ -1,6 +1,5 @@
 """The simulator: known queues, nothing lost, the same seed the same result, and the figures of the design."""
 
-import json
 import math
 import time
 from functools import cache
@@ -12,7 +11,7 @@ from dynamic.policies import chosen
 from dynamic.queueing import Queue, Times
 from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.simulation import Run, Setting, simulate
-from dynamic.simulator import SIMULATED, main
+from dynamic.simulator import SIMULATED
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
 from lab.load.profiles import from_trace, spike, steady, step
@@ -210,42 +209,6 @@ def test_two_weeks_are_simulated_in_seconds() -> None:
     assert found.lost == 0
     assert found.events > 100_000
     assert time.monotonic() - begin < 20
-
-
-def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--profile", "noisy", "--policy", "adaptive,assignment", "--work-time", "100ms"]) == 0
-    printed = capsys.readouterr().out
-    assert all(word in printed for word in ("adaptive", "assignment", "late %", "reversals", "seed 1"))
-
-
-def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--profile", "step", "--policy", "static:workers=20", "--seed", "3", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["seed"] == 3
-    assert found["policies"]["static:workers=20"]["lost"] == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--min", "3", "--max", "2"], "min <= max"),
-        (["--max", "0"], "max > 0"),
-        (["--policy", "magic"], "no policy 'magic'"),
-        (["--declared-rate", "0"], "above 0"),
-        (["--declared-rate", "nan"], "above 0"),
-        (["--drift", "0"], "above 0"),
-        (["--trace", "/nowhere.csv"], "cannot be read"),
-        (["--seed", "-1"], "seed"),
-    ],
-)
-def test_bad_usage_is_told_in_one_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == 2
-    printed = capsys.readouterr()
-    assert told in printed.err
-    assert printed.err.count("\n") == 1
-    assert not printed.out
 
 
 def test_what_cannot_be_simulated_is_refused() -> None:

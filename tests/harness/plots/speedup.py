@@ -26,7 +26,13 @@ def speedup(run: Run) -> Figure | None:
             if any(ceiling < count for count, ceiling in zip(counts, ceilings, strict=True)):
                 axes.plot(counts, ceilings, ":", color=LOOKS[each.middleware].colour, linewidth=1)
 
-    return _draw(run, "speedup (throughput over that of 1 node)", lambda value, _: value, reference)
+    return _draw(
+        run,
+        "speedup (throughput over that of 1 node)",
+        lambda value, _: value,
+        reference,
+        "; dotted: CPU ceiling",
+    )
 
 
 def efficiency(run: Run) -> Figure | None:
@@ -43,6 +49,7 @@ def _draw(
     label: str,
     scaled: Callable[[float, int], float],
     reference: Callable[[Axes, list[Speedup], int], None],
+    note: str = "",
 ) -> Figure | None:
     found = speedups(run)
     works = sorted({each.work for each in found})
@@ -63,11 +70,8 @@ def _draw(
     panels[0].set_ylabel(label)
     trials = min(estimate.trials for each in found for estimate in each.estimates.values())
     what = "trials" if trials >= FEWEST_TRIALS else "blocks, indicative"
-    figure.suptitle(
-        f"n-node, {run.of('speedup')[0].clients} requests in flight; {trials} {what}; bars: 95 % intervals; "
-        "dotted: CPU ceiling",
-        fontsize=10,
-    )
+    load = f"{run.of('speedup')[0].clients} requests in flight"
+    figure.suptitle(f"n-node, {load}; {trials} {what}; bars: 95 % intervals{note}", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure

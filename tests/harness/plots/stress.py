@@ -21,6 +21,8 @@ from tests.harness.record import Point, Run
 from tests.harness.validity import SHORTEST_SECONDS
 from tests.harness.words import nodes
 
+Value = Callable[[Point], float]
+
 PANELS = {
     "requests": "one request in flight per client",
     "pipelined": "many in flight per client (XML-RPC, Pyro4: batches)",
@@ -43,12 +45,15 @@ def over_requests(run: Run) -> Figure | None:
 
 
 def over_clients(run: Run) -> Figure | None:
-    """Throughput over the number of clients, a panel per architecture."""
+    """Throughput and response time over the number of clients, a column per architecture."""
     points = [point for point in run.of("clients") if point.throughput]
     if not points:
         return None
-    figure = _panels(points, lambda point: point.clients, "clients, one request in flight each")
-    figure.suptitle(f"Throughput over clients, {points[0].application}; one trial", fontsize=10)
+    label = "clients, one request in flight each"
+    figure = _panels(points, lambda point: point.clients, label, with_times=True)
+    figure.suptitle(
+        f"Throughput and response time over clients, {points[0].application}; one trial", fontsize=10
+    )
     return figure
 
 
@@ -68,34 +73,46 @@ def comparison(run: Run) -> Figure | None:
     return figure
 
 
-def _panels(points: Sequence[Point], x_of: Callable[[Point], float], x_label: str) -> Figure:
-    figure = Figure(figsize=(WIDTH, HEIGHT))
+def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: bool = False) -> Figure:
+    rows: list[tuple[str, Value]] = [(PER_SECOND, lambda point: point.throughput)]
+    if with_times:
+        rows.append(("p99 of the response time, ms", _p99))
     measured = [a for a in Architecture if any(point.architecture == a for point in points)]
-    panels = figure.subplots(1, len(measured), sharey=True, squeeze=False)[0]
-    for axes, architecture in zip(panels, measured, strict=True):
-        mine = [point for point in points if point.architecture == architecture]
-        for name in {point.middleware: None for point in points}:
-            _line(axes, name, [point for point in mine if point.middleware == name], x_of)
-        axes.set_title(f"{architecture} ({nodes(mine[0].nodes)})", fontsize=10)
-        logarithmic(axes, x=True)
+    figure = Figure(figsize=(WIDTH, HEIGHT * (1.6 if with_times else 1)))
+    grid = figure.subplots(len(rows), len(measured), sharey="row", sharex="col", squeeze=False)
+    for panels, (y_label, y_of) in zip(grid, rows, strict=True):
+        for axes, architecture in zip(panels, measured, strict=True):
+            mine = [point for point in points if point.architecture == architecture]
+            for name in {point.middleware: None for point in points}:
+                _line(axes, name, [point for point in mine if point.middleware == name], x_of, y_of)
+            logarithmic(axes, x=True, y=y_of is _p99)
+        panels[0].set_ylabel(y_label)
+    for axes, architecture in zip(grid[0], measured, strict=True):
+        number = next(point.nodes for point in points if point.architecture == architecture)
+        axes.set_title(f"{architecture} ({nodes(number)})", fontsize=10)
+        axes.yaxis.set_major_formatter(THOUSANDS)
+        axes.set_ylim(bottom=0)
+    for axes in grid[-1]:
         axes.set_xlabel(x_label)
-    panels[0].yaxis.set_major_formatter(THOUSANDS)
-    panels[0].set_ylabel(PER_SECOND)
-    panels[0].set_ylim(bottom=0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
-def _line(axes: Axes, name: str, points: Sequence[Point], x_of: Callable[[Point], float]) -> None:
+def _p99(point: Point) -> float:
+    return point.measurement.response_ms.get("p99") or float("nan")
+
+
+def _line(axes: Axes, name: str, points: Sequence[Point], x_of: Value, y_of: Value) -> None:
     look, label = LOOKS[name], MIDDLEWARES[name].label
-    xs, ys = [x_of(point) for point in points], [point.throughput for point in points]
+    xs, ys = [x_of(point) for point in points], [y_of(point) for point in points]
     axes.plot(xs, ys, marker=look.marker, markevery=[], color=look.colour, label=label)
-    for x, point in zip(xs, points, strict=True):
+    for x, y, point in zip(xs, ys, points, strict=True):
         is_long = point.measurement.seconds >= SHORTEST_SECONDS
         fill = look.colour if is_long else "white"
-        axes.plot(x, point.throughput, look.marker, color=look.colour, markerfacecolor=fill, ms=5)
+        axes.plot(x, y, look.marker, color=look.colour, markerfacecolor=fill, ms=5)
         if is_long and not point.is_valid:
-            mark_invalid(axes, x, point.throughput)
+            mark_invalid(axes, x, y)
 
 
 def _bars(axes: Axes, points: Sequence[Point]) -> None:
