@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from pika.channel import Channel
@@ -37,6 +37,19 @@ Handler = Callable[[Delivery], list[Message]]
 """Works on a delivery; returns what is to be published before it is acknowledged."""
 
 
+class Watch(Protocol):
+    """Is told what a lane is doing: for who scales nodes by what they have under way."""
+
+    def under_way(self, messages: int) -> None:
+        """So many messages are delivered and not acknowledged now."""
+
+    def begin(self, properties: BasicProperties) -> None:
+        """Work on a message begins."""
+
+    def end(self) -> None:
+        """Work on it ended, well or not."""
+
+
 @dataclass(slots=True)
 class _Unconfirmed:
     """Deliveries up to *tag* whose last reply is number *sequence* on the channel."""
@@ -53,12 +66,19 @@ class Lane:
     """
 
     def __init__(
-        self, link: Callable[[], Link], queues: Sequence[str], handler: Handler, prefetch: int
+        self,
+        link: Callable[[], Link],
+        queues: Sequence[str],
+        handler: Handler,
+        prefetch: int,
+        watch: Watch | None = None,
     ) -> None:
         self._link = link
         self._queues = queues
         self._handler = handler
         self._prefetch = prefetch
+        self._watch = watch
+        self._delivered_tag = self._settled_tag = 0
         self._channel: Any = None
         self._published = 0
         self._fetched_tag = 0
@@ -75,6 +95,7 @@ class Lane:
         """Serve on *channel*, newly opened; *own_queue* is one more queue, of this node alone."""
         self._channel = channel
         self._published = self._fetched_tag = 0
+        self._count(delivered=0, settled=0)
         self._unconfirmed.clear()
         channel.confirm_delivery(self._confirmed)  # before anything is consumed, so before any reply
         channel.basic_qos(prefetch_count=self._prefetch)
@@ -94,12 +115,14 @@ class Lane:
         self._consumers = []
         self._deliveries.clear()
         self._unconfirmed.clear()
+        self._count(delivered=0, settled=0)
 
     def _delivered(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         self._deliveries.append(Delivery(channel, method.delivery_tag, properties, body))
         self._wake.set()
+        self._count(method.delivery_tag, self._settled_tag)
 
     def _settle(self, channel: Channel, tag: int, messages: list[Message]) -> None:
         """Publish *messages*, then acknowledge everything up to *tag*."""
@@ -111,7 +134,7 @@ class Lane:
         if messages or self._unconfirmed:
             self._unconfirmed.append(_Unconfirmed(self._published, tag))
         else:
-            channel.basic_ack(tag, multiple=True)
+            self._acknowledge(tag)
 
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
@@ -119,7 +142,16 @@ class Lane:
         while self._unconfirmed and self._unconfirmed[0].sequence <= method.delivery_tag:
             tag = self._unconfirmed.popleft().tag
         if tag and self._channel and self._channel.is_open:
-            self._channel.basic_ack(tag, multiple=True)
+            self._acknowledge(tag)
+
+    def _acknowledge(self, tag: int) -> None:
+        self._channel.basic_ack(tag, multiple=True)
+        self._count(self._delivered_tag, tag)
+
+    def _count(self, delivered: int, settled: int) -> None:
+        self._delivered_tag, self._settled_tag = delivered, settled
+        if self._watch:
+            self._watch.under_way(max(0, delivered - settled))
 
     def _cancel(self) -> None:
         if self._channel and self._channel.is_open:
@@ -190,9 +222,18 @@ class Lane:
     def _work_on(self, batch: list[Delivery]) -> None:
         messages: list[Message] = []
         for delivery in batch:
-            messages += self._handled(delivery)
+            messages += self._watched(delivery)
         channel, tag = batch[-1].channel, max(batch[-1].tag, self._fetched_tag)
         self._link().call(lambda: self._settle(channel, tag, messages))
+
+    def _watched(self, delivery: Delivery) -> list[Message]:
+        if self._watch is None:
+            return self._handled(delivery)
+        self._watch.begin(delivery.properties)
+        try:
+            return self._handled(delivery)
+        finally:
+            self._watch.end()
 
     def _handled(self, delivery: Delivery) -> list[Message]:
         while True:

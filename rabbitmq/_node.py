@@ -24,9 +24,13 @@ class QueueServer:
     """Serves *lanes* on one connection; the first also serves a queue of the node's own, for its canary."""
 
     def __init__(
-        self, options: NodeOptions, lanes: Callable[[Callable[[], Link]], Sequence[Lane]], queue_type: str
+        self,
+        options: NodeOptions,
+        lanes: Callable[[Callable[[], Link]], Sequence[Lane]],
+        queue_type: str,
+        names: Names | None = None,
     ) -> None:
-        self.names = Names(options.namespace)
+        self.names = names or Names(options.namespace)
         self._queue_type = queue_type or settings().queue_type
         self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
         self._link = Link(locate_rabbitmq(), self._set_up, self._lost)

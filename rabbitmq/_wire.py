@@ -34,9 +34,9 @@ UNREADABLE = "lab-unreadable"
 class Names:
     """The queues and the exchange of a namespace."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, work: str = "filter") -> None:
         self.service = f"{namespace}.service"
-        self.work = f"{namespace}.filter"
+        self.work = f"{namespace}.{work}"
         self.control = f"{namespace}.filter.control"
         self.broadcaster = f"{namespace}.broadcaster"
         self.broadcast = f"{namespace}.broadcast"
@@ -115,7 +115,12 @@ def reply_to(properties: BasicProperties, answer: object) -> list[Message]:
         body, kind, content_type = answer, None, TEXT
     else:
         body, kind, content_type = json.dumps(to_plain(answer), ensure_ascii=False), None, JSON
-    own = BasicProperties(content_type=content_type, correlation_id=properties.correlation_id, type=kind)
+    own = BasicProperties(
+        content_type=content_type,
+        correlation_id=properties.correlation_id,
+        type=kind,
+        delivery_mode=properties.delivery_mode,  # a reply outlives the broker if its request does
+    )
     return [Message(properties.reply_to, body.encode(), own)]
 
 

@@ -35,7 +35,7 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import Delivery, Lane, QueueClient, QueueServer
+from .transport import Delivery, Lane, QueueClient, QueueServer, Watch
 
 PREFETCH = 200
 BUSY_PREFETCH = 2
@@ -44,10 +44,20 @@ CONTROL_PREFETCH = 1
 
 
 class InsultFilterNode:
-    """Serves the InsultFilter: texts on one queue, what is asked about them on another."""
+    """Serves the InsultFilter: texts on one queue, what is asked about them on another.
 
-    def __init__(self, options: NodeOptions, prefetch: int | None = None, queue_type: str = "") -> None:
-        self._names = Names(options.namespace)
+    *names*: the queues, none for those of the namespace. *watch* is told what is under way.
+    """
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        prefetch: int | None = None,
+        queue_type: str = "",
+        names: Names | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._names = names or Names(options.namespace)
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=False)
         self._application = self._parts.application
@@ -57,10 +67,11 @@ class InsultFilterNode:
         self._server = QueueServer(
             options,
             lambda link: [
-                Lane(link, queues, self._work, prefetch or usual),
+                Lane(link, queues, self._work, prefetch or usual, watch),
                 self._control_lane(Lane(link, [self._names.control], self._answer, CONTROL_PREFETCH)),
             ],
             queue_type,
+            self._names,
         )
 
     def start(self) -> str:
