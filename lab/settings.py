@@ -27,6 +27,10 @@ class Settings:
     queue_type: str = "classic"
     """Kind of RabbitMQ's queues, classic or quorum; nodes and clients must agree."""
     log_level: str = "INFO"
+    poison: str = ""
+    """For tests of faults: a word that ends a filter node which works on a text with it. Empty: none."""
+    worked: str = ""
+    """For tests of faults: a file in which filter nodes note each text they work on. Empty: none."""
     parent: int = 0
     """Process id of the launcher this process must not outlive; 0: none. Set by the launcher."""
 
