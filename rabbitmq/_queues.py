@@ -20,15 +20,19 @@ def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then
     if not names:
         then()
         return
-    arguments: dict[str, object] = {"x-queue-type": queue_type}
-    if queue_type == "quorum":
-        arguments["x-delivery-limit"] = DELIVERY_LIMIT
     channel.queue_declare(
         names[0],
         durable=True,
-        arguments=arguments,
+        arguments=arguments_of(queue_type),
         callback=lambda _: declare_queues(channel, names[1:], queue_type, then),
     )
+
+
+def arguments_of(queue_type: str) -> dict[str, object]:
+    """Return the arguments of a durable queue: whoever declares it gives the same ones."""
+    if queue_type == "quorum":
+        return {"x-queue-type": queue_type, "x-delivery-limit": DELIVERY_LIMIT}
+    return {"x-queue-type": queue_type}
 
 
 def declare_broadcast(channel: Channel, names: Names, then: Callable[[], None]) -> None:

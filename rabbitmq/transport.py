@@ -4,7 +4,7 @@ from ._client import QueueClient
 from ._lane import Delivery, Lane, Watch
 from ._link import Link
 from ._node import QueueServer
-from ._queues import QUEUE_TYPES, delete_namespace
+from ._queues import QUEUE_TYPES, arguments_of, declare_queues, delete_namespace
 from ._wire import Message, Names
 
 __all__ = [
@@ -17,5 +17,7 @@ __all__ = [
     "QueueClient",
     "QueueServer",
     "Watch",
+    "arguments_of",
+    "declare_queues",
     "delete_namespace",
 ]

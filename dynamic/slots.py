@@ -1,0 +1,172 @@
+"""What workers report, in memory that they share with their pool: no message, no lock, one writer a field.
+
+A worker that is killed leaves its numbers behind; the pool adds them up and gives the slot to the next.
+"""
+
+import mmap
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from dynamic.events import planned_ns
+
+if TYPE_CHECKING:
+    from pika.spec import BasicProperties
+
+BUCKETS_PER_DOUBLING = 8
+BUCKETS = 144
+"""From 1 ms on: up to 262 s."""
+
+
+class Phase(IntEnum):
+    """How far a worker is."""
+
+    FREE = 0
+    STARTING = 1
+    SPARE = 2
+    """Connected and tried, but it takes nothing yet."""
+    READY = 3
+
+
+class _Field(IntEnum):
+    PHASE = 0
+    UNDER_WAY = 1
+    FINISHED = 2
+    WORKED_NS = 3
+    BEGUN_NS = 4
+    READY_NS = 5
+    FIRST_NS = 6
+    BUCKETS = 7
+
+
+_WIDTH = _Field.BUCKETS + BUCKETS
+_MILLION = 1_000_000
+
+
+class Report(NamedTuple):
+    """What a worker says of itself. Times: nanoseconds of the monotonic clock, 0 for never."""
+
+    phase: Phase
+    under_way: int
+    """Messages delivered and not acknowledged."""
+    finished: int
+    worked_ns: int
+    """On messages that are finished."""
+    begun_ns: int
+    """When it began the message that it works on."""
+    ready_ns: int
+    first_ns: int
+    """When it began its first message."""
+
+
+class Slots:
+    """Room for *count* workers, and how many times as long as declared all their work takes."""
+
+    def __init__(self, count: int) -> None:
+        self._memory = mmap.mmap(-1, 8 * (1 + count * _WIDTH))
+        self._words = memoryview(self._memory).cast("q")
+        self._words[0] = _MILLION
+        self._slots = [Slot(self._words[:1], self._part(index)) for index in range(count)]
+
+    def __getitem__(self, index: int) -> "Slot":
+        return self._slots[index]
+
+    def free(self) -> "Slot | None":
+        """Return a slot that nobody uses."""
+        return next((slot for slot in self._slots if slot.read().phase is Phase.FREE), None)
+
+    def slow_down(self, factor: float) -> None:
+        """Let work take *factor* times as long as declared from the next message on."""
+        self._words[0] = round(factor * _MILLION)
+
+    def _part(self, index: int) -> memoryview:
+        start = 1 + index * _WIDTH
+        return self._words[start : start + _WIDTH]
+
+
+class Slot:
+    """One worker's part: the :class:`rabbitmq.transport.Watch` of its lane."""
+
+    def __init__(self, slowness: memoryview, words: memoryview) -> None:
+        self._slowness = slowness
+        self._words = words
+        self._planned_ns = 0
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as declared work takes now."""
+        return int(self._slowness[0]) / _MILLION
+
+    def read(self) -> Report:
+        """Return what stands here."""
+        phase, *numbers = self._words[: _Field.BUCKETS].tolist()
+        return Report(Phase(phase), *numbers)
+
+    def buckets(self) -> Sequence[int]:
+        """Return how many response times fell into each bucket; see :func:`bucket_seconds`."""
+        return self._words[_Field.BUCKETS :].tolist()
+
+    def clear(self, phase: Phase = Phase.FREE) -> None:
+        """Forget everything, for the next worker."""
+        self._words[:] = memoryview(bytes(8 * _WIDTH)).cast("q")
+        self._words[_Field.PHASE] = phase
+
+    # In the worker.
+
+    def enter(self, phase: Phase) -> None:
+        """Say how far the worker is."""
+        if phase is Phase.READY:
+            self._words[_Field.READY_NS] = time.monotonic_ns()
+        self._words[_Field.PHASE] = phase
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker takes events."""
+        return bool(self._words[_Field.PHASE] == Phase.READY)
+
+    def under_way(self, messages: int) -> None:
+        self._words[_Field.UNDER_WAY] = messages
+
+    def begin(self, properties: "BasicProperties") -> None:
+        now = time.monotonic_ns()
+        self._planned_ns = planned_ns(properties)
+        self._words[_Field.FIRST_NS] = self._words[_Field.FIRST_NS] or (now if self.is_ready else 0)
+        self._words[_Field.BEGUN_NS] = now
+
+    def end(self) -> None:
+        now = time.monotonic_ns()
+        words = self._words
+        worked_ns = now - words[_Field.BEGUN_NS]
+        words[_Field.BEGUN_NS] = 0
+        if not self.is_ready:  # the canary
+            return
+        words[_Field.WORKED_NS] += worked_ns
+        words[_Field.FINISHED] += 1
+        if self._planned_ns:
+            words[_Field.BUCKETS + _bucket(now - self._planned_ns)] += 1
+
+
+def bucket_seconds(bucket: int) -> float:
+    """Return the longest response time, in seconds, that falls into *bucket*: 9 % more than the one before."""
+    return float(0.001 * 2 ** (bucket / BUCKETS_PER_DOUBLING))
+
+
+def quantile(buckets: Sequence[int], share: float) -> float | None:
+    """Return the response time, seconds, that *share* of those in *buckets* do not exceed; None if none."""
+    left = share * sum(buckets)
+    if not left:
+        return None
+    for bucket, count in enumerate(buckets):
+        left -= count
+        if left <= 0:
+            break
+    return bucket_seconds(bucket)
+
+
+def _bucket(nanoseconds: int) -> int:
+    return min(bisect_left(_EDGES_NS, nanoseconds), BUCKETS - 1)
+
+
+_EDGES_NS = tuple(round(bucket_seconds(bucket) * 1e9) for bucket in range(BUCKETS))
