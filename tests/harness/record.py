@@ -16,10 +16,11 @@ from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES
+from tests.harness.fault_trial import FaultTrial
 from tests.harness.resources import Usage
 from tests.harness.summary import Measurement
 
-SCHEMA = 2
+SCHEMA = 3
 RESULTS = ROOT / "results"
 
 
@@ -93,6 +94,7 @@ class Run:
     started: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     points: list[Point] = field(default_factory=list)
     capacities: list[Capacity] = field(default_factory=list)
+    faults: list[FaultTrial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
 
@@ -169,7 +171,7 @@ def read_run(path: Path) -> Run:
         where = ".".join(map(str, first["loc"]))
         message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
         raise InvalidRequest(Code.MALFORMED, message) from error
-    found: list[Point | Capacity] = [*run.points, *run.capacities]
+    found: list[Point | Capacity | FaultTrial] = [*run.points, *run.capacities, *run.faults]
     named = {one.middleware for one in found} | {one.architecture for one in found}
     unknown = sorted(named.difference(MIDDLEWARES, Architecture))
     if unknown:
