@@ -1,9 +1,18 @@
 """The state that nodes share: in the memory of one node, or in Redis for n nodes."""
 
 from lab.store.memory import MemoryStore
-from lab.store.protocol import Changes, Store, WaitingText
+from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
 
-__all__ = ["Changes", "MemoryStore", "Store", "WaitingText", "open_store"]
+__all__ = [
+    "Changes",
+    "DeadLetter",
+    "Hold",
+    "MemoryStore",
+    "Store",
+    "UnderWay",
+    "WaitingText",
+    "open_store",
+]
 
 
 def open_store(url: str, namespace: str) -> Store:

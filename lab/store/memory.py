@@ -1,10 +1,10 @@
 """A store in the memory of one node. Its state is lost with the node."""
 
-import heapq
+import itertools
 import random
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -14,8 +14,9 @@ from lab.contract import Result, ResultPage
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.settings import settings
 from lab.store.pages import result_page
-from lab.store.protocol import Changes, Store, WaitingText
+from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
 from lab.store.recent import Recent
+from lab.store.work_list import WorkList
 
 KEPT_CHANGES = 10_000
 KEPT_OPERATION_IDS = 1_000_000
@@ -35,9 +36,14 @@ class MemoryStore(Store):
         self._subscribers: dict[str, float] = {}
         self._broadcast_on = False
         self._ticks = 0
-        self._waiting: OrderedDict[str, str] = OrderedDict()
-        self._taken: dict[str, str] = {}
-        self._leases: list[tuple[float, str]] = []
+        self._ticked_at: float | None = None
+        self._broadcaster, self._broadcast_until = "", 0.0
+        self._broadcast_epoch = 0
+        self._epochs = itertools.count(1)
+        self._work = WorkList()
+        self._resolves: Recent[Result | str | None] = Recent(settings().id_ttl, KEPT_OPERATION_IDS)
+        """What a resolve gave, or the petition it is bound to; "" where none waited."""
+        self._fenced = 0
         self._results: Recent[str] = Recent(RESULT_TTL_SECONDS, MAX_RESULTS)
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
@@ -94,36 +100,89 @@ class MemoryStore(Store):
     def broadcast_on(self) -> bool:
         return self._broadcast_on
 
-    def next_tick(self) -> int:
+    def hold_broadcast(self, owner: str, lease_seconds: float) -> Hold | None:
         with self._lock:
+            now = self._clock()
+            is_held = self._broadcast_until > now
+            if is_held and self._broadcaster != owner:
+                return None
+            if not is_held:
+                self._broadcaster, self._broadcast_epoch = owner, next(self._epochs)
+            self._broadcast_until = now + lease_seconds
+            return Hold(self._broadcast_epoch, None if self._ticked_at is None else now - self._ticked_at)
+
+    def leave_broadcast(self, owner: str) -> None:
+        with self._lock:
+            if self._broadcaster == owner:
+                self._broadcast_until = 0.0
+
+    def next_tick(self, epoch: int = 0) -> int:
+        with self._lock:
+            now = self._clock()
+            if epoch and (epoch != self._broadcast_epoch or self._broadcast_until <= now):
+                return 0
+            self._ticked_at = now
             self._ticks += 1
             return self._ticks
 
     def submit(self, petition_id: str, text: str) -> None:
         self._once(f"submit:{petition_id}", petition_id, lambda: self._enqueue(petition_id, text))
 
-    def take(self, lease_seconds: float) -> WaitingText | None:
+    def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
         with self._lock:
-            now = self._clock()
-            self._return_expired(now)
-            if not self._waiting:
-                return None
-            petition_id, text = self._waiting.popitem(last=False)
-            self._taken[petition_id] = text
-            heapq.heappush(self._leases, (now + lease_seconds, petition_id))
-            return WaitingText(petition_id, text)
+            return self._take("", lease_seconds, owner)
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "") -> bool:
+    def take_for(
+        self, operation_id: str, lease_seconds: float, owner: str = ""
+    ) -> WaitingText | Result | UnderWay | None:
         with self._lock:
             now = self._clock()
-            self._taken.pop(petition_id, None)
-            self._waiting.pop(petition_id, None)
+            known = self._resolves.get(operation_id, now)
+            if known == "":
+                return None
+            if isinstance(known, str):
+                text = self._results.get(known, now)
+                known = known if text is None else Result(known, text)
+            if isinstance(known, Result):
+                self._resolves.put(operation_id, known, now)
+                return known
+            self._work.expire(now)
+            if known and self._work.is_taken(known):
+                return UnderWay(known)
+            taken = (known and self._take(known, lease_seconds, owner)) or self._take(
+                "", lease_seconds, owner
+            )
+            self._resolves.put(operation_id, taken.petition_id if taken else "", now)
+            return taken
+
+    def renew(self, petition_id: str, epoch: int, lease_seconds: float) -> bool:
+        with self._lock:
+            return self._work.renew(petition_id, epoch, self._clock() + lease_seconds)
+
+    def release(self, owner: str) -> int:
+        with self._lock:
+            return self._work.release(owner)
+
+    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
+        with self._lock:
+            now = self._clock()
+            if epoch and not self._work.holds(petition_id, epoch):
+                self._fenced += 1
+                return False
+            self._work.remove(petition_id)
             new = self._results.get(petition_id, now) is None
             if new:
                 self._results.put(petition_id, text, now)
             if operation_id:
-                self._answers.put(f"resolve:{operation_id}", Result(petition_id, text), now)
+                self._resolves.put(operation_id, Result(petition_id, text), now)
             return new
+
+    def fenced(self) -> int:
+        return self._fenced
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        with self._lock:
+            return self._work.dead_letters(limit)
 
     def result(self, petition_id: str) -> str | None:
         with self._lock:
@@ -136,11 +195,11 @@ class MemoryStore(Store):
 
     def resolved(self, operation_id: str) -> Result | None:
         with self._lock:
-            answer = self._answers.get(f"resolve:{operation_id}", self._clock())
+            answer = self._resolves.get(operation_id, self._clock())
             return answer if isinstance(answer, Result) else None
 
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._work)
 
     def ping(self) -> None:
         """Memory always answers."""
@@ -172,15 +231,10 @@ class MemoryStore(Store):
         return changed
 
     def _enqueue(self, petition_id: str, text: str) -> bool:
-        self._waiting[petition_id] = text
+        self._work.put(petition_id, text)
         return True
 
-    def _return_expired(self, now: float) -> None:
-        expired = []
-        while self._leases and self._leases[0][0] <= now:
-            expired.append(heapq.heappop(self._leases)[1])
-        for petition_id in reversed(expired):  # each goes to the front, the oldest last
-            text = self._taken.pop(petition_id, None)
-            if text is not None:
-                self._waiting[petition_id] = text
-                self._waiting.move_to_end(petition_id, last=False)
+    def _take(self, petition_id: str, lease_seconds: float, owner: str) -> WaitingText | None:
+        now = self._clock()
+        self._work.expire(now)
+        return self._work.take(petition_id, next(self._epochs), owner, now + lease_seconds)

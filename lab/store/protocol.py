@@ -5,6 +5,9 @@ in one atomic step; repeating the call with the same id within 15 minutes (``LAB
 effect and returns the first answer. No operation reads a whole collection to do one thing: add, remove and
 random cost O(log n) at worst.
 
+Leases: who takes a text or the broadcast holds it for a while under an epoch, a number that only grows. Once
+another holds it, whatever comes with the old epoch is refused: a node that was frozen settles nothing late.
+
 A store that cannot be reached raises :class:`~lab.errors.Unavailable`.
 """
 
@@ -13,12 +16,37 @@ from typing import NamedTuple, Protocol
 
 from lab.contract import Result, ResultPage
 
+FAILURES_AT_MOST = 5
+"""A text whose lease ran out so often is put aside: it may kill whoever works on it."""
+
 
 class WaitingText(NamedTuple):
-    """A submitted text that a node took to work on."""
+    """A submitted text that a node took to work on, and the epoch under which it may be completed."""
 
     petition_id: str
     text: str
+    epoch: int = 0
+
+
+class UnderWay(NamedTuple):
+    """A submitted text on which another works for the same operation id."""
+
+    petition_id: str
+
+
+class DeadLetter(NamedTuple):
+    """A text that was put aside, never finished, and why."""
+
+    petition_id: str
+    text: str
+    reason: str
+
+
+class Hold(NamedTuple):
+    """The broadcast is the caller's, under *epoch*; the last tick was counted *ticked_ago* seconds ago."""
+
+    epoch: int
+    ticked_ago: float | None
 
 
 class Changes(NamedTuple):
@@ -78,27 +106,58 @@ class BroadcastStore(Protocol):
     def broadcast_on(self) -> bool:
         """Tell whether the broadcast is on."""
 
-    def next_tick(self) -> int:
-        """Count the next tick and return its number; the first is 1."""
+    def hold_broadcast(self, owner: str, lease_seconds: float) -> Hold | None:
+        """Hold the broadcast, or go on holding it, for *lease_seconds*; None while another owner holds it."""
+
+    def leave_broadcast(self, owner: str) -> None:
+        """Let another hold the broadcast at once, if *owner* does now."""
+
+    def next_tick(self, epoch: int = 0) -> int:
+        """Count the next tick and return its number; the first is 1.
+
+        With an *epoch* it is counted for who holds the broadcast under it: 0, and no tick, if nobody does.
+        """
 
 
 class ResultStore(Protocol):
-    """The work list and the result list of the filter."""
+    """The work list and the result list of the filter. An *owner* is a name without spaces, or nobody's."""
 
     def submit(self, petition_id: str, text: str) -> None:
         """Put *text* on the work list; a second call with the same id within 15 minutes does nothing."""
 
-    def take(self, lease_seconds: float) -> WaitingText | None:
+    def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
         """Take the oldest waiting text for at most *lease_seconds*, or return None if none waits.
 
-        A text that is not completed within its lease waits again: its node has died.
+        A text that is not completed within its lease waits again, before the younger ones: its node has died.
         """
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "") -> bool:
+    def take_for(
+        self, operation_id: str, lease_seconds: float, owner: str = ""
+    ) -> WaitingText | Result | UnderWay | None:
+        """Take a text for the ``resolve`` with this id, which is bound to the first text it took.
+
+        A Result says what it gave already, None that it found nothing to give, then or before. A text whose
+        node died is taken again by the same id; if another has finished it meanwhile, that is the Result.
+        """
+
+    def renew(self, petition_id: str, epoch: int, lease_seconds: float) -> bool:
+        """Hold a taken text for *lease_seconds* from now; False if it waits again or is another's."""
+
+    def release(self, owner: str) -> int:
+        """Let the texts that *owner* took wait again at once: it died or goes. Return how many they were."""
+
+    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
         """Put the filtered *text* on the result list; False if this id has a result already.
 
-        *operation_id* is that of the ``resolve`` that asked for the work, for :meth:`resolved`.
+        *operation_id* is that of the ``resolve`` that asked for the work, for :meth:`resolved`. With the
+        *epoch* under which it was taken, it is refused (False, and counted) once another has taken the text.
         """
+
+    def fenced(self) -> int:
+        """Return how many results were refused because another had taken their text."""
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return the newest texts that were put aside after their leases ran out 5 times."""
 
     def result(self, petition_id: str) -> str | None:
         """Return the result of *petition_id*, or None if there is none (not yet, or not any more)."""

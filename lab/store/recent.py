@@ -24,7 +24,9 @@ class Recent(Generic[Value]):
         return entry[1] if entry and entry[0] + self._ttl_seconds > now else None
 
     def put(self, key: str, value: Value, now: float) -> None:
-        """Keep *value*; a key already there keeps its place in the order."""
+        """Keep *value*; a key already there keeps its place in the order, unless it is too old to be read."""
+        if key in self._entries and self._entries[key][0] + self._ttl_seconds <= now:
+            del self._entries[key]
         self._entries[key] = (now, value)
         while self._entries:
             oldest = next(iter(self._entries))

@@ -14,9 +14,10 @@ from lab.contract import Result, ResultPage
 from lab.errors import Unavailable
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.settings import settings
-from lab.store import scripts
+from lab.store import scripts, work_scripts
 from lab.store.pages import result_page
-from lab.store.protocol import Changes, Store, WaitingText
+from lab.store.protocol import FAILURES_AT_MOST, Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
+from lab.store.work_list import dead_letter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,9 +67,17 @@ class RedisStore(Store):
         self._set_broadcast = script(scripts.SET_BROADCAST)
         self._add_subscriber = script(scripts.ADD_SUBSCRIBER)
         self._subscribers = script(scripts.SUBSCRIBERS)
-        self._submit = script(scripts.SUBMIT)
-        self._take = script(scripts.TAKE)
-        self._complete = script(scripts.COMPLETE)
+        self._hold_broadcast = script(scripts.HOLD_BROADCAST)
+        self._leave_broadcast = script(scripts.LEAVE_BROADCAST)
+        self._next_tick = script(scripts.NEXT_TICK)
+        self._result = script(scripts.RESULT)
+        self._newest = script(scripts.NEWEST_RESULTS)
+        self._submit = script(work_scripts.SUBMIT)
+        self._take = script(work_scripts.TAKE)
+        self._take_for = script(work_scripts.TAKE_FOR)
+        self._renew = script(work_scripts.RENEW)
+        self._release = script(work_scripts.RELEASE)
+        self._complete = script(work_scripts.COMPLETE)
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
         return bool(self._run(self._add_insult, insult, operation_id, self._ttl))
@@ -134,24 +143,56 @@ class RedisStore(Store):
     def broadcast_on(self) -> bool:
         return self._redis.get(f"{self._ns}broadcast") == "1"
 
-    @translated
-    def next_tick(self) -> int:
-        return int(self._redis.incr(f"{self._ns}ticks"))
+    def hold_broadcast(self, owner: str, lease_seconds: float) -> Hold | None:
+        held = cast("list[str] | None", self._run(self._hold_broadcast, owner, int(1000 * lease_seconds)))
+        return Hold(int(held[0]), float(held[1]) if held[1] else None) if held else None
+
+    def leave_broadcast(self, owner: str) -> None:
+        self._run(self._leave_broadcast, owner)
+
+    def next_tick(self, epoch: int = 0) -> int:
+        return cast(int, self._run(self._next_tick, epoch))
 
     def submit(self, petition_id: str, text: str) -> None:
         self._run(self._submit, petition_id, text, self._ttl)
 
-    def take(self, lease_seconds: float) -> WaitingText | None:
-        taken = cast("list[str] | None", self._run(self._take, lease_seconds))
+    def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
+        taken = cast("list[Any] | None", self._run(self._take, lease_seconds, owner, FAILURES_AT_MOST))
         return WaitingText(*taken) if taken else None
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "") -> bool:
+    def take_for(
+        self, operation_id: str, lease_seconds: float, owner: str = ""
+    ) -> WaitingText | Result | UnderWay | None:
+        limits = (self._ttl, RESULT_TTL_SECONDS)
+        answer = self._run(self._take_for, lease_seconds, owner, FAILURES_AT_MOST, operation_id, *limits)
+        if not answer:
+            return None
+        petition_id, text, epoch = cast(tuple[str, str, int], answer)
+        if epoch < 0:
+            return UnderWay(petition_id)
+        return WaitingText(petition_id, text, epoch) if epoch else Result(petition_id, text)
+
+    def renew(self, petition_id: str, epoch: int, lease_seconds: float) -> bool:
+        return bool(self._run(self._renew, petition_id, epoch, lease_seconds))
+
+    def release(self, owner: str) -> int:
+        return cast(int, self._run(self._release, owner, FAILURES_AT_MOST))
+
+    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
         limits = (self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
-        return bool(self._run(self._complete, petition_id, text, operation_id, *limits))
+        return bool(self._run(self._complete, petition_id, text, operation_id, *limits, epoch))
 
     @translated
+    def fenced(self) -> int:
+        return int(self._redis.get(f"{self._ns}fenced") or 0)
+
+    @translated
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        letters = cast(list[str], self._redis.lrange(f"{self._ns}dead", 0, limit - 1))
+        return [dead_letter(*json.loads(letter)) for letter in letters]
+
     def result(self, petition_id: str) -> str | None:
-        return cast("str | None", self._redis.hget(f"{self._ns}results", petition_id))
+        return cast("str | None", self._run(self._result, petition_id, RESULT_TTL_SECONDS))
 
     @translated
     def get_results(self, limit: int) -> ResultPage:
@@ -160,7 +201,8 @@ class RedisStore(Store):
     @translated
     def resolved(self, operation_id: str) -> Result | None:
         recorded = cast("str | None", self._redis.get(f"{self._ns}op:resolve:{operation_id}"))
-        return Result(*json.loads(recorded)) if recorded else None
+        known = json.loads(recorded) if recorded else []
+        return Result(*known) if len(known) == len(Result._fields) else None
 
     @translated
     def waiting(self) -> int:
@@ -178,7 +220,7 @@ class RedisStore(Store):
 
         The ids are read at once: asked for in portions, some would come twice when others finish meanwhile.
         """
-        newest = cast(list[str], self._redis.zrevrange(f"{self._ns}results:order", 0, limit - 1))
+        newest = cast(list[str], self._run(self._newest, limit, RESULT_TTL_SECONDS))
         for start in range(0, len(newest), _PAGE_OF_RESULTS):
             ids = newest[start : start + _PAGE_OF_RESULTS]
             texts = cast(list["str | None"], self._redis.hmget(f"{self._ns}results", ids))

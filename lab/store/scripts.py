@@ -59,12 +59,35 @@ local function trim_results(ns, most, oldest)
   end
 end
 
+-- Return the epoch of who holds a text, how often a lease of it ran out, and its owner; see work_scripts.
+local function holder_of(ns, petition)
+  local holder = redis.call('HGET', ns .. 'holders', petition)
+  if not holder then return '', 0, '' end
+  local epoch, failures, owner = string.match(holder, '^(%d+) (%d+) (.*)$')
+  return epoch, tonumber(failures), owner
+end
+
+-- Return the filtered text of a petition that finished after *oldest*.
+local function result(ns, petition, oldest)
+  local finished = redis.call('ZSCORE', ns .. 'results:order', petition)
+  return finished and tonumber(finished) > oldest and redis.call('HGET', ns .. 'results', petition)
+end
+
 -- Put a filtered text on the result list, unless its petition has a result already.
 local function complete(ns, petition, text, most, ttl)
-  redis.call('ZREM', ns .. 'taken', petition)
-  redis.call('HDEL', ns .. 'texts', petition)
-  if redis.call('HSETNX', ns .. 'results', petition, text) == 0 then return 0 end
+  if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
+    local epoch, _, owner = holder_of(ns, petition)
+    if epoch ~= '' then
+      redis.call('ZREM', ns .. 'taken', petition)
+      redis.call('ZREM', ns .. 'owned', owner .. ' ' .. petition)
+      redis.call('HDEL', ns .. 'holders', petition)
+    end
+  end
   local finished = now()
+  if redis.call('HSETNX', ns .. 'results', petition, text) == 0 then
+    if result(ns, petition, finished - ttl) then return 0 end
+    redis.call('HSET', ns .. 'results', petition, text)  -- what stood there was too old to be read
+  end
   redis.call('ZADD', ns .. 'results:order', finished, petition)
   trim_results(ns, most, finished - ttl)
   return 1
@@ -93,45 +116,45 @@ return redis.call('ZRANGE', KEYS[1] .. 'subscribers', 0, -1)
 """
 )
 
-SUBMIT = (
+# ARGV: owner, lease in seconds. Returns the epoch and the seconds since the last tick, or nothing.
+HOLD_BROADCAST = (
     EFFECTS
     + """
-local ns = KEYS[1]
-return once(ns, 'submit', ARGV[1], ARGV[3], function()
-  redis.call('HSET', ns .. 'texts', ARGV[1], ARGV[2])
-  redis.call('RPUSH', ns .. 'waiting', ARGV[1])
-  return 1
-end)
+local ns, held = KEYS[1], KEYS[1] .. 'broadcaster'
+local epoch, owner = string.match(redis.call('GET', held) or '', '^(%d+) (.*)$')
+if owner and owner ~= ARGV[1] then return false end
+if not owner then epoch = redis.call('INCR', ns .. 'epoch') end
+redis.call('SET', held, epoch .. ' ' .. ARGV[1], 'PX', ARGV[2])
+local ticked = redis.call('GET', ns .. 'ticks:at')
+return {tostring(epoch), ticked and tostring(now() - tonumber(ticked)) or ''}
 """
 )
 
-TAKE = (
+LEAVE_BROADCAST = """
+local held = KEYS[1] .. 'broadcaster'
+if string.match(redis.call('GET', held) or '', '^%d+ (.*)$') == ARGV[1] then redis.call('DEL', held) end
+"""
+
+# ARGV: epoch, or 0 to ask nobody.
+NEXT_TICK = (
     EFFECTS
     + """
 local ns = KEYS[1]
-local time = now()
-for _, petition in ipairs(redis.call('ZREVRANGEBYSCORE', ns .. 'taken', time, '-inf')) do
-  redis.call('ZREM', ns .. 'taken', petition)
-  redis.call('LPUSH', ns .. 'waiting', petition)
-end
-local petition, text
-repeat  -- a text that waited again was completed meanwhile if it is not there: its node lived after all
-  petition = redis.call('LPOP', ns .. 'waiting')
-  if not petition then return false end
-  text = redis.call('HGET', ns .. 'texts', petition)
-until text
-redis.call('ZADD', ns .. 'taken', time + tonumber(ARGV[1]), petition)
-return {petition, text}
+local epoch = string.match(redis.call('GET', ns .. 'broadcaster') or '', '^(%d+) ')
+if ARGV[1] ~= '0' and ARGV[1] ~= epoch then return 0 end
+redis.call('SET', ns .. 'ticks:at', now())
+return redis.call('INCR', ns .. 'ticks')
 """
 )
 
-COMPLETE = (
+# ARGV: petition id, time to live of results.
+RESULT = EFFECTS + "return result(KEYS[1], ARGV[1], now() - tonumber(ARGV[2]))"
+
+# ARGV: limit, time to live of results. Returns petition ids, the newest first.
+NEWEST_RESULTS = (
     EFFECTS
     + """
-local ns = KEYS[1]
-if ARGV[3] ~= '' then
-  redis.call('SET', ns .. 'op:resolve:' .. ARGV[3], cjson.encode({ARGV[1], ARGV[2]}), 'EX', ARGV[4])
-end
-return complete(ns, ARGV[1], ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6]))
+local order, oldest = KEYS[1] .. 'results:order', now() - tonumber(ARGV[2])
+return redis.call('ZREVRANGEBYSCORE', order, '+inf', '(' .. oldest, 'LIMIT', 0, ARGV[1])
 """
 )
