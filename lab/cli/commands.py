@@ -26,6 +26,7 @@ COMMANDS = {
     "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
     "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
     "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
+    "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
     "up": Command("lab.cli.up", "start brokers that stay until `down`"),
     "down": Command("lab.cli.down", "end what `up` started; --purge deletes its data"),

@@ -1,0 +1,1 @@
+"""The fault lab: faults are injected under load, and every request is accounted for (``lab faults``)."""

@@ -1,0 +1,134 @@
+"""What scenarios share: brokers, seed, size, and how a trial is judged in the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.contract import Application, Architecture
+from lab.middlewares import MIDDLEWARES
+from lab.operations import Operation
+from tests.faults.injector import Injector
+from tests.faults.ledger import Account, Entry, Found, Outcome, close
+from tests.faults.load import HANG_SECONDS, Load, bugs
+from tests.faults.site import Brokers, Site
+from tests.faults.timeline import held_up, timeline
+from tests.harness.fault_trial import Check, FaultTrial
+
+SETTLE_SECONDS = 20.0
+SLICES = 60
+LEAST_ANSWERED_PERCENT = 99.0
+"""Nothing would be lost, either, if nothing were answered."""
+ALL = tuple(MIDDLEWARES)
+DIRECT = tuple(name for name, middleware in MIDDLEWARES.items() if middleware.is_direct)
+BOTH = (Operation.SUBMIT, Operation.FILTER, Operation.ADD_INSULT, Operation.SUBMIT)
+"""A mix over both applications."""
+TEXTS = (Operation.SUBMIT, Operation.FILTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What a scenario is given. *full*: the size of the design's table; otherwise one that takes seconds."""
+
+    brokers: Brokers
+    seed: int = 1
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A line of the table of what is promised; *run* makes one trial over a middleware."""
+
+    name: str
+    promise: str
+    run: Callable[[Rig, str], FaultTrial]
+    seconds: float
+    """About what a trial takes at reduced size."""
+    full_seconds: float
+    middlewares: Sequence[str] = ALL
+
+
+@dataclass(slots=True)
+class Ended:
+    """A load that is over, and what was found of it."""
+
+    load: Load
+    injector: Injector
+    entries: list[Entry]
+    found: list[Found]
+    account: Account
+
+    @property
+    def answered_percent(self) -> float:
+        """The share of the requests that was acknowledged."""
+        return 100 * self.account.outcomes[Outcome.ACKNOWLEDGED] / max(1, len(self.entries))
+
+
+def settled(load: Load, injector: Injector, sites: Sequence[Site], seconds: float = SETTLE_SECONDS) -> Ended:
+    """Read back what was applied, once all that was acknowledged is there or *seconds* are over."""
+    entries = load.entries
+    found = [one for site in sites for one in site.settle(entries, load.stream, seconds)]
+    worked = [token for site in sites for token in site.worked()]
+    return Ended(load, injector, entries, found, close(entries, found, worked))
+
+
+def ledger_checks(ended: Ended) -> list[Check]:
+    """Return the bars that hold whatever the fault: lost 0, unexpected 0, each effect once, no hanging."""
+    account = ended.account
+    checks = [
+        Check("lost", len(account.lost), 0),
+        Check("unexpected", len(account.unexpected), 0),
+        Check("effects twice", len(account.duplicated), 0),
+        Check("wrong contents", len(account.wrong), 0),
+        Check("slowest call", ended.load.slowest_seconds, ended.load.deadline_seconds + HANG_SECONDS, "s"),
+    ]
+    found = bugs(ended.entries)
+    return [*checks, Check("errors outside the contract", len(found), 0)] if found else checks
+
+
+def trial(
+    scenario: str,
+    middleware: str,
+    rig: Rig,
+    ended: Ended,
+    checks: Sequence[Check],
+    *,
+    figures: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
+    nodes: int = 3,
+) -> FaultTrial:
+    """Return the record of a trial with load."""
+    seconds = ended.load.plan.duration_seconds
+    account = ended.account
+    named = {"lost": account.lost, "unexpected": account.unexpected, "twice": account.duplicated}
+    return FaultTrial(
+        scenario,
+        middleware,
+        str(Architecture.N_NODE),
+        nodes,
+        rig.seed,
+        round(seconds, 1),
+        [*ledger_checks(ended), *checks],
+        account.counts(),
+        {"answered, %": round(ended.answered_percent, 2), **(figures or {})},
+        ended.injector.judged(ended.entries, ended.found),
+        timeline(ended.entries, ended.load.start_ns, round(max(0.25, seconds / SLICES), 2)),
+        [
+            *notes,
+            *(f"{name}: {' '.join(tokens[:5])}" for name, tokens in named.items() if tokens),
+            *bugs(ended.entries),
+        ],
+    )
+
+
+def delays_at_faults(ended: Ended) -> list[float]:
+    """Return how long, after each fault, what it could touch then waited for its end; in seconds."""
+    start_ns = ended.load.start_ns
+    return [
+        delay
+        for fault in ended.injector.faults
+        for delay in held_up(start_ns + int(fault.at_seconds * 1e9), ended.entries, ended.found)
+    ]
+
+
+def systems(sites: Sequence[Site]) -> dict[Application, Site]:
+    """Return *sites* by their application."""
+    return {site.spec.application: site for site in sites}

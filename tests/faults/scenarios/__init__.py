@@ -1,0 +1,1 @@
+"""The lines of the table of what is promised under faults."""

@@ -1,0 +1,105 @@
+"""The length of ``lab faults``: private brokers, trial after trial, and what is written at the end."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.cli.brokers import say
+from lab.errors import LabError, Unavailable
+from lab.middlewares import MIDDLEWARES
+from lab.settings import settings
+from tests.faults.rig import Rig, Scenario
+from tests.faults.site import Brokers
+from tests.harness.environment import environment
+from tests.harness.fault_words import describe, verdict
+from tests.harness.progress import Steps
+from tests.harness.record import Run, new_folder
+
+GOOD, FAILED, INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for on the command line."""
+
+    scenarios: Sequence[Scenario]
+    middlewares: Sequence[str]
+    seed: int
+    full: bool
+    results: Path
+
+
+def conduct(order: Order) -> int:
+    """Make the trials; write data, plots, a table and a report, also when interrupted.
+
+    Return 0; 1 if a bar was not kept or a system failed; 130 if interrupted.
+    """
+    from tests.harness.finish import finish  # matplotlib takes a second to import: --help need not wait
+
+    configuration: dict[str, object] = {
+        "seed": order.seed,
+        "form": "full" if order.full else "reduced",
+        "scenarios": [scenario.name for scenario in order.scenarios],
+        "middlewares": list(order.middlewares),
+    }
+    run = Run("faults", configuration, environment())
+    folder = new_folder("faults", order.results)
+    code = GOOD
+    try:
+        with private(run) as brokers:
+            code = _measure(order, Rig(brokers, order.seed, order.full), run)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        run.notes.append("Interrupted: what was measured until then is kept.")
+    except BaseException as error:
+        run.notes.append(f"FAILED: {error!r}; what was measured until then is kept.")
+        finish(run, folder)
+        raise
+    finish(run, folder)
+    if any(not trial.holds for trial in run.faults):
+        code = code or FAILED
+    return code
+
+
+@contextmanager
+def private(run: Run) -> Iterator[Brokers]:
+    """Start private brokers, as many as can be had, and say which."""
+    found: dict[str, Broker] = {}
+    with ExitStack() as stack:
+        for kind, start in {"redis": redis_broker, "rabbitmq": rabbitmq_broker}.items():
+            try:
+                found[kind] = stack.enter_context(start(settings(), private=True))
+                say(found[kind].describe())
+            except Unavailable as error:
+                if settings().require_brokers:
+                    raise
+                run.notes.append(f"Skipped what needs {kind}: {error.message}")
+        run.environment["brokers"] = [broker.describe() for broker in found.values()]
+        yield Brokers(found)
+
+
+def _measure(order: Order, rig: Rig, run: Run) -> int:
+    code = GOOD
+    todo = [
+        (scenario, name)
+        for scenario in order.scenarios
+        for name in order.middlewares
+        if name in scenario.middlewares
+    ]
+    seconds = [each.full_seconds if order.full else each.seconds for each, _ in todo]
+    with Steps(sum(seconds)) as progress:
+        for (scenario, name), expected in zip(todo, seconds, strict=True):
+            progress.step(f"{scenario.name}: {MIDDLEWARES[name].label}", expected)
+            try:
+                trial = scenario.run(rig, name)
+            except LabError as error:
+                run.notes.append(f"FAILED {scenario.name}, {name}: {error.code}: {error.message}")
+            else:
+                run.faults.append(trial)
+                progress.say(describe(trial), verdict(trial))
+                continue
+            code = FAILED
+            progress.say(run.notes[-1])
+    return code

@@ -1,0 +1,180 @@
+"""A system under faults: private brokers, n nodes that are started again, and what is found in its store."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.contract import Application, Architecture
+from lab.errors import LabError, Unavailable
+from lab.launcher import Handle, ProcessSpec
+from lab.limits import MAX_PAGE
+from lab.operations import Operation
+from lab.settings import settings
+from lab.store import open_store
+from lab.store.keys import key
+from lab.store.redis_store import connect
+from lab.topology import Role
+from tests.faults.ledger import Entry, Found, Outcome
+from tests.faults.load import Stream
+from tests.harness.loops import now
+
+RESTART_AGAIN_SECONDS = 0.25
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """Private brokers: to be killed and restarted, which the user's never are."""
+
+    by_kind: Mapping[str, Broker]
+
+    @property
+    def urls(self) -> BrokerUrls:
+        """Where they are."""
+        urls = {kind: broker.url for kind, broker in self.by_kind.items()}
+        said = tuple(broker.describe() for broker in self.by_kind.values())
+        return BrokerUrls(urls.get("redis", ""), urls.get("rabbitmq", ""), said)
+
+    def kill(self, kind: str) -> None:
+        """End one at once (kill -9); its data stay."""
+        server = self.by_kind[kind].server
+        if server:
+            server.kill()
+
+    def restart(self, kind: str) -> None:
+        """Start it again on the same port with the same data; return when it answers."""
+        server = self.by_kind[kind].server
+        if server:
+            server.start()
+
+
+@contextmanager
+def private_brokers(kinds: frozenset[str]) -> Iterator[Brokers]:
+    """Start private brokers of these *kinds*, and end them; Unavailable if one cannot be had."""
+    start = {"redis": redis_broker, "rabbitmq": rabbitmq_broker}
+    with ExitStack() as stack:
+        yield Brokers({k: stack.enter_context(start[k](settings(), private=True)) for k in sorted(kinds)})
+
+
+class Site(Cluster):
+    """A cluster whose processes are given more variables, and whose dead nodes are started again.
+
+    *worked*: a file in which filter nodes note each text they work on.
+    """
+
+    def __init__(self, spec: SystemSpec, brokers: Brokers, environment: Mapping[str, str]) -> None:
+        super().__init__(spec, brokers.urls)
+        self.brokers = brokers
+        self._scratch = tempfile.TemporaryDirectory(prefix="lab-logs-faults-")
+        self._worked = Path(self._scratch.name) / "worked"
+        self._more = {"LAB_WORKED": str(self._worked), **environment}
+        self._replaced: set[int] = set()
+        self._not_before = 0.0
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._scratch.cleanup()
+
+    @property
+    def live(self) -> list[Handle]:
+        """The nodes that run."""
+        return [node for node in self.nodes if self.launcher.alive(node)]
+
+    def keep(self) -> None:
+        """Start again each node that died, as a supervisor does. Call it often, from the main thread."""
+        if time.monotonic() < self._not_before:
+            return
+        for node in self.nodes:
+            if node.pid in self._replaced or self.launcher.alive(node):
+                continue
+            try:
+                self.add_node()
+            except LabError:  # its broker is away: a supervisor would try again later
+                self._not_before = time.monotonic() + RESTART_AGAIN_SECONDS
+                return
+            self._replaced.add(node.pid)
+
+    def restart(self, role_name: str) -> Handle:
+        """Start a process of another role again, where the one that died was."""
+        role = next(role for role in self._roles() if role.name == role_name)
+        old = self.handles[role_name].pop()
+        port = old.address.rpartition(":")[2]
+        spec = self._process(role)
+        handle = self.launcher.start(replace(spec, arguments=(*spec.arguments, "--port", port)))
+        self.handles[role_name].append(handle)
+        return handle
+
+    def worked(self) -> list[str]:
+        """Return the first word of each text that was worked on, once per execution."""
+        return self._worked.read_text(encoding="utf-8").split() if self._worked.exists() else []
+
+    def found(self, stream: Stream) -> list[Found]:
+        """Read back what was applied, from the store that all nodes share."""
+        if self.spec.application is Application.SERVICE:
+            return [Found(insult) for insult in self._insults_stored() if insult.startswith("q")]
+        return list(self._results(stream))
+
+    def settle(self, entries: Sequence[Entry], stream: Stream, seconds: float) -> list[Found]:
+        """Wait until all that was acknowledged is there, for *seconds* at most; return what is found."""
+        kind = Operation.SUBMIT if self.spec.application is Application.FILTER else Operation.ADD_INSULT
+        is_kept = (entry for entry in entries if entry.outcome is Outcome.ACKNOWLEDGED)
+        wanted = {entry.token for entry in is_kept if entry.operation is kind}
+        deadline = time.monotonic() + seconds
+        while True:
+            self.keep()
+            found = self.found(stream)
+            if wanted <= {one.token for one in found} or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+    def _process(self, role: Role) -> ProcessSpec:
+        spec = super()._process(role)
+        return replace(spec, environment={**spec.environment, **self._more})
+
+    def _insults_stored(self) -> list[str]:
+        store = open_store(self.brokers.urls.redis, self.namespace)
+        insults: list[str] = []
+        while page := store.get_insults(insults[-1] if insults else "", MAX_PAGE):
+            insults += page
+        store.close()
+        return insults
+
+    def _results(self, stream: Stream) -> Iterator[Found]:
+        with connect(self.brokers.urls.redis) as redis:
+            texts: dict[str, str] = redis.hgetall(key(self.namespace, "results"))
+            order = dict(redis.zrange(key(self.namespace, "results:order"), 0, -1, withscores=True))
+            clock_ns = now() - time.time_ns()  # Redis's clock is the machine's
+        for petition_id, text in texts.items():
+            token = text.partition(" ")[0]
+            if token[:1] != "q" or not token[1:-1].isdecimal():
+                continue  # a canary's
+            is_right = stream[int(token[1:-1])].expected == text
+            finished_ns = int(order.get(petition_id, 0) * 1e9)
+            yield Found(token, petition_id, is_right, finished_ns + clock_ns if finished_ns else 0)
+
+
+def site(
+    middleware: str,
+    application: Application,
+    brokers: Brokers,
+    *,
+    nodes: int = 3,
+    environment: Mapping[str, str] | None = None,
+    node_arguments: tuple[str, ...] = (),
+    interval: str = "5s",
+) -> Site:
+    """Return an n-node system, not yet started."""
+    spec = SystemSpec(
+        middleware, application, Architecture.N_NODE, nodes, node_arguments=node_arguments, interval=interval
+    )
+    missing = spec.needed_brokers - set(brokers.by_kind)
+    if missing:
+        raise Unavailable(f"{middleware} needs {' and '.join(sorted(missing))}")
+    return Site(spec, brokers, environment or {})

@@ -1,0 +1,60 @@
+"""Trials of the fault lab in words, for progress, tables and the report."""
+
+from collections.abc import Iterator, Sequence
+
+from lab.middlewares import MIDDLEWARES
+from tests.harness.fault_trial import Check, FaultTrial
+
+
+def verdict(trial: FaultTrial) -> str:
+    """Return PASS or FAIL."""
+    return "PASS" if trial.holds else "FAIL"
+
+
+def describe(trial: FaultTrial) -> str:
+    """Return a line with the verdict, every figure against its bar, and the seed."""
+    bars = ", ".join(check_words(check) for check in trial.checks)
+    figures = "".join(f", {name} {number(value)}" for name, value in trial.figures.items())
+    times = ", ".join(f"{fault.at_seconds:.1f}" for fault in trial.faults[:20])
+    at = f"; faults at {times} s" if times else ""
+    notes = "".join(f"\n      {note}" for note in trial.notes)
+    name = f"{verdict(trial)} {trial.scenario}, {trial.middleware}"
+    return f"{name}: {bars}{figures}; seed {trial.seed}{at}{notes}"
+
+
+def check_words(check: Check) -> str:
+    """Return a figure and, where it is not a plain nought, its bar; BROKEN where it is not kept."""
+    value = "not measured" if check.value is None else f"{number(check.value)}{_unit(check)}"
+    sign = ">=" if check.is_least else "<="
+    bar = "" if check.limit == 0 else f" ({sign} {number(check.limit)}{_unit(check)})"
+    return f"{check.what} {value}{bar}{'' if check.holds else ' BROKEN'}"
+
+
+def broken(trial: FaultTrial) -> list[str]:
+    """Return the bars that were not kept, in words."""
+    return [check_words(check).removesuffix(" BROKEN") for check in trial.checks if not check.holds]
+
+
+def sentences(trials: Sequence[FaultTrial]) -> Iterator[str]:
+    """Yield what the trials show, a sentence per middleware."""
+    for name, middleware in MIDDLEWARES.items():
+        mine = [trial for trial in trials if trial.middleware == name]
+        if not mine:
+            continue
+        failed = [trial.scenario for trial in mine if not trial.holds]
+        lost = sum(trial.counts.get("lost", 0) for trial in mine)
+        acknowledged = sum(trial.counts.get("acknowledged", 0) for trial in mine)
+        kept = f"kept its promise in {len(mine) - len(failed)} of {len(mine)} scenarios of faults"
+        but = f", not under: {', '.join(failed)}" if failed else ""
+        yield f"{middleware.label} {kept}{but}. Of {acknowledged:,} acknowledged requests {lost} were lost."
+
+
+def number(value: float) -> str:
+    """Return a figure with three digits at least, and no more decimals than it needs."""
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _unit(check: Check) -> str:
+    return f" {check.unit}" if check.unit else ""
