@@ -33,6 +33,8 @@ class Setting:
     min_workers: int = 1
     max_workers: int = 50
     interval_seconds: float = 2.0
+    phase_seconds: float = 0.0
+    """How long after a multiple of the interval it is read: a controller's clock knows nothing of the load."""
     declared_rate: float | None = None
     """Messages per second of one busy worker, as the policies are told; None: the true one at the start."""
     drift_at: float | None = None
@@ -52,6 +54,9 @@ class Setting:
         numbers = (self.work.mean, self.interval_seconds, self.drift, 1.0 if rate is None else rate)
         if not all(0 < number < float("inf") for number in numbers):
             message = "work time, interval, drift and declared rate C must be above 0"
+            raise InvalidRequest(Code.MALFORMED, message)
+        if not 0 <= self.phase_seconds < self.interval_seconds:
+            message = f"a phase must be from 0 s on and below the interval, got {self.phase_seconds:g}"
             raise InvalidRequest(Code.MALFORMED, message)
 
     def slower_at(self, seconds: float) -> float:
@@ -159,10 +164,11 @@ class _Simulation:
     def _ticks(self) -> Iterator[float]:
         """Serve up to each reading; end when the profile has and nothing waits, or after the grace."""
         end, interval = self.setting.profile.duration_seconds, self.setting.interval_seconds
-        drift_at, cores, time, tick = self.setting.drift_at, self.setting.cores, 0.0, 0
+        phase, drift_at, cores = self.setting.phase_seconds, self.setting.drift_at, self.setting.cores
+        time, tick = 0.0, 0 if phase == 0 else -1
         while time < end or (self.queue.taken < len(self.arrivals) and time < end + GRACE_SECONDS):
             tick += 1
-            last, time = time, tick * interval
+            last, time = time, phase + tick * interval
             if drift_at is not None and last < drift_at < time:
                 self.queue.serve(drift_at, self.setting.slower_at(last), cores)
                 last = drift_at

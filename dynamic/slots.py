@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from dynamic.events import planned_ns
@@ -149,20 +150,14 @@ class Slot:
 
 
 def bucket_seconds(bucket: int) -> float:
-    """Return the longest response time, in seconds, that falls into *bucket*: 9 % more than the one before."""
+    """Return the longest response time, seconds, of *bucket*: 9 % more than of the one before."""
     return float(0.001 * 2 ** (bucket / BUCKETS_PER_DOUBLING))
 
 
 def quantile(buckets: Sequence[int], share: float) -> float | None:
     """Return the response time, seconds, that *share* of those in *buckets* do not exceed; None if none."""
-    left = share * sum(buckets)
-    if not left:
-        return None
-    for bucket, count in enumerate(buckets):
-        left -= count
-        if left <= 0:
-            break
-    return bucket_seconds(bucket)
+    sums = list(accumulate(buckets))
+    return bucket_seconds(bisect_left(sums, share * sums[-1])) if sums and sums[-1] else None
 
 
 def _bucket(nanoseconds: int) -> int:

@@ -1,0 +1,149 @@
+"""``python -m dynamic``: the controller, in a terminal of its own; publishers run in others."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from dynamic.controller import Bounds, Controller
+from dynamic.events import EventNames
+from dynamic.options import add_controller_options, pool_arguments
+from dynamic.outlook import Outlook
+from dynamic.policies import Policy, chosen
+from dynamic.pool_socket import PoolClient, socket_path
+from dynamic.pool_start import find_or_start
+from dynamic.queues import EventQueues
+from dynamic.staffing import TARGET_SECONDS
+from dynamic.view import View, view_for
+from lab.brokers.locate import locate_rabbitmq, locate_redis
+from lab.contract import Architecture
+from lab.data import default_insults, read_insults
+from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.lifeline import die_with
+from lab.limits import DRAIN_SECONDS
+from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
+from lab.options import process_parser
+from lab.settings import settings
+from lab.store import open_store
+
+log = logging.getLogger(__name__)
+
+USUAL_RATE = 1000.0
+"""Messages per second of a busy worker where neither work nor C is given: a prior, soon corrected."""
+
+
+class _Stopped(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        self.code = INTERRUPTED if number == signal.SIGINT else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = process_parser(
+        "dynamic", "Keep as many InsultFilter workers as the load on Work_queue needs (RabbitMQ)."
+    )
+    add_controller_options(parser)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+    for number in STOP_SIGNALS:
+        signal.signal(number, _stop)
+    try:
+        die_with(settings().parent)
+        policy, outlook = _checked(arguments)
+        _seed(arguments)
+        with EventQueues(locate_rabbitmq(), EventNames(arguments.namespace), arguments.queue_type) as queues:
+            _run(arguments, queues, policy, outlook)
+    except LabError as error:
+        print(f"dynamic: {error.code}: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except _Stopped as stopped:
+        return stopped.code
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise _Stopped(number)
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[Policy, Outlook | None]:
+    if arguments.min > arguments.max:
+        message = f"--min {arguments.min} is more than --max {arguments.max}"
+        raise InvalidRequest(Code.MALFORMED, message)
+    outlook = Outlook.read(Path(arguments.outlook)) if arguments.outlook else None
+    return chosen(arguments.policy), outlook
+
+
+def _seed(arguments: argparse.Namespace) -> None:
+    """Put insults into the store that the workers share, if there are none."""
+    if arguments.architecture is Architecture.N_NODE:
+        with contextlib.closing(open_store(locate_redis(), arguments.namespace)) as store:
+            if arguments.insults:
+                store.add_insults(read_insults(arguments.insults))
+            elif not store.count_insults():
+                store.add_insults(default_insults())
+
+
+def _run(
+    arguments: argparse.Namespace, queues: EventQueues, policy: Policy, outlook: Outlook | None
+) -> NoReturn:
+    """Control until a signal comes. The workers leave with us, unless we are killed."""
+    pool = _pool(arguments)
+    view = view_for(as_json=arguments.json)
+    try:
+        controller = Controller(queues, pool, policy, _bounds(arguments), outlook)
+        controller.begin()
+        _control(arguments, controller, view)
+    finally:
+        view.close()
+        _dismiss(arguments)
+
+
+def _control(arguments: argparse.Namespace, controller: Controller, view: View) -> NoReturn:
+    due = time.monotonic()
+    while True:
+        due += arguments.interval
+        time.sleep(max(0.0, due - time.monotonic()))
+        try:
+            view.show(controller.tick())
+        except Unavailable as error:  # the pool was killed, and its workers with it
+            log.warning("%s; starting another", error.message)
+            controller.pool.close()
+            controller.pool = _pool(arguments)
+
+
+def _pool(arguments: argparse.Namespace) -> PoolClient:
+    path = socket_path(locate_rabbitmq(), arguments.namespace)
+    pool, ran_already = find_or_start(path, pool_arguments(arguments))
+    status = pool.ask("control")
+    if ran_already:
+        log.warning("adopted %s workers of pool %s, as it was started", status["ready"], status["pid"])
+    return pool
+
+
+def _dismiss(arguments: argparse.Namespace) -> None:
+    """Let the workers finish what they have, and wait for the end of the pool."""
+    path = socket_path(locate_rabbitmq(), arguments.namespace)
+    deadline = time.monotonic() + 2 * DRAIN_SECONDS
+    with contextlib.suppress(Unavailable):  # it has ended
+        pool = PoolClient(path)
+        while time.monotonic() < deadline:
+            pool.ask("dismiss")
+            time.sleep(0.05)
+
+
+def _bounds(arguments: argparse.Namespace) -> Bounds:
+    declared = arguments.work_time + arguments.work_cpu
+    rate = 1 / declared if declared else USUAL_RATE
+    if arguments.C is not None:
+        rate = arguments.C / TARGET_SECONDS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Bounds(arguments.min, arguments.max, rate, arguments.interval, cores)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,157 @@
+"""The controller, the master of the workers: reads the queues and the pool, asks a policy, tells the pool."""
+
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from dynamic.outlook import Outlook
+from dynamic.policies import Policy
+from dynamic.pool_socket import PoolClient
+from dynamic.queues import EventQueues
+from dynamic.samples import Decision, Sample, State
+from dynamic.slots import quantile
+from lab.errors import Unavailable
+
+SHOWN_SECONDS = 10.0
+"""Response times are shown over the readings of so many seconds."""
+USUAL_START_SECONDS = 0.05
+"""Until a worker has been seen to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What does not change while a controller runs."""
+
+    min_workers: int
+    max_workers: int
+    declared_rate: float
+    """C per second: messages per second of one busy worker, as calibrated."""
+    interval_seconds: float
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One decision, and what it was made of."""
+
+    at: float
+    """Wall clock, seconds."""
+    sample: Sample
+    decision: Decision
+    waiting: int
+    p99_seconds: float | None
+    """Of the events finished in the last SHOWN_SECONDS, by this host's publishers; None: none."""
+    leaving: int
+    crashed: int
+    """Workers that ended unasked so far."""
+    trouble: str
+    """Why the reading is void; empty: it is not."""
+
+
+@dataclass(slots=True)
+class _Before:
+    """The last reading that was not void."""
+
+    at: float
+    pool: int
+    finished: int
+    busy_seconds: float
+
+
+@dataclass(slots=True)
+class Controller:
+    """Decides once a :meth:`tick`. Unavailable if the pool is gone."""
+
+    queues: EventQueues
+    pool: PoolClient
+    policy: Policy
+    bounds: Bounds
+    outlook: Outlook | None = None
+    _state: State = field(default_factory=State)
+    _before: _Before | None = None
+    _buckets: list[tuple[float, list[int]]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Adopt the workers that run, forget arrivals of the time before, keep to the bounds."""
+        self.queues.take_arrivals()
+        status = self.pool.ask("control")
+        running = _number(status, "ready") + _number(status, "starting")
+        wanted = min(self.bounds.max_workers, max(self.bounds.min_workers, running))
+        self._state = State(wanted=wanted)
+        status = self.pool.ask("scale", wanted=wanted)
+        self._before = _before(time.monotonic(), status)
+
+    def tick(self) -> Reading:
+        """Read, decide, and let the pool follow."""
+        arrivals, waiting, trouble = self._read_queues()
+        status = self.pool.ask("status")
+        now = time.monotonic()
+        sample = self._sample(now, arrivals, waiting, status)
+        decision = self.policy(sample, self._state)
+        self._state = decision.state
+        if sample.arrivals is not None or self._before is None:
+            self._before = _before(now, status)
+        self.pool.ask("scale", wanted=decision.wanted)
+        return Reading(
+            time.time(),
+            sample,
+            decision,
+            waiting,
+            self._p99(now, cast(list[int], status["buckets"])),
+            _number(status, "leaving"),
+            _number(status, "crashed"),
+            trouble,
+        )
+
+    def _read_queues(self) -> tuple[int | None, int, str]:
+        try:
+            arrivals = self.queues.take_arrivals()
+            return arrivals, self.queues.waiting(), ""
+        except Unavailable as error:
+            return None, 0, error.message
+
+    def _sample(self, now: float, arrivals: int | None, waiting: int, status: dict[str, object]) -> Sample:
+        before = self._before
+        if before is None or before.pool != status["pid"]:  # its counts begin anew
+            arrivals, before = None, _before(now, status)
+        seconds = max(now - before.at, 1e-3)
+        workers = _number(status, "ready") + _number(status, "leaving")
+        busy = _float(status, "busy_seconds") - before.busy_seconds
+        start = cast("float | None", status["start_seconds"])
+        bounds, ahead = self.bounds, now + self.bounds.interval_seconds
+        return Sample(
+            time=now,
+            interval_seconds=seconds,
+            arrivals=arrivals,
+            backlog=waiting + _number(status, "under_way"),
+            completions=_number(status, "finished") - before.finished,
+            busy_seconds=min(max(0.0, busy), max(1, workers) * seconds),
+            ready=_number(status, "ready"),
+            starting=_number(status, "starting"),
+            min_workers=bounds.min_workers,
+            max_workers=bounds.max_workers,
+            declared_rate=bounds.declared_rate,
+            start_seconds=USUAL_START_SECONDS if start is None else start,
+            cores=bounds.cores,
+            coming_rate=self.outlook.rate_between(now, ahead) if self.outlook else None,
+            coming_service_rate=self.outlook.service_rate_at(ahead) if self.outlook else None,
+        )
+
+    def _p99(self, now: float, buckets: list[int]) -> float | None:
+        self._buckets.append((now, buckets))
+        while len(self._buckets) > 1 and self._buckets[1][0] < now - SHOWN_SECONDS:
+            self._buckets.pop(0)
+        first = self._buckets[0][1]
+        return quantile([max(0, new - old) for new, old in zip(buckets, first, strict=True)], 0.99)
+
+
+def _before(now: float, status: dict[str, object]) -> _Before:
+    return _Before(now, _number(status, "pid"), _number(status, "finished"), _float(status, "busy_seconds"))
+
+
+def _number(status: dict[str, object], name: str) -> int:
+    return cast(int, status[name])
+
+
+def _float(status: dict[str, object], name: str) -> float:
+    return cast(float, status[name])

@@ -1,0 +1,64 @@
+"""Where a pool is found: a socket that only this user can reach, named after broker and namespace."""
+
+import hashlib
+import json
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+from lab.errors import LabError, Unavailable, error_from
+
+ANSWER_SECONDS = 10.0
+MOST_BYTES = 1 << 20
+
+
+def socket_path(url: str, namespace: str) -> Path:
+    """Return the path of the socket of the pool for *namespace* on the broker at *url*."""
+    name = hashlib.sha256(f"{url}\0{namespace}".encode()).hexdigest()[:16]
+    return _folder() / f"pool-{name}.sock"
+
+
+def _folder() -> Path:
+    """Return our folder for sockets, made if need be; Unavailable if it is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"lab-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise Unavailable(f"{folder} is not a folder of yours alone; remove it, or set TMPDIR")
+    return folder
+
+
+class PoolClient:
+    """A connection to a pool. Unavailable where none answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(ANSWER_SECONDS)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(f"no pool of workers answers at {path}") from error
+        self._lines = self._socket.makefile("rb")
+
+    def ask(self, do: str, **arguments: object) -> dict[str, object]:
+        """Return the pool's answer to *do*, or raise the LabError that it is."""
+        try:
+            self._socket.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            answer = json.loads(self._lines.readline(MOST_BYTES))
+        except (OSError, ValueError) as error:
+            raise Unavailable("the pool of workers does not answer any more") from error
+        failure = answer.get("error")
+        if failure:
+            raise _failure(failure)
+        return dict(answer)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+def _failure(failure: dict[str, str]) -> LabError:
+    return error_from(failure["code"], failure["message"])

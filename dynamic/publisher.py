@@ -1,0 +1,158 @@
+"""``python -m dynamic.publisher --rate 285``: send events, in a terminal of its own, until Ctrl-C."""
+
+import argparse
+import contextlib
+import logging
+import math
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count, takewhile
+from pathlib import Path
+from typing import NoReturn
+from uuid import uuid4
+
+from dynamic.events import EventNames
+from dynamic.sender import EventSender
+from dynamic.simulator import SIMULATED
+from lab.brokers.locate import locate_rabbitmq
+from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
+from lab.lifeline import die_with
+from lab.limits import DRAIN_SECONDS
+from lab.load.plans import Plan
+from lab.load.profiles import PUBLISHER_RATE, from_trace
+from lab.load.texts import corpus_texts, generated_texts
+from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
+from lab.options import client_parser, interval
+from lab.settings import settings
+
+SAY_SECONDS = 1.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+    for number in STOP_SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        die_with(settings().parent)
+        offsets = _offsets(arguments)
+        texts = corpus_texts(arguments.corpus) if arguments.corpus else generated_texts(arguments.seed)
+        url = arguments.address or locate_rabbitmq()
+        with EventSender(url, EventNames(arguments.namespace)) as sender:
+            return _Publisher(sender, texts).run(offsets)
+    except LabError as error:
+        print(f"publisher: {error.code}: {error}", file=sys.stderr)
+        return WRONG_USAGE if isinstance(error, InvalidRequest | Unavailable) else 1
+
+
+class _Publisher:
+    def __init__(self, sender: EventSender, texts: Iterator[str]) -> None:
+        self._sender = sender
+        self._texts = texts
+        self._run = uuid4().hex[:12]
+        self._sent = self._refused = 0
+        self._said = time.monotonic()
+
+    def run(self, offsets: Iterator[float]) -> int:
+        """Send an event at each of *offsets*, seconds from now; wait for what is not confirmed."""
+        code = 0
+        try:
+            self._send(offsets)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        all_kept = self._sender.settle(DRAIN_SECONDS)
+        self._say()
+        if not all_kept:
+            print(
+                f"{self._sender.unconfirmed} events were never confirmed: RabbitMQ is away", file=sys.stderr
+            )
+        return code or int(not all_kept or bool(self._refused))
+
+    def _send(self, offsets: Iterator[float]) -> None:
+        start = time.monotonic()
+        for offset in offsets:
+            while (left := start + offset - time.monotonic()) > 0:
+                time.sleep(min(left, SAY_SECONDS))
+                self._say_now_and_then()
+            self._say_now_and_then()
+            try:
+                self._sender.send(
+                    next(self._texts), f"{self._run}-{self._sent}", round((start + offset) * 1e9)
+                )
+                self._sent += 1
+            except Overloaded:  # the broker is away for long; the plan goes on, what is refused is counted
+                self._refused += 1
+
+    def _say_now_and_then(self) -> None:
+        if time.monotonic() - self._said >= SAY_SECONDS:
+            self._said = time.monotonic()
+            self._say()
+
+    def _say(self) -> None:
+        refused = f", {self._refused} refused" if self._refused else ""
+        print(
+            f"{time.strftime('%H:%M:%S')}  {self._sent} sent, {self._sender.confirmed} confirmed{refused}",
+            flush=True,
+        )
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _offsets(arguments: argparse.Namespace) -> Iterator[float]:
+    """Return when events are due, seconds from the start."""
+    end = math.inf if arguments.seconds is None else arguments.seconds
+    if arguments.profile or arguments.trace:
+        if arguments.trace:
+            profile = from_trace(arguments.trace, arguments.speed, arguments.scale)
+        else:
+            profile = SIMULATED[arguments.profile](arguments.seed)
+        seconds = min(end, profile.duration_seconds)
+        plan = Plan.following(profile, seconds, arguments.seed, arguments.poisson)
+        return iter((plan.due_ns / 1e9).tolist())
+    if arguments.poisson:
+        return takewhile(lambda due: due < end, _poisson(arguments.rate, random.Random(arguments.seed)))
+    return takewhile(lambda due: due < end, (number / arguments.rate for number in count()))
+
+
+def _poisson(rate: float, draw: random.Random) -> Iterator[float]:
+    due = 0.0
+    while True:
+        due += draw.expovariate(rate)
+        yield due
+
+
+def _rate(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a rate: events per second, above 0")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 on")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = client_parser("dynamic.publisher", "Send events to Work_queue and Count_queue until Ctrl-C.")
+    load = parser.add_mutually_exclusive_group()
+    load.add_argument("--rate", type=_rate, default=PUBLISHER_RATE, metavar="N", help="events per second")
+    load.add_argument("--profile", choices=SIMULATED, help="instead: rates that change, as in the simulator")
+    load.add_argument("--trace", type=Path, metavar="FILE", help="instead: a CSV file of timestamp,value")
+    parser.add_argument("--speed", type=_rate, default=1.0, help="of the trace: so many times faster")
+    parser.add_argument("--scale", type=_rate, default=1.0, help="of the trace: so many times as many")
+    parser.add_argument("--poisson", action="store_true", help="arrivals as of many independent clients")
+    parser.add_argument("--seconds", type=interval, metavar="TIME", help="end after this time")
+    parser.add_argument("--seed", type=_seed, default=1, help="of texts and arrivals")
+    parser.add_argument("--corpus", type=Path, metavar="FILE", help="send its lines, not generated texts")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
