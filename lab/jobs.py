@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 class BackgroundJob(threading.Thread):
     """Repeats *step* until stopped; *step* returns how many seconds to wait before the next.
 
-    A step that fails is logged once, until one succeeds again, and repeated after half a second: a store
-    that is away for a while must not end the job.
+    A step that fails is logged once, until one succeeds again, and repeated after half a second: neither a
+    store that is away for a while nor a text that cannot be worked on must end the job.
     """
 
     def __init__(self, name: str, step: Callable[[], float], wake: threading.Event | None = None) -> None:
@@ -34,6 +34,10 @@ class BackgroundJob(threading.Thread):
             except LabError as error:
                 if not failing:
                     log.warning("%s: %s; trying again", self.name, error)
+                failing, pause_seconds = True, BACK_OFF_SECONDS
+            except Exception:
+                if not failing:
+                    log.exception("%s failed; trying again", self.name)
                 failing, pause_seconds = True, BACK_OFF_SECONDS
             if pause_seconds and not self._stopping:  # stop() may have come just before clear()
                 self._wake.wait(pause_seconds)

@@ -1,15 +1,19 @@
 """Put together the filter that a node's command line asks for."""
 
+import logging
 from dataclasses import dataclass
 
-from lab.applications.filter import FilterApplication
+from lab.applications.filter import RENEWAL_SECONDS, FilterApplication
 from lab.applications.jobs import Follower, work_through
 from lab.censor import Censor
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
-from lab.jobs import BackgroundJob
+from lab.errors import LabError
+from lab.jobs import BackgroundJob, heartbeat
 from lab.options import NodeOptions
 from lab.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class FilterParts:
 
     application: FilterApplication
     jobs: tuple[BackgroundJob, ...]
+    has_work_list: bool = False
 
     def start(self) -> None:
         """Start the jobs."""
@@ -25,9 +30,14 @@ class FilterParts:
             job.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Finish what is under way and end the jobs."""
+        """Finish what is under way and end the jobs; what takes longer is given back."""
         for job in self.jobs:
             job.stop(timeout_seconds)
+        if self.has_work_list:
+            try:
+                self.application.give_back()
+            except LabError as error:
+                log.warning("left without giving back, the leases will tell: %s", error)
 
 
 def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
@@ -48,4 +58,6 @@ def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> 
     application = FilterApplication(store, censor, options.work)
     if has_work_list and not options.on_demand:
         jobs.append(work_through(application))
-    return FilterParts(application, tuple(jobs))
+    if has_work_list:  # behind the work list, so that what is finished at the end is held until then
+        jobs.append(heartbeat("leases", RENEWAL_SECONDS, application.renew_leases))
+    return FilterParts(application, tuple(jobs), has_work_list)

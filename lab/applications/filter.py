@@ -1,32 +1,43 @@
 """The InsultFilter over a store and a censor: request and reply, and the work list."""
 
+import logging
 import threading
+import time
 from uuid import uuid4
 
 from lab.applications.rehearsal import rehearsal
 from lab.applications.work import Work
 from lab.censor import Censor
 from lab.contract import Result, ResultPage
-from lab.errors import NotFound
+from lab.errors import NotFound, Unavailable
+from lab.ids import new_operation_id
 from lab.limits import MAX_PAGE
-from lab.store.protocol import Store, WaitingText
+from lab.store.protocol import Store, UnderWay, WaitingText
 from lab.validation import clean_limit, clean_operation_id, clean_text
 
-TAKE_LEASE_SECONDS = 3.0
-"""How long a node may work on a text, on top of twice the declared work, before the text waits again."""
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 1.5
+"""How long a text that its node does not renew stays with it: a dead node's text waits again that soon."""
+RENEWAL_SECONDS = 0.5
+UNDER_WAY_SECONDS = 5.0
+"""How long a repeated ``resolve`` waits for the first before it is told to come again."""
+LOOK_AGAIN_SECONDS = 0.02
 
 
 class FilterApplication:
     """Answers the filter's operations; the methods are those of :class:`~lab.contract.InsultFilter`.
 
-    A node works on one text at a time, whoever asks, so that adding nodes means adding capacity.
+    A node works on one text at a time, whoever asks, so that adding nodes means adding capacity. *owner* is
+    the name under which it takes texts from the store; empty: a new one.
     """
 
-    def __init__(self, store: Store, censor: Censor, work: Work) -> None:
+    def __init__(self, store: Store, censor: Censor, work: Work, owner: str = "") -> None:
         self._store = store
         self._censor = censor
         self._work = work
-        self._lease_seconds = TAKE_LEASE_SECONDS + 2 * (work.wait_seconds + work.cpu_seconds)
+        self.owner = owner or new_operation_id()
+        self._in_hand: dict[int, WaitingText] = {}
         self._busy = threading.Lock()
         self._rehearse = rehearsal()
         self.submitted = threading.Event()
@@ -64,17 +75,49 @@ class FilterApplication:
         return self._store.get_results(clean_limit(limit))
 
     def resolve(self, operation_id: str = "") -> str | None:
-        earlier = self._store.resolved(operation_id) if operation_id else None
-        if earlier:
-            return earlier.text
-        taken = self.resolve_next(operation_id)
-        return taken.text if taken else None
+        """Resolve; a repetition waits for the first, then is told to come again by Unavailable."""
+        deadline = time.monotonic() + UNDER_WAY_SECONDS
+        while operation_id:
+            taken = self._store.take_for(operation_id, LEASE_SECONDS, self.owner)
+            if isinstance(taken, WaitingText):
+                result = self._finish(taken, operation_id)
+                if result:
+                    return result.text
+            elif not isinstance(taken, UnderWay):
+                return taken.text if taken else None
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"the resolve {operation_id} is under way; repeat it under the same id")
+            time.sleep(LOOK_AGAIN_SECONDS)
+        result = self.resolve_next()
+        return result.text if result else None
 
-    def resolve_next(self, operation_id: str = "") -> Result | None:
+    def resolve_next(self) -> Result | None:
         """Take the oldest waiting text, filter it and keep its result; None if none waits."""
-        waiting: WaitingText | None = self._store.take(self._lease_seconds)
-        if waiting is None:
-            return None
-        filtered = self.filter(waiting.text)
-        self._store.complete(waiting.petition_id, filtered, operation_id)
-        return Result(waiting.petition_id, filtered)
+        while waiting := self._store.take(LEASE_SECONDS, self.owner):
+            result = self._finish(waiting)
+            if result:
+                return result
+        return None
+
+    def renew_leases(self) -> None:
+        """Hold on to the texts that this node works on: to be called every ``RENEWAL_SECONDS``."""
+        for waiting in list(self._in_hand.values()):
+            self._store.renew(waiting.petition_id, waiting.epoch, LEASE_SECONDS)
+
+    def give_back(self) -> None:
+        """Let the texts that this node took wait again at once, for the others: it stops."""
+        given_back = self._store.release(self.owner)
+        if given_back:
+            log.info("gave back %d text(s)", given_back)
+
+    def _finish(self, waiting: WaitingText, operation_id: str = "") -> Result | None:
+        """Filter a taken text and keep its result; None if another has taken it since."""
+        self._in_hand[waiting.epoch] = waiting
+        try:
+            filtered = self.filter(waiting.text)
+        finally:
+            del self._in_hand[waiting.epoch]
+        if self._store.complete(waiting.petition_id, filtered, operation_id, waiting.epoch):
+            return Result(waiting.petition_id, filtered)
+        log.warning("the result of %s is refused: another node took it over", waiting.petition_id)
+        return None

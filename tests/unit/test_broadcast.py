@@ -1,31 +1,43 @@
-"""The broadcast's drift-free schedule, by a clock that the test moves."""
+"""The broadcast's drift-free schedule, by a clock that the test moves; and its one active broadcaster."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from lab.broadcast import Broadcaster
+from lab.broadcast import LEASE_SECONDS, Broadcaster
 from lab.contract import Tick
 from lab.errors import Unavailable
-from lab.store import MemoryStore
+from lab.store import MemoryStore, Store
+from tests.eventually import eventually
 from tests.unit.clock import Clock
+from tests.unit.conftest import Later
 
 INTERVAL_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 
+Broadcast = Callable[[Store, list[Tick]], Broadcaster]
+
 
 class Waits(Clock):
-    """A clock whose waits are those of the broadcaster's event: after some it says stop."""
+    """A clock whose waits are those of the broadcaster's event: at the end it says stop."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.left = 0
+        self.end = self.started
 
     def wait(self, seconds: float) -> bool:
         """Take the place of an event's: let the time pass."""
-        self.left -= 1
+        if self.now + seconds > self.end:
+            return True
         self.sleep(seconds)
-        return self.left < 0
+        return False
+
+    def set(self) -> None:
+        """Take the place of an event's: it has said stop already."""
 
 
 @pytest.fixture
@@ -42,7 +54,7 @@ class Schedule:
 
     def __init__(self, clock: Waits) -> None:
         self.clock = clock
-        self.store = MemoryStore()
+        self.store = MemoryStore(clock.monotonic)
         self.store.add_insult("tonto")
         self.store.set_broadcast(True)
         self.ticks: list[Tick] = []
@@ -57,9 +69,12 @@ class Schedule:
         if self.fails:
             raise Unavailable("nobody listens")
 
-    def run(self, waits: int) -> None:
-        self.clock.left = waits
-        Broadcaster(self.store, self.send, INTERVAL_SECONDS).run()
+    def run(self, ticks: int) -> None:
+        """Run a broadcaster until so many ticks are due by the schedule."""
+        self.clock.end = self.clock.now + ticks * INTERVAL_SECONDS
+        broadcaster = Broadcaster(self.store, self.send, INTERVAL_SECONDS)
+        broadcaster.run()
+        broadcaster.stop()
 
 
 @pytest.fixture
@@ -82,13 +97,13 @@ def test_a_tick_that_takes_long_makes_the_next_no_later(schedule: Schedule) -> N
 
 def test_a_tick_that_was_missed_altogether_is_not_made_up_for(schedule: Schedule) -> None:
     schedule.takes = {1: 13.0}
-    schedule.run(3)
+    schedule.run(5)
     assert schedule.sent_at == [5.0, 20.0, 25.0]
 
 
 def test_numbers_have_no_gap_where_a_tick_was_missed(schedule: Schedule) -> None:
     schedule.takes = {1: 13.0}
-    schedule.run(3)
+    schedule.run(5)
     assert [tick.number for tick in schedule.ticks] == [1, 2, 3]
 
 
@@ -135,6 +150,19 @@ def test_a_store_that_is_away_does_not_end_the_broadcast(
     assert schedule.sent_at == [5.0, 15.0]
 
 
+def test_an_error_that_nobody_foresaw_does_not_end_the_broadcast(schedule: Schedule) -> None:
+    sent = iter([ValueError("a bug"), None, None])
+
+    def send(tick: Tick) -> None:
+        if error := next(sent):
+            raise error
+        schedule.send(tick)
+
+    schedule.clock.end = schedule.clock.now + 3 * INTERVAL_SECONDS
+    Broadcaster(schedule.store, send, INTERVAL_SECONDS).run()
+    assert schedule.sent_at == [10.0, 15.0]
+
+
 def test_a_running_broadcaster_ends_when_it_is_stopped() -> None:
     broadcaster = Broadcaster(MemoryStore(), lambda tick: None, 3600.0)
     broadcaster.start()
@@ -147,3 +175,116 @@ def test_a_broadcaster_that_never_ran_can_be_stopped() -> None:
     broadcaster = Broadcaster(MemoryStore(), lambda tick: None, INTERVAL_SECONDS)
     broadcaster.stop()
     assert not broadcaster.is_alive()
+
+
+SHORT_SECONDS = 0.05
+
+
+class Frozen:
+    """A store as a broadcaster sees it that is frozen just before a tick is counted, until it is woken."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reached = threading.Event()
+        self.woken = threading.Event()
+        self.numbers: list[int] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def next_tick(self, epoch: int = 0) -> int:
+        self.reached.set()
+        self.woken.wait(PATIENCE_SECONDS)
+        self.numbers.append(self._store.next_tick(epoch))
+        return self.numbers[-1]
+
+
+@pytest.fixture
+def on_air(store: Store) -> Store:
+    """A store of each kind, its broadcast on."""
+    store.add_insult("tonto")
+    store.set_broadcast(True)
+    return store
+
+
+@pytest.fixture
+def broadcast() -> Iterator[Broadcast]:
+    """Start broadcasters that tick twenty times a second; stop them."""
+    with ExitStack() as stack:
+
+        def start(store: Store, sent: list[Tick]) -> Broadcaster:
+            broadcaster = Broadcaster(store, sent.append, SHORT_SECONDS)
+            stack.callback(broadcaster.stop, PATIENCE_SECONDS)
+            broadcaster.start()
+            return broadcaster
+
+        yield start
+
+
+def test_of_two_broadcasters_one_sends(on_air: Store, broadcast: Broadcast) -> None:
+    first: list[Tick] = []
+    second: list[Tick] = []
+    broadcast(on_air, first)
+    eventually(lambda: first)
+    broadcast(on_air, second)
+    eventually(lambda: len(first) > 5)
+    assert second == []
+    assert [tick.number for tick in first] == list(range(1, len(first) + 1))
+
+
+def test_when_a_broadcaster_stops_another_takes_over_at_once(on_air: Store, broadcast: Broadcast) -> None:
+    first: list[Tick] = []
+    second: list[Tick] = []
+    stopping = broadcast(on_air, first)
+    eventually(lambda: len(first) > 2)
+    broadcast(on_air, second)
+    stopping.stop(PATIENCE_SECONDS)
+    eventually(lambda: len(second) > 2)
+    numbers = [tick.number for tick in first + second]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_frozen_broadcaster_is_replaced_and_sends_nothing_when_it_wakes(
+    on_air: Store, broadcast: Broadcast, later: Later
+) -> None:
+    frozen = Frozen(on_air)
+    first: list[Tick] = []
+    second: list[Tick] = []
+    broadcast(cast(Store, frozen), first)
+    assert frozen.reached.wait(PATIENCE_SECONDS)
+    later(LEASE_SECONDS + 1)
+    broadcast(on_air, second)
+    eventually(lambda: len(second) > 2)
+    frozen.woken.set()
+    eventually(lambda: frozen.numbers)
+    eventually(lambda: len(second) > 5)
+    assert (frozen.numbers, first) == ([0], [])
+    assert [tick.number for tick in second] == list(range(1, len(second) + 1))
+
+
+def test_who_takes_over_goes_on_an_interval_after_the_last_tick(schedule: Schedule) -> None:
+    schedule.run(1)  # sent at 5 s
+    schedule.clock.now += 2.0
+    schedule.run(2)
+    assert schedule.sent_at == [5.0, 10.0, 15.0]
+
+
+def test_who_takes_over_late_sends_at_once(schedule: Schedule) -> None:
+    schedule.run(1)
+    schedule.clock.now += 7.0
+    schedule.run(1)
+    assert schedule.sent_at == [5.0, 12.0, 17.0]
+
+
+def test_a_tick_whose_hold_ran_out_before_it_was_sent_is_not_sent(schedule: Schedule) -> None:
+    """The process was frozen between the count and the sending; its number is missed, not late."""
+    next_tick = schedule.store.next_tick
+
+    def freeze(epoch: int = 0) -> int:
+        number = next_tick(epoch)
+        schedule.clock.now += LEASE_SECONDS if number == 1 else 0.0
+        return number
+
+    schedule.store.next_tick = freeze  # type: ignore[method-assign]
+    schedule.run(3)
+    assert [tick.number for tick in schedule.ticks] == [2, 3]
