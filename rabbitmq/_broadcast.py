@@ -1,5 +1,7 @@
 """Broadcast through a fanout exchange: the body is the insult, the tick's number a header."""
 
+from uuid import uuid4
+
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
@@ -8,44 +10,66 @@ from lab.subscription import Inbox
 
 from ._link import Link
 from ._queues import declare_broadcast
-from ._wire import TEXT, Message, Names
+from ._wire import PERSISTENT, TEXT, Message, Names
+
+MOST_KEPT_TICKS = 100
+"""Ticks that wait for a subscriber; the oldest go first, and it is told their numbers."""
+EXPIRY_MS = 120_000
+"""A subscriber that was away so long finds nothing that was kept."""
+PREFETCH = 10
 
 
 def announcement(names: Names, tick: Tick) -> Message:
     """Return the message that tells every subscriber of *tick*."""
-    properties = BasicProperties(content_type=TEXT, headers={"number": tick.number})
+    properties = BasicProperties(content_type=TEXT, headers={"number": tick.number}, delivery_mode=PERSISTENT)
     return Message("", tick.insult.encode(), properties, exchange=names.broadcast)
 
 
 def receive_ticks(target: Target) -> Inbox:
-    """Bind an exclusive queue to the exchange; return once that is done."""
+    """Bind a queue of its own to the exchange; return once that is done."""
     subscriber = _Subscriber(target)
-    inbox = Inbox(subscriber.link.close)
+    inbox = Inbox(subscriber.leave)
     subscriber.inbox = inbox
     subscriber.link.start()
     return inbox
 
 
 class _Subscriber:
-    """Binds a new exclusive queue for each new connection; ticks in between are missed, and counted so."""
+    """Consumes a queue that outlives its connection, so that a subscriber that was cut off or frozen catches up.
+
+    A tick is acknowledged when it is here. One that comes again is dropped by the inbox, by its number.
+    """
 
     def __init__(self, target: Target) -> None:
         self._names = Names(target.namespace)
-        self.link = Link(target.address, lambda link: link.open_channel(self._declare), lambda: None)
+        self._queue = f"{self._names.subscriber}-{uuid4().hex[:12]}"
+        self._channel: Channel | None = None
+        self.link = Link(target.address, lambda link: link.open_channel(self._declare), self._lost)
         self.inbox: Inbox | None = None
 
+    def leave(self) -> None:
+        """Delete the queue and close the connection."""
+        self.link.call(self._delete)
+        self.link.close()
+
+    # In the I/O thread.
+
     def _declare(self, channel: Channel) -> None:
-        def bound(queue: str) -> None:
-            channel.basic_consume(queue, self._received, auto_ack=True)
+        arguments = {"x-queue-type": "classic", "x-max-length": MOST_KEPT_TICKS, "x-expires": EXPIRY_MS}
+
+        def declare(_: object = None) -> None:
+            channel.queue_declare(self._queue, durable=True, arguments=arguments, callback=bind)
+
+        def bind(_: object) -> None:
+            channel.queue_bind(self._queue, self._names.broadcast, callback=consume)
+
+        def consume(_: object) -> None:
+            self._channel = channel
+            channel.basic_qos(prefetch_count=PREFETCH)
+            channel.basic_consume(self._queue, self._received)
             self.link.ready()
 
-        def declared(frame: object) -> None:
-            queue = frame.method.queue  # type: ignore[attr-defined]
-            channel.queue_bind(queue, self._names.broadcast, callback=lambda _: bound(queue))
-
-        declare_broadcast(
-            channel, self._names, lambda: channel.queue_declare("", exclusive=True, callback=declared)
-        )
+        declare_broadcast(channel, self._names, declare)
 
     def _received(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
@@ -53,3 +77,11 @@ class _Subscriber:
         number = (properties.headers or {}).get("number")
         if self.inbox and isinstance(number, int):
             self.inbox.deliver(number, body.decode(errors="replace"))
+        channel.basic_ack(method.delivery_tag)
+
+    def _delete(self) -> None:
+        if self._channel and self._channel.is_open:
+            self._channel.queue_delete(self._queue)
+
+    def _lost(self) -> None:
+        self._channel = None

@@ -2,56 +2,29 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
-from uuid import uuid4
+from typing import Any, NamedTuple
 
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from lab.errors import InternalError, LabError, Unavailable, as_text
-
+from ._delivery import Delivery, Handler, Watch
 from ._link import Link
-from ._wire import Message, reply_to
+from ._suspects import Suspects
+from ._treatment import Left, Treatment
+from ._wire import Message
 
 log = logging.getLogger(__name__)
 
-FETCH_SECONDS = 10.0
 BATCH = 200
-STORE_BACK_OFF_SECONDS = 0.25
+ALONE = 1
+FINISHING_SHARE = 0.6
+"""Part of the time for draining in which work is still begun; what is left over goes to other nodes."""
 
 
-class Delivery(NamedTuple):
-    """A message that was delivered on a channel and is not acknowledged yet."""
-
-    channel: Channel
-    tag: int
-    properties: BasicProperties
-    body: bytes
-
-
-Handler = Callable[[Delivery], list[Message]]
-"""Works on a delivery; returns what is to be published before it is acknowledged."""
-
-
-class Watch(Protocol):
-    """Is told what a lane is doing: for who scales nodes by what they have under way."""
-
-    def under_way(self, messages: int) -> None:
-        """So many messages are delivered and not acknowledged now."""
-
-    def begin(self, properties: BasicProperties) -> None:
-        """Work on a message begins."""
-
-    def end(self) -> None:
-        """Work on it ended, well or not."""
-
-
-@dataclass(slots=True)
-class _Unconfirmed:
+class _Unconfirmed(NamedTuple):
     """Deliveries up to *tag* whose last reply is number *sequence* on the channel."""
 
     sequence: int
@@ -62,7 +35,8 @@ class Lane:
     """Consumes *queues* with *prefetch* messages under way; a message is acknowledged after its effect and
     after the broker confirmed its replies, many at a time.
 
-    No work is done in the I/O thread, so that heartbeats flow whatever a message takes.
+    No work is done in the I/O thread, so that heartbeats flow whatever a message takes. *suspects* decides on
+    what was delivered before; *alone*: it is what this lane consumes.
     """
 
     def __init__(
@@ -72,21 +46,26 @@ class Lane:
         handler: Handler,
         prefetch: int,
         watch: Watch | None = None,
+        suspects: Suspects | None = None,
+        alone: bool = False,
     ) -> None:
         self._link = link
         self._queues = queues
-        self._handler = handler
         self._prefetch = prefetch
         self._watch = watch
+        self._treat = Treatment(handler, watch, suspects, alone, self._pause)
         self._delivered_tag = self._settled_tag = 0
         self._channel: Any = None
         self._published = 0
-        self._fetched_tag = 0
+        self._fetched: list[int] = []
+        """Tags of what a handler got by itself: acknowledged with what it worked on."""
         self._unconfirmed: deque[_Unconfirmed] = deque()
         self._deliveries: deque[Delivery] = deque()
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._finish_by = 0.0
         self._consumers: list[str] = []
+        self._settled: threading.Event | None = None
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     # In the I/O thread.
@@ -94,9 +73,8 @@ class Lane:
     def open(self, channel: Channel, own_queue: str = "") -> None:
         """Serve on *channel*, newly opened; *own_queue* is one more queue, of this node alone."""
         self._channel = channel
-        self._published = self._fetched_tag = 0
+        self._published = 0
         self._count(delivered=0, settled=0)
-        self._unconfirmed.clear()
         channel.confirm_delivery(self._confirmed)  # before anything is consumed, so before any reply
         channel.basic_qos(prefetch_count=self._prefetch)
         if own_queue:
@@ -106,7 +84,7 @@ class Lane:
 
     def consume(self) -> None:
         """Begin to take from the shared queues."""
-        if self._channel and self._channel.is_open and not self._consumers:
+        if self._channel and self._channel.is_open and not self._consumers and not self._stopping.is_set():
             self._consumers = [self._channel.basic_consume(queue, self._delivered) for queue in self._queues]
 
     def lost(self) -> None:
@@ -115,14 +93,17 @@ class Lane:
         self._consumers = []
         self._deliveries.clear()
         self._unconfirmed.clear()
+        self._fetched.clear()
         self._count(delivered=0, settled=0)
+        self._say_when_settled()
 
     def _delivered(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self._deliveries.append(Delivery(channel, method.delivery_tag, properties, body))
+        tag = method.delivery_tag
+        self._deliveries.append(Delivery(channel, tag, properties, body, method.redelivered))
         self._wake.set()
-        self._count(method.delivery_tag, self._settled_tag)
+        self._count(tag, self._settled_tag)
 
     def _settle(self, channel: Channel, tag: int, messages: list[Message]) -> None:
         """Publish *messages*, then acknowledge everything up to *tag*."""
@@ -138,6 +119,10 @@ class Lane:
 
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
+        if isinstance(method, Basic.Nack):
+            log.error("RabbitMQ could not keep a message; connecting again, for what is not finished")
+            self._channel.close()
+            return
         tag = 0
         while self._unconfirmed and self._unconfirmed[0].sequence <= method.delivery_tag:
             tag = self._unconfirmed.popleft().tag
@@ -147,6 +132,7 @@ class Lane:
     def _acknowledge(self, tag: int) -> None:
         self._channel.basic_ack(tag, multiple=True)
         self._count(self._delivered_tag, tag)
+        self._say_when_settled()
 
     def _count(self, delivered: int, settled: int) -> None:
         self._delivered_tag, self._settled_tag = delivered, settled
@@ -159,53 +145,39 @@ class Lane:
                 self._channel.basic_cancel(consumer)
         self._consumers = []
 
+    def _say_when_settled(self) -> None:
+        if self._settled and not self._unconfirmed:
+            self._settled.set()
+
     # In other threads.
 
-    def fetch(self, queue: str) -> Delivery | None:
-        """Get the oldest waiting message of *queue*, or None if none waits.
-
-        To be called by the handler of a lane with prefetch 1: what was fetched is acknowledged with the
-        message that asked for it, and no third one can stand between their tags.
-        """
-        future: Future[Delivery | None] = Future()
-
-        def got(channel: Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> None:
-            self._fetched_tag = method.delivery_tag
-            future.set_result(Delivery(channel, method.delivery_tag, properties, body))
-
-        def empty(_: object) -> None:
-            if not future.done():  # it stays registered when a message came instead
-                future.set_result(None)
-
-        def get() -> None:
-            if self._channel is None:
-                future.set_exception(Unavailable("the connection to RabbitMQ is lost"))
-                return
-            self._channel.add_callback(empty, [Basic.GetEmpty], one_shot=True)
-            self._channel.basic_get(queue, got)
-
-        if not self._link().call(get):
-            raise Unavailable("the connection to RabbitMQ is lost")
-        try:
-            return future.result(FETCH_SECONDS)
-        except TimeoutError as error:
-            raise Unavailable("RabbitMQ did not hand out a message in time") from error
-
-    def drain(self, timeout_seconds: float) -> None:
-        """Take nothing more, settle what was delivered, end the thread."""
+    def stop(self, timeout_seconds: float) -> None:
+        """Take nothing more; go on with what was delivered, for most of *timeout_seconds*."""
         self._link().call(self._cancel)
-        self._stopping = True
+        self._finish_by = time.monotonic() + FINISHING_SHARE * timeout_seconds
+        self._stopping.set()
         self._wake.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait until what was worked on is acknowledged, and the thread has ended."""
+        deadline = time.monotonic() + timeout_seconds
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+        self._settled = threading.Event()
+        if self._link().call(self._say_when_settled):
+            self._settled.wait(max(0.0, deadline - time.monotonic()))
+
+    def _pause(self, seconds: float) -> bool:
+        return not self._stopping.wait(seconds)
 
     def _work(self) -> None:
         while True:
             self._wake.clear()
             batch = self._next_batch()
             if batch:
-                self._work_on(batch)
-            elif self._stopping:
+                if not self._work_on(batch):
+                    return
+            elif self._stopping.is_set():
                 return
             else:
                 self._wake.wait(0.5)
@@ -219,38 +191,40 @@ class Lane:
                 break
         return batch
 
-    def _work_on(self, batch: list[Delivery]) -> None:
+    def _work_on(self, batch: list[Delivery]) -> bool:
+        """Work on *batch* and acknowledge it; False if some is left to other nodes, as this one stops."""
         messages: list[Message] = []
+        finished: Delivery | None = None
+        all_done = True
         for delivery in batch:
-            messages += self._watched(delivery)
-        channel, tag = batch[-1].channel, max(batch[-1].tag, self._fetched_tag)
-        self._link().call(lambda: self._settle(channel, tag, messages))
-
-    def _watched(self, delivery: Delivery) -> list[Message]:
-        if self._watch is None:
-            return self._handled(delivery)
-        self._watch.begin(delivery.properties)
-        try:
-            return self._handled(delivery)
-        finally:
-            self._watch.end()
-
-    def _handled(self, delivery: Delivery) -> list[Message]:
-        while True:
+            if delivery.channel is not self._channel:  # others have it by now
+                continue
             try:
-                return self._handler(delivery)
-            except Unavailable as error:
-                if self._stopping or delivery.properties.reply_to:
-                    return reply_to(delivery.properties, error)
-                log.warning("waiting for the store: %s", error)
-                self._wake.wait(STORE_BACK_OFF_SECONDS)
-            except LabError as error:
-                if not delivery.properties.reply_to:
-                    log.info("refused a message that names no place to reply to: %s", as_text(error))
-                return reply_to(delivery.properties, error)
-            except Exception as error:
-                error_id = uuid4().hex[:12]
-                log.exception("a message failed, error id %s", error_id)
-                internal = InternalError(error_id)
-                internal.__cause__ = error
-                return reply_to(delivery.properties, internal)
+                if self._stopping.is_set() and time.monotonic() > self._finish_by:
+                    raise Left
+                messages += self._treat(delivery)
+            except Left:
+                all_done = False
+                break
+            finished = delivery
+        if finished:
+            channel, tag = finished.channel, max(finished.tag, *self._fetched, 0)
+            self._fetched.clear()
+            self._link().call(lambda: self._settle(channel, tag, messages))
+        return all_done
+
+
+def two_lanes(
+    link: Callable[[], Link],
+    queue: str,
+    handler: Handler,
+    prefetch: int,
+    watch: Watch | None = None,
+    takes: bool = True,
+) -> tuple[Lane, Lane]:
+    """Return the lane of *queue* and that of its suspects; without *takes* they take nothing."""
+    suspects = Suspects(queue)
+    return (
+        Lane(link, [queue] if takes else [], handler, prefetch, watch, suspects),
+        Lane(link, [suspects.suspect] if takes else [], handler, ALONE, None, suspects, alone=True),
+    )

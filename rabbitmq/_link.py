@@ -16,8 +16,8 @@ from lab.errors import Code, InvalidRequest, LabError, Unavailable
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 10
-BLOCKED_SECONDS = 20.0
+HEARTBEAT_SECONDS = 4
+"""The broker gives the work of a silent node to others after two to three of these."""
 CONNECT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
@@ -28,15 +28,25 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 class Link:
     """Calls *set_up* with each new connection's channel opener; :meth:`ready` when that is done.
 
-    All AMQP is done in the I/O thread; other threads hand it work with :meth:`call`. *on_lost* is called, in
-    the I/O thread, when a connection broke.
+    All AMQP is done in the I/O thread; other threads hand it work with :meth:`call`. There, *on_lost* is
+    called when a connection broke, *on_unblocked* when a broker that was out of memory or disk takes messages
+    again. Its connection is kept meanwhile: a new one would be no better, and would lose what is under way.
     """
 
-    def __init__(self, url: str, set_up: Callable[["Link"], None], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        set_up: Callable[["Link"], None],
+        on_lost: Callable[[], None],
+        on_unblocked: Callable[[], None] = lambda: None,
+    ) -> None:
         self._url = url
         self._parameters = _parameters(url)
         self._set_up = set_up
         self._on_lost = on_lost
+        self._on_unblocked = on_unblocked
+        self.is_blocked = False
+        """The broker reads nothing from us for now: it is out of memory or disk."""
         self._connection: pika.SelectConnection | None = None
         self._first: Future[None] = Future()
         self._stopping = False
@@ -95,6 +105,7 @@ class Link:
         while not self._stopping:
             connected_at = time.monotonic()
             self._connect()
+            self.is_blocked = False
             self._on_lost()
             if self._first.done() and time.monotonic() - connected_at > LONGEST_PAUSE_SECONDS:
                 pause_seconds = FIRST_PAUSE_SECONDS
@@ -119,7 +130,18 @@ class Link:
             self._connection = None
 
     def _opened(self, connection: pika.SelectConnection) -> None:
+        connection.add_on_connection_blocked_callback(self._blocked)
+        connection.add_on_connection_unblocked_callback(self._unblocked)
         self._set_up(self)
+
+    def _blocked(self, connection: pika.SelectConnection, frame: object) -> None:
+        log.warning("RabbitMQ takes nothing for now: it is out of memory or disk")
+        self.is_blocked = True
+
+    def _unblocked(self, connection: pika.SelectConnection, frame: object) -> None:
+        log.warning("RabbitMQ takes messages again")
+        self.is_blocked = False
+        self._on_unblocked()
 
     def _ended(self, connection: pika.SelectConnection, error: Exception | str) -> None:
         connection.ioloop.stop()
@@ -154,7 +176,6 @@ def _parameters(url: str) -> pika.URLParameters:
     except (ValueError, KeyError) as error:
         raise InvalidRequest(Code.MALFORMED, f"not an AMQP URL: {redacted(url)}") from error
     parameters.heartbeat = HEARTBEAT_SECONDS
-    parameters.blocked_connection_timeout = BLOCKED_SECONDS
     parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
     parameters.connection_attempts = 1
     return parameters

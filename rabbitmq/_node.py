@@ -1,6 +1,7 @@
 """What the nodes of both applications share: lanes on a link, a canary, a clean end."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
@@ -14,14 +15,17 @@ from lab.settings import settings
 
 from ._lane import Lane
 from ._link import Link
-from ._queues import declare_broadcast, declare_queues
+from ._queues import declare_broadcast, declare_guards, declare_queues
 from ._wire import Message, Names
 
 CANARY_SECONDS = 10.0
 
 
 class QueueServer:
-    """Serves *lanes* on one connection; the first also serves a queue of the node's own, for its canary."""
+    """Serves *lanes* on one connection; the first also serves a queue of the node's own, for its canary.
+
+    *guarded* are the queues that have suspects and dead letters.
+    """
 
     def __init__(
         self,
@@ -29,8 +33,10 @@ class QueueServer:
         lanes: Callable[[Callable[[], Link]], Sequence[Lane]],
         queue_type: str,
         names: Names | None = None,
+        guarded: Sequence[str] = (),
     ) -> None:
         self.names = names or Names(options.namespace)
+        self._guarded = guarded
         self._queue_type = queue_type or settings().queue_type
         self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
         self._link = Link(locate_rabbitmq(), self._set_up, self._lost)
@@ -68,8 +74,11 @@ class QueueServer:
 
     def drain(self, timeout_seconds: float) -> None:
         """Take nothing more, finish what was delivered, acknowledge it, leave."""
+        deadline = time.monotonic() + timeout_seconds
         for lane in self._lanes:
-            lane.drain(timeout_seconds)
+            lane.stop(timeout_seconds)
+        for lane in self._lanes:
+            lane.join(max(0.0, deadline - time.monotonic()))
         self._link.close()
 
     # In the I/O thread.
@@ -81,12 +90,15 @@ class QueueServer:
         self._publisher: Channel | None = channel
 
         def declared_queues() -> None:
+            declare_guards(channel, self._guarded, declared_guards)
+
+        def declared_guards() -> None:
             declare_broadcast(channel, self.names, declared_all)
 
         def declared_all() -> None:
             channel.queue_declare(self._own_queue, exclusive=True, callback=lambda _: self._open_lanes())
 
-        declare_queues(channel, self.names.queues, self._queue_type, declared_queues)
+        declare_queues(channel, self.names.requests, self._queue_type, declared_queues)
 
     def _open_lanes(self) -> None:
         self._to_open = len(self._lanes)

@@ -1,6 +1,6 @@
 """Declare what a namespace needs: nodes and clients do, with the same arguments, whoever comes first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pika
 from pika.channel import Channel
@@ -8,24 +8,35 @@ from pika.exceptions import AMQPError
 
 from lab.errors import Unavailable
 
-from ._wire import Names
+from ._wire import Names, dead_of, suspect_of
 
 QUEUE_TYPES = ("classic", "quorum")
 DELIVERY_LIMIT = 20
 """Set explicitly for quorum queues: the default differs between RabbitMQ 3 and 4."""
+MOST_DEAD = 10_000
+MOST_DEAD_BYTES = 64 * 1024 * 1024
+
+Arguments = Mapping[str, object]
 
 
 def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then: Callable[[], None]) -> None:
     """Declare durable queues one after the other, then call *then*."""
-    if not names:
-        then()
-        return
-    channel.queue_declare(
-        names[0],
-        durable=True,
-        arguments=arguments_of(queue_type),
-        callback=lambda _: declare_queues(channel, names[1:], queue_type, then),
-    )
+    _declare(channel, dict.fromkeys(names, arguments_of(queue_type)), then)
+
+
+def declare_guards(channel: Channel, queues: Sequence[str], then: Callable[[], None]) -> None:
+    """Declare for each of *queues* those of its suspects and of its dead letters, then call *then*.
+
+    Suspects are in quorum queues in any case. When a broker was killed, a classic queue says of every message
+    that it was delivered before; a quorum queue says so only of those that were.
+    """
+    guards: dict[str, Arguments] = {}
+    for queue in queues:
+        to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_of(queue)}
+        guards[suspect_of(queue)] = arguments_of("quorum") | to_dead
+        most = {"x-max-length": MOST_DEAD, "x-max-length-bytes": MOST_DEAD_BYTES}
+        guards[dead_of(queue)] = arguments_of("classic") | most
+    _declare(channel, guards, then)
 
 
 def arguments_of(queue_type: str) -> dict[str, object]:
@@ -41,7 +52,7 @@ def declare_broadcast(channel: Channel, names: Names, then: Callable[[], None]) 
 
 
 def delete_namespace(url: str, namespace: str) -> None:
-    """Delete every queue and the exchange of *namespace*."""
+    """Delete every queue and the exchange of *namespace*; the queues of subscribers expire by themselves."""
     names = Names(namespace)
     try:
         connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -52,3 +63,16 @@ def delete_namespace(url: str, namespace: str) -> None:
         connection.close()
     except (AMQPError, OSError) as error:
         raise Unavailable(f"the queues of {namespace} could not be deleted: {error!r}") from error
+
+
+def _declare(channel: Channel, queues: Mapping[str, Arguments], then: Callable[[], None]) -> None:
+    rest = iter(queues.items())
+
+    def declare_next(_: object = None) -> None:
+        queue, arguments = next(rest, ("", {}))
+        if queue:
+            channel.queue_declare(queue, durable=True, arguments=dict(arguments), callback=declare_next)
+        else:
+            then()
+
+    declare_next()

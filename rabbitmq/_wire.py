@@ -40,11 +40,33 @@ class Names:
         self.control = f"{namespace}.filter.control"
         self.broadcaster = f"{namespace}.broadcaster"
         self.broadcast = f"{namespace}.broadcast"
+        self.subscriber = f"{namespace}.subscriber"
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """The queues that requests are published to."""
+        return self.service, self.work, self.control, self.broadcaster
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Those of them that have suspects and dead letters."""
+        return self.service, self.work
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """All durable queues."""
-        return self.service, self.work, self.control, self.broadcaster
+        """All durable queues, but those of subscribers."""
+        suspects, dead = map(suspect_of, self.guarded), map(dead_of, self.guarded)
+        return *self.requests, *suspects, *dead
+
+
+def suspect_of(queue: str) -> str:
+    """Return the queue of those messages of *queue* that were delivered before."""
+    return f"{queue}.suspect"
+
+
+def dead_of(queue: str) -> str:
+    """Return the queue of those messages of *queue* that are given up."""
+    return f"{queue}.dead"
 
 
 class Message(NamedTuple):

@@ -4,7 +4,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from typing import cast
 from uuid import uuid4
 
@@ -35,7 +34,17 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import Delivery, Lane, QueueClient, QueueServer, Watch
+from .transport import (
+    Delivery,
+    FetchingLane,
+    Lane,
+    QueueClient,
+    QueueServer,
+    Request,
+    Suspects,
+    Watch,
+    two_lanes,
+)
 
 PREFETCH = 200
 BUSY_PREFETCH = 2
@@ -62,16 +71,19 @@ class InsultFilterNode:
         self._parts = build_filter(options, self._store, has_work_list=False)
         self._application = self._parts.application
         usual = PREFETCH if self._application.is_instant else BUSY_PREFETCH
-        queues = [] if options.on_demand else [self._names.work]
-        self._control: Lane | None = None
+        work, takes = self._names.work, not options.on_demand
+        self._suspects = Suspects(work)
+        self._resolves = [work] if takes else [self._suspects.suspect, work]
+        self._control: FetchingLane | None = None
         self._server = QueueServer(
             options,
             lambda link: [
-                Lane(link, queues, self._work, prefetch or usual, watch),
-                self._control_lane(Lane(link, [self._names.control], self._answer, CONTROL_PREFETCH)),
+                *two_lanes(link, work, self._work, prefetch or usual, watch, takes),
+                self._control_lane(FetchingLane(link, [self._names.control], self._answer, CONTROL_PREFETCH)),
             ],
             queue_type,
             self._names,
+            [work],
         )
 
     def start(self) -> str:
@@ -90,7 +102,7 @@ class InsultFilterNode:
         self._parts.stop(timeout_seconds)
         self._store.close()
 
-    def _control_lane(self, lane: Lane) -> Lane:
+    def _control_lane(self, lane: FetchingLane) -> Lane:
         self._control = lane
         return lane
 
@@ -125,15 +137,30 @@ class InsultFilterNode:
         earlier = self._store.resolved(operation_id) if operation_id else None
         if earlier or self._control is None:
             return reply_to(delivery.properties, earlier.text if earlier else None)
-        refusals: list[Message] = []
-        while waiting := self._control.fetch(self._names.work):
-            try:
-                filtered, replies = self._filtered(waiting, operation_id or uuid4().hex)
-            except InvalidRequest as error:  # a matter of who sent it; the next one is the oldest now
-                refusals += reply_to(waiting.properties, error)
-            else:
-                return [*refusals, *replies, *reply_to(delivery.properties, filtered)]
-        return [*refusals, *reply_to(delivery.properties, None)]
+        try:
+            text, messages = self._resolve_next(self._control, operation_id or uuid4().hex)
+        except Exception:
+            self._control.put_back()
+            raise
+        return [*messages, *reply_to(delivery.properties, text)]
+
+    def _resolve_next(self, control: FetchingLane, operation_id: str) -> tuple[str | None, list[Message]]:
+        """Filter the oldest waiting text that can be; return it with what became of those before it."""
+        messages: list[Message] = []
+        for queue in self._resolves:
+            while waiting := control.fetch(queue):
+                if waiting.redelivered:
+                    is_suspect = queue == self._suspects.suspect
+                    decide = self._suspects.after_death if is_suspect else self._suspects.move
+                    messages += decide(waiting)
+                    continue
+                try:
+                    filtered, replies = self._filtered(waiting, operation_id)
+                except InvalidRequest as error:  # a matter of who sent it; the next one is the oldest now
+                    messages += reply_to(waiting.properties, error)
+                else:
+                    return filtered, [*messages, *replies]
+        return None, messages
 
 
 class InsultFilterClient(QueueClient):
@@ -148,15 +175,19 @@ class InsultFilterClient(QueueClient):
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         if not 1 <= in_flight <= MAX_BATCH:
             raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
-        under_way: deque[tuple[str, Future[object]]] = deque()
-        for text in texts:
-            operation_id = new_operation_id()
-            body = clean_text(text).encode()
-            under_way.append((operation_id, self.send(self.names.work, "", body, operation_id)))
-            if len(under_way) >= in_flight:
+        under_way: deque[tuple[str, Request]] = deque()
+        try:
+            for text in texts:
+                operation_id = new_operation_id()
+                body = clean_text(text).encode()
+                under_way.append((operation_id, self.send(self.names.work, "", body, operation_id)))
+                if len(under_way) >= in_flight:
+                    yield self._next(under_way)
+            while under_way:
                 yield self._next(under_way)
-        while under_way:
-            yield self._next(under_way)
+        finally:  # who reads no further, or was told of an error
+            for operation_id, _ in under_way:
+                self.forget(operation_id)
 
     def submit(self, text: str) -> str:
         petition_id = new_operation_id()
@@ -178,9 +209,9 @@ class InsultFilterClient(QueueClient):
     def resolve(self) -> str | None:
         return cast("str | None", self.ask(self.names.control, "X2"))
 
-    def _next(self, under_way: "deque[tuple[str, Future[object]]]") -> str:
-        operation_id, future = under_way.popleft()
-        return cast(str, self.answer(operation_id, future, time.monotonic() + self.deadline_seconds))
+    def _next(self, under_way: deque[tuple[str, Request]]) -> str:
+        operation_id, request = under_way.popleft()
+        return cast(str, self.answer(operation_id, request, time.monotonic() + self.deadline_seconds))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import Delivery, Lane, QueueServer
+from .transport import Delivery, QueueServer, two_lanes
 
 PREFETCH = 200
 FORWARDED = (Operation.START_BROADCAST, Operation.STOP_BROADCAST)
@@ -45,7 +45,10 @@ class InsultServiceNode:
         is_alone = options.architecture is Architecture.ONE_NODE
         self._forwards = () if is_alone else FORWARDED
         self._server = QueueServer(
-            options, lambda link: [Lane(link, [self._names.service], self._handle, prefetch)], queue_type
+            options,
+            lambda link: two_lanes(link, self._names.service, self._handle, prefetch),
+            queue_type,
+            guarded=[self._names.service],
         )
         self._broadcaster = (
             Broadcaster(
