@@ -1,19 +1,26 @@
 """A whole system on this machine: ``with Cluster(spec, brokers) as system: system.filter().filter(text)``."""
 
+import logging
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
 from lab.data import default_insults
+from lab.errors import LabError
 from lab.launcher import Handle, LocalLauncher, ProcessSpec
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.middlewares import MIDDLEWARES
 from lab.store import open_store
 from lab.store.namespace import delete_namespace
-from lab.topology import BROADCASTER, NODE, Role
+from lab.supervisor import Supervisor
+from lab.topology import BROADCASTER, MASTER, NODE, Role
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,19 @@ class Cluster:
     """A running system; a context manager that leaves nothing behind.
 
     *insults* are put into the shared store before n nodes start, if it is empty; one node has its own.
+    *supervised*: a process that ends unasked is started again, at the same address if others know it, and the
+    master is told; *say* is told both. Off by default: a measurement must not be of two systems.
     """
 
-    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, insults: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        spec: SystemSpec,
+        brokers: BrokerUrls,
+        insults: Sequence[str] | None = None,
+        *,
+        supervised: bool = False,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
         self.spec = spec
         self.middleware = MIDDLEWARES[spec.middleware]
         self.namespace = spec.namespace or f"lab-{secrets.token_hex(4)}"
@@ -74,9 +91,14 @@ class Cluster:
         self._brokers = brokers
         self._insults = insults
         self.launcher = LocalLauncher()
+        self.supervisor: Supervisor | None = None
+        self._supervised = supervised
+        self._say = say
 
     def __enter__(self) -> Self:
         try:
+            if self._supervised:
+                self.supervisor = Supervisor(self.launcher, gone=self._report_dead, say=self._say)
             self._seed()
             for role in self._roles():
                 self.start(role, self.spec.nodes if role.name == NODE else 1)
@@ -92,7 +114,7 @@ class Cluster:
 
     @property
     def nodes(self) -> list[Handle]:
-        """The nodes, in the order in which they were started; killed ones too."""
+        """The nodes, in the order in which they were started; killed ones too, until they are replaced."""
         return self.handles.get(NODE, [])
 
     @property
@@ -119,12 +141,15 @@ class Cluster:
         started = [self.launcher.spawn(self._process(role)) for _ in range(count)]
         for handle in started:
             self.launcher.wait_ready(handle)
-        self.handles.setdefault(role.name, []).extend(started)
+        self.handles[role.name] = [*self.handles.get(role.name, []), *started]
+        if self.supervisor:
+            for handle in started:
+                self.supervisor.watch(handle, self._next(handle), self._moved)
         return list(started)
 
     def close(self) -> None:
         """Stop every process; delete a throw-away namespace."""
-        self.launcher.close()
+        (self.supervisor or self.launcher).close()
         if not self.spec.namespace:
             self.delete_namespace()
 
@@ -150,8 +175,29 @@ class Cluster:
             environment=self._brokers.environment(),
         )
 
+    def _next(self, handle: Handle) -> ProcessSpec:
+        """Return what takes the place of *handle*: the same, at the same address if others know that."""
+        port = handle.address.rpartition(":")[2]
+        if not port.isdecimal() or self._is_one_of_n(handle.spec.name):
+            return handle.spec
+        return replace(handle.spec, arguments=(*handle.spec.arguments, "--port", port))
+
+    def _moved(self, old: Handle, new: Handle) -> None:
+        handles = self.handles[new.spec.name]
+        self.handles[new.spec.name] = [new if handle is old else handle for handle in handles]
+
+    def _report_dead(self, handle: Handle) -> None:
+        """Tell the master of a node that is gone, if there is one; without it, silence tells."""
+        if MASTER in self.handles and self._is_one_of_n(handle.spec.name):
+            with suppress(LabError):  # it is away as well
+                self.middleware.report_dead(self.target, self.spec.application, handle.address)
+
+    def _is_one_of_n(self, role_name: str) -> bool:
+        return role_name == NODE and self.spec.architecture is Architecture.N_NODE
+
     def _role_arguments(self, role: Role) -> list[str]:
-        port = [] if self.spec.usual_ports else ["--port", "0"]
+        # Not 0: a port of that range would be given to a client while its server is being started again.
+        port = [] if self.spec.usual_ports else ["--port", str(free_port())]
         if role.name == BROADCASTER:
             return [*port, "--interval", self.spec.interval]
         if role.name != NODE:

@@ -1,9 +1,11 @@
 """Start and stop the processes of a system on this machine.
 
-They die with the process that started them: each asks the kernel for it (``lab.node.die_with``), and the
-kernel counts from the *thread* that started it, so always start from the main thread.
+They die with the process that started them: each asks the kernel for it (``lab.lifeline.die_with``), and the
+kernel counts from the *thread* that started it, so start from the main thread, or from one that lives until
+they have ended (``lab.supervisor``).
 """
 
+import itertools
 import json
 import os
 import selectors
@@ -11,8 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +25,8 @@ from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import DRAIN_SECONDS
 
 READY_SECONDS = 30.0
+LAST_WORDS_SECONDS = 2.0
+"""For a process that cannot start, to say why."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,12 +53,25 @@ class Handle(Protocol):
     def address(self) -> str:
         """The address that it said when it was ready."""
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether it ends, or ended, because :meth:`Launcher.stop` told it to."""
+
 
 class Launcher(Protocol):
     """Starts and stops processes, here or on other machines."""
 
     def start(self, spec: ProcessSpec) -> Handle:
         """Start a process and wait until it is ready; raise Unavailable, with its last words, if it ends."""
+
+    def spawn(self, spec: ProcessSpec) -> Handle:
+        """Start a process without waiting; follow with :meth:`wait_ready`."""
+
+    def wait_ready(self, handle: Handle) -> None:
+        """Wait until it is ready; see :meth:`start`. In any thread."""
+
+    def wait(self, handle: Handle) -> int:
+        """Wait, in any thread, until it ended; return its exit code, negative if killed by a signal."""
 
     def stop(self, handle: Handle, timeout_seconds: float = DRAIN_SECONDS) -> int:
         """Let it drain (SIGTERM), kill it if that takes longer; return its exit code, negative if killed."""
@@ -76,10 +95,27 @@ class _LocalHandle:
         self.process = process
         self.log = log
         self.address = ""
+        self.told_to_stop = False
+        self._output = threading.Lock()
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def first_line(self, timeout_seconds: float) -> bytes | None:
+        """Return the first line of its output, empty if it ended without one; None: not in time."""
+        with self._output, selectors.DefaultSelector() as selector:
+            stdout = self.process.stdout
+            if stdout is None or stdout.closed:
+                return b""
+            selector.register(stdout, selectors.EVENT_READ)
+            return stdout.readline() if selector.select(timeout_seconds) else None
+
+    def free(self) -> None:
+        """Close its output, once it has ended: whoever reads it just now sees the end first."""
+        with self._output:
+            if self.process.stdout:
+                self.process.stdout.close()
 
 
 class LocalLauncher:
@@ -88,6 +124,7 @@ class LocalLauncher:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lab-logs-")
         self._handles: list[_LocalHandle] = []
+        self._numbers = itertools.count()
 
     def start(self, spec: ProcessSpec) -> _LocalHandle:
         handle = self.spawn(spec)
@@ -95,8 +132,7 @@ class LocalLauncher:
         return handle
 
     def spawn(self, spec: ProcessSpec) -> _LocalHandle:
-        """Start a process without waiting; follow with :meth:`wait_ready`."""
-        log = Path(self._folder.name) / f"{len(self._handles)}-{spec.name}.log"
+        log = Path(self._folder.name) / f"{next(self._numbers)}-{spec.name}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", spec.module, *spec.arguments],
@@ -111,51 +147,55 @@ class LocalLauncher:
         self._handles.append(handle)
         return handle
 
-    def wait_ready(self, handle: _LocalHandle, timeout_seconds: float = READY_SECONDS) -> None:
+    def wait_ready(self, handle: Handle, timeout_seconds: float = READY_SECONDS) -> None:
         """Wait for the JSON line by which the process says that it is ready."""
-        stdout = handle.process.stdout
-        if stdout is None:
-            raise Unavailable(f"{handle.spec.name} has no standard output to say that it is ready")
-        with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
-            if not selector.select(timeout_seconds):
-                self.kill(handle)
-                said = self._last_words(handle)
-                raise DeadlineExceeded(f"{handle.spec.name} not ready after {timeout_seconds:g} s: {said}")
-        line = stdout.readline()
+        own = _own(handle)
+        line = own.first_line(timeout_seconds)
+        if line is None:
+            self.kill(own)
+            said = last_words(self.logs(own))
+            raise DeadlineExceeded(f"{own.spec.name} not ready after {timeout_seconds:g} s: {said}")
         if not line.startswith(b"{"):
-            handle.process.wait()
-            raise Unavailable(f"{handle.spec.name} did not start: {self._last_words(handle)}")
-        handle.address = str(json.loads(line)["address"])
+            self._wait(own, time.monotonic() + LAST_WORDS_SECONDS)
+            raise Unavailable(f"{own.spec.name} did not start: {last_words(self.logs(own))}")
+        own.address = str(json.loads(line)["address"])
+
+    def wait(self, handle: Handle) -> int:
+        own = _own(handle)
+        # Only then reap it: until it is reaped, its process id cannot be another's.
+        with suppress(ChildProcessError):  # another thread did
+            os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
+        return self._reaped(own)
 
     def stop(self, handle: Handle, timeout_seconds: float = DRAIN_SECONDS) -> int:
-        process = self._process(handle)
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        return self._wait(process, time.monotonic() + timeout_seconds)
+        own = _own(handle)
+        own.told_to_stop = True
+        if own.process.poll() is None:
+            own.process.send_signal(signal.SIGTERM)
+        return self._wait(own, time.monotonic() + timeout_seconds)
 
     def kill(self, handle: Handle) -> None:
-        process = self._process(handle)
-        process.kill()
-        process.wait()
+        own = _own(handle)
+        own.process.kill()
+        self._reaped(own)
 
     def alive(self, handle: Handle) -> bool:
-        return self._process(handle).poll() is None
+        return _own(handle).process.poll() is None
 
     def logs(self, handle: Handle) -> str:
-        return self._log(handle).read_text(encoding="utf-8", errors="replace")
+        return _own(handle).log.read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:
         """Stop what still runs, all at once, the last started first, and remove the logs."""
-        running = [handle.process for handle in reversed(self._handles) if handle.process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
+        running = [handle for handle in reversed(self._handles) if handle.process.poll() is None]
+        for handle in running:
+            handle.told_to_stop = True
+            handle.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + DRAIN_SECONDS
-        for process in running:
-            self._wait(process, deadline)
+        for handle in running:
+            self._wait(handle, deadline)
         for handle in self._handles:
-            if handle.process.stdout:
-                handle.process.stdout.close()
+            handle.free()
         self._folder.cleanup()
 
     def __enter__(self) -> "LocalLauncher":
@@ -164,19 +204,26 @@ class LocalLauncher:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _wait(self, process: subprocess.Popen[bytes], deadline: float) -> int:
+    def _wait(self, handle: _LocalHandle, deadline: float) -> int:
         try:
-            return process.wait(max(0.1, deadline - time.monotonic()))
+            handle.process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+            handle.process.kill()
+        return self._reaped(handle)
 
-    def _process(self, handle: Handle) -> subprocess.Popen[bytes]:
-        return next(own.process for own in self._handles if own is handle)
+    def _reaped(self, handle: _LocalHandle) -> int:
+        code = handle.process.wait()
+        handle.free()
+        return code
 
-    def _log(self, handle: Handle) -> Path:
-        return next(own.log for own in self._handles if own is handle)
 
-    def _last_words(self, handle: Handle) -> str:
-        lines = self.logs(handle).strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+def last_words(log: str) -> str:
+    """Return the last line of a *log*."""
+    lines = log.strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _own(handle: Handle) -> _LocalHandle:
+    if not isinstance(handle, _LocalHandle):
+        raise TypeError(f"{handle!r} was not started by a local launcher")
+    return handle

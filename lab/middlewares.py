@@ -54,6 +54,10 @@ class Middleware:
         make = importlib.import_module(module(self.name, Application.FILTER)).InsultFilterClient
         return cast(Callable[[Target, float], InsultFilter], make)(target, deadline_seconds)
 
+    def report_dead(self, target: Target, application: Application, address: str) -> None:
+        """Tell the master of *target* that its node at *address* is gone; it looks for itself."""
+        importlib.import_module(f"{self.name}.transport").report_dead(target.address, application, address)
+
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
         importlib.import_module(f"{self.name}.transport").delete_namespace(url, namespace)

@@ -23,6 +23,7 @@ class Role:
 NODE = "node"
 """The role of which n-node has n."""
 BROADCASTER = "broadcaster"
+MASTER = "master"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,5 +3,6 @@
 from ._connection import PyroConnection, batch_answer
 from ._daemon import ServedObjects, expose
 from ._names import Names, ServedNames
+from ._report import report_dead
 
-__all__ = ["Names", "PyroConnection", "ServedNames", "ServedObjects", "batch_answer", "expose"]
+__all__ = ["Names", "PyroConnection", "ServedNames", "ServedObjects", "batch_answer", "expose", "report_dead"]

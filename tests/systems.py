@@ -5,11 +5,11 @@ import pytest
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 
 
-def cluster_for(request: pytest.FixtureRequest, spec: SystemSpec) -> Cluster:
+def cluster_for(request: pytest.FixtureRequest, spec: SystemSpec, *, supervised: bool = False) -> Cluster:
     """Return the cluster of *spec*, not yet started; skip or fail where a broker it needs is missing."""
     needed = spec.needed_brokers
     urls = BrokerUrls(
         redis=request.getfixturevalue("redis_url") if "redis" in needed else "",
         amqp=request.getfixturevalue("amqp_url") if "rabbitmq" in needed else "",
     )
-    return Cluster(spec, urls)
+    return Cluster(spec, urls, supervised=supervised)

@@ -3,6 +3,7 @@
 from ._codec import error_from_fault
 from ._connection import XmlRpcConnection
 from ._methods import Lane, Method, Methods
+from ._report import report_dead
 from ._server import XmlRpcServer
 
-__all__ = ["Lane", "Method", "Methods", "XmlRpcConnection", "XmlRpcServer", "error_from_fault"]
+__all__ = ["Lane", "Method", "Methods", "XmlRpcConnection", "XmlRpcServer", "error_from_fault", "report_dead"]

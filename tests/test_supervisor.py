@@ -1,0 +1,191 @@
+"""Supervised systems: what ends unasked is there again, where others expect it; what is stopped is not."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import Pyro4
+import pytest
+
+from lab.cluster import Cluster, SystemSpec
+from lab.contract import Application, Architecture, InsultFilter
+from lab.errors import LabError
+from lab.launcher import Handle, LocalLauncher, ProcessSpec
+from lab.middlewares import MIDDLEWARES
+from lab.supervisor import BackOff, Supervisor
+from lab.topology import MASTER, NODE
+from tests.eventually import eventually
+from tests.systems import cluster_for
+from xmlrpc.client import ServerProxy
+
+NOTICED_SECONDS = 2.0
+"""It takes a millisecond; no poll is meant to be within this."""
+HURRIED = BackOff(first_seconds=0.02, longest_seconds=0.1, stable_seconds=30.0, attempts=4)
+ANSWERS_WITHIN = 20.0
+
+
+class Watched:
+    """A launcher whose processes are supervised, and what the supervisor said."""
+
+    def __init__(self, launcher: LocalLauncher, back_off: BackOff) -> None:
+        self.launcher = launcher
+        self.said: list[str] = []
+        self.gone: list[Handle] = []
+        self.moves: list[tuple[Handle, Handle]] = []
+        self.supervisor = Supervisor(launcher, gone=self.gone.append, say=self.said.append, back_off=back_off)
+
+    def start(self, then: ProcessSpec | None = None) -> Handle:
+        """Start a one-node system over XML-RPC; *then* is what takes its place."""
+        handle = self.launcher.start(node())
+        self.supervisor.watch(handle, then, lambda old, new: self.moves.append((old, new)))
+        return handle
+
+
+def node(*arguments: str) -> ProcessSpec:
+    return ProcessSpec(NODE, "xmlrpc.insult_filter", ("--port", "0", *arguments))
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    watched = Watched(LocalLauncher(), HURRIED)
+    yield watched
+    watched.supervisor.close()
+
+
+def test_a_killed_process_is_noticed_at_once_and_is_there_again(watched: Watched) -> None:
+    handle = watched.start()
+    killed_ns = time.perf_counter_ns()
+    os.kill(handle.pid, signal.SIGKILL)
+    eventually(lambda: watched.moves, ANSWERS_WITHIN)
+    [(old, new)] = watched.moves
+    [restart] = watched.supervisor.restarts
+    assert old is handle
+    assert watched.gone == [handle]
+    assert watched.launcher.alive(new)
+    assert (restart.pid, restart.new_pid, restart.exit_code) == (handle.pid, new.pid, -signal.SIGKILL)
+    assert restart.ended_ns - killed_ns < NOTICED_SECONDS * 1e9
+    assert restart.ended_ns < restart.ready_ns
+
+
+def test_a_process_that_its_launcher_stops_is_not_started_again(watched: Watched) -> None:
+    stopped, killed = watched.start(), watched.start()
+    watched.launcher.stop(stopped)
+    watched.launcher.kill(killed)
+    eventually(lambda: watched.moves, ANSWERS_WITHIN)
+    assert [old for old, _ in watched.moves] == [killed]
+    assert [restart.pid for restart in watched.supervisor.restarts] == [killed.pid]
+
+
+def test_one_that_cannot_start_is_given_up_in_one_line_with_its_last_words(watched: Watched) -> None:
+    handle = watched.start(then=node("--insults", "/nowhere/insults"))
+    watched.launcher.kill(handle)
+    eventually(lambda: any("given up" in line for line in watched.said), ANSWERS_WITHIN)
+    assert len(watched.supervisor.restarts) == HURRIED.attempts
+    assert "4 times in a row: given up; its last words:" in watched.said[-1]
+    assert "/nowhere/insults" in watched.said[-1]
+    assert watched.gone == [handle]  # nobody ever knew of the others
+
+
+def test_one_that_can_start_later_takes_the_place_then(watched: Watched, tmp_path: Path) -> None:
+    insults = tmp_path / "insults"
+    handle = watched.start(then=node("--insults", str(insults)))
+    watched.launcher.kill(handle)
+    eventually(lambda: len(watched.supervisor.restarts) > 1, ANSWERS_WITHIN)
+    insults.write_text("tonto\n")
+    eventually(lambda: watched.moves, ANSWERS_WITHIN)
+    [(old, new)] = watched.moves
+    assert old is handle
+    assert watched.launcher.alive(new)
+
+
+def test_closing_drains_what_the_supervisor_started(watched: Watched) -> None:
+    handle = watched.start()
+    watched.launcher.kill(handle)
+    eventually(lambda: watched.moves, ANSWERS_WITHIN)
+    new = watched.moves[0][1]
+    watched.supervisor.close()
+    assert watched.launcher.wait(new) == 0  # not killed by the end of the thread that started it
+
+
+def test_pauses_grow_up_to_a_limit_and_are_none_after_the_first_end() -> None:
+    back_off = BackOff(first_seconds=0.1, longest_seconds=5.0)
+    assert back_off.pause(1) == 0.0
+    assert all(0.05 <= back_off.pause(2) <= 0.1 for _ in range(100))
+    assert all(0.4 <= back_off.pause(5) <= 0.8 for _ in range(100))
+    assert all(2.5 <= back_off.pause(1000) <= 5.0 for _ in range(100))
+
+
+@pytest.mark.parametrize("middleware", MIDDLEWARES)
+def test_every_process_of_a_system_is_there_again_after_a_kill(
+    request: pytest.FixtureRequest, middleware: str
+) -> None:
+    with supervised(request, middleware, Application.SERVICE, nodes=2) as system:
+        before = {name: list(handles) for name, handles in system.handles.items()}
+        for handle in [handle for handles in before.values() for handle in handles]:
+            os.kill(handle.pid, signal.SIGKILL)
+        eventually(lambda: all_replaced(system, before), ANSWERS_WITHIN)
+        for name in set(before) - {NODE}:
+            assert system.handles[name][0].address == before[name][0].address
+        with system.service(deadline_seconds=15.0) as client:
+            assert client.add_insult("tonto") is True
+
+
+@pytest.mark.parametrize("middleware", MIDDLEWARES)
+def test_one_node_on_its_own_is_there_again_where_its_clients_know_it(
+    request: pytest.FixtureRequest, middleware: str
+) -> None:
+    spec = SystemSpec(middleware, Application.FILTER)
+    with cluster_for(request, spec, supervised=True) as system, system.filter(15.0) as client:
+        assert client.filter("tonto") == "CENSORED"
+        before = {name: list(handles) for name, handles in system.handles.items()}
+        for handles in before.values():
+            os.kill(handles[0].pid, signal.SIGKILL)
+        eventually(lambda: all_replaced(system, before), ANSWERS_WITHIN)
+        eventually(lambda: answer(client) == "CENSORED", ANSWERS_WITHIN)
+
+
+@pytest.mark.parametrize("middleware", [name for name, one in MIDDLEWARES.items() if one.is_direct])
+def test_a_master_that_is_told_of_a_dead_node_names_it_no_more_and_a_live_one_still(
+    request: pytest.FixtureRequest, middleware: str
+) -> None:
+    spec = SystemSpec(middleware, Application.FILTER, Architecture.N_NODE, nodes=2)
+    with cluster_for(request, spec) as system:
+        dead, live = system.nodes
+        system.launcher.kill(dead)
+        for node in (dead, live):
+            system.middleware.report_dead(system.target, Application.FILTER, node.address)
+        assert live_nodes(system) == 1
+        with system.filter() as client:
+            assert client.filter("tonto") == "CENSORED"
+
+
+def supervised(
+    request: pytest.FixtureRequest, middleware: str, application: Application, nodes: int
+) -> Cluster:
+    spec = SystemSpec(middleware, application, Architecture.N_NODE, nodes)
+    return cluster_for(request, spec, supervised=True)
+
+
+def all_replaced(system: Cluster, before: dict[str, list[Handle]]) -> bool:
+    old = {handle.pid for handles in before.values() for handle in handles}
+    new = [handle for handles in system.handles.values() for handle in handles]
+    return len(new) == len(old) and all(h.pid not in old and system.launcher.alive(h) for h in new)
+
+
+def answer(client: InsultFilter) -> str:
+    try:
+        return client.filter("tonto")
+    except LabError as error:
+        return str(error)
+
+
+def live_nodes(system: Cluster) -> int:
+    """Ask the master how many nodes it knows."""
+    address = system.handles[MASTER][0].address
+    if system.spec.middleware == "xmlrpc":
+        with ServerProxy(address) as master:
+            return len(master.get_nodes()["filter"])  # type: ignore[index,call-overload]
+    with Pyro4.Proxy(address) as master:
+        return len(master.check_slave())
