@@ -35,7 +35,7 @@ def receive_ticks(target: Target) -> Inbox:
 
 
 class _Subscriber:
-    """Consumes a queue that outlives its connection, so that a subscriber that was cut off or frozen catches up.
+    """Consumes a queue that outlives its connection: a subscriber that was cut off or frozen catches up.
 
     A tick is acknowledged when it is here. One that comes again is dropped by the inbox, by its number.
     """

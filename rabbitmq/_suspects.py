@@ -14,7 +14,8 @@ from pika.spec import BasicProperties
 from lab.errors import InternalError
 
 from ._delivery import Delivery
-from ._wire import PERSISTENT, UNREADABLE, Message, dead_of, reply_to, suspect_of
+from ._tolerance import UNREADABLE
+from ._wire import PERSISTENT, Message, dead_of, reply_to, suspect_of
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
 """Names of queues, codes of operations, and how requests and replies look as AMQP messages."""
 
 import json
-import struct
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from pika import DeliveryMode
 from pika.spec import BasicProperties
@@ -13,6 +12,8 @@ from lab.limits import MAX_REQUEST_BYTES
 from lab.operations import Operation
 from lab.plain import to_plain
 from lab.validation import clean_operation_id
+
+from ._tolerance import UNREADABLE
 
 SERVICE_CODES: Mapping[str, Operation] = {
     "X1": Operation.INSULT_ME,
@@ -27,8 +28,6 @@ TEXT = "text/plain"
 ERROR = "error"
 """The ``type`` of a reply that is an error; its body is ``{"code": ..., "message": ...}``."""
 PERSISTENT = 2
-UNREADABLE = "lab-unreadable"
-"""Stands, as a header, for headers that cannot be read."""
 
 
 class Names:
@@ -173,33 +172,3 @@ def _not_bytes(name: str, value: object) -> object:
     if isinstance(value, bytes):
         raise InvalidRequest(Code.BAD_ENCODING, f"the {name} is not UTF-8")
     return value
-
-
-_decode_strictly = BasicProperties.decode
-
-
-def _decode(properties: BasicProperties, encoded: bytes, offset: int = 0) -> BasicProperties:
-    """Decode what a message says of itself, without its headers if pika cannot read those.
-
-    A time beyond the year 9999, or 5,000 tables in one another, would break the connection; the broker would
-    deliver the message again, to break the next one, until no node is left to serve.
-    """
-    try:
-        return cast(BasicProperties, _decode_strictly(properties, encoded, offset))
-    except (ValueError, OverflowError, OSError, RecursionError, struct.error):
-        _decode_strictly(properties, _without_headers(encoded[offset:]))
-        properties.headers = {UNREADABLE: True}
-        return properties
-
-
-def _without_headers(encoded: bytes) -> bytes:
-    """Return encoded properties with an empty table of headers."""
-    (flags,) = struct.unpack_from(">H", encoded)
-    start = 2
-    for flag in (BasicProperties.FLAG_CONTENT_TYPE, BasicProperties.FLAG_CONTENT_ENCODING):
-        start += 1 + encoded[start] if flags & flag else 0
-    (size,) = struct.unpack_from(">I", encoded, start)
-    return encoded[:start] + bytes(4) + encoded[start + 4 + size :]
-
-
-BasicProperties.decode = _decode
