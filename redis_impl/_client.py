@@ -2,28 +2,35 @@
 
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, cast
 
 from lab.contract import Application, Target
-from lab.errors import LabError
+from lab.errors import LabError, Overloaded
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
 
 from ._connection import Replies
 from ._wire import CODES, DATA_IS_ARGUMENT, write_petition
 
+MAX_WAITING_CALLS = 1000
+
 
 class PetitionClient:
-    """Sends petitions of *application* to the system at *target*; threads that share it take turns."""
+    """Sends petitions of *application* to the system at *target*; threads that share it take turns.
+
+    While Redis is away calls wait for it until their deadline, at most 1,000 of them: others are Overloaded.
+    """
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
         self.deadline_seconds = deadline_seconds
         self._target = target
-        self._replies = Replies(target, application)
+        self._replies = Replies(target, application, deadline_seconds)
         self._codes = {operation: code for code, operation in CODES[application].items()}
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(MAX_WAITING_CALLS)
         self._closed = False
 
     def ask(
@@ -35,10 +42,9 @@ class PetitionClient:
         where = {"reply_to": reply_to} if data is not None else {}
         fields = reply_to if data is None else data
         petition = write_petition(self._codes[operation], fields, operation_id, **where, **more)
-        with self._lock:
-            self._replies.forget()
-            deadline = time.monotonic() + (deadline_seconds or self.deadline_seconds)
-            self._replies.push([petition])
+        deadline = time.monotonic() + (deadline_seconds or self.deadline_seconds)
+        with self._my_turn(deadline):
+            self._replies.push({operation_id: petition}, deadline)
             return self._replies.reply(operation_id, deadline)
 
     def perform(self, operation: Operation, *arguments: object) -> object:
@@ -46,6 +52,24 @@ class PetitionClient:
         if operation in DATA_IS_ARGUMENT:
             return self.ask(operation, cast(str, arguments[0]))
         return self.ask(operation, None, 0.0, **bind(operation, arguments))
+
+    @contextmanager
+    def _my_turn(self, deadline: float) -> Iterator[None]:
+        """Let one thread at a time use the connection; who waits in vain is Overloaded, nothing was sent."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(f"{MAX_WAITING_CALLS} calls wait on this client already; try again later")
+        try:
+            if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise Overloaded(
+                    "other calls on this client took all the time; give threads clients of their own"
+                )
+            try:
+                self._replies.forget()
+                yield
+            finally:
+                self._lock.release()
+        finally:
+            self._places.release()
 
     def close(self) -> None:
         if self._closed:

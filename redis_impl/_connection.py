@@ -1,78 +1,128 @@
-"""The client's side: push petitions, wait for replies."""
+"""The client's side: push petitions, wait for replies, go on when Redis was away."""
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from lab.contract import Application, Architecture, Target
-from lab.errors import DeadlineExceeded
+from lab.errors import DeadlineExceeded, Overloaded, Unavailable
 from lab.store.redis_store import connect as connect
-from lab.store.redis_store import translated
 
 from ._scripts import PUSH
 from ._wire import Keys, read_reply
 
-REPLY_TTL_SECONDS = 600
 REPLIES_AT_ONCE = 100
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
+
+T = TypeVar("T")
 
 
 class Replies:
-    """Sends petitions to *target* and receives replies on a list of its own. For one thread."""
+    """Sends petitions to *target* and receives replies on a list of its own. For one thread at a time.
 
-    def __init__(self, target: Target, application: Application) -> None:
+    While Redis is away it tries again until the deadline. Nobody knows then what arrived there, and which
+    replies were lost on the way here: every petition that still has no reply is sent again, under its id.
+    """
+
+    def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
         self.keys = Keys(target.namespace, application)
         self.reply_to = f"{self.keys.replies}{uuid4().hex}"
         self._is_n_node = target.architecture is Architecture.N_NODE
-        self._redis = connect(target.address)
+        # A Redis that stands still is noticed in a fraction of the deadline: no call passes it by more.
+        self._patience_seconds = max(0.25, min(2.0, deadline_seconds / 4))
+        self._redis = connect(target.address, self._patience_seconds)
+        # Whatever stands on the list is read; what is no reply to us is dropped.
+        self._redis.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
         self._push = self._redis.register_script(PUSH)
+        self._under_way: dict[str, str] = {}
         self._arrived: dict[str, object] = {}
+        self._is_behind = False
 
-    @property
-    def redis(self) -> "redis.Redis":
-        """The connection, for subscribing."""
-        return self._redis
+    def push(self, petitions: Mapping[str, str], deadline: float, *, are_answered: bool = True) -> None:
+        """Push petitions, by id: to the live nodes in turn, or to the one list.
 
-    @translated
-    def push(self, petitions: Sequence[str]) -> None:
-        """Push *petitions*: to the live nodes in turn, or to the one list."""
+        Raise Unavailable if they cannot have got there by the *deadline*, DeadlineExceeded if they may have.
+        """
         if not petitions:
             return
-        if self._is_n_node:
-            self._push(keys=[self.keys.entry, self.keys.nodes, self.keys.turn], args=list(petitions))
-        else:
-            self._redis.rpush(self.keys.entry, *petitions)
+        if are_answered:
+            self._under_way.update(petitions)
+        self._persist(partial(self._push_now, list(petitions.values())), deadline)
 
     def reply(self, operation_id: str, deadline: float) -> object:
         """Return the answer to *operation_id*, or raise the LabError it is, or DeadlineExceeded."""
         while operation_id not in self._arrived:
-            self._receive(deadline, operation_id)
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded(f"no reply to {operation_id} in time; is a node running?")
+            self._persist(partial(self._receive, deadline), deadline)
         answer = self._arrived.pop(operation_id)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def forget(self) -> None:
-        """Forget replies that came too late for anybody."""
+        """Forget what nobody waits for any more."""
+        self._under_way.clear()
         self._arrived.clear()
+        self._is_behind = False
 
-    @translated
     def close(self) -> None:
         """Delete the reply list and free the connection."""
-        self._redis.delete(self.reply_to)
-        self._redis.close()
+        try:
+            self._redis.delete(self.reply_to)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis does not serve: {error}") from error
+        finally:
+            self._redis.close()
 
-    @translated
-    def _receive(self, deadline: float, operation_id: str) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(f"no reply to {operation_id} in time; is a node running?")
+    def _push_now(self, petitions: Sequence[str]) -> None:
+        if self._is_n_node:
+            self._push(keys=[self.keys.entry, self.keys.nodes, self.keys.turn], args=petitions)
+        else:
+            self._redis.rpush(self.keys.entry, *petitions)
+
+    def _receive(self, deadline: float) -> None:
+        if self._is_behind and self._under_way:
+            self._push_now(list(self._under_way.values()))
+        self._is_behind = False
         # First what is there, all at once; then wait for one.
         raws = self._redis.lpop(self.reply_to, REPLIES_AT_ONCE)
         if not raws:
-            waited = self._redis.blpop([self.reply_to], timeout=min(left, 1.0))
+            left = max(0.01, deadline - time.monotonic())
+            waited = self._redis.blpop([self.reply_to], timeout=min(left, self._patience_seconds / 2))
             raws = [waited[1]] if waited else []
         for raw in raws:
             identifier, answer = read_reply(str(raw))
-            self._arrived[identifier] = answer
+            if self._under_way.pop(identifier, None) is not None:  # not one that came before
+                self._arrived[identifier] = answer
+
+    def _persist(self, attempt: Callable[[], T], deadline: float) -> T:
+        """Return what *attempt* returns, trying again until the *deadline* while Redis does not serve."""
+        pause_seconds, was_surely_refused = FIRST_PAUSE_SECONDS, True
+        while True:
+            try:
+                return attempt()
+            except redis.OutOfMemoryError as error:
+                raise Overloaded("Redis has no memory left for petitions; try again later") from error
+            except (redis.AuthenticationError, NoPermissionError) as error:
+                raise Unavailable(f"Redis does not let us in: {error}") from error
+            except redis.RedisError as error:
+                self._is_behind = True
+                was_surely_refused = was_surely_refused and _is_surely_refused(error)
+                if time.monotonic() + pause_seconds >= deadline:
+                    message = f"Redis does not serve: {error}; is it running?"
+                    raise (Unavailable if was_surely_refused else DeadlineExceeded)(message) from error
+            time.sleep(pause_seconds * random.uniform(0.5, 1.0))
+            pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+
+
+def _is_surely_refused(error: redis.RedisError) -> bool:
+    """Tell whether what failed cannot have been done: nobody listened, or Redis still read its data."""
+    return isinstance(error, redis.BusyLoadingError) or isinstance(error.__context__, ConnectionRefusedError)

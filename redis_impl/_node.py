@@ -8,31 +8,24 @@ from uuid import uuid4
 
 import redis
 
-from lab.applications.service import perform
 from lab.brokers.locate import locate_redis
 from lab.contract import Application, Architecture
-from lab.errors import DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable, as_text
-from lab.jobs import BackgroundJob, heartbeat
+from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
-from lab.operations import Operation
 from lab.options import NodeOptions
 from lab.store.redis_store import connect, translated
 
-from . import _scripts as scripts
-from ._wire import Keys, read_petition, reply_to_of, write_reply
+from ._membership import Membership
+from ._scripts import SETTLE
+from ._wire import Keys
+from ._work import Batch, Outcome, Work
 
 log = logging.getLogger(__name__)
 
-PULSE_SECONDS = 0.5
-LEASE_SECONDS = 2.0
-BATCH = 100
 WAIT_SECONDS = 0.1
 """How long a node waits on its list before it looks at the entry list again."""
 BACK_OFF_SECONDS = 0.25
 CANARY_SECONDS = 10.0
-
-Outcome = tuple[list[str], list[str]]
-"""Pairs of reply list and reply, and pairs of petition id and filtered text, each flat."""
 
 
 class PetitionServer:
@@ -51,28 +44,29 @@ class PetitionServer:
         batch: int,
         on_demand: bool = False,
     ) -> None:
-        self._application = application
-        self._kind = kind
         self._keys = Keys(options.namespace, kind)
         self._redis = _connect()
+        self._settle = self._redis.register_script(SETTLE)
         self._batch = batch
-        self._on_demand = on_demand
         self._has_own_list = options.architecture is Architecture.N_NODE and not on_demand
         self._turn = 0
         self._stopping = False
-        self.identifier = ""
-        self._pulse: BackgroundJob | None = None
+        self._joined = False
+        self._work = Work(
+            application, kind, self._keys, lambda: self._stopping, self._is_redis_up, on_demand=on_demand
+        )
+        self._has_ended = False
         self._thread = threading.Thread(target=self._serve, name="petitions", daemon=True)
+        self._membership = self._new_membership()
 
-    @translated
+    @property
+    def identifier(self) -> str:
+        """What this node is called now; another one once it was taken over."""
+        return self._membership.identifier
+
     def start(self) -> None:
-        """Take an identifier and begin to serve."""
-        self.identifier = str(self._redis.incr(self._keys.identifiers))
-        self._own = self._keys.node(self.identifier)
-        self._register = self._redis.register_script(scripts.PULSE)
-        self._settle = self._redis.register_script(scripts.SETTLE)
-        self._pulse = heartbeat("pulse", PULSE_SECONDS, lambda: self._beat(self._has_own_list))
-        self._beat(False)  # known as a member, so that what it takes is not lost, but not yet sent anything
+        """Take an identifier and begin to serve, but be sent nothing yet."""
+        self._membership.enter()
         self._thread.start()
 
     def canary(self, petition: Callable[[str], str]) -> None:
@@ -84,33 +78,22 @@ class PetitionServer:
 
     def join(self) -> None:
         """Let clients push here."""
-        if self._pulse:
-            self._beat(self._has_own_list)
-            self._pulse.start()
+        self._joined = True
+        if self._has_own_list:
+            self._membership.open()
 
     def drain(self, timeout_seconds: float) -> None:
         """Be sent nothing more, settle what was taken, hand the rest to the others."""
         self._stopping = True
-        if self._pulse:
-            self._pulse.stop(1.0)
         if self._thread.is_alive():
+            self._membership.shut()
             self._thread.join(timeout_seconds)
-        try:
-            self._redis.eval(scripts.LEAVE, 2, self._keys.entry, self._keys.nodes, self.identifier)
-        except redis.RedisError as error:
-            log.warning("left without saying so, the lease will tell: %s", error)
+        self._membership.leave()
         self._redis.close()
 
     @translated
-    def _beat(self, is_sent_petitions: bool) -> None:
-        arguments: list[str | float] = [self.identifier, LEASE_SECONDS, int(is_sent_petitions)]
-        moved = self._register(keys=[self._keys.entry, self._keys.nodes], args=arguments)
-        if moved:
-            log.info("took over %d petition(s) of dead nodes", moved)
-
-    @translated
     def _push_to_own(self, petition: str) -> None:
-        self._redis.rpush(self._own, petition)
+        self._redis.rpush(self._membership.own, petition)
 
     @translated
     def _wait_for(self, reply_to: str) -> bool:
@@ -121,89 +104,79 @@ class PetitionServer:
         return False
 
     def _serve(self) -> None:
-        batch: list[str] = []
-        while batch or not self._stopping:
-            outcome = self._outcome(batch)
-            batch = self._settled(outcome, len(batch))
+        batch = Batch()
+        try:
+            while batch.petitions or not self._stopping:
+                batch = self._settled(batch, self._work.outcome(batch))
+        except Unavailable:
+            log.warning("stopped while the store was away; what was taken waits for others")
+        except Exception:
+            log.exception("serves nothing any more; others take over")
+        finally:
+            self._has_ended = True
 
-    def _settled(self, outcome: Outcome, size: int) -> list[str]:
+    def _settled(self, batch: Batch, outcome: Outcome) -> Batch:
         """Settle a batch and return the next, however often Redis goes away in between."""
-        failed = False
+        failing = False
         while True:
             try:
-                taken = self._settle_and_take(outcome, size, take=not failed)
-                # After a broken connection nobody knows what was moved here: the list itself tells.
-                return self._redis.lrange(f"{self._own}:processing", 0, -1) if failed else taken  # type: ignore[return-value]
-            except redis.RedisError as error:
-                if not failed:
+                return self._settle_and_take(batch, outcome)
+            except (redis.RedisError, Unavailable) as error:
+                if not failing:
                     log.warning("Redis does not serve, trying again: %s", error)
-                failed = True
+                failing = True
                 if self._stopping:
-                    return []
+                    return Batch()
                 time.sleep(BACK_OFF_SECONDS)
 
-    def _settle_and_take(self, outcome: Outcome, size: int, *, take: bool) -> list[str]:
-        replies, results = outcome
-        wanted = self._batch if take and not self._stopping else 0
-        if size or wanted:
-            limits = (MAX_RESULTS, RESULT_TTL_SECONDS, len(replies) // 2)
-            taken: list[str] = self._settle(
-                keys=[self._keys.prefix, self._own, self._keys.entry],
-                args=[self._turn, size, wanted, *limits, *replies, *results],
-            )
-            self._turn += 1
-            if taken or not wanted:
-                return taken
-            return self._waited()
-        return []
+    def _settle_and_take(self, batch: Batch, outcome: Outcome) -> Batch:
+        wanted = 0 if self._stopping else self._batch
+        if not batch.petitions and not wanted:
+            return Batch()
+        who = (self._keys.prefix, self.identifier)
+        settling = (self._turn, len(batch.petitions), batch.in_vain)
+        limits = (wanted, MAX_RESULTS, RESULT_TTL_SECONDS)
+        written = (*outcome.replies, *outcome.dead, *outcome.results)
+        in_vain, *petitions = self._settle(
+            keys=[self._keys.entry],
+            args=[*who, *settling, *limits, len(outcome.replies) // 2, len(outcome.dead), *written],
+        )
+        self._turn += 1
+        if in_vain < 0:
+            self._enter_anew(len(batch.petitions))
+            return Batch()
+        if petitions or not wanted:
+            return Batch(petitions, in_vain)
+        return self._waited()
 
-    def _waited(self) -> list[str]:
+    def _waited(self) -> Batch:
         """Wait for a petition: on the node's own list, or on the entry list if it is the only node."""
-        source = self._own if self._has_own_list else self._keys.entry
-        raw = self._redis.blmove(source, f"{self._own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
-        return [] if raw is None else [str(raw)]  # an empty petition is one, too
+        own = self._membership.own
+        source = own if self._has_own_list else self._keys.entry
+        raw = self._redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
+        return Batch() if raw is None else Batch([str(raw)])  # an empty petition is one, too
 
-    def _outcome(self, batch: list[str]) -> Outcome:
-        replies: list[str] = []
-        results: list[str] = []
-        for raw in batch:
-            self._answer(raw, replies, results)
-        return replies, results
+    def _enter_anew(self, dropped: int) -> None:
+        """Go on under a new identifier: this node was silent for so long that it was taken over."""
+        membership = self._new_membership()
+        membership.enter(is_open=self._joined and self._has_own_list)
+        log.warning(
+            "node %s was taken over while it was silent; it drops %d petition(s) and goes on as %s",
+            self.identifier,
+            dropped,
+            membership.identifier,
+        )
+        former, self._membership = self._membership, membership
+        former.leave()
 
-    def _answer(self, raw: str, replies: list[str], results: list[str]) -> None:
-        """Work on a petition; what is to be written goes to *replies* and *results*."""
-        answer: object
+    def _new_membership(self) -> Membership:
+        return Membership(self._keys, lambda: not self._has_ended)
+
+    def _is_redis_up(self) -> bool:
         try:
-            petition = read_petition(raw, self._kind, self._keys)
-        except InvalidRequest as error:
-            reply_to, operation_id = reply_to_of(raw, self._keys)
-            answer = error
-        else:
-            reply_to, operation_id = petition.reply_to, petition.operation_id
-            is_filtered_now = petition.operation is Operation.SUBMIT and not self._on_demand
-            operation = Operation.FILTER if is_filtered_now else petition.operation
-            answer = self._performed(operation, dict(petition.arguments), operation_id)
-            if is_filtered_now and not isinstance(answer, LabError):
-                results += [operation_id or uuid4().hex, str(answer)]
-        if reply_to:
-            replies += [reply_to, write_reply(operation_id, answer)]
-        elif isinstance(answer, LabError):
-            log.info("refused a petition that names no place to reply to: %s", as_text(answer))
-
-    def _performed(self, operation: Operation, arguments: dict[str, object], operation_id: str) -> object:
-        while True:
-            try:
-                return perform(self._application, operation, arguments, operation_id)
-            except Unavailable as error:
-                if self._stopping:
-                    return error
-                time.sleep(BACK_OFF_SECONDS)  # the store is where the petition came from: it will be back
-            except LabError as error:
-                return error
-            except Exception:
-                error_id = uuid4().hex[:12]
-                log.exception("%s failed, error id %s", operation, error_id)
-                return InternalError(error_id)
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
 
 
 def _connect() -> "redis.Redis":

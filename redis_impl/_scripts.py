@@ -1,12 +1,16 @@
 """The steps on lists that must be atomic, as Lua; effects on the store come from :mod:`lab.store.scripts`."""
 
+from lab.limits import MAX_REQUEST_BYTES
 from lab.store.scripts import EFFECTS
 
+from ._leases import MEMBERS
+
 REPLY_TTL_SECONDS = 60
-KEPT_REJECTED = 1000
+KEPT_DEAD_LETTERS = 1000
 
 # Push petitions (ARGV) to the lists of the live nodes, in turn; to the entry list if no node is live.
-# KEYS: entry list, live nodes, turn.
+# KEYS: entry list, live nodes, turn. A node in ':nodes' is a member for at least as long (see PULSE), and
+# whoever ends that gives its list to the others in the same step: no list is pushed to that nobody serves.
 PUSH = (
     EFFECTS
     + """
@@ -23,71 +27,62 @@ return #live
 """
 )
 
-# Register a node (ARGV: identifier, lease), and move to the entry list what nodes left that are dead.
-# ':members' has every node, on demand or not; KEYS: entry list, live nodes.
-PULSE = (
-    EFFECTS
-    + """
-local time = now()
-local members = KEYS[1] .. ':members'
-redis.call('ZADD', members, time + tonumber(ARGV[2]), ARGV[1])
-if ARGV[3] == '1' then redis.call('ZADD', KEYS[2], time + tonumber(ARGV[2]), ARGV[1]) end
-local moved = 0
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', time)) do
-  for _, suffix in ipairs({':processing', ''}) do
-    local list = KEYS[1] .. ':node:' .. dead .. suffix
-    while redis.call('LMOVE', list, KEYS[1], 'RIGHT', 'LEFT') do moved = moved + 1 end
-  end
-  redis.call('ZREM', members, dead)
-  redis.call('ZREM', KEYS[2], dead)
-  redis.call('DEL', KEYS[1] .. ':node:' .. dead .. ':settled')
-end
-return moved
-"""
-)
-
-# Leave at once: the lease is over, so that the next pulse of any node, or ours now, moves what is left.
-LEAVE = """
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[1] .. ':members', 0, ARGV[1])
-local list = KEYS[1] .. ':node:' .. ARGV[1]
-while redis.call('LMOVE', list, KEYS[1], 'RIGHT', 'LEFT') do end
-while redis.call('LMOVE', list .. ':processing', KEYS[1], 'RIGHT', 'LEFT') do end
-redis.call('ZREM', KEYS[1] .. ':members', ARGV[1])
-redis.call('DEL', list .. ':settled')
-"""
-
-# Settle a batch and take the next, in one step. KEYS: namespace, own list, entry list.
-# ARGV: turn of the batch, its size, how many to take, results' limits (2), number of replies, then pairs of
-# reply list and reply, then pairs of petition id and filtered text. A batch is settled once: a repeated turn,
-# after a connection broke, only takes.
+# Settle a batch and take the next, in one step. KEYS: entry list. ARGV: namespace, node, turn of the batch, its
+# size, its deliveries in vain, how many to take, limits of the results (2), numbers of replies and of dead
+# letters, then pairs of reply list and reply, dead letters, and pairs of petition id and filtered text.
+# A batch is settled once: a repeated turn, after a connection broke, only takes, as does one that arrives late,
+# when a later turn is settled; what such a one took is told first. Returns the deliveries in vain of what was
+# taken and the petitions, or -1 to who is no member any more: its batch is another's, and nothing is settled.
 SETTLE = (
-    EFFECTS
+    MEMBERS
     + f"""
-local ns, own, entry = KEYS[1], KEYS[2], KEYS[3]
+local ns, node = ARGV[1], ARGV[2]
+local own = entry .. ':node:' .. node
 local processing, settled = own .. ':processing', own .. ':settled'
-local size, wanted, replies = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[6])
-if size > 0 and redis.call('GET', settled) ~= ARGV[1] then
-  local at = 7
-  for _ = 1, replies do
+local size, wanted = tonumber(ARGV[4]), tonumber(ARGV[6])
+if not is_member(node) then return {{-1}} end
+if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) then
+  local at = 11
+  for _ = 1, tonumber(ARGV[9]) do
     redis.pcall('RPUSH', ARGV[at], ARGV[at + 1])
     redis.pcall('EXPIRE', ARGV[at], {REPLY_TTL_SECONDS})
     at = at + 2
   end
+  for _ = 1, tonumber(ARGV[10]) do
+    redis.call('RPUSH', entry .. ':dead', ARGV[at])
+    redis.call('LTRIM', entry .. ':dead', -{KEPT_DEAD_LETTERS}, -1)
+    at = at + 1
+  end
   while at < #ARGV do
-    complete(ns, ARGV[at], ARGV[at + 1], tonumber(ARGV[4]), tonumber(ARGV[5]))
+    complete(ns, ARGV[at], ARGV[at + 1], tonumber(ARGV[7]), tonumber(ARGV[8]))
     at = at + 2
   end
   redis.call('LPOP', processing, size)
-  redis.call('SET', settled, ARGV[1])
+  redis.call('SET', settled, ARGV[3])
+  if ARGV[5] ~= '0' then redis.call('DEL', lane) end
 end
-local taken = {{}}
+if wanted == 0 then return {{0}} end
+if redis.call('LLEN', processing) > 0 then
+  local left = redis.call('LRANGE', processing, 0, -1)
+  if redis.call('GET', lane) == node then return {{suspected(left[1])}} end
+  return {{0, unpack(left)}}
+end
+-- A suspect is taken alone, and no other node has one meanwhile: what kills ends one node at a time.
+if redis.call('LLEN', suspects) > 0 then
+  local holder = redis.call('GET', lane)
+  if not holder or not is_member(holder) then
+    redis.call('SET', lane, node)
+    return {{suspected(redis.call('LMOVE', suspects, processing, 'LEFT', 'RIGHT'))}}
+  end
+end
+local taken, bytes = {{0}}, 0
 local function move(list) return redis.call('LMOVE', list, processing, 'LEFT', 'RIGHT') end
-while #taken < wanted do
+while #taken <= wanted and bytes < {MAX_REQUEST_BYTES} do
   -- One from the entry list first, so that a full list of our own does not starve who knows only that.
-  local petition = #taken == 0 and move(entry) or move(own) or move(entry)
+  local petition = #taken == 1 and move(entry) or move(own) or move(entry)
   if not petition then break end
   taken[#taken + 1] = petition
+  bytes = bytes + #petition
 end
 return taken
 """

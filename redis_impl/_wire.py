@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.contract import Application
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
-from lab.limits import MAX_REQUEST_BYTES
+from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.operations import SIGNATURES, Operation
 from lab.plain import to_plain
 from lab.validation import clean_operation_id
@@ -26,6 +26,9 @@ CODES: Mapping[Application, Mapping[str, Operation]] = {
 DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.SUBMIT})
 """Operations whose ``data`` is what they work on; that of the others says where to reply."""
 MAX_LIST_NAME_CHARACTERS = 200
+MAX_BARE_CHARACTERS = 4096
+"""So much of a petition may stand outside its strings: many tiny values take far more memory than their text."""
+MAX_STRINGS = 64
 _WHERE = re.compile(rf'"(?:reply_to|data)"\s*:\s*"([^"\\]{{1,{MAX_LIST_NAME_CHARACTERS}}})"')
 _ID = re.compile(r'"id"\s*:\s*"?([^\s"\\,{}\[\]]{1,128})')
 
@@ -47,10 +50,10 @@ class Keys:
         self.prefix = f"{namespace}:"
         self.entry = f"{namespace}:{application}"
         self.nodes = f"{self.entry}:nodes"
+        self.dead = f"{self.entry}:dead"
         self.turn = f"{self.entry}:turn"
         self.identifiers = f"{namespace}:identifiers"
         self.replies = f"{namespace}:reply:"
-        self.rejected = f"{namespace}:rejected"
         self.channel = f"{namespace}:broadcast:channel"
         self.recent = f"{namespace}:ticks:recent"
 
@@ -69,6 +72,11 @@ def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
     """Read and check a petition. Bytes that are not UTF-8 stand in *raw* as lone surrogates."""
     if len(raw) > MAX_REQUEST_BYTES or _bytes_of(raw) > MAX_REQUEST_BYTES:
         raise InvalidRequest(Code.TOO_LARGE, f"the petition is longer than {MAX_REQUEST_BYTES} bytes")
+    if len(raw) > MAX_BARE_CHARACTERS and _is_bomb(raw):
+        raise InvalidRequest(
+            Code.MALFORMED,
+            f"a petition has at most {MAX_STRINGS} strings, {MAX_BARE_CHARACTERS} characters outside them",
+        )
     try:
         fields = json.loads(raw)
     except RecursionError as error:
@@ -83,10 +91,12 @@ def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
 def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
     """Return where a petition at fault wants its reply, and its id; empty where they cannot be told.
 
-    What cannot be parsed, or is too long to be, has an answer too: so they are looked for in the text.
+    What cannot be parsed, or is too long to be, has an answer too: so they are looked for in the text, in its
+    first and last 64 Ki characters.
     """
-    where = next((found[1] for found in _WHERE.finditer(raw) if _is_reply_list(found[1], keys)), "")
-    operation_id = _ID.search(raw) if where else None
+    edges = raw if len(raw) <= 2 * MAX_TEXT_BYTES else f"{raw[:MAX_TEXT_BYTES]} {raw[-MAX_TEXT_BYTES:]}"
+    where = next((found[1] for found in _WHERE.finditer(edges) if _is_reply_list(found[1], keys)), "")
+    operation_id = _ID.search(edges) if where else None
     return where, operation_id[1] if operation_id else ""
 
 
@@ -98,14 +108,17 @@ def write_reply(operation_id: str, answer: object) -> str:
 
 
 def read_reply(raw: str) -> tuple[str, object]:
-    """Return the id of a reply and its answer, or the LabError it stands for."""
+    """Return the id of a reply and its answer, or the LabError it stands for; of anything else no id."""
     try:
         fields = json.loads(raw)
+        operation_id = fields["id"]
+        if not isinstance(operation_id, str):
+            raise TypeError("its id is no text")
         if "error" in fields:
-            return fields["id"], error_from(fields["error"], fields["message"])
-        return fields["id"], fields["answer"]
-    except (ValueError, KeyError, TypeError) as error:
-        return "", InternalError("reply", f"not a reply: {error!r}")
+            return operation_id, error_from(str(fields["error"]), str(fields["message"]))
+        return operation_id, fields["answer"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return "", InternalError("reply", f"not a reply: {str(error)[:100]}")
 
 
 def _petition(fields: dict[str, object], application: Application, keys: Keys) -> Petition:
@@ -146,6 +159,14 @@ def _reply_to(value: object, keys: Keys) -> str:
 def _is_reply_list(name: str, keys: Keys) -> bool:
     is_short = len(name) <= MAX_LIST_NAME_CHARACTERS
     return is_short and name.startswith(keys.replies) and name.isprintable()
+
+
+def _is_bomb(raw: str) -> bool:
+    """Tell whether a text has more structure than a petition can have, before any of it is built."""
+    if "\\" in raw:  # drop what is escaped, quotes above all
+        raw = raw.replace(r"\\", "").replace(r"\"", "")
+    parts = raw.split('"', 2 * MAX_STRINGS)
+    return len(parts) > 2 * MAX_STRINGS or sum(map(len, parts[::2])) > MAX_BARE_CHARACTERS
 
 
 def _bytes_of(raw: str) -> int:

@@ -71,8 +71,7 @@ class InsultFilterClient(PetitionClient):
             raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
         under_way: deque[str] = deque()
         source = iter(texts)
-        with self._lock:
-            self._replies.forget()
+        with self._my_turn(time.monotonic() + self.deadline_seconds):
             while self._fill(under_way, source, in_flight) or under_way:
                 # Half of them, then refill: petitions travel in batches, and the nodes never run dry.
                 for _ in range(max(1, len(under_way) - in_flight // 2)):
@@ -81,8 +80,10 @@ class InsultFilterClient(PetitionClient):
 
     def submit(self, text: str) -> str:
         petition_id = new_operation_id()
-        with self._lock:
-            self._replies.push([write_petition("X1", clean_text(text), petition_id)])
+        petition = write_petition("X1", clean_text(text), petition_id)
+        deadline = time.monotonic() + self.deadline_seconds
+        with self._my_turn(deadline):
+            self._replies.push({petition_id: petition}, deadline, are_answered=False)
         return petition_id
 
     def result(self, petition_id: str, timeout: float) -> str:
@@ -100,13 +101,13 @@ class InsultFilterClient(PetitionClient):
 
     def _fill(self, under_way: deque[str], source: Iterator[str], in_flight: int) -> int:
         """Push texts until *in_flight* are under way; return how many were pushed."""
-        petitions = []
+        petitions = {}
         reply_to = self._replies.reply_to
         while len(under_way) < in_flight and (text := next(source, None)) is not None:
             operation_id = new_operation_id()
-            petitions.append(write_petition("X1", clean_text(text), operation_id, reply_to=reply_to))
+            petitions[operation_id] = write_petition("X1", clean_text(text), operation_id, reply_to=reply_to)
             under_way.append(operation_id)
-        self._replies.push(petitions)
+        self._replies.push(petitions, time.monotonic() + self.deadline_seconds)
         return len(petitions)
 
 
