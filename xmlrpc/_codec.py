@@ -15,7 +15,9 @@ from xml.parsers.expat import ExpatError
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, as_text, error_from_text
 from lab.limits import MAX_REPLY_BYTES
-from xmlrpc.client import ExpatParser, Fault, Marshaller, ResponseError, Unmarshaller, loads
+from xmlrpc.client import Fault, Marshaller, ResponseError, Unmarshaller
+
+from ._bounds import parse_within_bounds
 
 # The codes of "Specification for Fault Code Interoperability" (2001) where it has one; ours are positive.
 FAULT_CODES = {
@@ -91,18 +93,11 @@ def _parse_any_call(body: bytes, is_utf8: bool) -> tuple[str, tuple[object, ...]
 
 
 def _unmarshal(body: bytes) -> tuple[str | None, tuple[object, ...]]:
-    """Do what ``xmlrpc.client.loads`` does, but refuse a document type, in whatever encoding it comes."""
+    """Do what ``xmlrpc.client.loads`` does, within bounds (:mod:`._bounds`)."""
     unmarshaller = Unmarshaller(use_builtin_types=True)
-    parser = ExpatParser(unmarshaller)
-    parser._parser.StartDoctypeDeclHandler = _refuse_document_type  # type: ignore[attr-defined]
-    parser.feed(body)
-    parser.close()
+    parse_within_bounds(unmarshaller, body)
     arguments = tuple(_as_text(argument) for argument in unmarshaller.close())
     return unmarshaller.getmethodname(), arguments
-
-
-def _refuse_document_type(*_: object) -> None:
-    raise InvalidRequest(Code.MALFORMED, "the request declares a document type; XML-RPC has none")
 
 
 def write_answer(answer: object) -> bytes:
@@ -138,11 +133,10 @@ def parse_answer(body: bytes) -> object:
         plain = _PLAIN_ANSWER.fullmatch(body.decode())
         if plain:
             return plain[1]
-        answers = loads(body, use_builtin_types=True)[0]
-        return _as_text(cast(tuple[object, ...], answers)[0])
+        return _unmarshal(body)[1][0]
     except Fault as error:
-        raise error_from_fault(error.faultCode, error.faultString) from error
-    except _UNMARSHAL_ERRORS as error:
+        raise error_from_fault(error.faultCode, str(error.faultString)) from error
+    except (*_UNMARSHAL_ERRORS, RecursionError, InvalidRequest) as error:
         raise InternalError("reply", f"the node's reply is not XML-RPC: {error}") from error
 
 

@@ -9,8 +9,9 @@ import httptools
 
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
 
-from ._codec import parse_answer, write_call
+from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
 
+MAX_ANSWER_BYTES = 4 * MAX_ANSWER_CHARACTERS
 _RECEIVE_BYTES = 256 * 1024
 
 
@@ -81,7 +82,7 @@ class XmlRpcConnection:
             raise Unavailable(f"{self.url} cannot be reached: {error}; is its server running?") from error
         except httptools.HttpParserError as error:
             self.close()
-            raise InternalError("reply", f"{self.url} does not speak HTTP: {error}") from error
+            raise InternalError("reply", f"{self.url} does not answer in HTTP: {error}") from error
         if not reply.parser.should_keep_alive():
             self.close()
         return bytes(reply.body)
@@ -103,6 +104,8 @@ class _Reply:
 
     def on_body(self, body: bytes) -> None:
         self.body += body
+        if len(self.body) > MAX_ANSWER_BYTES:  # of a subscriber, perhaps, that means ill
+            raise ValueError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
 
     def on_message_complete(self) -> None:
         self.is_complete = True

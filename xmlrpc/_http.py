@@ -19,6 +19,8 @@ from ._codec import write_fault
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 2000
+MAX_LINGERING = 200
+"""Refused connections beyond that limit which are still heard out, so that they can read why."""
 MAX_HEADER_BYTES = 16 * 1024
 MAX_PIPELINED = 16
 REQUEST_SECONDS = 10.0
@@ -57,6 +59,7 @@ class HttpConnection(asyncio.Protocol):
         self._serving: Request | None = None
         self._closing = False
         self._is_last = False  # the client has said that it sends nothing more
+        self._is_unread = False  # the client does not read the replies that it has
         self._in_header = self._in_request = False
         self.deadline = 0.0
         self._parser = httptools.HttpRequestParser(self)
@@ -73,7 +76,8 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = time.monotonic() + IDLE_SECONDS
         if len(self._server.connections) > MAX_CONNECTIONS:
             self._refuse(Overloaded(f"the node holds {MAX_CONNECTIONS} connections; try again later"))
-            self.close()  # at once: what is refused to keep this bound must not linger
+        if len(self._server.connections) > MAX_CONNECTIONS + MAX_LINGERING:
+            self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -103,7 +107,21 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(InvalidRequest(Code.MALFORMED, message))
             return False
         self._is_last = True
-        return self._serving is not None
+        return self._serving is not None or bool(self._requests)
+
+    def pause_writing(self) -> None:
+        """Serve and read nothing more until the client has read its replies: they would fill the memory."""
+        self._is_unread = True
+        if self._transport and not self._closing:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on where :meth:`pause_writing` stopped."""
+        self._is_unread = False
+        if self._transport and not self._closing:
+            self._transport.resume_reading()
+            if self._serving is None:
+                self._next()
 
     def expire(self, now: float) -> None:
         """Close the connection if it was silent for too long, or is too slow with its request."""
@@ -112,8 +130,9 @@ class HttpConnection(asyncio.Protocol):
         if self._in_request and not self._closing:
             message = f"the request was not whole {REQUEST_SECONDS:g} s after it began"
             self._refuse(DeadlineExceeded(message))
-        else:
-            self.close()
+        elif self._transport:
+            self._closing = True
+            self._transport.abort()  # what the client has not read by now, it will not
 
     def close(self) -> None:
         """Close when what was written is sent."""
@@ -149,9 +168,7 @@ class HttpConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_header = False
         if self._parser.should_upgrade():  # the parser would take the body for another protocol's
-            raise InvalidRequest(
-                Code.MALFORMED, "this connection stays HTTP/1.1; leave out the header Upgrade"
-            )
+            raise InvalidRequest(Code.MALFORMED, "this stays HTTP/1.1; leave out the header Upgrade")
         if self._parser.get_method() != b"POST":
             raise InvalidRequest(Code.MALFORMED, "XML-RPC calls are sent with POST")
 
@@ -172,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
             self._next()
 
     def _next(self) -> None:
-        self._serving = self._requests.popleft() if self._requests else None
+        self._serving = self._requests.popleft() if self._requests and not self._is_unread else None
         if self._serving:
             self._server.serve(self._serving, self._reply)
 

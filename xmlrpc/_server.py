@@ -18,6 +18,8 @@ from ._methods import Lane, Methods
 SWEEP_SECONDS = 1.0
 STORE_THREADS = 8
 START_SECONDS = 10.0
+LAST_PART = 0.3
+"""Of the time to drain: then what has not begun is given back."""
 
 T = TypeVar("T")
 
@@ -36,6 +38,7 @@ class XmlRpcServer:
         }
         self._listener: asyncio.Server | None = None
         self._draining = False
+        self._out_of_time = False
 
     def start(self, host: str, port: int) -> int:
         """Listen; return the port, a free one for 0. OSError if the address cannot be bound."""
@@ -44,7 +47,10 @@ class XmlRpcServer:
         return self._run(self._listen(host, port), START_SECONDS)
 
     def drain(self, timeout_seconds: float) -> None:
-        """Take no more requests, answer those taken, close every connection, end the threads."""
+        """Take no more requests, answer those taken, close every connection, end the threads.
+
+        What has not begun when little time is left is answered with Unavailable.
+        """
         if not self._thread.is_alive():
             return
         with contextlib.suppress(TimeoutError):
@@ -73,6 +79,8 @@ class XmlRpcServer:
 
     def _answer(self, name: str, arguments: tuple[object, ...], operation_id: str) -> bytes:
         try:
+            if self._out_of_time:
+                raise Unavailable("the node is stopping; ask another")
             return write_answer(self._methods.call(name, arguments, operation_id))
         except LabError as error:
             return write_fault(error)
@@ -100,9 +108,11 @@ class XmlRpcServer:
         deadline = time.monotonic() + timeout_seconds
         while not all(c.is_idle for c in self.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+            self._out_of_time = time.monotonic() > deadline - timeout_seconds * LAST_PART
         for connection in tuple(self.connections):
             connection.close()
-        await asyncio.sleep(0)  # let the transports close
+        while self.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)  # what was written is being sent
 
     def _run(self, work: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)

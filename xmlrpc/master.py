@@ -2,12 +2,16 @@
 
 import itertools
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from lab.contract import Application
-from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
+from lab.joining import check_room, first_identifier
+from lab.limits import MAX_URI_CHARACTERS
 from lab.node import run
 from lab.options import NodeOptions, node_options, port, process_parser
 from lab.registry import Member, Registry
@@ -22,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_NODE_PORT = 8002
 LAST_PORT = 65535
 PROBE_SECONDS = 0.5
+PORTS_TO_LOOK_AT = 1000
 
 
 class InsultMaster:
@@ -33,7 +38,8 @@ class InsultMaster:
     def __init__(self, options: NodeOptions, first_node_port: int = FIRST_NODE_PORT) -> None:
         self._registries = {application: Registry(LEASE_SECONDS) for application in Application}
         self._ports = itertools.cycle(range(first_node_port, LAST_PORT + 1))
-        self._names = itertools.count(1)
+        self._names = itertools.count(first_identifier())
+        self._host = options.host
         self._lock = threading.Lock()
         self._server = NodeServer(self._methods(), options, Application.SERVICE, master="")
 
@@ -52,12 +58,17 @@ class InsultMaster:
     def assign_port(self, application: Application) -> dict[str, object]:
         """Give a starting node of APPLICATION (service or filter) a name and the next port to try."""
         with self._lock:
-            return {"name": f"{application}-{next(self._names)}", "port": next(self._ports)}
+            return {"name": f"{application}-{next(self._names)}", "port": self._free_port()}
 
     def register(self, application: Application, name: str, url: str) -> bool:
         """Add the node NAME of APPLICATION, which serves at URL."""
+        XmlRpcConnection(url)  # is it one?
+        now = time.monotonic()
         with self._lock:
-            self._registries[application].join(name, url, time.monotonic())
+            registry = self._registries[application]
+            if not registry.find(name, now):
+                check_room(registry, now)
+            registry.join(name, url, now)
         log.info("%s joined at %s", name, url)
         return True
 
@@ -96,9 +107,20 @@ class InsultMaster:
             for application in Application
         }
 
+    def _free_port(self) -> int:
+        """Return the next port on which nobody listens here: after a restart, not all nodes are known yet."""
+        live = {urlsplit(member.address).port for one in Application for member in self._alive(one)}
+        for candidate in itertools.islice(self._ports, PORTS_TO_LOOK_AT):
+            if candidate not in live and _is_free(self._host, candidate):
+                return candidate
+        raise Overloaded("no port is free for a node; start the master with other --node-ports")
+
     def _live(self, application: Application) -> list[Member]:
         with self._lock:
-            return self._registries[application].live(time.monotonic())
+            return self._alive(application)
+
+    def _alive(self, application: Application) -> list[Member]:
+        return self._registries[application].live(time.monotonic())
 
     def _methods(self) -> dict[str, Method]:
         return {
@@ -123,11 +145,23 @@ def _method(function: Callable[..., object], lane: Lane, texts: int = 0) -> Meth
             raise InvalidRequest(Code.MISSING_FIELD, message)
         if not all(isinstance(argument, str) for argument in arguments):
             raise InvalidRequest(Code.WRONG_TYPE, f"{function.__name__} takes texts")
+        if any(len(str(argument)) > MAX_URI_CHARACTERS for argument in arguments):
+            raise InvalidRequest(Code.TOO_LARGE, f"a text is longer than {MAX_URI_CHARACTERS} characters")
         if arguments[0] not in list(Application):
             raise InvalidRequest(Code.MALFORMED, "the application is 'service' or 'filter'")
         return function(Application(str(arguments[0])), *arguments[1:])
 
     return Method(call, lane, _doc(function))
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what ended may linger
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _doc(function: Callable[..., object]) -> str:
