@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 
 
@@ -26,6 +26,8 @@ class Settings:
     """Fail where a missing broker would otherwise mean a skip (CI)."""
     queue_type: str = "classic"
     """Kind of RabbitMQ's queues, classic or quorum; nodes and clients must agree."""
+    pyro_key: str = field(default="", repr=False)
+    """Secret that signs every message over Pyro4; messages without it are refused. Empty: none is signed."""
     log_level: str = "INFO"
     poison: str = ""
     """For tests of faults: a word that ends a filter node which works on a text with it. Empty: none."""
@@ -49,6 +51,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]  # checked by _parse
 
 
+MIN_KEY_CHARACTERS = 16
 _CHOICES = {
     "LAB_QUEUE_TYPE": ("classic", "quorum"),
     "LAB_LOG_LEVEL": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
@@ -72,6 +75,8 @@ def _parse(name: str, raw: str, kind: type) -> object:
         if name == "LAB_ID_TTL" and not int(raw):
             raise SettingsError("LAB_ID_TTL must be 1 second or more: a repeated request is known by its id")
         return int(raw)
+    if name == "LAB_PYRO_KEY" and 0 < len(raw) < MIN_KEY_CHARACTERS:  # the key itself is never shown
+        raise SettingsError(f"LAB_PYRO_KEY must have {MIN_KEY_CHARACTERS} characters or more")
     if raw not in _CHOICES.get(name, (raw,)):
         raise SettingsError(f"{name}={raw!r} must be one of {', '.join(_CHOICES[name])}")
     return raw

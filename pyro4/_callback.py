@@ -12,8 +12,9 @@ from lab.subscription import Inbox
 from lab.validation import clean_insult
 
 from ._client import NodeClient
-from ._connection import FOREIGN_SERIALIZER, PyroConnection
-from ._daemon import TICK, ServedObjects
+from ._connection import FOREIGN_SERIALIZER, TICK, PyroConnection
+from ._daemon import ServedObjects
+from ._remote import checked
 
 NOTIFY_SECONDS = 2.0
 OBJECT = "subscriber"
@@ -47,6 +48,7 @@ class Subscriber:
     def __init__(self) -> None:
         self.inbox: Inbox | None = None
 
+    @checked
     def notify(self, insult: str) -> bool:
         """Take a broadcast insult."""
         number = bytes(current_context.annotations.get(TICK, b"")).decode("latin-1")

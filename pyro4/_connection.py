@@ -1,5 +1,6 @@
 """A proxy with a time limit for each call, operation ids, and our errors."""
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -17,8 +18,12 @@ from lab.errors import (
     Unavailable,
     error_from_text,
 )
+from lab.settings import settings
 
-from ._daemon import OPERATION_ID, TICK
+from ._wire import NOT_SIGNED
+
+OPERATION_ID = "OPID"
+TICK = "TICK"
 
 FOREIGN_SERIALIZER = "serpent"
 """What objects take that are not ours, as Pyro4 comes: its own name server, a user's subscriber."""
@@ -39,7 +44,10 @@ class PyroConnection:
             raise InvalidRequest(
                 Code.MALFORMED, f"{uri!r} is not a Pyro URI like PYRO:object@host:port"
             ) from error
+        if self._proxy._pyroUri.sockname:
+            raise InvalidRequest(Code.MALFORMED, f"{uri!r} is a path; give PYRO:object@host:port")
         self._proxy._pyroSerializer = serializer
+        self._proxy._pyroHmacKey = settings().pyro_key or None
         self.uri = uri
 
     def call(
@@ -71,6 +79,19 @@ class PyroConnection:
         self._proxy._pyroTimeout = timeout_seconds
         self._translated(self._proxy._pyroBind)
 
+    def is_lost(self) -> bool:
+        """Tell, without asking the other side, whether the connection is closed or was never opened."""
+        connection = self._proxy._pyroConnection
+        if connection is None:
+            return True
+        try:
+            ahead: bytes = connection.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False  # it is silent, as it should be between two calls
+        except OSError:
+            return True
+        return not ahead
+
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
         self._proxy._pyroRelease()
@@ -99,9 +120,15 @@ class PyroConnection:
         except Pyro4.errors.TimeoutError as error:
             raise DeadlineExceeded(f"{self.uri} did not answer in time") from error
         except Pyro4.errors.NamingError as error:
-            raise NotFound(f"{self.uri}: {error}") from error
+            raise error_from_text(str(error)) or NotFound(f"{self.uri}: {error}") from error
+        except Pyro4.errors.SecurityError as error:
+            self.close()
+            raise InvalidRequest(Code.MALFORMED, f"{self.uri}: {NOT_SIGNED}") from error
         except Pyro4.errors.CommunicationError as error:
-            if "no free workers" in str(error):
+            rejected = error_from_text(str(error).partition(" rejected: ")[2])
+            if rejected and rejected.code is not Code.NOT_FOUND:  # that object is gone, as its node is
+                raise rejected from error
+            if "no free workers" in str(error):  # of a name server or a subscriber that is not ours
                 raise Overloaded(f"{self.uri} has no free thread; try again later") from error
             raise Unavailable(f"{self.uri} cannot be reached: {error}; is its node running?") from error
         except _ANY_REMOTE_ERROR as error:

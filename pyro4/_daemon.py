@@ -1,42 +1,74 @@
 """Serve objects in a daemon of their own thread, with errors that any proxy understands."""
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from uuid import uuid4
 
 import Pyro4
 from Pyro4.core import current_context
 
 from lab.applications.service import perform
-from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
+from lab.errors import Code, InvalidRequest, Unavailable
 from lab.operations import SIGNATURES, Operation, bind
 from lab.plain import to_plain
 
-from ._wire import Daemon, as_builtin
+from ._connection import OPERATION_ID
+from ._remote import coded
+from ._wire import Daemon
 
-log = logging.getLogger(__name__)
-
-OPERATION_ID = "OPID"
-TICK = "TICK"
 expose = Pyro4.expose
 """Let clients call the methods of a class."""
 
 
-class ServedObjects:
-    """A daemon that serves objects by their ids."""
+class InFlight:
+    """The threads that answer a call, to wait for the last reply.
 
-    def __init__(self, host: str, port: int, advertised_host: str) -> None:
+    Adding to a set, and taking from it, is one step in Python; no lock is needed.
+    """
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+        self._stopping = False
+
+    def begin(self) -> None:
+        """Note that this thread answers a call; Unavailable when the node stops."""
+        thread = threading.get_ident()
+        is_new = thread not in self._threads
+        self._threads.add(thread)
+        if self._stopping and is_new:  # asked after the thread was added, or finish() could overlook it
+            self._threads.discard(thread)
+            raise Unavailable("the node is stopping; ask another")
+
+    def finished(self) -> None:
+        """Note that this thread has sent its answer."""
+        self._threads.discard(threading.get_ident())
+
+    def finish(self, timeout_seconds: float) -> None:
+        """Refuse new calls, and wait until the answers to those under way are sent."""
+        self._stopping = True
+        deadline = time.monotonic() + timeout_seconds
+        while self._threads and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+class ServedObjects:
+    """A daemon that serves objects by their ids; *in_flight* is told of each answer that was sent."""
+
+    def __init__(self, host: str, port: int, advertised_host: str, in_flight: InFlight | None = None) -> None:
         nat = {"nathost": advertised_host, "natport": 0} if advertised_host != host else {}
         try:
-            self.daemon = Daemon(host=host, port=port, **nat)
+            self.daemon = Daemon(host, port, (in_flight or InFlight()).finished, **nat)
         except OSError as error:
             raise Unavailable(
                 f"cannot listen on {host}:{port}: {error.strerror}; try another --port"
             ) from error
         self._thread = threading.Thread(target=self.daemon.requestLoop, name="pyro4", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Where others reach it: ``host:port``."""
+        return str(self.daemon.natLocationStr or self.daemon.locationStr)
 
     def serve(self, objects: Mapping[str, object]) -> dict[str, str]:
         """Serve *objects* by their ids; return the URI of each."""
@@ -53,33 +85,6 @@ class ServedObjects:
             self.daemon.close()
 
 
-class InFlight:
-    """Counts calls under way, to wait for their end."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._lock = threading.Lock()
-        self._stopping = False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._stopping:
-                raise Unavailable("the node is stopping; ask another")
-            self._count += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._count -= 1
-
-    def finish(self, timeout_seconds: float) -> None:
-        """Refuse new calls, and wait until those under way have ended."""
-        self._stopping = True
-        deadline = time.monotonic() + timeout_seconds
-        while self._count and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(0.02)  # their replies are being written
-
-
 def exposed(
     application: object, operations: Sequence[Operation], documented: type, in_flight: InFlight
 ) -> object:
@@ -94,18 +99,12 @@ def exposed(
 def _remote_method(
     application: object, operation: Operation, documented: type, in_flight: InFlight
 ) -> Callable[..., object]:
+    @coded
     def call(*self_and_arguments: object, **named: object) -> object:  # named "self" is the client's matter
-        try:
-            bound = _bound(operation, self_and_arguments[1:], named)
-            operation_id = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
-            with in_flight:
-                return to_plain(perform(application, operation, bound, operation_id))
-        except LabError as error:
-            raise as_builtin(error) from None
-        except Exception as error:
-            error_id = uuid4().hex[:12]
-            log.exception("%s failed, error id %s", operation, error_id)
-            raise as_builtin(InternalError(error_id)) from error
+        bound = _bound(operation, self_and_arguments[1:], named)
+        operation_id = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
+        in_flight.begin()
+        return to_plain(perform(application, operation, bound, operation_id))
 
     call.__name__ = operation.value
     call.__doc__ = getattr(getattr(documented, operation, None), "__doc__", None) or str(operation)

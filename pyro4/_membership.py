@@ -14,11 +14,15 @@ from ._names import MASTER, NAMES_SECONDS, Names
 
 PULSE_SECONDS = 3.0
 LEASE_SECONDS = 10.0
+LOOK_SECONDS = 0.25
+"""How soon a node notices that the name server or the master is gone; looking costs them nothing."""
+LEAVE_SECONDS = 0.5
+"""Time limit of telling each of them good-bye: a node that drains has little time, and they need not live."""
 
 
 class Membership:
-    """Registers *name*; as one of n also at the master. Both are told again with every heartbeat, so that a
-    name server or a master that restarted learns of the node by itself."""
+    """Registers *name*; as one of n also at the master. Both are told again with every heartbeat, and as soon
+    as the connection to one of them is lost: one that restarted learns of its nodes within a second."""
 
     def __init__(self, name_server: str, application: Application, *, has_master: bool) -> None:
         self._names = Names(name_server)
@@ -26,7 +30,8 @@ class Membership:
         self._master: PyroConnection | None = None
         self._has_master = has_master
         self._lock = threading.Lock()
-        self._pulse: BackgroundJob = heartbeat("heartbeat", PULSE_SECONDS, self._beat)
+        self._pulse: BackgroundJob = heartbeat("heartbeat", LOOK_SECONDS, self._look)
+        self._next_beat = 0.0
         self.name = ""
         self._identifier = 0
 
@@ -48,21 +53,32 @@ class Membership:
 
     def leave(self) -> None:
         """Give up the name and the place at once."""
-        self._pulse.stop(NAMES_SECONDS)
+        self._pulse.stop(LEAVE_SECONDS)
         with suppress(LabError):
-            self._names.remove(self.name)
-        if self._has_master:
+            self._names.remove(self.name, LEAVE_SECONDS)
+        if self._master:
             with suppress(LabError):
-                self._call_master("leave_slave", self.name)
+                self._master.call("leave_slave", (self.name,), LEAVE_SECONDS)
         self._names.close()
         if self._master:
             self._master.close()
 
+    def _look(self) -> None:
+        is_known = not (self._names.is_lost() or (self._has_master and self._is_master_lost()))
+        if not is_known or time.monotonic() >= self._next_beat:
+            self._beat()
+            self._next_beat = time.monotonic() + PULSE_SECONDS
+
+    def _is_master_lost(self) -> bool:
+        return self._master is None or self._master.is_lost()
+
     def _beat(self) -> None:
         with self._lock:
-            self._names.register(self.name, self._uri)
-            if self._has_master:
-                self._call_master("heartbeat_slave", self._heartbeat())
+            try:
+                self._names.register(self.name, self._uri)
+            finally:  # the master must not think that we are dead because the name server is
+                if self._has_master:
+                    self._call_master("heartbeat_slave", self._heartbeat())
 
     def _heartbeat(self) -> str:
         """Return the heartbeat; its pulse is for information, the master goes by its own clock."""

@@ -1,13 +1,11 @@
 """The name server, and how nodes and clients use it."""
 
-import threading
-
-from Pyro4 import naming
-
 from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 
 from . import _settings as _settings
 from ._connection import FOREIGN_SERIALIZER, PyroConnection
+from ._daemon import ServedObjects
+from ._name_service import NAME_SERVER, NameService
 
 MASTER = "master.service"
 NAMES_SECONDS = 2.0
@@ -20,15 +18,15 @@ class Names:
         host, separator, port = address.rpartition(":")
         if not separator or not port.isdecimal():
             raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a name server's HOST:PORT")
-        self._connection = PyroConnection(f"PYRO:Pyro.NameServer@{host}:{port}", FOREIGN_SERIALIZER)
+        self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{host}:{port}", FOREIGN_SERIALIZER)
 
     def register(self, name: str, uri: str) -> None:
         """Let *name* stand for *uri*, whatever it stood for."""
         self._connection.call("register", [name, uri, False, None], NAMES_SECONDS)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> None:
         """Forget *name*."""
-        self._connection.call("remove", [name], NAMES_SECONDS)
+        self._connection.call("remove", [name], timeout_seconds)
 
     def lookup(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> str:
         """Return the URI that *name* stands for; Unavailable if nobody has it."""
@@ -36,6 +34,10 @@ class Names:
             return str(self._connection.call("lookup", [name], timeout_seconds))
         except NotFound as error:
             raise Unavailable(f"nobody is registered as {name}; is it running?") from error
+
+    def is_lost(self) -> bool:
+        """Tell, without asking it, whether the name server has closed the connection."""
+        return self._connection.is_lost()
 
     def ping(self) -> None:
         """Return if the name server answers."""
@@ -49,20 +51,16 @@ class Names:
 class ServedNames:
     """A name server on *host* and *port* (0: a free one), without broadcast look-up."""
 
-    def __init__(self, host: str, port: int) -> None:
-        try:
-            _, self._daemon, _ = naming.startNS(host=host, port=port, enableBroadcast=False)
-        except OSError as error:
-            message = f"cannot listen on {host}:{port}: {error.strerror}; try another --port"
-            raise Unavailable(message) from error
-        self.port = int(self._daemon.locationStr.rpartition(":")[2])
-        self._thread = threading.Thread(target=self._daemon.requestLoop, name="names", daemon=True)
+    def __init__(self, host: str, port: int, advertised_host: str) -> None:
+        self._served = ServedObjects(host, port, advertised_host)
+        self.address = self._served.address
 
     def start(self) -> None:
         """Serve, in a thread of its own."""
-        self._thread.start()
+        service = NameService()
+        uris = self._served.serve({NAME_SERVER: service})
+        service.register(NAME_SERVER, uris[NAME_SERVER])
 
     def stop(self, timeout_seconds: float) -> None:
         """Stop serving and free the port."""
-        self._daemon.shutdown()
-        self._thread.join(timeout_seconds)
+        self._served.close(timeout_seconds)

@@ -4,6 +4,8 @@ import re
 import socket
 import struct
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,11 +13,15 @@ import Pyro4
 from Pyro4 import constants, errors, message, util
 
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, as_text
+from lab.settings import settings
 
 from . import _settings as _settings
+from ._receive import TimelyReceiver
 
 LINGER_SECONDS = 2.0
 """A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
+MAX_LINGERING = 256
+NOT_SIGNED = "the message is not signed with the key of this system; both sides need the same LAB_PYRO_KEY"
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
 _RECEIVE_BYTES = 64 * 1024
@@ -23,15 +29,25 @@ _INSIDE = re.compile("<[^>]*>")
 
 
 class Daemon(Pyro4.Daemon):  # type: ignore[misc]
-    """A Pyro4 daemon whose refusals are a ValueError with ``CODE: message``, without a traceback."""
+    """A Pyro4 daemon whose refusals are a ValueError with ``CODE: message``, without a traceback.
+
+    *finished* is called when a message is dealt with and its answer sent, in the thread that did so.
+    """
+
+    def __init__(self, host: str, port: int, finished: Callable[[], None], **named: Any) -> None:
+        self._denied: deque[tuple[float, Any]] = deque()
+        self._finished = finished
+        super().__init__(host=host, port=port, **named)
+        self._pyroHmacKey = settings().pyro_key or None
 
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
         """Answer a client's first message; true if it may go on. Pyro4's own refusals have no code."""
+        if denied_reason:
+            return self._deny(conn)
         first = message.Message(message.MSG_CONNECT, b"", SERPENT, 0, 0)
+        conn.recv = TimelyReceiver(conn.sock)
         try:
-            first = message.Message.recv(conn, [message.MSG_CONNECT])
-            if denied_reason:
-                raise Overloaded(denied_reason)
+            first = message.Message.recv(conn, [message.MSG_CONNECT], hmac_key=self._pyroHmacKey)
             kind, answer = message.MSG_CONNECTOK, self._welcome(conn, first)
             flags = first.flags & message.FLAGS_META_ON_CONNECT
         except (errors.ConnectionClosedError, errors.TimeoutError):
@@ -40,16 +56,40 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             first = getattr(error, "pyroMsg", first)
             kind, answer, flags = message.MSG_CONNECTFAIL, str(as_builtin(error)), 0
         is_understood = first.serializer_id in _settings.SERIALIZER_IDS
-        serializer = _serializer(first.serializer_id if is_understood else SERPENT)
-        data, _ = serializer.serializeData(answer)
-        reply = message.Message(kind, data, serializer.serializer_id, flags, first.seq, self.annotations())
-        conn.send(reply.to_bytes())
-        if kind == message.MSG_CONNECTFAIL and not denied_reason:  # denied by the thread that accepts
+        self._send(conn, kind, answer, flags, first if is_understood else None, _is_signed(first))
+        if kind == message.MSG_CONNECTFAIL:
             _hear_out(conn)
         return bool(kind == message.MSG_CONNECTOK)
 
+    def _deny(self, conn: Any) -> bool:
+        """Refuse at once: the thread that accepts must not wait for what a client may never send."""
+        reason = as_text(Overloaded("every thread has a connection; close some, or try again later"))
+        self._send(conn, message.MSG_CONNECTFAIL, reason, 0, None, is_signed=True)
+        conn.keep_open = True  # or closing it would take the answer back
+        self._denied.append((time.monotonic() + LINGER_SECONDS, conn))
+        if len(self._denied) > MAX_LINGERING:
+            _drop(self._denied.popleft()[1])
+        return False
+
+    def _housekeeping(self) -> None:
+        """Close denied connections; Pyro4 calls this every two seconds."""
+        while self._denied and self._denied[0][0] < time.monotonic():
+            with suppress(IndexError):  # the thread that accepts took it
+                _drop(self._denied.popleft()[1])
+        super()._housekeeping()
+
+    def _send(self, conn: Any, kind: int, answer: object, flags: int, to: Any, is_signed: bool) -> None:
+        """Answer the message *to* (none: an unknown one), signed as it was."""
+        serializer = _serializer(to.serializer_id if to else SERPENT)
+        data, _ = serializer.serializeData(answer)
+        key = self._pyroHmacKey if is_signed else None
+        seq = to.seq if to else 0
+        reply = message.Message(kind, data, serializer.serializer_id, flags, seq, self.annotations(), key)
+        conn.send(reply.to_bytes())
+
     def handleRequest(self, conn: Any) -> None:  # noqa: N802  # Pyro4's name
         """Answer a message; also one that Pyro4 cannot read, on which it would only close the connection."""
+        conn.recv.begin()
         try:
             super().handleRequest(conn)
         except (errors.ConnectionClosedError, errors.TimeoutError, errors.SerializeError):
@@ -58,10 +98,14 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             unread = getattr(error, "pyroMsg", None)
             if unread is None and isinstance(error, errors.SecurityError):
                 raise  # answered already
-            seq, serializer_id = (unread.seq, unread.serializer_id) if unread else (0, SERPENT)
-            self._sendExceptionResponse(conn, seq, serializer_id, error, [])
+            refusal, flags = as_builtin(error), message.FLAGS_EXCEPTION
+            refusal._pyroTraceback = []  # type: ignore[attr-defined]  # where clients look for it
+            is_signed = not isinstance(error, errors.SecurityError) or _is_signed(unread)
+            self._send(conn, message.MSG_RESULT, refusal, flags, unread, is_signed)
             _hear_out(conn)
             raise
+        finally:
+            self._finished()
 
     def _sendExceptionResponse(  # noqa: N802  # Pyro4's name
         self,
@@ -83,7 +127,6 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         if first.serializer_id not in _settings.SERIALIZER_IDS:
             raise errors.SerializeError(f"the message uses serializer {first.serializer_id}")
         serializer = _serializer(first.serializer_id)
-        _settings.check_structure(serializer, first.data)
         data = serializer.deserializeData(first.data, first.flags & message.FLAGS_COMPRESSED)
         if not isinstance(data, dict) or "handshake" not in data:
             raise InvalidRequest(
@@ -106,6 +149,11 @@ def as_builtin(error: Exception) -> Exception:
     if said.partition(": ")[0] in Code.__members__:
         return error if type(error) is ValueError else ValueError(said)
     reason = _INSIDE.sub("...", said)[:100].encode("unicode_escape").decode()
+    if isinstance(error, errors.SecurityError):
+        return ValueError(f"{Code.MALFORMED}: {NOT_SIGNED}")
+    if isinstance(error, errors.NamingError):  # which Pyro4's own clients expect
+        named: Exception = errors.NamingError(f"{Code.NOT_FOUND}: {reason}")
+        return named
     if isinstance(error, AttributeError):
         return ValueError(f"{Code.UNKNOWN_OPERATION}: no such method: {reason}")
     if isinstance(error, errors.DaemonError):
@@ -125,6 +173,18 @@ def _serializer(serializer_id: int) -> Any:
         return util.get_serializer_by_id(serializer_id)
     except errors.PyroError:
         return util.get_serializer_by_id(SERPENT)
+
+
+def _is_signed(received: Any) -> bool:
+    return "HMAC" in received.annotations
+
+
+def _drop(conn: Any) -> None:
+    conn.keep_open = False
+    with suppress(OSError):
+        conn.sock.setblocking(False)
+        conn.sock.recv(_RECEIVE_BYTES)
+    conn.close()
 
 
 def _hear_out(conn: Any) -> None:

@@ -9,6 +9,7 @@ import time
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.jobs import BackgroundJob, heartbeat
+from lab.joining import check_room, first_identifier
 from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
 from lab.registry import Member, Registry
@@ -18,6 +19,7 @@ from ._daemon import ServedObjects, expose
 from ._membership import LEASE_SECONDS
 from ._names import MASTER, Names
 from ._options import add_name_server_option
+from ._remote import check_text, checked
 
 log = logging.getLogger(__name__)
 
@@ -31,45 +33,42 @@ class InsultMaster:
 
     def __init__(self) -> None:
         self._registries = {application: Registry(LEASE_SECONDS) for application in Application}
-        # A restarted master must not give out an identifier again: nodes of the last one may live.
-        self._identifiers = itertools.count(int(time.time()))
+        self._identifiers = itertools.count(first_identifier())
         self._lock = threading.Lock()
 
+    @checked
     def get_resolver_slave(self) -> str:
         """Return the URI of the live service node with the fewest assignments, then the oldest pulse."""
         return self._assigned(Application.SERVICE)
 
+    @checked
     def get_resolver_filter(self) -> str:
         """Return the URI of the live filter node with the fewest assignments, then the oldest pulse."""
         return self._assigned(Application.FILTER)
 
+    @checked
     def heartbeat_slave(self, heartbeat: str) -> bool:
         """Take a node's heartbeat, JSON with application, name and uri; true if the node was known."""
-        try:
-            fields = json.loads(heartbeat)
-            application, name, uri = (
-                Application(fields["application"]),
-                str(fields["name"]),
-                str(fields["uri"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            message = f"a heartbeat is JSON with application (service or filter), name and uri: {error!r}"
-            raise InvalidRequest(Code.MALFORMED, message) from error
+        application, name, uri = read_heartbeat(heartbeat)
         now = time.monotonic()
         with self._lock:
             registry = self._registries[application]
             known = registry.find(name, now)
             if known and known.address == uri:
                 return registry.beat(name, now)
+            if not known:
+                check_room(registry, now)
             registry.join(name, uri, now)
         log.info("%s joined at %s", name, uri)
         return False
 
+    @checked
     def leave_slave(self, name: str) -> bool:
         """Drop the node called NAME, which stops; true if it was there."""
         with self._lock:
-            return any(registry.leave(name) for registry in self._registries.values())
+            return self._leave(name)
 
+    @checked
     def report_dead(self, uri: str) -> bool:
         """Look whether the node at URI answers, and drop it if not; true if it was dropped."""
         with self._lock:
@@ -77,16 +76,22 @@ class InsultMaster:
         if member is None or _answers(uri):
             return False
         log.info("%s at %s does not answer", member.name, uri)
-        return self.leave_slave(member.name)
+        with self._lock:
+            return self._leave(member.name)
 
+    @checked
     def check_slave(self) -> list[str]:
         """Drop the nodes that were silent for 10 s; return the names of the live ones."""
         with self._lock:
             return [member.name for member in self._live()]
 
+    @checked
     def next_identifier(self) -> int:
         """Return an identifier that no other node has."""
         return next(self._identifiers)
+
+    def _leave(self, name: str) -> bool:
+        return any(registry.leave(name) for registry in self._registries.values())
 
     def _assigned(self, application: Application) -> str:
         with self._lock:
@@ -98,6 +103,22 @@ class InsultMaster:
     def _live(self) -> list[Member]:
         now = time.monotonic()
         return [member for registry in self._registries.values() for member in registry.live(now)]
+
+
+def read_heartbeat(heartbeat: str) -> tuple[Application, str, str]:
+    """Return the application, name and URI that stand in a heartbeat; an InvalidRequest if one does not."""
+    try:
+        fields = json.loads(heartbeat)
+        application, name, uri = Application(fields["application"]), fields["name"], fields["uri"]
+    except KeyError as error:
+        raise InvalidRequest(Code.MISSING_FIELD, f"the heartbeat has no {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        message = "a heartbeat is JSON with application (service or filter), name and uri"
+        raise InvalidRequest(Code.MALFORMED, message) from error
+    for what, text in (("name", name), ("uri", uri)):
+        check_text(what, text)
+    PyroConnection(uri)  # is it one?
+    return application, name, uri
 
 
 class MasterNode:

@@ -12,8 +12,8 @@ class NameServerNode:
 
     def __init__(self, options: NodeOptions) -> None:
         port = options.port if options.port is not None else NAME_SERVER_PORT
-        self._names = ServedNames(options.host, port)
-        self._address = f"{options.advertised_host}:{self._names.port}"
+        self._names = ServedNames(options.host, port, options.advertised_host)
+        self._address = self._names.address
 
     def start(self) -> str:
         self._names.start()
