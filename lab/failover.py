@@ -20,8 +20,37 @@ Answer = TypeVar("Answer")
 
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
+LEAST_SECONDS = 0.1
+"""What reporting a dead node is given even when less is left."""
 FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.02
+
+
+class RetryBudget:
+    """How many retries a client may make: a few at once, so many a second, and a share of its calls.
+
+    It bounds what clients add to the load of a system that is failing already.
+    """
+
+    def __init__(self, at_once: float = 20.0, per_second: float = 10.0, per_call: float = 0.2) -> None:
+        self._at_once = self._left = at_once
+        self._per_second = per_second
+        self._per_call = per_call
+        self._counted_at = time.monotonic()
+
+    def earn(self) -> None:
+        """Note a call."""
+        self._left = min(self._at_once, self._left + self._per_call)
+
+    def spend(self) -> bool:
+        """Take one retry from what is left; False if nothing is."""
+        now = time.monotonic()
+        self._left = min(self._at_once, self._left + self._per_second * (now - self._counted_at))
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Failover(Generic[ToNode]):
@@ -37,10 +66,12 @@ class Failover(Generic[ToNode]):
         assign: Callable[[float], str],
         connect: Callable[[str, float], ToNode],
         report_dead: Callable[[str, float], None] | None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._assign = assign
         self._connect = connect
         self._report_dead = report_dead
+        self._budget = budget or RetryBudget()
         self._address = ""
         self._connection: ToNode | None = None
 
@@ -48,25 +79,34 @@ class Failover(Generic[ToNode]):
         """Return what *attempt* returns; a node that is Unavailable is replaced until the deadline.
 
         *attempt* is given the connection and the seconds that are left. It may run more than once, so it must
-        carry the same operation id each time.
+        carry the same operation id each time, or change nothing. Pauses grow from 20 to 500 ms, with full
+        jitter, so that clients do not come back together; retries keep within the budget.
         """
         deadline = time.monotonic() + deadline_seconds
-        pause_seconds = FIRST_PAUSE_SECONDS
+        longest_pause = FIRST_PAUSE_SECONDS
+        self._budget.earn()
         while True:
-            left = deadline - time.monotonic()
             try:
-                return attempt(self._connected(left), left)
+                connection = self._connected(deadline - time.monotonic())
+                return attempt(connection, max(LEAST_SECONDS, deadline - time.monotonic()))
+            except DeadlineExceeded:
+                if self._report_dead:  # it may be frozen: the next call goes elsewhere
+                    self._drop(self._report_dead, LEAST_SECONDS)
+                raise
             except Unavailable as error:
                 if not self._address or self._report_dead is None:  # nobody else to turn to: say so at once
                     self.close()
                     raise
-                self._drop(self._report_dead, max(0.1, deadline - time.monotonic()))
+                self._drop(self._report_dead, max(LEAST_SECONDS, deadline - time.monotonic()))
+                if not self._budget.spend():
+                    raise
+                pause_seconds = random.uniform(0.0, longest_pause)
                 if time.monotonic() + pause_seconds >= deadline:
                     raise DeadlineExceeded(
                         f"no node answered within {deadline_seconds:g} s: {error}"
                     ) from error
-            time.sleep(pause_seconds * random.uniform(0.5, 1.0))
-            pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+            time.sleep(pause_seconds)
+            longest_pause = min(LONGEST_PAUSE_SECONDS, 2 * longest_pause)
 
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
@@ -76,6 +116,8 @@ class Failover(Generic[ToNode]):
 
     def _connected(self, left: float) -> ToNode:
         if self._connection is None:
+            if left <= 0:  # this process was frozen meanwhile
+                raise DeadlineExceeded("the deadline passed before a node was found")
             self._address = ""
             self._address = self._assign(left)
             self._connection = self._connect(self._address, left)
@@ -84,8 +126,9 @@ class Failover(Generic[ToNode]):
     def _drop(self, report_dead: Callable[[str, float], None], left: float) -> None:
         address = self._address
         self.close()
-        with suppress(Unavailable):  # the master is away as well; the next assign says so
-            report_dead(address, left)
+        if address:
+            with suppress(Unavailable, DeadlineExceeded):  # the next assign says so
+                report_dead(address, left)
 
 
 def wait_for_result(ask: Callable[[float], str], petition_id: str, timeout_seconds: float) -> str:

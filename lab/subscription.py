@@ -10,28 +10,38 @@ from lab.errors import LabError
 from lab.jobs import heartbeat
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 
+MISSED_AT_MOST = 10_000
+"""So many missed numbers are named, the newest: 14 hours of ticks. It bounds what a false number costs."""
+
 
 class Inbox:
     """A :class:`~lab.contract.Subscription` fed by :meth:`deliver`.
 
-    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 10 s.
+    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 10 s. It
+    returns True where the source knew nothing of the subscription: if it lost its state, and with it the
+    number of the last tick, the next tick begins a new count.
     """
 
     def __init__(self, leave: Callable[[], None], renew: Callable[[], object] | None = None) -> None:
         self._ticks: queue.SimpleQueue[Tick | None] = queue.SimpleQueue()
         self._leave = leave
         self._last = 0
+        self._was_forgotten = False
         self._closed = False
-        self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, renew) if renew else None
+        self._renew = renew
+        self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, self._beat) if renew else None
         if self._renewal:
             self._renewal.start()
 
     def deliver(self, number: int, insult: str) -> None:
         """Take the tick *number*. One that came before, or an older one, is dropped."""
-        if number <= self._last or self._closed:
+        is_older = number <= self._last
+        if self._closed or (is_older and not self._was_forgotten):
             return
-        missed = tuple(range(self._last + 1, number)) if self._last else ()
+        first_missed = max(self._last + 1, number - MISSED_AT_MOST)
+        missed = () if is_older or not self._last else tuple(range(first_missed, number))
         self._last = number
+        self._was_forgotten = False
         self._ticks.put(Tick(number, insult, missed))
 
     def receive(self, timeout: float) -> Tick | None:
@@ -63,3 +73,7 @@ class Inbox:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _beat(self) -> None:
+        if self._renew and self._renew() is True:
+            self._was_forgotten = True

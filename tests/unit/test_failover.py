@@ -3,10 +3,9 @@
 import pytest
 
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
-from lab.failover import Failover
+from lab.failover import LEAST_SECONDS, Failover
 from tests.unit.clock import Clock
-
-DEADLINE_SECONDS = 5.0
+from tests.unit.nodes import DEADLINE_SECONDS, Connection, System
 
 
 @pytest.fixture(autouse=True)
@@ -15,54 +14,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("lab.failover.time", clock)
     return clock
-
-
-class Connection:
-    """A connection to a node, which knows whether it was closed."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class System:
-    """A master that hands out nodes in turn, and the nodes, some of them dead."""
-
-    def __init__(self, *nodes: str, dead: tuple[str, ...] = ()) -> None:
-        self.nodes = list(nodes)
-        self.dead = set(dead)
-        self.reported: list[str] = []
-        self.connections: list[Connection] = []
-        self.limits: list[float] = []
-        self.client = Failover(self.assign, self.connect, self.report_dead)
-
-    def assign(self, left: float) -> str:
-        self.limits.append(left)
-        if not self.nodes:
-            raise Unavailable("no node is live")
-        self.nodes.append(self.nodes.pop(0))
-        return self.nodes[-1]
-
-    def connect(self, address: str, left: float) -> Connection:
-        self.limits.append(left)
-        self.connections.append(Connection(address))
-        return self.connections[-1]
-
-    def report_dead(self, address: str, left: float) -> None:
-        self.limits.append(left)
-        self.reported.append(address)
-
-    def answer(self, connection: Connection, left: float) -> str:
-        self.limits.append(left)
-        if connection.address in self.dead:
-            raise Unavailable(f"{connection.address} does not answer")
-        return connection.address
-
-    def call(self) -> str:
-        return self.client.call(self.answer, DEADLINE_SECONDS)
 
 
 def test_a_call_is_answered_by_the_assigned_node() -> None:
@@ -157,9 +108,7 @@ def test_a_master_that_is_away_does_not_hide_the_answer_of_another_node() -> Non
     assert client.call(system.answer, DEADLINE_SECONDS) == "b"
 
 
-@pytest.mark.parametrize(
-    "error", [InvalidRequest(Code.MALFORMED, "x"), NotFound("x"), Overloaded("x"), DeadlineExceeded("x")]
-)
+@pytest.mark.parametrize("error", [InvalidRequest(Code.MALFORMED, "x"), NotFound("x"), Overloaded("x")])
 def test_an_error_that_is_an_answer_is_not_taken_for_a_dead_node(error: Exception) -> None:
     system = System("a", "b")
 
@@ -171,8 +120,53 @@ def test_an_error_that_is_an_answer_is_not_taken_for_a_dead_node(error: Exceptio
     assert (system.reported, system.connections[0].closed) == ([], False)
 
 
-LEAST_SECONDS = 0.1
-"""What reporting a dead node is given even when less is left."""
+def exceed(connection: Connection, left: float) -> str:
+    """Do not answer in time."""
+    raise DeadlineExceeded("no answer in time")
+
+
+def test_a_node_that_does_not_answer_in_time_is_reported_and_the_next_call_goes_elsewhere() -> None:
+    system = System("a", "b")
+    with pytest.raises(DeadlineExceeded):
+        system.client.call(exceed, DEADLINE_SECONDS)
+    assert (system.reported, system.connections[0].closed) == (["a"], True)
+    assert system.call() == "b"
+
+
+def test_one_node_that_does_not_answer_in_time_is_asked_again_by_the_next_call() -> None:
+    system = System("a")
+    client = Failover(system.assign, system.connect, None)
+    with pytest.raises(DeadlineExceeded):
+        client.call(exceed, DEADLINE_SECONDS)
+    assert client.call(system.answer, DEADLINE_SECONDS) == "a"
+    assert len(system.connections) == 1
+
+
+def test_what_assigning_took_is_not_given_to_the_attempt_again(clock: Clock) -> None:
+    system = System("a")
+    assign = system.assign
+
+    def slowly(left: float) -> str:
+        clock.now += 4.0
+        return assign(left)
+
+    client = Failover(slowly, system.connect, system.report_dead)
+    client.call(system.answer, DEADLINE_SECONDS)
+    assert system.limits[-1] == pytest.approx(1.0)
+
+
+def test_a_client_that_was_frozen_beyond_its_deadline_does_not_begin_another_attempt(clock: Clock) -> None:
+    system = System("a", "b", dead=("a", "b"))
+    report_dead = system.report_dead
+
+    def freeze(address: str, left: float) -> None:
+        report_dead(address, left)
+        clock.sleep = lambda seconds: setattr(clock, "now", clock.now + 60.0)  # type: ignore[method-assign]
+
+    client = Failover(system.assign, system.connect, freeze)
+    with pytest.raises(DeadlineExceeded):
+        client.call(system.answer, DEADLINE_SECONDS)
+    assert len(system.connections) == 1
 
 
 def test_no_step_is_given_more_time_than_is_left(clock: Clock) -> None:

@@ -23,6 +23,7 @@ class Audience:
         self.release = threading.Event()
         self.slow: set[str] = set()
         self.dead: set[str] = set()
+        self.bad: set[str] = set()
         self.called: list[tuple[str, int]] = []
         self.took: list[tuple[str, int]] = []
         self.number = 0
@@ -36,6 +37,8 @@ class Audience:
         self.called.append((uri, tick.number))
         if uri in self.dead:
             raise Unavailable("connection refused")
+        if uri in self.bad:
+            raise ValueError("a bug")
         if uri in self.slow:
             self.release.wait(PATIENCE_SECONDS)
         self.took.append((uri, tick.number))
@@ -164,3 +167,20 @@ def test_a_delivery_that_has_not_begun_is_dropped_when_it_closes(audience: Audie
     audience.release.set()
     eventually(lambda: len(audience.took) == DELIVERY_THREADS)
     assert "late" not in {uri for uri, _ in audience.called}
+
+
+def test_a_tick_after_the_close_is_refused(audience: Audience) -> None:
+    audience.subscribe("ana")
+    audience.fan_out.close()
+    with pytest.raises(Unavailable):
+        audience.send()
+    assert audience.called == []
+
+
+def test_an_error_that_nobody_foresaw_is_logged(audience: Audience, caplog: pytest.LogCaptureFixture) -> None:
+    audience.bad = {"bad"}
+    audience.subscribe("bad")
+    audience.send()
+    eventually(lambda: "bad" in caplog.text)
+    audience.bad.clear()
+    audience.send_until_taken("bad")

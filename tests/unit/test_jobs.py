@@ -155,6 +155,20 @@ def test_a_step_that_fails_is_repeated_after_half_a_second() -> None:
     assert pauses.seconds == [0.5, LONG_SECONDS, 0.5]
 
 
+def test_a_step_that_fails_as_nobody_foresaw_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    errors = iter([ValueError("a bug"), None, None])
+
+    def step() -> float:
+        if error := next(errors):
+            raise error
+        return LONG_SECONDS
+
+    pauses = Pauses()
+    pauses.run(BackgroundJob("count", step, pauses))
+    assert pauses.seconds == [0.5, LONG_SECONDS, LONG_SECONDS]
+    assert "a bug" in caplog.text
+
+
 def test_failures_in_a_row_are_logged_once(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

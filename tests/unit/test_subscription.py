@@ -7,7 +7,7 @@ import pytest
 
 from lab.contract import Tick
 from lab.errors import Unavailable
-from lab.subscription import Inbox
+from lab.subscription import MISSED_AT_MOST, Inbox
 from tests.eventually import eventually
 
 PATIENCE_SECONDS = 10.0
@@ -157,3 +157,48 @@ def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 
     with Inbox(lambda: None, renew):
         assert eventually(lambda: len(renewals) > 3)
+
+
+def test_a_number_that_is_far_too_large_costs_little(source: Source) -> None:
+    source.deliver(1, 10**15)
+    missed = source.received()[1].missed
+    assert (len(missed), missed[-1]) == (MISSED_AT_MOST, 10**15 - 1)
+
+
+def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with its state in memory was restarted: it learns of the subscription by the renewal."""
+    monkeypatch.setattr("lab.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    was_there = [True]
+    renewals: list[bool] = []
+
+    def renew() -> bool:
+        renewals.append(not was_there[0])
+        was_there[0] = True
+        return renewals[-1]
+
+    with Inbox(lambda: None, renew) as inbox:
+        inbox.deliver(50, "before")
+        inbox.deliver(1, "late")
+        was_there[0] = False
+        eventually(lambda: True in renewals and renewals[-1] is False)
+        inbox.deliver(1, "after")
+        inbox.deliver(1, "twice")
+        inbox.deliver(3, "on")
+        ticks = [inbox.receive(PATIENCE_SECONDS) for _ in range(3)]
+    assert ticks == [Tick(50, "before"), Tick(1, "after"), Tick(3, "on", (2,))]
+
+
+def test_who_was_away_beyond_its_lease_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    renewals: list[int] = []
+
+    def renew() -> bool:
+        renewals.append(1)
+        return True
+
+    with Inbox(lambda: None, renew) as inbox:
+        inbox.deliver(5, "before")
+        eventually(lambda: len(renewals) > 1)
+        inbox.deliver(8, "after")
+        ticks = [inbox.receive(PATIENCE_SECONDS) for _ in range(2)]
+    assert ticks == [Tick(5, "before"), Tick(8, "after", (6, 7))]
