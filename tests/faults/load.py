@@ -110,6 +110,11 @@ class Load:
         """The longest that a client waited for one answer."""
         return max(((e.done_ns - e.sent_ns) / 1e9 for e in self.entries), default=0.0)
 
+    @property
+    def lasted_seconds(self) -> float:
+        """From the start of the plan to the last answer."""
+        return (max((entry.done_ns for entry in self.entries), default=self.start_ns) - self.start_ns) / 1e9
+
     def seconds(self) -> float:
         """Return the time since the plan began."""
         return (now() - self.start_ns) / 1e9

@@ -96,7 +96,7 @@ def trial(
     nodes: int = 3,
 ) -> FaultTrial:
     """Return the record of a trial with load."""
-    seconds = ended.load.plan.duration_seconds
+    seconds = ended.load.lasted_seconds
     account = ended.account
     named = {"lost": account.lost, "unexpected": account.unexpected, "twice": account.duplicated}
     return FaultTrial(

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.brokers.server import free_port
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
-from lab.contract import Application, Architecture
+from lab.contract import Application, Architecture, Target
 from lab.errors import LabError, Unavailable
 from lab.launcher import Handle, ProcessSpec
 from lab.limits import MAX_PAGE
@@ -18,13 +20,14 @@ from lab.settings import settings
 from lab.store import open_store
 from lab.store.keys import key
 from lab.store.redis_store import connect
-from lab.topology import Role
+from lab.topology import NODE, Role
 from tests.faults.ledger import Entry, Found, Outcome
 from tests.faults.load import Stream
+from tests.faults.proxy import Proxy
 from tests.harness.loops import now
 
 RESTART_AGAIN_SECONDS = 0.25
-PAGE = 1000
+PROXY_HOST = "127.0.0.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,16 @@ def private_brokers(kinds: frozenset[str]) -> Iterator[Brokers]:
 class Site(Cluster):
     """A cluster whose processes are given more variables, and whose dead nodes are started again.
 
-    *worked*: a file in which filter nodes note each text they work on.
+    With a *proxy*, clients reach the nodes, or the broker where that is between, through it alone.
     """
 
-    def __init__(self, spec: SystemSpec, brokers: Brokers, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, spec: SystemSpec, brokers: Brokers, environment: Mapping[str, str], proxy: Proxy | None
+    ) -> None:
         super().__init__(spec, brokers.urls)
         self.brokers = brokers
+        self._proxy = proxy
+        self._proxied_target: Target | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="lab-logs-faults-")
         self._worked = Path(self._scratch.name) / "worked"
         self._more = {"LAB_WORKED": str(self._worked), **environment}
@@ -81,6 +88,19 @@ class Site(Cluster):
             super().close()
         finally:
             self._scratch.cleanup()
+
+    @property
+    def target(self) -> Target:
+        """Where clients find the system."""
+        direct = super().target
+        if self._proxy is None or self.middleware.is_direct:
+            return direct
+        if self._proxied_target is None:
+            url = urlsplit(direct.address)
+            port = self._proxy.listen("127.0.0.1", 0, str(url.hostname), url.port or 0)
+            address = direct.address.replace(f":{url.port}", f":{port}")
+            self._proxied_target = replace(direct, address=address)
+        return self._proxied_target
 
     @property
     def live(self) -> list[Handle]:
@@ -103,17 +123,25 @@ class Site(Cluster):
 
     def restart(self, role_name: str) -> Handle:
         """Start a process of another role again, where the one that died was."""
-        role = next(role for role in self._roles() if role.name == role_name)
-        old = self.handles[role_name].pop()
+        old = self.handles[role_name][0]
         port = old.address.rpartition(":")[2]
-        spec = self._process(role)
-        handle = self.launcher.start(replace(spec, arguments=(*spec.arguments, "--port", port)))
-        self.handles[role_name].append(handle)
+        handle = self.launcher.start(
+            replace(old.spec, arguments=(*old.spec.arguments, "--port", port))  # the later of two counts
+        )
+        self.handles[role_name][0] = handle
         return handle
 
     def worked(self) -> list[str]:
         """Return the first word of each text that was worked on, once per execution."""
         return self._worked.read_text(encoding="utf-8").split() if self._worked.exists() else []
+
+    def fenced(self) -> int:
+        """Return how many late results the store has refused."""
+        store = open_store(self.brokers.urls.redis, self.namespace)
+        try:
+            return int(getattr(store, "fenced", lambda: 0)())
+        finally:
+            store.close()
 
     def found(self, stream: Stream) -> list[Found]:
         """Read back what was applied, from the store that all nodes share."""
@@ -136,7 +164,13 @@ class Site(Cluster):
 
     def _process(self, role: Role) -> ProcessSpec:
         spec = super()._process(role)
-        return replace(spec, environment={**spec.environment, **self._more})
+        arguments = spec.arguments
+        if self._proxy and self.middleware.is_direct and role.name == NODE:
+            # All of 127/8 is this machine (Linux): one port, the node at one address, the proxy at another.
+            port = free_port()
+            self._proxy.listen(PROXY_HOST, port, "127.0.0.1", port)
+            arguments += ("--port", str(port), "--advertise", PROXY_HOST)
+        return replace(spec, arguments=arguments, environment={**spec.environment, **self._more})
 
     def _insults_stored(self) -> list[str]:
         store = open_store(self.brokers.urls.redis, self.namespace)
@@ -169,6 +203,7 @@ def site(
     environment: Mapping[str, str] | None = None,
     node_arguments: tuple[str, ...] = (),
     interval: str = "5s",
+    proxy: Proxy | None = None,
 ) -> Site:
     """Return an n-node system, not yet started."""
     spec = SystemSpec(
@@ -177,4 +212,4 @@ def site(
     missing = spec.needed_brokers - set(brokers.by_kind)
     if missing:
         raise Unavailable(f"{middleware} needs {' and '.join(sorted(missing))}")
-    return Site(spec, brokers, environment or {})
+    return Site(spec, brokers, environment or {}, proxy)

@@ -1,0 +1,60 @@
+"""A node frozen (SIGSTOP): its work moves within 15 s, and the zombie's late result is refused."""
+
+import time
+
+from lab.contract import Application
+from lab.load.plans import Plan
+from tests.faults.injector import Injector
+from tests.faults.load import Load, Stream
+from tests.faults.rig import TEXTS, Rig, Scenario, settled, trial
+from tests.faults.site import Site, site
+from tests.harness.fault_trial import Check, FaultTrial
+
+CLIENTS = 4
+RATE = 30.0
+WORK = ("--work-time", "50ms")
+"""At this rate a node is at work half of the time: the frozen one very likely holds a text."""
+MOVES_WITHIN_SECONDS = 15.0
+AFTER_THAW_SECONDS = 2.0
+
+
+def frozen(rig: Rig, middleware: str) -> FaultTrial:
+    """Freeze one of three nodes at work; thaw it when its work has moved, or after 30 s at full size."""
+    seconds = 32.0 if rig.full else 3.0
+    with site(middleware, Application.FILTER, rig.brokers, node_arguments=WORK) as system:
+        load = Load(
+            {Application.FILTER: system}, Stream(rig.seed, TEXTS), Plan.constant(RATE, seconds), CLIENTS
+        )
+        injector = Injector(load, [system], rig.seed)
+        with load:
+            injector.wait(1.0)
+            node = injector.chance.choice(system.live)
+            place = injector.freeze(system, node)
+            try:
+                injector.wait(float("inf"))
+                left = MOVES_WITHIN_SECONDS - (load.seconds() - injector.faults[place].at_seconds)
+                moved = settled(load, injector, [system], max(left, 0.0))
+            finally:
+                injector.thaw(node, place)
+        time.sleep(AFTER_THAW_SECONDS)  # the zombie's time to do harm; nothing tells when it has tried
+        ended = settled(load, injector, [system])
+        refused = _refused(system)
+    fault = injector.judged(moved.entries, moved.found)[place]
+    checks = [
+        Check("not moved while it was frozen", len(moved.account.lost), 0),
+        Check("work moved", fault.recovery_seconds, MOVES_WITHIN_SECONDS, "s"),
+    ]
+    return trial("frozen", middleware, rig, ended, checks, figures={"late results refused": refused})
+
+
+def _refused(system: Site) -> float:
+    return float(system.fenced())
+
+
+FROZEN = Scenario(
+    "frozen",
+    "a node stopped for 30 s: its work moves within 15 s, its late results are refused",
+    frozen,
+    15.0,
+    50.0,
+)
