@@ -53,3 +53,10 @@ def test_entries_that_are_too_old_do_not_come(recent: Recent[str]) -> None:
     recent.put("new", "2", now=5.0)
     assert list(recent.newest_first(now=12.0)) == [("new", "2")]
     assert list(recent.newest_first(now=15.0)) == []
+
+
+def test_what_is_put_again_when_it_is_too_old_is_the_newest(recent: Recent[str]) -> None:
+    recent.put("a", "1", now=0.0)
+    recent.put("b", "1", now=5.0)
+    recent.put("a", "2", now=12.0)
+    assert list(recent.newest_first(now=12.0)) == [("a", "2"), ("b", "1")]

@@ -134,3 +134,19 @@ def test_what_a_resolve_gave_is_forgotten_with_its_operation_id(store: Store, la
     later(0.3 * HOUR)
     assert store.resolved("operation") is None
     assert store.result("a") == "the result"
+
+
+def test_a_result_older_than_an_hour_is_not_read_although_nothing_has_finished_since(
+    store: Store, later: Later
+) -> None:
+    finish(store, "old")
+    later(1.1 * HOUR)
+    page = store.get_results(10)
+    assert (store.result("old"), page, page.more) == (None, [], False)
+
+
+def test_a_petition_whose_result_is_too_old_can_have_a_new_one(store: Store, later: Later) -> None:
+    finish(store, "old", "other")
+    later(1.1 * HOUR)
+    assert store.complete("old", "new") is True
+    assert (store.result("old"), store.get_results(10)) == ("new", [("old", "new")])
