@@ -3,15 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from lab.store import MemoryStore, Store
+from lab.store.namespace import delete_namespace, throwaway_namespace
 from lab.store.redis_store import RedisStore, connect
 
 MakeStore = Callable[[], Store]
 OpenRedis = Callable[[str], RedisStore]
+OpenStore = Callable[[], tuple[Store, Callable[[], object]]]
+"""Returns an empty store, for one of many runs, and what to call at its end."""
 Later = Callable[[float], None]
 
 
@@ -50,6 +55,31 @@ def make_store(
 def store(make_store: MakeStore) -> Store:
     """An empty store of each kind."""
     return make_store()
+
+
+@pytest.fixture
+def open_store(request: pytest.FixtureRequest, store_kind: str) -> OpenStore:
+    """Open an empty store of each kind for each of many runs."""
+    if store_kind == "memory":
+        return lambda: (MemoryStore(), lambda: None)
+    url, open_redis = request.getfixturevalue("redis_url"), request.getfixturevalue("open_redis")
+
+    def open_empty() -> tuple[Store, Callable[[], object]]:
+        namespace = throwaway_namespace()
+        return open_redis(namespace), lambda: delete_namespace(url, namespace)
+
+    return open_empty
+
+
+def run_machine(make: Callable[[], RuleBasedStateMachine], examples: int) -> None:
+    """Run the machine that *make* returns so many times, 40 steps each."""
+    checks = [HealthCheck.too_slow]
+    run_state_machine_as_test(
+        cast(type[RuleBasedStateMachine], make),
+        settings=settings(
+            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks
+        ),
+    )
 
 
 @pytest.fixture
