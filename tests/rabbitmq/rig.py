@@ -1,0 +1,107 @@
+"""What the tests of RabbitMQ's faults share: a broker to be killed, a supervisor, dead letters, load."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pika
+from pika.spec import BasicProperties
+
+from lab.brokers import Broker
+from lab.brokers.rabbitmq_server import script
+from lab.brokers.server import Server
+from lab.cluster import Cluster
+from lab.errors import LabError
+
+CTL_SECONDS = 60.0
+
+
+class PrivateRabbit:
+    """A RabbitMQ of our own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.url = broker.url
+        assert broker.server
+        self.server: Server = broker.server
+
+    def ctl(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl``; return what it prints."""
+        command = [str(Path(script()).with_name("rabbitmqctl")), "-q", "-n", "lab@localhost", *arguments]
+        environment = {**os.environ, **self.server._environment}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=CTL_SECONDS, check=True
+        )
+        return done.stdout
+
+    def queues(self, namespace: str) -> list[str]:
+        """Return the names of the queues of *namespace*."""
+        names = self.ctl("list_queues", "name", "--no-table-headers").split()
+        return [name for name in names if name.startswith(f"{namespace}.")]
+
+
+class Supervisor:
+    """Replaces the nodes of *cluster* that died. To be called in the thread that started them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.replaced: set[int] = set()
+
+    def look(self) -> None:
+        """Start a node for each one that died since the last look."""
+        for node in list(self._cluster.nodes):
+            if node.pid not in self.replaced and not self._cluster.launcher.alive(node):
+                self.replaced.add(node.pid)
+                self._cluster.add_node()
+
+
+class Worker(threading.Thread):
+    """Runs *work* in the background; :meth:`finish` raises what it raised."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised again in finish()
+            self._error = error
+
+    def finish(self, timeout: float = 60.0) -> None:
+        self.join(timeout)
+        assert not self.is_alive(), f"not finished after {timeout:g} s"
+        if self._error:
+            raise self._error
+
+
+@contextmanager
+def channel_to(url: str) -> Iterator[Any]:
+    """Open a bare channel."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+def letters(url: str, queue: str) -> list[tuple[BasicProperties, bytes]]:
+    """Take all messages of *queue*."""
+    taken = []
+    with channel_to(url) as channel:
+        while (got := channel.basic_get(queue, auto_ack=True))[0]:
+            taken.append((got[1], got[2]))
+    return taken
+
+
+def outcome(ask: Callable[[], object]) -> object:
+    """Return the answer, or the LabError that is raised."""
+    try:
+        return ask()
+    except LabError as error:
+        return error

@@ -1,0 +1,217 @@
+"""Nodes that are killed by what they work on, frozen, or told to stop under load: nothing is lost."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from functools import partial
+from itertools import count, pairwise
+
+import pytest
+
+from lab.contract import Application, Architecture
+from lab.errors import InternalError
+from lab.ids import new_operation_id
+from lab.launcher import LocalLauncher, ProcessSpec
+from rabbitmq.insult_filter import InsultFilterClient
+from tests.conftest import StartSystem
+from tests.eventually import eventually
+from tests.rabbitmq.rig import Supervisor, Worker, letters, outcome
+
+SEED = 20_260_105
+POISON = "cicuta"
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("LAB_POISON", POISON)
+    return POISON
+
+
+def test_5_texts_that_kill_their_worker_harm_none_of_2000(
+    system: StartSystem, amqp_url: str, poison: str
+) -> None:
+    mixed_with_poison(system, amqp_url, texts=2_000, poisoned=5)
+
+
+@pytest.mark.parametrize("queue_type", ["quorum"], indirect=True)
+def test_a_text_that_kills_its_worker_harms_nobody_on_quorum_queues(
+    system: StartSystem, amqp_url: str, poison: str, queue_type: str
+) -> None:
+    mixed_with_poison(system, amqp_url, texts=200, poisoned=2)
+
+
+def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: int) -> None:
+    """Every other text is submitted, the others are asked about; of both, some kill whoever works on them."""
+    rng = random.Random(SEED)
+    bad = set(rng.sample(range(texts), poisoned))
+    cluster = system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3)
+    ids = [new_operation_id() for _ in range(texts)]
+    body = [f"tonto {number} {POISON if number in bad else ''}".strip() for number in range(texts)]
+    answers: dict[int, object] = {}
+    began = time.monotonic()
+    with cluster.filter(deadline_seconds=PATIENCE_SECONDS) as client:
+        assert isinstance(client, InsultFilterClient)
+
+        def ask() -> None:
+            asked = range(0, texts, 2)
+            under_way = [(n, client.send(client.names.work, "", body[n].encode(), ids[n])) for n in asked]
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            for number, request in under_way:
+                answers[number] = outcome(partial(client.answer, ids[number], request, deadline))
+
+        def submit() -> None:
+            for number in range(1, texts, 2):
+                client.store(client.names.work, body[number].encode(), ids[number])
+            for number in set(range(1, texts, 2)) - bad:
+                answers[number] = client.result(ids[number], PATIENCE_SECONDS)
+
+        supervisor = Supervisor(cluster)
+        workers = [Worker(ask), Worker(submit)]
+        while any(worker.is_alive() for worker in workers):
+            supervisor.look()
+            time.sleep(0.05)
+        for worker in workers:
+            worker.finish()
+        dead = []
+
+        def all_dead() -> bool:
+            supervisor.look()
+            dead.extend(letters(amqp_url, f"{cluster.namespace}.filter.dead"))
+            return len({properties.message_id for properties, _ in dead}) >= poisoned
+
+        eventually(all_dead, within=PATIENCE_SECONDS)
+    print(f"seed {SEED}: {len(supervisor.replaced)} deaths in {time.monotonic() - began:.1f} s")
+    good = set(range(texts)) - bad
+    assert {number: answers[number] for number in good} == {n: f"CENSORED {n}" for n in good}
+    assert {properties.message_id for properties, _ in dead} == {ids[number] for number in bad}
+    for properties, text in dead:
+        assert POISON in text.decode()
+        assert "3 nodes ended" in properties.headers["lab-reason"]
+        assert properties.headers["lab-queue"] == f"{cluster.namespace}.filter"
+    told = [answers[number] for number in bad if number % 2 == 0]
+    error_ids = {properties.headers["lab-error-id"] for properties, _ in dead}
+    for error in told:
+        assert isinstance(error, InternalError), error
+        assert "dead letters" in error.message
+        assert error.error_id in error_ids
+    assert 3 * poisoned <= len(supervisor.replaced) <= 4 * poisoned
+
+
+def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(system: StartSystem) -> None:
+    cluster = system(
+        "rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3, node_arguments=("--work-time", "20ms")
+    )
+    frozen = cluster.nodes[0]
+    with cluster.filter(deadline_seconds=PATIENCE_SECONDS) as client:
+        assert isinstance(client, InsultFilterClient)
+        began = time.monotonic()
+        ids = [client.submit(f"tonto {number}") for number in range(60)]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        asked = [new_operation_id() for _ in range(60)]
+        under_way = [(each, client.send(client.names.work, "", b"tonto", each)) for each in asked]
+        try:
+            os.kill(frozen.pid, signal.SIGSTOP)
+            stopped = time.monotonic()
+            assert {client.answer(each, request, deadline) for each, request in under_way} == {"CENSORED"}
+            results = [client.result(each, PATIENCE_SECONDS) for each in ids]
+            moved = time.monotonic() - stopped
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        assert results == [f"CENSORED {number}" for number in range(60)]
+        eventually(lambda: "connecting again" in cluster.launcher.logs(frozen))
+        for other in cluster.nodes[1:]:
+            cluster.launcher.stop(other)
+        assert client.filter("tonto") == "CENSORED", "the node that was frozen serves again"
+        assert sorted(result.petition_id for result in client.get_results()) == sorted(ids)
+    print(f"moved {moved:.1f} s after the node froze, {stopped - began:.1f} s of load before")
+    assert moved < 30.0
+
+
+def test_a_subscriber_that_was_frozen_catches_up_or_is_told_what_it_missed(system: StartSystem) -> None:
+    cluster = system("rabbitmq", Application.SERVICE, interval="200ms")
+    spec = ProcessSpec(
+        "subscriber",
+        "rabbitmq.subscriber",
+        ("--namespace", cluster.namespace, "--address", cluster.target.address),
+        {"PYTHONUNBUFFERED": "1"},
+    )
+    with ExitStack() as stack:
+        client = stack.enter_context(cluster.service())
+        client.add_insult("tonto")
+        launcher = stack.enter_context(LocalLauncher())
+        subscriber = launcher.spawn(spec)
+        stack.callback(os.kill, subscriber.pid, signal.SIGCONT)
+        other = stack.enter_context(client.subscribe())
+        eventually(lambda: "waiting for ticks" in launcher.logs(subscriber))
+        client.start_broadcast()
+        assert other.receive(PATIENCE_SECONDS)
+        os.kill(subscriber.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        times = []
+        while time.monotonic() - stopped < 14.0:  # past the time limit of its connection
+            assert other.receive(PATIENCE_SECONDS)
+            times.append(time.monotonic())
+        os.kill(subscriber.pid, signal.SIGCONT)
+        last = other.receive(PATIENCE_SECONDS)
+        client.stop_broadcast()
+        assert last
+        printed = read_ticks(subscriber.process.stdout, last.number)
+    assert printed == list(range(printed[0], last.number + 1)), "every number came, or was told as missed"
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    print(f"{len(printed)} ticks accounted for; the other subscriber waited at most {max(gaps):.3f} s")
+
+
+def read_ticks(stdout: object, last: int) -> list[int]:
+    """Return the numbers that a subscriber printed, received or missed, up to *last*."""
+    numbers: list[int] = []
+    for line in stdout:  # type: ignore[attr-defined]
+        text = line.decode()
+        if text.startswith("missed"):
+            numbers += [int(number) for number in text.partition(": ")[2].split(",")]
+        else:
+            numbers.append(int(text.split("#")[1].split()[0]))
+        if numbers[-1] >= last:
+            break
+    return numbers
+
+
+def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None:
+    cluster = system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
+    stop = threading.Event()
+    accepted: list[str] = []
+    answers: set[str] = set()
+
+    def submit() -> None:
+        with cluster.filter(deadline_seconds=PATIENCE_SECONDS) as client:
+            for number in count():
+                if stop.is_set():
+                    return
+                accepted.append(client.submit(f"tonto {number}"))
+
+    def ask() -> None:
+        with cluster.filter(deadline_seconds=PATIENCE_SECONDS) as client:
+            while not stop.is_set():
+                answers.update(client.filter_many(["tonto"] * 500))
+
+    workers = [Worker(submit), Worker(ask)]
+    seconds = []
+    for _ in range(3):
+        goes = cluster.nodes[-2]
+        so_far = len(accepted)
+        eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=PATIENCE_SECONDS)  # type: ignore[misc]
+        began = time.monotonic()
+        assert cluster.launcher.stop(goes, timeout_seconds=20.0) == 0
+        seconds.append(time.monotonic() - began)
+        cluster.add_node()
+    stop.set()
+    for worker in workers:
+        worker.finish()
+    with cluster.filter(deadline_seconds=PATIENCE_SECONDS) as client:
+        for petition_id in accepted:
+            assert client.result(petition_id, PATIENCE_SECONDS).startswith("CENSORED ")
+    assert answers == {"CENSORED"}
+    print(f"{len(accepted)} accepted, none lost; drained in {', '.join(f'{each:.2f}' for each in seconds)} s")
