@@ -31,6 +31,8 @@ class NodeOptions:
     work: Work = field(default_factory=Work)
     insults: Path | None = None
     """File of insults, a line each; None: the lists that come with the lab (one node) or the store's."""
+    allow_subscribers: tuple[str, ...] = ()
+    """Hosts, addresses and networks beyond loopback at which subscribers may be called back."""
     on_demand: bool = False
     """Let waiting texts wait for ``resolve``."""
 
@@ -86,6 +88,17 @@ def add_broadcast_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_callback_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a process takes that calls subscribers back."""
+    parser.add_argument(
+        "--allow-subscribers",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="call subscribers back at this host, address or network (10.0.0.0/8) too; may be repeated",
+    )
+
+
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """Add what a filter node takes."""
     parser.add_argument(
@@ -110,6 +123,7 @@ def node_options(arguments: argparse.Namespace) -> NodeOptions:
         interval_seconds=given.get("interval", BROADCAST_INTERVAL_SECONDS),
         work=Work(given.get("work_time", 0.0), given.get("work_cpu", 0.0)),
         insults=given.get("insults"),
+        allow_subscribers=tuple(given.get("allow_subscribers", ())),
         on_demand=given.get("on_demand", False),
     )
 

@@ -1,12 +1,14 @@
 """Broadcast by call-back: ``notify(insult)`` at each subscriber's URI, its tick's number as an annotation."""
 
+import re
 from contextlib import suppress
 
 import Pyro4
 from Pyro4.core import current_context
 
+from lab.callbacks import SubscriberUri
 from lab.contract import Tick
-from lab.errors import LabError
+from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
 from lab.subscription import Inbox
 from lab.validation import clean_insult
@@ -18,6 +20,7 @@ from ._remote import checked
 
 NOTIFY_SECONDS = 2.0
 OBJECT = "subscriber"
+_URI = re.compile(r"PYRO:([^@\s]+)@(\[[0-9a-f:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII | re.IGNORECASE)
 
 
 class Notifier:
@@ -55,6 +58,14 @@ class Subscriber:
         if self.inbox and number.isdecimal():
             self.inbox.deliver(int(number), clean_insult(insult))
         return True
+
+
+def split_uri(uri: str) -> SubscriberUri:
+    """Take a subscriber's URI apart. One that leads to a socket in the file system has no host."""
+    found = _URI.fullmatch(uri)
+    if not found:
+        raise InvalidRequest(Code.MALFORMED, "a subscriber is given as PYRO:OBJECT@HOST:PORT")
+    return SubscriberUri(f"PYRO:{found[1]}@", found[2].strip("[]"), f":{found[3]}")
 
 
 def receive_ticks(client: NodeClient, host: str = "127.0.0.1") -> Inbox:

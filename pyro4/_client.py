@@ -1,14 +1,17 @@
 """What the clients of both applications share: a node's connection, replaced when the node dies."""
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from lab.contract import Application, Architecture, Target
+from lab.deadline import Deadline
 from lab.failover import Failover
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.patience import outlasting, patiently
 
-from ._connection import PyroConnection
+from ._connection import PyroConnection, answers
 from ._names import MASTER, Names
 
 _RESOLVERS = {
@@ -16,6 +19,9 @@ _RESOLVERS = {
     Application.FILTER: "get_resolver_filter",
 }
 _NAMES = {Application.SERVICE: "insult.service", Application.FILTER: "filter.service"}
+
+
+Answer = TypeVar("Answer")
 
 
 class NodeClient:
@@ -27,6 +33,7 @@ class NodeClient:
         self._application = application
         self._names = Names(target.address)
         self._has_master = target.architecture is Architecture.N_NODE
+        self._had_node = False
         self._failover = Failover(
             self._assign,
             lambda uri, left: PyroConnection(uri),
@@ -37,14 +44,14 @@ class NodeClient:
         """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
         operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
         return self._failover.call(
-            lambda node, left: node.call(operation, arguments, left, operation_id),
+            self._patient(lambda node, left: node.call(operation, arguments, left, operation_id)),
             deadline_seconds or self.deadline_seconds,
         )
 
     def batch(self, operation: Operation, texts: list[str]) -> list[object]:
         """Return the answers to *operation* for each of *texts*; an error is the last."""
         return self._failover.call(
-            lambda node, left: node.batch(operation, texts, left), self.deadline_seconds
+            self._patient(lambda node, left: node.batch(operation, texts, left)), self.deadline_seconds
         )
 
     def close(self) -> None:
@@ -59,18 +66,37 @@ class NodeClient:
     ) -> None:
         self.close()
 
+    def _patient(
+        self, call: Callable[[PyroConnection, float], Answer]
+    ) -> Callable[[PyroConnection, float], Answer]:
+        """Return *call*, which turns to another node, where there is one, if its node is frozen."""
+
+        def attempt(node: PyroConnection, left: float) -> Answer:
+            if not self._has_master:
+                return call(node, left)
+            return patiently(lambda seconds: call(node, seconds), lambda: answers(node.uri), left)
+
+        return attempt
+
     def _assign(self, left: float) -> str:
         if not self._has_master:
             return self._names.lookup(_NAMES[self._application], left)
+        node = outlasting(self._ask_master, left) if self._had_node else self._ask_master(left)
+        self._had_node = True
+        return node
+
+    def _ask_master(self, left: float) -> str:
+        deadline = Deadline(left)
         master = PyroConnection(self._names.lookup(MASTER, left))
         try:
-            return str(master.call(_RESOLVERS[self._application], (), left))
+            return str(master.call(_RESOLVERS[self._application], (), deadline.left))
         finally:
             master.close()
 
     def _report_dead(self, uri: str, left: float) -> None:
+        deadline = Deadline(left)
         master = PyroConnection(self._names.lookup(MASTER, left))
         try:
-            master.call("report_dead", (uri,), left)
+            master.call("report_dead", (uri,), deadline.left)
         finally:
             master.close()

@@ -18,6 +18,7 @@ from lab.errors import (
     Unavailable,
     error_from_text,
 )
+from lab.patience import PROBE_SECONDS
 from lab.settings import settings
 
 from ._wire import NOT_SIGNED
@@ -133,6 +134,20 @@ class PyroConnection:
             raise Unavailable(f"{self.uri} cannot be reached: {error}; is its node running?") from error
         except _ANY_REMOTE_ERROR as error:
             raise as_lab_error(error) from error
+
+
+def answers(uri: str) -> bool:
+    """Tell whether the node at *uri* answers a greeting on a new connection."""
+    connection = PyroConnection(uri)
+    try:
+        connection.ping(PROBE_SECONDS)
+    except (Unavailable, DeadlineExceeded):
+        return False
+    except LabError:  # an answer, too
+        return True
+    finally:
+        connection.close()
+    return True
 
 
 def batch_answer(answer: object) -> str:

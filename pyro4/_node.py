@@ -1,6 +1,7 @@
 """What the nodes of both applications share: a daemon, a name, a canary, a clean end."""
 
 from lab.contract import Application, Architecture
+from lab.deadline import Deadline
 from lab.operations import Operation
 from lab.options import NodeOptions
 
@@ -9,6 +10,7 @@ from ._daemon import InFlight, ServedObjects, exposed
 from ._membership import Membership
 
 CANARY_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 
 
 class NodeServer:
@@ -35,7 +37,7 @@ class NodeServer:
         """Take a name and serve under it; return the URI."""
         name = self._membership.take_name()
         self._served = ServedObjects(
-            self._options.host, self._options.port or 0, self._options.advertised_host
+            self._options.host, self._options.port or 0, self._options.advertised_host, self._in_flight
         )
         self.uri = self._served.serve({name: self._object})[name]
         return self.uri
@@ -52,7 +54,8 @@ class NodeServer:
 
     def drain(self, timeout_seconds: float) -> None:
         """Be found no more, finish the calls under way, close."""
+        deadline = Deadline(timeout_seconds)
         self._membership.leave()
-        self._in_flight.finish(timeout_seconds)
+        self._in_flight.finish(deadline.left - CLOSE_SECONDS)
         if self._served:
-            self._served.close(1.0)
+            self._served.close(CLOSE_SECONDS)

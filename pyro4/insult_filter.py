@@ -7,6 +7,7 @@ from lab.applications.build import build_filter
 from lab.applications.state import open_node_store
 from lab.batches import batches
 from lab.contract import Application, InsultFilter, ResultPage, Target
+from lab.deadline import MOST_OF_IT, Deadline
 from lab.errors import Code, InvalidRequest
 from lab.failover import wait_for_result
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
@@ -43,8 +44,9 @@ class InsultFilterNode:
         self._server.join()
 
     def drain(self, timeout_seconds: float) -> None:
-        self._server.drain(timeout_seconds)
-        self._parts.stop(timeout_seconds)
+        deadline = Deadline(timeout_seconds * MOST_OF_IT)
+        self._server.drain(deadline.left)
+        self._parts.stop(deadline.left)
         self._store.close()
 
 

@@ -1,17 +1,24 @@
 """Node and client of the InsultService over Pyro4."""
 
-from lab.applications.service import ServiceApplication
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
+from lab.callbacks import AllowedHosts, CalledBackService
 from lab.calls import ServiceCalls
 from lab.contract import Application, Architecture, InsultService, Target
+from lab.deadline import MOST_OF_IT, Deadline
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.node import run
 from lab.operations import SERVICE_OPERATIONS, Operation
-from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.options import (
+    NodeOptions,
+    add_broadcast_options,
+    add_callback_options,
+    node_options,
+    process_parser,
+)
 from lab.subscription import Inbox
 
-from ._callback import Notifier, receive_ticks
+from ._callback import Notifier, receive_ticks, split_uri
 from ._client import NodeClient
 from ._node import NodeServer
 from ._options import add_name_server_option
@@ -22,7 +29,9 @@ class InsultServiceNode:
 
     def __init__(self, options: NodeOptions, name_server: str) -> None:
         self._store = open_node_store(options)
-        application = ServiceApplication(self._store, subscriber_schemes=("pyro",))
+        application = CalledBackService(
+            self._store, "pyro", split_uri, AllowedHosts(options.allow_subscribers)
+        )
         self._server = NodeServer(
             application, SERVICE_OPERATIONS, InsultService, options, Application.SERVICE, name_server
         )
@@ -46,9 +55,10 @@ class InsultServiceNode:
         self._server.join()
 
     def drain(self, timeout_seconds: float) -> None:
+        deadline = Deadline(timeout_seconds * MOST_OF_IT)
         if self._broadcaster:
-            self._broadcaster.stop()
-        self._server.drain(timeout_seconds)
+            self._broadcaster.stop(deadline.left)
+        self._server.drain(deadline.left)
         self._fan_out.close()
         self._notifier.close()
         self._store.close()
@@ -68,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = process_parser("pyro4.insult_service", "Serve the InsultService over Pyro4.")
     add_name_server_option(parser)
     add_broadcast_options(parser)
+    add_callback_options(parser)
     arguments = parser.parse_args(argv)
     return run("node", lambda: InsultServiceNode(node_options(arguments), arguments.name_server))
 

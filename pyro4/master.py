@@ -7,14 +7,14 @@ import threading
 import time
 
 from lab.contract import Application
-from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.errors import Code, InvalidRequest, Unavailable
 from lab.jobs import BackgroundJob, heartbeat
 from lab.joining import check_room, first_identifier
 from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
 from lab.registry import Member, Registry
 
-from ._connection import PyroConnection
+from ._connection import PyroConnection, answers
 from ._daemon import ServedObjects, expose
 from ._membership import LEASE_SECONDS
 from ._names import MASTER, Names
@@ -24,7 +24,7 @@ from ._remote import check_text, checked
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-PROBE_SECONDS = 0.5
+CANARY_SECONDS = 10.0
 
 
 @expose
@@ -73,7 +73,7 @@ class InsultMaster:
         """Look whether the node at URI answers, and drop it if not; true if it was dropped."""
         with self._lock:
             member = next((member for member in self._live() if member.address == uri), None)
-        if member is None or _answers(uri):
+        if member is None or answers(uri):
             return False
         log.info("%s at %s does not answer", member.name, uri)
         with self._lock:
@@ -141,7 +141,7 @@ class MasterNode:
 
     def canary(self) -> None:
         connection = PyroConnection(self._uri)
-        connection.call("check_slave", (), PROBE_SECONDS * 10)
+        connection.call("check_slave", (), CANARY_SECONDS)
         connection.close()
 
     def join(self) -> None:
@@ -157,17 +157,6 @@ class MasterNode:
         """Drop silent nodes, and be found even by a name server that restarted."""
         self._master.check_slave()
         self._names.register(MASTER, self._uri)
-
-
-def _answers(uri: str) -> bool:
-    connection = PyroConnection(uri)
-    try:
-        connection.ping(PROBE_SECONDS)
-    except LabError:
-        return False
-    finally:
-        connection.close()
-    return True
 
 
 def main(argv: list[str] | None = None) -> int:

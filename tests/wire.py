@@ -1,6 +1,7 @@
 """What the tests of the four wires share: one node, spoken to without our client, and what a refusal is."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,6 +68,7 @@ def break_a_result(redis_url: str, cluster: Cluster) -> None:
     """Put a result that is not UTF-8 into the store: the node that reads it fails, for real."""
     with redis.Redis.from_url(redis_url) as store:
         store.hset(f"{cluster.namespace}:results", BROKEN_RESULT, b"\xff\xfe")
+        store.zadd(f"{cluster.namespace}:results:order", {BROKEN_RESULT: time.time()})
 
 
 def assert_internal_error(cluster: Cluster, answer: str) -> None:

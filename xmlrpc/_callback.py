@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
+from lab.callbacks import SubscriberUri
 from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
@@ -39,6 +41,18 @@ class Notifier:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+
+def split_uri(uri: str) -> SubscriberUri:
+    """Take a subscriber's URL apart; what follows its port is dropped, as nobody calls it."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidRequest(Code.MALFORMED, "a subscriber is given as http://HOST:PORT") from error
+    if not host:
+        raise InvalidRequest(Code.MALFORMED, "a subscriber is given as http://HOST:PORT")
+    return SubscriberUri("http://", host, f":{port or 80}")
 
 
 def receive_ticks(client: NodeClient, host: str = "127.0.0.1") -> Inbox:

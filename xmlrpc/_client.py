@@ -1,5 +1,6 @@
 """What the clients of both applications share: a node's connection, replaced when the node dies."""
 
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -7,8 +8,9 @@ from lab.contract import Application, Architecture, Target
 from lab.failover import Failover
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.patience import outlasting, patiently
 
-from ._connection import XmlRpcConnection
+from ._connection import XmlRpcConnection, answers
 from ._membership import MasterClient
 
 
@@ -20,6 +22,7 @@ class NodeClient:
         self._application = application
         self._target = target
         self._master = MasterClient(target.address) if target.architecture is Architecture.N_NODE else None
+        self._had_node = False
         self._failover = Failover(
             self._assign,
             lambda url, left: XmlRpcConnection(url),
@@ -39,10 +42,17 @@ class NodeClient:
         deadline_seconds: float = 0.0,
     ) -> object:
         """Return the answer of *method*; see :meth:`perform`."""
-        return self._failover.call(
-            lambda node, left: node.call(method, arguments, left, operation_id),
-            deadline_seconds or self.deadline_seconds,
-        )
+
+        def attempt(node: XmlRpcConnection, left: float) -> object:
+            if not self._master:
+                return node.call(method, arguments, left, operation_id)
+            return patiently(
+                lambda seconds: node.call(method, arguments, seconds, operation_id),
+                lambda: answers(node.url),
+                left,
+            )
+
+        return self._failover.call(attempt, deadline_seconds or self.deadline_seconds)
 
     def close(self) -> None:
         self._failover.close()
@@ -58,7 +68,12 @@ class NodeClient:
         self.close()
 
     def _assign(self, left: float) -> str:
-        return self._master.get_node(self._application, left) if self._master else self._target.address
+        if not self._master:
+            return self._target.address
+        ask = partial(self._master.get_node, self._application)
+        node = outlasting(ask, left) if self._had_node else ask(left)
+        self._had_node = True
+        return node
 
     def _report_dead(self, url: str, left: float) -> None:
         if self._master:

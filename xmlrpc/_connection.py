@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
+from lab.patience import PROBE_SECONDS
 
 from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
 
@@ -92,6 +93,20 @@ class XmlRpcConnection:
             self._socket = socket.create_connection(self._address, _left(deadline))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._socket
+
+
+def answers(url: str) -> bool:
+    """Tell whether the server at *url* answers a simple question on a new connection."""
+    connection = XmlRpcConnection(url)
+    try:
+        connection.call("system.listMethods", (), PROBE_SECONDS)
+    except (Unavailable, DeadlineExceeded):
+        return False
+    except LabError:  # an answer, too
+        return True
+    finally:
+        connection.close()
+    return True
 
 
 class _Reply:

@@ -13,6 +13,8 @@ PULSE_SECONDS = 0.5
 LEASE_SECONDS = 2.0
 MASTER_SECONDS = 2.0
 """Time limit of a call to the master."""
+LEAVE_SECONDS = 0.5
+"""Time limit of telling it good-bye: a node that drains has little time, and the master need not live."""
 
 
 class Assignment(NamedTuple):
@@ -43,7 +45,7 @@ class MasterClient:
 
     def leave(self, application: Application, name: str) -> None:
         """Tell that the node stops."""
-        self._call("leave", application, name)
+        self._connection.call("leave", [application.value, name], LEAVE_SECONDS)
 
     def get_node(self, application: Application, timeout_seconds: float) -> str:
         """Return the URL of the node whose turn it is; Unavailable if none lives."""
@@ -79,7 +81,7 @@ class Membership:
 
     def leave(self) -> None:
         """Leave at once, so that no client is sent here any more."""
-        self._pulse.stop(MASTER_SECONDS)
+        self._pulse.stop(LEAVE_SECONDS)
         with suppress(LabError):  # the master will notice the silence
             self._master.leave(self._application, self._name)
         self._master.close()

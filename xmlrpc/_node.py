@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from lab.applications.service import perform
 from lab.contract import Application
+from lab.deadline import Deadline
 from lab.errors import InternalError, Unavailable
 from lab.operations import Operation, bind
 from lab.options import NodeOptions
@@ -60,9 +61,10 @@ class NodeServer:
 
     def drain(self, timeout_seconds: float) -> None:
         """Leave the master, answer what was taken, close."""
+        deadline = Deadline(timeout_seconds)
         if self._membership:
             self._membership.leave()
-        self._server.drain(timeout_seconds)
+        self._server.drain(deadline.left)
 
     def _listen(self, port: int) -> int:
         try:

@@ -1,14 +1,20 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
-from lab.applications.service import ServiceApplication
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
+from lab.callbacks import AllowedHosts, CalledBackService
 from lab.contract import Application, Architecture, InsultService
 from lab.node import run
 from lab.operations import Operation
-from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.options import (
+    NodeOptions,
+    add_broadcast_options,
+    add_callback_options,
+    node_options,
+    process_parser,
+)
 
-from ._callback import Notifier
+from ._callback import Notifier, split_uri
 from ._node import NodeServer, methods_of
 from .topology import BROADCASTER_PORT
 from .transport import Lane
@@ -26,7 +32,8 @@ class BroadcasterNode:
 
     def __init__(self, options: NodeOptions) -> None:
         self._store = open_node_store(options)
-        application = ServiceApplication(self._store, subscriber_schemes=("http",))
+        allowed = AllowedHosts(options.allow_subscribers)
+        application = CalledBackService(self._store, "http", split_uri, allowed)
         methods = methods_of(application, dict.fromkeys(OPERATIONS, Lane.STORE), InsultService)
         self._server = NodeServer(methods, options, Application.SERVICE, master="")
         self._notifier = Notifier()
@@ -56,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = process_parser("xmlrpc.broadcaster", "Broadcast for n nodes over XML-RPC.", BROADCASTER_PORT)
     parser.set_defaults(architecture=Architecture.N_NODE)
     add_broadcast_options(parser)
+    add_callback_options(parser)
     arguments = parser.parse_args(argv)
     return run("broadcaster", lambda: BroadcasterNode(node_options(arguments)))
 

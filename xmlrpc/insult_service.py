@@ -1,17 +1,24 @@
 """Node and client of the InsultService over XML-RPC."""
 
-from lab.applications.service import ServiceApplication
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
+from lab.callbacks import AllowedHosts, CalledBackService
 from lab.calls import ServiceCalls
 from lab.contract import Application, Architecture, InsultService, Target
+from lab.deadline import MOST_OF_IT, Deadline
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.node import run
 from lab.operations import SERVICE_OPERATIONS, Operation
-from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.options import (
+    NodeOptions,
+    add_broadcast_options,
+    add_callback_options,
+    node_options,
+    process_parser,
+)
 from lab.subscription import Inbox
 
-from ._callback import Notifier, receive_ticks
+from ._callback import Notifier, receive_ticks, split_uri
 from ._client import NodeClient
 from ._node import NodeServer, methods_of
 from .topology import SERVICE_PORT
@@ -25,7 +32,9 @@ class InsultServiceNode:
         self._store = open_node_store(options)
         is_alone = options.architecture is Architecture.ONE_NODE
         lane = Lane.LOOP if is_alone else Lane.STORE
-        application = ServiceApplication(self._store, subscriber_schemes=("http",))
+        application = CalledBackService(
+            self._store, "http", split_uri, AllowedHosts(options.allow_subscribers)
+        )
         methods = methods_of(application, dict.fromkeys(SERVICE_OPERATIONS, lane), InsultService)
         self._server = NodeServer(methods, options, Application.SERVICE, master)
         self._notifier = Notifier()
@@ -47,9 +56,10 @@ class InsultServiceNode:
         self._server.join()
 
     def drain(self, timeout_seconds: float) -> None:
+        deadline = Deadline(timeout_seconds * MOST_OF_IT)
         if self._broadcaster:
-            self._broadcaster.stop()
-        self._server.drain(timeout_seconds)
+            self._broadcaster.stop(deadline.left)
+        self._server.drain(deadline.left)
         self._fan_out.close()
         self._notifier.close()
         self._store.close()
@@ -69,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = process_parser("xmlrpc.insult_service", "Serve the InsultService over XML-RPC.")
     parser.add_argument("--master", default="", metavar="URL", help="be one of n nodes of this master")
     add_broadcast_options(parser)
+    add_callback_options(parser)
     arguments = parser.parse_args(argv)
     return run("node", lambda: InsultServiceNode(node_options(arguments), arguments.master))
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from lab.contract import Application
-from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
+from lab.errors import Code, InvalidRequest, Overloaded, Unavailable
 from lab.joining import check_room, first_identifier
 from lab.limits import MAX_URI_CHARACTERS
 from lab.node import run
 from lab.options import NodeOptions, node_options, port, process_parser
 from lab.registry import Member, Registry
 
+from ._connection import answers
 from ._membership import LEASE_SECONDS
 from ._node import NodeServer
 from .topology import MASTER_PORT
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FIRST_NODE_PORT = 8002
 LAST_PORT = 65535
-PROBE_SECONDS = 0.5
 PORTS_TO_LOOK_AT = 1000
 
 
@@ -94,7 +94,7 @@ class InsultMaster:
     def report_dead(self, application: Application, url: str) -> bool:
         """Look whether the node at URL answers, and drop it if not; true if it was dropped."""
         member = next((member for member in self._live(application) if member.address == url), None)
-        if member is None or _answers(url):
+        if member is None or answers(url):
             return False
         with self._lock:
             log.info("%s at %s does not answer", member.name, url)
@@ -166,17 +166,6 @@ def _is_free(host: str, port: int) -> bool:
 
 def _doc(function: Callable[..., object]) -> str:
     return (function.__doc__ or "").strip()
-
-
-def _answers(url: str) -> bool:
-    connection = XmlRpcConnection(url)
-    try:
-        connection.call("system.listMethods", (), PROBE_SECONDS)
-    except LabError:
-        return False
-    finally:
-        connection.close()
-    return True
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name:
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
-    raw = {"queue_type": "quorum", "log_level": "ERROR"}.get(field, "1")
+    raw = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}.get(field, "1")
     read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
     assert (read, type(read)) == (type(default)(raw), type(default))
 
@@ -77,3 +77,10 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_value_that_nobody_could_use_is_an_error_at_once(name: str, raw: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read_settings({name: raw})
+
+
+def test_a_key_that_is_too_short_is_an_error_that_does_not_show_it() -> None:
+    with pytest.raises(SettingsError, match="LAB_PYRO_KEY must have 16") as caught:
+        read_settings({"LAB_PYRO_KEY": "xyzzy"})
+    assert "xyzzy" not in str(caught.value)
+    assert "0123456789abcdef" not in repr(read_settings({"LAB_PYRO_KEY": "0123456789abcdef"}))
