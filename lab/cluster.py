@@ -17,7 +17,7 @@ from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.middlewares import MIDDLEWARES
 from lab.store import open_store
 from lab.store.namespace import delete_namespace
-from lab.supervisor import Supervisor
+from lab.supervisor import BackOff, Supervisor
 from lab.topology import BROADCASTER, MASTER, NODE, Role
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Cluster:
         insults: Sequence[str] | None = None,
         *,
         supervised: bool = False,
+        back_off: BackOff | None = None,
         say: Callable[[str], None] = log.info,
     ) -> None:
         self.spec = spec
@@ -93,12 +94,15 @@ class Cluster:
         self.launcher = LocalLauncher()
         self.supervisor: Supervisor | None = None
         self._supervised = supervised
+        self._back_off = back_off
         self._say = say
 
     def __enter__(self) -> Self:
         try:
             if self._supervised:
-                self.supervisor = Supervisor(self.launcher, gone=self._report_dead, say=self._say)
+                self.supervisor = Supervisor(
+                    self.launcher, gone=self._report_dead, say=self._say, back_off=self._back_off
+                )
             self._seed()
             for role in self._roles():
                 self.start(role, self.spec.nodes if role.name == NODE else 1)

@@ -27,6 +27,8 @@ from lab.limits import DRAIN_SECONDS
 READY_SECONDS = 30.0
 LAST_WORDS_SECONDS = 2.0
 """For a process that cannot start, to say why."""
+SHARE_SECONDS = 0.5
+"""Of the time to drain, kept for each role that ends after the nodes."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -157,7 +159,8 @@ class LocalLauncher:
             raise DeadlineExceeded(f"{own.spec.name} not ready after {timeout_seconds:g} s: {said}")
         if not line.startswith(b"{"):
             self._wait(own, time.monotonic() + LAST_WORDS_SECONDS)
-            raise Unavailable(f"{own.spec.name} did not start: {last_words(self.logs(own))}")
+            said = last_words(self.logs(own)).removeprefix(f"{own.spec.name}: ")
+            raise Unavailable(f"{own.spec.name} did not start: {said}")
         own.address = str(json.loads(line)["address"])
 
     def wait(self, handle: Handle) -> int:
@@ -186,14 +189,16 @@ class LocalLauncher:
         return _own(handle).log.read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:
-        """Stop what still runs, all at once, the last started first, and remove the logs."""
-        running = [handle for handle in reversed(self._handles) if handle.process.poll() is None]
-        for handle in running:
-            handle.told_to_stop = True
-            handle.process.send_signal(signal.SIGTERM)
+        """Stop what still runs, role by role, the last first: nodes say good-bye to their master."""
         deadline = time.monotonic() + DRAIN_SECONDS
-        for handle in running:
-            self._wait(handle, deadline)
+        names = list(dict.fromkeys(handle.spec.name for handle in self._handles))
+        for left in reversed(range(len(names))):
+            running = [h for h in self._handles if h.spec.name == names[left] and h.process.poll() is None]
+            for handle in running:
+                handle.told_to_stop = True
+                handle.process.send_signal(signal.SIGTERM)
+            for handle in running:
+                self._wait(handle, deadline - left * SHARE_SECONDS)
         for handle in self._handles:
             handle.free()
         self._folder.cleanup()

@@ -36,7 +36,7 @@ class BackOff:
     stable_seconds: float = 5.0
     """A process that was ready for so long ended for a reason of its own: the pauses begin anew."""
     attempts: int = 12
-    """So many ends in a row, none of them after that time, and it is given up."""
+    """So many ends in a row, none of them after that time, and it is given up. 1: at its first end."""
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after *failures* ends in a row: none after the first."""
@@ -102,6 +102,8 @@ class Supervisor:
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: list[tuple[float, int, _Place]] = []
         self._turns = itertools.count()
+        self._places = 0
+        self._deserted = threading.Event()
         self._spawning = threading.Lock()
         self._stopping = False
         self._all_ended = threading.Event()
@@ -121,7 +123,12 @@ class Supervisor:
         by it is.
         """
         place = _Place(handle, handle, spec or handle.spec, moved, ready_at=time.monotonic())
+        self._events.put(partial(self._count, 1))
         self._follow(place, is_ready=True)
+
+    def wait(self) -> None:
+        """Wait until all that is watched was stopped or given up; a signal interrupts it."""
+        self._deserted.wait()
 
     def close(self) -> None:
         """Start nothing any more, let the launcher stop everything, then end. A second call does nothing."""
@@ -192,6 +199,7 @@ class Supervisor:
     def _ended(self, place: _Place, code: int, ended_ns: int) -> None:
         handle = place.handle
         if self._stopping or handle.told_to_stop:
+            self._count(-1)
             return
         if handle is place.known:  # others know of it
             threading.Thread(target=self._gone, args=(handle,), name="gone", daemon=True).start()
@@ -199,17 +207,30 @@ class Supervisor:
         place.failures = 1 if was_stable else place.failures + 1
         place.restart = Restart(handle.spec.name, handle.pid, code, ended_ns)
         self.restarts.append(place.restart)
-        who = f"{handle.spec.name} (process {handle.pid}) {_how(code)}"
-        words = self._launcher.logs(handle)
         if place.failures >= self._back_off.attempts:
-            tail = "".join(f"\n    {line}" for line in words.strip().splitlines()[-LAST_LINES:])
-            self._say(f"{who}, {place.failures} times in a row: given up; its last words:{tail}")
+            self._give_up(place, _what_happened(handle, code))
             return
         pause_seconds = self._back_off.pause(place.failures)
-        said = f", saying: {last_words(words)}" if code > 0 else ""
+        said = f", saying: {last_words(self._launcher.logs(handle))}" if code > 0 else ""
         when = f"in {pause_seconds:.1f} s" if pause_seconds else "at once"
-        self._say(f"{who}{said}; starting it again {when}")
+        self._say(f"{_what_happened(handle, code)}{said}; starting it again {when}")
         self._put_off(place, pause_seconds)
+
+    def _give_up(self, place: _Place, what_happened: str) -> None:
+        often = f", {place.failures} times in a row: given up" if place.failures > 1 else ""
+        lines = self._launcher.logs(place.handle).strip().splitlines()[-LAST_LINES:]
+        words = "".join(f"\n    {line}" for line in lines) or " none"
+        self._say(f"{what_happened}{often}; its last words:{words}")
+        self._count(-1)
+
+    def _count(self, places: int) -> None:
+        self._places += places
+        if not self._places:
+            self._deserted.set()
+
+
+def _what_happened(handle: Handle, code: int) -> str:
+    return f"{handle.spec.name} (process {handle.pid}) {_how(code)}"
 
 
 def _how(code: int) -> str:

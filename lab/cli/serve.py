@@ -1,37 +1,45 @@
 """``lab serve``: a whole system in this terminal, until Ctrl-C."""
 
 import argparse
-import time
+import signal
 
 from lab.brokers import redacted
 from lab.cli.brokers import brokers, say
-from lab.cluster import Cluster, SystemSpec
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.options import duration
 from lab.settings import settings
-
-LOOK_SECONDS = 0.5
-LAST_CHARACTERS = 500
+from lab.supervisor import BackOff
 
 
 def main(argv: list[str]) -> int:
-    """Start a system and its brokers, say how to talk to it, and end both at Ctrl-C."""
+    """Start a system and its brokers, say how to talk to it, keep it up, and end both at Ctrl-C."""
     options = _parser().parse_args(argv)
     spec = _spec(options)
     with brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
         missing = spec.needed_brokers - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
-        with Cluster(spec, urls) as system:
-            for name, handles in system.handles.items():
-                for handle in handles:
-                    say(f"{name:12} {redacted(handle.address)}  (process {handle.pid})")
-            say(f"talk to it in another terminal: {_shell(spec, system.target.address)}")
-            say("Ctrl-C ends it")
-            _watch(system)
+        try:
+            _serve(spec, urls, restart=not options.no_restart)
+        except Unavailable as error:
+            if spec.usual_ports and "cannot listen" in error.message:
+                raise Unavailable(f"{error.message} (here: --free-ports)") from error
+            raise
     return 1
+
+
+def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
+    back_off = None if restart else BackOff(attempts=1)
+    with Cluster(spec, urls, supervised=True, back_off=back_off, say=say) as system:
+        for name, handles in system.handles.items():
+            for handle in handles:
+                say(f"{name:12} {redacted(handle.address)}  (process {handle.pid})")
+        say(f"talk to it in another terminal: {_shell(spec, system.target.address)}")
+        say("Ctrl-C ends it")
+        _wait(system)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work-cpu", metavar="TIME", help="filter: compute so long per text, such as 2ms")
     parser.add_argument("--insults", metavar="FILE", help="filter: insults to censor, a line each")
     parser.add_argument("--on-demand", action="store_true", help="filter: let texts wait for `resolve`")
+    parser.add_argument(
+        "--no-restart", action="store_true", help="let a process that ends stay ended, and say so"
+    )
     parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")
     return parser
 
@@ -104,12 +115,10 @@ def _shell(spec: SystemSpec, address: str) -> str:
     return " ".join(words)
 
 
-def _watch(system: Cluster) -> None:
-    """Return when no process runs any more; say when one ends."""
-    running = [(name, handle) for name, handles in system.handles.items() for handle in handles]
-    while running:
-        time.sleep(LOOK_SECONDS)
-        for name, handle in [entry for entry in running if not system.launcher.alive(entry[1])]:
-            last_words = system.launcher.logs(handle)[-LAST_CHARACTERS:]
-            say(f"{name} {redacted(handle.address)} ended; its last words: {last_words}")
-            running.remove((name, handle))
+def _wait(system: Cluster) -> None:
+    """Return when no process runs any more; a second Ctrl-C does not disturb the cleaning up."""
+    if system.supervisor:
+        try:
+            system.supervisor.wait()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

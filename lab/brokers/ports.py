@@ -1,0 +1,29 @@
+"""Who listens on which port of this machine."""
+
+import psutil
+
+
+def listeners() -> dict[int, set[int]]:
+    """Return the process ids that listen on each TCP port, as far as we may see them.
+
+    Elsewhere than on Linux only root may see all; what we may not see is left out.
+    """
+    found: dict[int, set[int]] = {}
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return found
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid:
+            found.setdefault(connection.laddr.port, set()).add(connection.pid)
+    return found
+
+
+def described(pid: int) -> str:
+    """Say which process *pid* is: its number and the end of its command that tells it from others."""
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return f"process {pid}"
+    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
+    return f"process {pid}, {(module or words or ['?'])[0]}"

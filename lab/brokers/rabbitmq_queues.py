@@ -1,0 +1,50 @@
+"""Which queues a RabbitMQ on this machine has. AMQP cannot tell; RabbitMQ's own tool can, as its owner."""
+
+import json
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pika
+import psutil
+
+from lab.brokers.ports import listeners
+from lab.brokers.rabbitmq_server import SCRIPTS
+
+TOOL_SECONDS = 30.0
+
+
+def queue_names(url: str) -> dict[str, int] | None:
+    """Return the queues and how many consumers each has; None where the RabbitMQ at *url* cannot be asked.
+
+    It can when it runs on this machine, as us, from a folder that has ``rabbitmqctl`` beside its script: so
+    those that the lab started.
+    """
+    environment = _environment(pika.URLParameters(url).port)
+    tool = _tool()
+    if not environment or not tool:
+        return None
+    command = [tool, "-q", "--formatter=json", "list_queues", "name", "consumers"]
+    with suppress(OSError, subprocess.TimeoutExpired, ValueError, KeyError):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, timeout=TOOL_SECONDS, check=False
+        )
+        if not done.returncode:
+            return {row["name"]: int(row["consumers"] or 0) for row in json.loads(done.stdout)}
+    return None
+
+
+def _environment(port: int) -> dict[str, str]:
+    """Return the variables of the server that listens on *port*: by them the tool finds it."""
+    with suppress(psutil.Error, OSError):
+        for listener in listeners().get(port, ()):
+            return psutil.Process(listener).environ()
+    return {}
+
+
+def _tool() -> str:
+    for pattern in SCRIPTS:
+        found = sorted(Path("/").glob(f"{pattern[1:]}/rabbitmqctl"))
+        if found:
+            return str(found[-1])
+    return ""
