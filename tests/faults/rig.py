@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.contract import Application, Architecture
+from lab.contract import Application
 from lab.middlewares import MIDDLEWARES
 from lab.operations import Operation
 from tests.faults.injector import Injector
@@ -93,17 +93,16 @@ def trial(
     *,
     figures: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
-    nodes: int = 3,
 ) -> FaultTrial:
     """Return the record of a trial with load."""
     seconds = ended.load.lasted_seconds
-    account = ended.account
+    account, spec = ended.account, ended.injector.sites[0].spec
     named = {"lost": account.lost, "unexpected": account.unexpected, "twice": account.duplicated}
     return FaultTrial(
         scenario,
         middleware,
-        str(Architecture.N_NODE),
-        nodes,
+        str(spec.architecture),
+        spec.nodes,
         rig.seed,
         round(seconds, 1),
         [*ledger_checks(ended), *checks],

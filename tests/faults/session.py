@@ -1,5 +1,6 @@
 """The length of ``lab faults``: private brokers, trial after trial, and what is written at the end."""
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
-from lab.errors import LabError, Unavailable
+from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 from tests.faults.rig import Rig, Scenario
@@ -94,8 +95,9 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
             progress.step(f"{scenario.name}: {MIDDLEWARES[name].label}", expected)
             try:
                 trial = scenario.run(rig, name)
-            except LabError as error:
-                run.notes.append(f"FAILED {scenario.name}, {name}: {error.code}: {error.message}")
+            except Exception as error:  # noqa: BLE001 (a trial that breaks must not lose the others)
+                traceback.print_exc()
+                run.notes.append(f"FAILED {scenario.name}, {name}: {error!r}")
             else:
                 run.faults.append(trial)
                 progress.say(describe(trial), verdict(trial))

@@ -1,4 +1,4 @@
-"""A system under faults: private brokers, n nodes that are started again, and what is found in its store."""
+"""A system under faults: private brokers, n nodes that are supervised, and what is found in its store."""
 
 import tempfile
 import time
@@ -12,7 +12,7 @@ from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.brokers.server import free_port
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture, Target
-from lab.errors import LabError, Unavailable
+from lab.errors import Unavailable
 from lab.launcher import Handle, ProcessSpec
 from lab.limits import MAX_PAGE
 from lab.operations import Operation
@@ -20,13 +20,16 @@ from lab.settings import settings
 from lab.store import open_store
 from lab.store.keys import key
 from lab.store.redis_store import connect
+from lab.supervisor import BackOff
 from lab.topology import NODE, Role
 from tests.faults.ledger import Entry, Found, Outcome
 from tests.faults.load import Stream
 from tests.faults.proxy import Proxy
 from tests.harness.loops import now
 
-RESTART_AGAIN_SECONDS = 0.25
+BACK_OFF = BackOff(longest_seconds=1.0, attempts=1_000)
+"""Scenarios end processes more often, and brokers stay away longer, than a supervisor should put up with."""
+NODES = 3
 PROXY_HOST = "127.0.0.2"
 
 
@@ -65,7 +68,7 @@ def private_brokers(kinds: frozenset[str]) -> Iterator[Brokers]:
 
 
 class Site(Cluster):
-    """A cluster whose processes are given more variables, and whose dead nodes are started again.
+    """A cluster whose processes are given more variables, and that is supervised.
 
     With a *proxy*, clients reach the nodes, or the broker where that is between, through it alone.
     """
@@ -73,15 +76,13 @@ class Site(Cluster):
     def __init__(
         self, spec: SystemSpec, brokers: Brokers, environment: Mapping[str, str], proxy: Proxy | None
     ) -> None:
-        super().__init__(spec, brokers.urls)
+        super().__init__(spec, brokers.urls, supervised=True, back_off=BACK_OFF)
         self.brokers = brokers
         self._proxy = proxy
         self._proxied_target: Target | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="lab-logs-faults-")
         self._worked = Path(self._scratch.name) / "worked"
         self._more = {"LAB_WORKED": str(self._worked), **environment}
-        self._replaced: set[int] = set()
-        self._not_before = 0.0
 
     def close(self) -> None:
         try:
@@ -107,29 +108,10 @@ class Site(Cluster):
         """The nodes that run."""
         return [node for node in self.nodes if self.launcher.alive(node)]
 
-    def keep(self) -> None:
-        """Start again each node that died, as a supervisor does. Call it often, from the main thread."""
-        if time.monotonic() < self._not_before:
-            return
-        for node in self.nodes:
-            if node.pid in self._replaced or self.launcher.alive(node):
-                continue
-            try:
-                self.add_node()
-            except LabError:  # its broker is away: a supervisor would try again later
-                self._not_before = time.monotonic() + RESTART_AGAIN_SECONDS
-                return
-            self._replaced.add(node.pid)
-
-    def restart(self, role_name: str) -> Handle:
-        """Start a process of another role again, where the one that died was."""
-        old = self.handles[role_name][0]
-        port = old.address.rpartition(":")[2]
-        handle = self.launcher.start(
-            replace(old.spec, arguments=(*old.spec.arguments, "--port", port))  # the later of two counts
-        )
-        self.handles[role_name][0] = handle
-        return handle
+    def restarts(self) -> dict[int, int]:
+        """Return when the process in the place of each that ended was ready, by the old process id."""
+        restarts = self.supervisor.restarts if self.supervisor else []
+        return {restart.pid: restart.ready_ns for restart in restarts if restart.ready_ns}
 
     def worked(self) -> list[str]:
         """Return the first word of each text that was worked on, once per execution."""
@@ -156,7 +138,6 @@ class Site(Cluster):
         wanted = {entry.token for entry in is_kept if entry.operation is kind}
         deadline = time.monotonic() + seconds
         while True:
-            self.keep()
             found = self.found(stream)
             if wanted <= {one.token for one in found} or time.monotonic() > deadline:
                 return found
@@ -173,11 +154,10 @@ class Site(Cluster):
         return replace(spec, arguments=arguments, environment={**spec.environment, **self._more})
 
     def _insults_stored(self) -> list[str]:
-        store = open_store(self.brokers.urls.redis, self.namespace)
         insults: list[str] = []
-        while page := store.get_insults(insults[-1] if insults else "", MAX_PAGE):
-            insults += page
-        store.close()
+        with self.service() as client:
+            while page := client.get_insults(insults[-1] if insults else "", MAX_PAGE):
+                insults += page
         return insults
 
     def _results(self, stream: Stream) -> Iterator[Found]:
@@ -199,15 +179,16 @@ def site(
     application: Application,
     brokers: Brokers,
     *,
-    nodes: int = 3,
+    architecture: Architecture = Architecture.N_NODE,
     environment: Mapping[str, str] | None = None,
     node_arguments: tuple[str, ...] = (),
     interval: str = "5s",
     proxy: Proxy | None = None,
 ) -> Site:
-    """Return an n-node system, not yet started."""
+    """Return a system, not yet started: one node, or three."""
+    nodes = NODES if architecture is Architecture.N_NODE else 1
     spec = SystemSpec(
-        middleware, application, Architecture.N_NODE, nodes, node_arguments=node_arguments, interval=interval
+        middleware, application, architecture, nodes, node_arguments=node_arguments, interval=interval
     )
     missing = spec.needed_brokers - set(brokers.by_kind)
     if missing:

@@ -5,6 +5,7 @@ import time
 from lab.contract import Application
 from lab.errors import LabError
 from lab.load.plans import Plan
+from lab.topology import MASTER
 from tests.faults.injector import Injector
 from tests.faults.load import HANG_SECONDS, Load, Stream
 from tests.faults.rig import DIRECT, TEXTS, Rig, Scenario, settled, trial
@@ -14,7 +15,6 @@ from tests.harness.loops import now
 
 CLIENTS = 4
 RATE = 100.0
-DOWN_SECONDS = 0.5
 BACK_WITHIN_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
 NEW_CLIENT_DEADLINE_SECONDS = 2.0
@@ -32,7 +32,7 @@ def masters(rig: Rig, middleware: str) -> FaultTrial:
         injector = Injector(load, [system], rig.seed)
 
         def strike() -> None:
-            injector.kill_and_restart(system, "master", DOWN_SECONDS)
+            injector.kill_and_wait(system, MASTER)
             back.append(_served_again(system, waits))
 
         with load:
