@@ -12,9 +12,11 @@ from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 
 BATCH_METHOD = "<batch>"
-MAX_SERPENT_STRUCTURE = 32 * 1024
-"""Bytes of a serpent message besides its texts: a thousand calls take a third of it. Python's own parser
-reads serpent; a list that fills a message took it 3 s and 300 MB."""
+MAX_SERPENT_STRUCTURE = 16 * 1024
+"""Bytes of a serpent message besides its texts, and a byte for each of these: a thousand calls take 12,000.
+Python's own parser reads serpent; a list that fills a message took it 3 s and 300 MB."""
+MAX_SERPENT_TEXT = 512 * 1024
+"""Bytes of one text as serpent writes it: the longest that is allowed, escaped throughout, takes less."""
 _TEXT = re.compile(rb"""'(?:[^'\\]++|\\.?)*+(?:'|\Z)|"(?:[^"\\]++|\\.?)*+(?:"|\Z)""", re.DOTALL)
 MAX_VALUES = 20_000
 """In a msgpack message: 1,000 calls in a batch have 9,000. A byte may become an object of 64."""
@@ -31,12 +33,20 @@ def load(serializer: util.SerializerBase, data: bytes) -> Any:
 
 
 def _check_structure(serializer: util.SerializerBase, data: bytes) -> None:
-    """Refuse a serpent message of too many values."""
+    """Refuse a serpent message of too many values, or with a text too long."""
     if not isinstance(serializer, util.SerpentSerializer) or len(data) <= MAX_SERPENT_STRUCTURE:
         return
-    if len(_TEXT.sub(b"", data)) > MAX_SERPENT_STRUCTURE:
-        text = f"besides its texts it has more than {MAX_SERPENT_STRUCTURE} bytes; send fewer values"
-        raise InvalidRequest(Code.TOO_LARGE, text)
+    structure = end = 0
+    for text in _TEXT.finditer(data):
+        structure += 1 + text.start() - end
+        end = text.end()
+        if structure > MAX_SERPENT_STRUCTURE:
+            break
+        if end - text.start() > MAX_SERPENT_TEXT:
+            raise InvalidRequest(Code.TOO_LARGE, f"a text has more than {MAX_SERPENT_TEXT} bytes in serpent")
+    if structure + len(data) - end > MAX_SERPENT_STRUCTURE:
+        message = f"besides its texts it has more than {MAX_SERPENT_STRUCTURE} bytes; send fewer values"
+        raise InvalidRequest(Code.TOO_LARGE, message)
 
 
 def _unpack(serializer: util.SerializerBase, data: bytes) -> Any:
@@ -50,14 +60,19 @@ def _unpack(serializer: util.SerializerBase, data: bytes) -> Any:
             raise InvalidRequest(Code.TOO_LARGE, f"it has more than {MAX_VALUES} values; send fewer")
         return container
 
-    return msgpack.unpackb(
-        bytes(data),
-        object_hook=lambda fields: serializer.object_hook(count(fields)),
-        list_hook=count,
-        ext_hook=serializer.ext_hook,
-        max_array_len=MAX_VALUES,
-        max_map_len=MAX_VALUES,
-    )
+    try:
+        return msgpack.unpackb(
+            bytes(data),
+            object_hook=lambda fields: serializer.object_hook(count(fields)),
+            list_hook=count,
+            ext_hook=serializer.ext_hook,
+            max_array_len=MAX_VALUES,
+            max_map_len=MAX_VALUES,
+        )
+    except ValueError as error:
+        if "exceeds max_" not in str(error):
+            raise
+        raise InvalidRequest(Code.TOO_LARGE, f"the message cannot be read: {str(error)[:60]}") from error
 
 
 def _load_call(

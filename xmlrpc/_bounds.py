@@ -6,7 +6,7 @@ A request of 1 MiB can hold a quarter of a million elements, each of which costs
 from lab.errors import Code, InvalidRequest
 from xmlrpc.client import ExpatParser, Unmarshaller
 
-MAX_ELEMENTS = 20_000
+MAX_ELEMENTS = 16_000
 """Elements and attributes in a request: 1,000 calls in a multicall, each with two arguments, have 15,000."""
 MAX_DEPTH = 64
 """Arrays and structs inside one another; a multicall has four."""

@@ -1,28 +1,26 @@
 """One HTTP/1.1 connection of the server: requests in, replies out, within limits of size and time."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
-from uuid import uuid4
 
 import httptools
 
-from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Overloaded
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded
 from lab.limits import MAX_OPERATION_ID_CHARACTERS, MAX_REQUEST_BYTES
 
 from ._codec import write_fault
-
-log = logging.getLogger(__name__)
+from ._refusals import cause_of, too_large
 
 MAX_CONNECTIONS = 2000
 MAX_LINGERING = 200
 """Refused connections beyond that limit which are still heard out, so that they can read why."""
 MAX_HEADER_BYTES = 16 * 1024
 MAX_PIPELINED = 16
+MAX_CHUNKS = 4096
 REQUEST_SECONDS = 10.0
 """A request must be there whole this long after its first byte."""
 IDLE_SECONDS = 60.0
@@ -94,7 +92,7 @@ class HttpConnection(asyncio.Protocol):
         except LabError as error:
             self._refuse(error)
         except httptools.HttpParserCallbackError as error:  # a LabError raised in one of the methods below
-            self._refuse(_cause(error))
+            self._refuse(cause_of(error))
         except httptools.HttpParserError:
             self._refuse(InvalidRequest(Code.MALFORMED, "the request is not HTTP/1.1"))
 
@@ -161,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
         elif field == b"content-encoding" and value.lower() != b"identity":
             raise InvalidRequest(Code.BAD_ENCODING, "compressed requests are refused; send it as it is")
         elif field == b"content-length" and value.isdigit() and int(value) > MAX_REQUEST_BYTES:
-            raise _too_large()
+            raise too_large()
         elif field == b"expect" and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -172,10 +170,15 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.get_method() != b"POST":
             raise InvalidRequest(Code.MALFORMED, "XML-RPC calls are sent with POST")
 
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS:
+            raise InvalidRequest(Code.TOO_LARGE, f"the request comes in more than {MAX_CHUNKS} chunks")
+
     def on_body(self, body: bytes) -> None:
         self._body += body
         if len(self._body) > MAX_REQUEST_BYTES:
-            raise _too_large()
+            raise too_large()
 
     def on_message_complete(self) -> None:
         request = Request(bytes(self._body), self._operation_id, self._parser.should_keep_alive())
@@ -233,18 +236,4 @@ class HttpConnection(asyncio.Protocol):
     def _clear(self) -> None:
         self._body = bytearray()
         self._operation_id = ""
-        self._header_bytes = self._unfinished_bytes = 0
-
-
-def _too_large() -> InvalidRequest:
-    message = f"the request is longer than {MAX_REQUEST_BYTES} bytes; send it in parts"
-    return InvalidRequest(Code.TOO_LARGE, message)
-
-
-def _cause(error: BaseException) -> LabError:
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, LabError):
-        return cause
-    error_id = uuid4().hex[:12]
-    log.error("reading a request failed, error id %s", error_id, exc_info=cause)
-    return InternalError(error_id)
+        self._header_bytes = self._unfinished_bytes = self._chunks = 0

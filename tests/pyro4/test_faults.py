@@ -1,0 +1,36 @@
+"""Pyro4 under faults: masters and nodes that die, freeze or stop, while clients work."""
+
+import Pyro4
+
+from pyro4._names import MASTER, Names
+from tests import direct_scenarios as scenarios
+from tests.conftest import StartSystem
+
+MIDDLEWARE = "pyro4"
+
+
+def test_a_master_that_restarts_serves_soon_and_gives_no_identifier_twice(system: StartSystem) -> None:
+    cluster = scenarios.master_dies(system, MIDDLEWARE)
+    names = Names(cluster.target.address)
+    with Pyro4.Proxy(names.lookup(MASTER)) as master:
+        live = master.check_slave()
+    names.close()
+    objects = [node.address.partition(":")[2].partition("@")[0] for node in cluster.nodes]
+    assert sorted(live) == sorted(objects)
+    assert len(set(live)) == 3
+
+
+def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(system: StartSystem) -> None:
+    scenarios.node_killed(system, MIDDLEWARE)
+
+
+def test_clients_leave_a_frozen_node_within_their_deadline(system: StartSystem) -> None:
+    scenarios.node_frozen(system, MIDDLEWARE)
+
+
+def test_the_work_of_a_frozen_node_is_done_once_by_another(system: StartSystem) -> None:
+    scenarios.frozen_at_work(system, MIDDLEWARE)
+
+
+def test_a_node_told_to_stop_under_load_answers_what_it_took(system: StartSystem) -> None:
+    scenarios.node_stops(system, MIDDLEWARE)

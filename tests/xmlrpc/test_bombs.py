@@ -1,0 +1,70 @@
+"""Small requests made to cost much are refused at once, and harm nobody. Figures are printed."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.contract import Application
+from lab.errors import Code
+from tests.bombs import assert_cheap, cost_of
+from tests.wire import assert_refused, each, one_node
+from tests.xmlrpc.kinds import BOMB, MEBIBYTE, call, post, text
+from tests.xmlrpc.test_wire import answer, connected, fault
+
+ROOM = MEBIBYTE - 1000
+
+
+def filled(part: str, before: str = "", after: str = "") -> bytes:
+    """Return a call whose argument is *part*, as often as a request can hold it."""
+    return post(call("add_insult", before + part * ((ROOM - len(before + after)) // len(part)) + after))
+
+
+ATTRIBUTES = " ".join(f'a{number}=">"' for number in range(90_000))
+BOMBS: dict[str, tuple[bytes, Code]] = {
+    "elements": (filled("<value/>", "<array><data>", "</data></array>"), Code.TOO_LARGE),
+    "elements nobody knows": (filled("<i/>"), Code.MALFORMED),
+    "texts": (filled("<value>x</value>", "<array><data>", "</data></array>"), Code.TOO_LARGE),
+    "members": (
+        filled("<member><name>a</name><value/></member>", "<struct>", "</struct>"),
+        Code.TOO_LARGE,
+    ),
+    "attributes": (post(call("add_insult", f"<string {ATTRIBUTES}/>")), Code.TOO_LARGE),
+    "attributes of many elements": (
+        filled('<value a="" b="" c="" d="" e="" f="" g="" h=""/>', "<array><data>", "</data></array>"),
+        Code.TOO_LARGE,
+    ),
+    "a tag": (post(call("add_insult", f"<{'a' * ROOM}/>")), Code.TOO_LARGE),
+    "depth": (filled("<array><data><value>"), Code.MALFORMED),
+    "line breaks": (filled("\n"), Code.TOO_LARGE),
+    "references": (filled("&amp;", "<string>", "</string>"), Code.TOO_LARGE),
+    "comments": (filled("<!---->", "<string>", "</string>"), Code.MALFORMED),
+    "digits": (filled("9", "<int>", "</int>"), Code.MALFORMED),
+    "a decimal": (filled("9", "<bigdecimal>", "</bigdecimal>"), Code.WRONG_TYPE),
+    "base64 of nothing": (filled("\n", "<base64>", "</base64>"), Code.MALFORMED),
+    "a billion laughs": (post(call("add_insult", text("&l9;"), head=BOMB)), Code.MALFORMED),
+    "chunks of a byte": (
+        post(b"1\r\n \r\n" * MEBIBYTE + b"1\r\n \r\n", "Transfer-Encoding: chunked", length=""),
+        Code.TOO_LARGE,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    yield from one_node(request, "xmlrpc", Application.SERVICE)
+
+
+@pytest.mark.parametrize(("bomb", "code"), each(BOMBS))
+def test_a_bomb_is_refused_at_once_and_costs_others_nothing(
+    node: Cluster, bomb: bytes, code: Code, request: pytest.FixtureRequest
+) -> None:
+    def send() -> str:
+        with connected(node) as connection:
+            connection.sendall(bomb)
+            return str(fault(answer(connection)).faultString)
+
+    refused, cost = cost_of(node, send)
+    print(f"xmlrpc {request.node.callspec.id}: {cost}")
+    assert_refused(refused, code)
+    assert_cheap(cost)

@@ -1,0 +1,31 @@
+"""XML-RPC under faults: masters and nodes that die, freeze or stop, while clients work."""
+
+from tests import direct_scenarios as scenarios
+from tests.conftest import StartSystem
+from xmlrpc.client import ServerProxy
+
+MIDDLEWARE = "xmlrpc"
+
+
+def test_a_master_that_restarts_serves_soon_and_gives_no_port_or_name_twice(system: StartSystem) -> None:
+    cluster = scenarios.master_dies(system, MIDDLEWARE)
+    with ServerProxy(cluster.target.address) as master:
+        live = master.get_nodes()["service"]  # type: ignore[index,call-overload]
+    assert sorted(live) == sorted(node.address for node in cluster.nodes)
+    assert len(set(live)) == 3
+
+
+def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(system: StartSystem) -> None:
+    scenarios.node_killed(system, MIDDLEWARE)
+
+
+def test_clients_leave_a_frozen_node_within_their_deadline(system: StartSystem) -> None:
+    scenarios.node_frozen(system, MIDDLEWARE)
+
+
+def test_the_work_of_a_frozen_node_is_done_once_by_another(system: StartSystem) -> None:
+    scenarios.frozen_at_work(system, MIDDLEWARE)
+
+
+def test_a_node_told_to_stop_under_load_answers_what_it_took(system: StartSystem) -> None:
+    scenarios.node_stops(system, MIDDLEWARE)
