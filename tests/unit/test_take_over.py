@@ -123,8 +123,9 @@ def test_a_text_whose_work_failed_waits_again(
     work.released.set()
     with pytest.raises(ValueError, match="a bug"):
         failed.result(PATIENCE_SECONDS)
+    later(0.7 * LEASE_SECONDS)
     first.renew_leases()
-    later(LEASE_SECONDS + 0.1)
+    later(0.7 * LEASE_SECONDS)
     assert second.resolve_next() == Result("a", "CENSORED")
 
 
