@@ -25,6 +25,9 @@ COMMANDS = {
     "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
     "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
     "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
+    "dynamic": Command(
+        "tests.dynamic_scaling", "policies that scale workers, under load: dynamic [--policy A,B]"
+    ),
     "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
     "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),

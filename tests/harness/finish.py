@@ -11,7 +11,7 @@ from tests.harness.table import print_table
 
 def finish(run: Run, folder: Path) -> None:
     """Write the data, draw it, and say where everything is."""
-    run.notes += [f"LOST: {sentence}" for sentence in losses(run.points)]
+    run.notes += [f"LOST: {sentence}" for sentence in losses(run)]
     path = write_run(run, folder)
     plots = draw(run, folder / "plots")
     report = write_report(run, folder)

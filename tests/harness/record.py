@@ -5,7 +5,7 @@ docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES
 from tests.harness.fault_trial import FaultTrial
 from tests.harness.resources import Usage
+from tests.harness.scaling_trial import ScalingTrial
 from tests.harness.summary import Measurement
 
 SCHEMA = 3
@@ -84,6 +85,10 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
+Result = Point | Capacity | ScalingTrial
+"""What a step of an experiment yields."""
+
+
 @dataclass(slots=True)
 class Run:
     """What was measured, where, and what was left out. *notes* are sentences for who reads the result."""
@@ -95,8 +100,19 @@ class Run:
     points: list[Point] = field(default_factory=list)
     capacities: list[Capacity] = field(default_factory=list)
     faults: list[FaultTrial] = field(default_factory=list)
+    scalings: list[ScalingTrial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def keep(self, result: Result) -> None:
+        """Add *result* to what was measured."""
+        match result:
+            case Point():
+                self.points.append(result)
+            case Capacity():
+                self.capacities.append(result)
+            case ScalingTrial():
+                self.scalings.append(result)
 
     def of(self, experiment: str, **conditions: object) -> list[Point]:
         """Return the points of *experiment* that meet *conditions*, in the order of their measurement."""
@@ -171,7 +187,7 @@ def read_run(path: Path) -> Run:
         where = ".".join(map(str, first["loc"]))
         message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
         raise InvalidRequest(Code.MALFORMED, message) from error
-    found: list[Point | Capacity | FaultTrial] = [*run.points, *run.capacities, *run.faults]
+    found: list[Result | FaultTrial] = [*run.points, *run.capacities, *run.faults, *run.scalings]
     named = {one.middleware for one in found} | {one.architecture for one in found}
     unknown = sorted(named.difference(MIDDLEWARES, Architecture))
     if unknown:
@@ -180,11 +196,16 @@ def read_run(path: Path) -> Run:
     return run
 
 
-def losses(points: Sequence[Point]) -> list[str]:
-    """Return a sentence for each point in which a request was lost, answered wrongly or twice."""
-    return [
+def losses(run: Run) -> list[str]:
+    """Return a sentence for each result in which a request was lost or answered wrongly; points: or twice."""
+    found = [
         f"{point.middleware} {point.architecture}, {point.nodes} node(s), {point.clients} clients x "
         f"{point.in_flight}: {'; '.join(point.objections)}"
-        for point in points
+        for point in run.points
         if point.measurement.throughput is None
+    ]
+    return found + [
+        f"{trial.policy} on {trial.profile}: {trial.lost} events lost, {trial.wrong} answered wrongly"
+        for trial in run.scalings
+        if trial.lost or trial.wrong
     ]

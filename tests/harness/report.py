@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Run
+from tests.harness.scaling_words import ROWS, scalings_by_profile, simulated_words
 from tests.harness.table import STUDIES
 from tests.harness.verdicts import caveats, conclusions, speedups
 from tests.harness.words import capacity, milliseconds, system_name
@@ -24,6 +25,8 @@ CAPTIONS = {
     "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
     "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",
     "efficiency": "The share of each node that is put to use.",
+    "scaling": "A backlog that grows, or a p99 above the line, came of too few workers; ready workers "
+    "far above the grey line were paid for nothing.",
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
 
@@ -38,6 +41,7 @@ def write_report(run: Run, folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
+    environment.filters["simulated"] = simulated_words
     page = environment.get_template("report.html.jinja").render(
         run=run,
         conclusions=conclusions(run) or ["Nothing that was measured here supports a conclusion."],
@@ -45,6 +49,8 @@ def write_report(run: Run, folder: Path) -> Path:
         systems=_systems(run),
         studies=STUDIES,
         speedups=speedups(run),
+        scalings=scalings_by_profile(run),
+        scaling_rows=ROWS,
         labels={name: middleware.label for name, middleware in MIDDLEWARES.items()},
         plots=_plots(folder / "plots"),
         facts=_facts(run),
@@ -76,12 +82,11 @@ def _plots(folder: Path) -> list[dict[str, str]]:
     """Return the plots, in the order of their captions, as what an <img> takes."""
     found = []
     for name, caption in CAPTIONS.items():
-        path = folder / f"{name}.svg"
-        if path.exists():
+        for path in sorted(folder.glob(f"{name}*.svg")):
             data = base64.b64encode(path.read_bytes()).decode()
             found.append(
                 {
-                    "name": name.replace("-", " "),
+                    "name": path.stem.replace("-", " "),
                     "caption": caption,
                     "data": f"data:image/svg+xml;base64,{data}",
                 }

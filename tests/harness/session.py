@@ -14,7 +14,7 @@ from lab.settings import settings
 from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, Capacity, Point, Run, losses, new_folder
+from tests.harness.record import RESULTS, Result, Run, losses, new_folder
 from tests.harness.words import describe, figures
 from tests.harness.workload import Workload
 
@@ -32,7 +32,7 @@ class Step:
     what: str
     seconds: float
     needs: frozenset[str]
-    measure: Callable[[Bench], Iterator[Point | Capacity]]
+    measure: Callable[[Bench], Iterator[Result]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +121,13 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                 continue
             try:
                 for result in step.measure(bench):
-                    if isinstance(result, Point):
-                        run.points.append(result)
-                    else:
-                        run.capacities.append(result)
+                    run.keep(result)
                     progress.say(describe(result), figures(result))
             except LabError as error:
                 code = FAILED
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")
                 progress.say(run.notes[-1])
-    return FAILED if losses(run.points) else code
+    return FAILED if losses(run) else code
 
 
 def seconds(text: str) -> float:

@@ -6,6 +6,7 @@ from rich.table import Table
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Point, Run
+from tests.harness.scaling_words import scaling_table, scalings_by_profile
 from tests.harness.verdicts import Speedup, speedups
 from tests.harness.words import capacity, milliseconds, nodes, system_name
 
@@ -22,6 +23,8 @@ def print_table(run: Run) -> None:
         console.print(_speedup_table([speedup for speedup in found if speedup.work == work]))
     if run.capacities:
         console.print(_capacity_table(run))
+    for trials in scalings_by_profile(run).values():
+        console.print(scaling_table(trials))
 
 
 def _stress_table(run: Run) -> Table:

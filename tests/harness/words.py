@@ -1,11 +1,15 @@
 """Points in words, for progress, tables and the report."""
 
 from lab.middlewares import MIDDLEWARES
-from tests.harness.record import Capacity, Point
+from tests.harness.record import Capacity, Result
+from tests.harness.scaling_trial import ScalingTrial
+from tests.harness.scaling_words import describe_scaling, scaling_figures
 
 
-def describe(result: Point | Capacity) -> str:
+def describe(result: Result) -> str:
     """Return a line about *result*."""
+    if isinstance(result, ScalingTrial):
+        return describe_scaling(result)
     if isinstance(result, Capacity):
         flaws = f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
         return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{flaws}"
@@ -23,8 +27,10 @@ def describe(result: Point | Capacity) -> str:
     return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
 
 
-def figures(result: Point | Capacity) -> str:
+def figures(result: Result) -> str:
     """Return the shortest account of *result*."""
+    if isinstance(result, ScalingTrial):
+        return scaling_figures(result)
     if isinstance(result, Capacity):
         return capacity(result)
     p99 = milliseconds(result.measurement.response_ms.get("p99"))

@@ -138,9 +138,9 @@ def test_the_documented_schema_is_that_of_the_record() -> None:
 )
 def test_every_kind_of_loss_is_said_with_who_lost_it(loss: dict[str, Any], said: str) -> None:
     measured = lossy(**loss)
-    found = losses([point(), point(measurement=measured, objections=objections(measured, processes=2))])
+    found = losses(run_of(point(), point(measurement=measured, objections=objections(measured, processes=2))))
     assert found == [f"xmlrpc one-node, 1 node(s), 4 clients x 1: {said}"]
 
 
 def test_what_is_only_invalid_has_lost_nothing() -> None:
-    assert losses([point(measurement=window(seconds=0.1), objections=["too short"])]) == []
+    assert losses(run_of(point(measurement=window(seconds=0.1), objections=["too short"]))) == []

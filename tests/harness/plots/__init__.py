@@ -1,6 +1,6 @@
 """Draw a run: PNG and SVG, from data alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tests.harness.plots.latency import percentiles, rate_and_latency
 from tests.harness.plots.resources import cpu_per_request
+from tests.harness.plots.scaling import scaling
 from tests.harness.plots.speedup import efficiency, speedup
 from tests.harness.plots.stress import comparison, over_clients, over_requests
 from tests.harness.plots.style import SETTINGS
@@ -23,21 +24,30 @@ PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "efficiency": efficiency,
     "cpu-per-request": cpu_per_request,
 }
+FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {"scaling": scaling}
+"""Plots of which there are several: the file's name begins with the family's and ends with the figure's."""
 DPI = 130
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Draw every plot that *run* has data for into *folder*; return the PNG files."""
+    """Draw every plot that *run* has data for into *folder*, and nothing else; return the PNG files."""
     folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):  # drawn again, it may have no data any more
+        old.unlink()
     drawn = []
     with mpl.rc_context(SETTINGS):
-        for name, plot in PLOTS.items():
-            figure = plot(run)
+        for name, figure in _figures(run):
             for ending in ("svg", "png"):
-                path = folder / f"{name}.{ending}"
-                path.unlink(missing_ok=True)  # drawn again, it may have no data any more
-                if figure:
-                    figure.savefig(path, dpi=DPI)
-            if figure:
-                drawn.append(folder / f"{name}.png")
+                figure.savefig(folder / f"{name}.{ending}", dpi=DPI)
+            drawn.append(folder / f"{name}.png")
     return drawn
+
+
+def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
+    for name, plot in PLOTS.items():
+        figure = plot(run)
+        if figure:
+            yield name, figure
+    for family, plots in FAMILIES.items():
+        for name, figure in plots(run).items():
+            yield f"{family}-{name}", figure

@@ -1,0 +1,169 @@
+"""Dynamic scaling: policies under the same load, on real RabbitMQ and in the simulator, scored and drawn."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from dynamic.options import count, factor, whole
+from dynamic.policies import POLICIES, chosen
+from dynamic.simulation import Setting
+from dynamic.simulator import SIMULATED
+from dynamic.staffing import TARGET_SECONDS
+from lab.cli import commands
+from lab.cli.brokers import brokers
+from lab.errors import Unavailable
+from lab.load.profiles import Profile, from_trace, step
+from lab.options import interval
+from lab.settings import settings
+from tests.harness.experiments.scaling import Load, scaling
+from tests.harness.experiments.scaling_run import LEAD_SECONDS
+from tests.harness.experiments.scaling_system import System
+from tests.harness.session import Experiment, Step, add_experiment_options, conduct
+from tests.harness.workload import Workload
+
+BROKERS = frozenset({"redis", "rabbitmq"})
+START_SECONDS = 1.5
+"""About what it takes to start a system, and to end it."""
+SHORT = step(20.0, 100.0, at=6.0, seconds=15.0)
+"""The load of the short form, in `lab run`."""
+DEFAULT_POLICIES = ("adaptive", "assignment")
+BURSTS_WORK = "20ms"
+"""For `bursts`, whose rates are those of the classic run: three publishers of 285/s keep 17 workers busy."""
+
+
+def scaling_step(policies: list[str], load: Load) -> Step:
+    """Return the step that lets each of *policies* scale under *load*."""
+    profile = load.setting.profile
+    starts = len(policies) * (START_SECONDS + LEAD_SECONDS)
+    seconds = profile.duration_seconds * (1 if load.together else len(policies))
+    return Step(
+        f"dynamic scaling: {profile.name} ({profile.description}); {', '.join(policies)}",
+        START_SECONDS + load.calibration_seconds + starts + seconds,
+        BROKERS,
+        partial(scaling, policies=policies, load=load),
+    )
+
+
+def short_step() -> Step:
+    """Return the short form: two policies at the same time, 15 s."""
+    return scaling_step(list(DEFAULT_POLICIES), Load(Setting(SHORT), together=True, calibration_seconds=1.0))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    workload = Workload(seed=options.seed, corpus=options.corpus)
+    workload.check()
+    for policy in options.policy:
+        chosen(policy)
+    loads = _loads(options)
+    if options.calibrate:
+        return _calibrate(loads[0], workload)
+    steps = [scaling_step(options.policy, load) for load in loads]
+    told = ("policy", "profile", "work_time", "work_cpu", "min", "max", "misjudged")
+    configuration: dict[str, object] = {name: getattr(options, name) for name in told}
+    if options.trace:
+        configuration["profile"] = f"{options.trace.name}, {options.speed:g} times faster"
+    return conduct(Experiment("dynamic", steps, workload, configuration), options.results)
+
+
+def _loads(options: argparse.Namespace) -> list[Load]:
+    if options.trace:
+        profiles = [from_trace(options.trace, options.speed, options.scale)]
+    else:
+        profiles = [SIMULATED[name](options.seed) for name in options.profile]
+    if options.seconds is not None:
+        profiles = [profile.until(options.seconds) for profile in profiles]
+    return [_load(profile, options) for profile in profiles]
+
+
+def _load(profile: Profile, options: argparse.Namespace) -> Load:
+    usual = BURSTS_WORK if profile.name == "bursts" else "100ms"
+    work = ("--work-time", options.work_time or usual)
+    if options.work_cpu:
+        work = ("--work-cpu", options.work_cpu)
+    setting = Setting(
+        profile,
+        min_workers=options.min,
+        max_workers=options.max,
+        drift_at=60.0 if profile.name == "drift" else None,
+        seed=options.seed,
+    )
+    return Load(setting, work, options.misjudged, options.together)
+
+
+def _calibrate(load: Load, workload: Workload) -> int:
+    """Print C for the declared work, in both units."""
+    with brokers(settings(), BROKERS) as urls:
+        missing = BROKERS - urls.kinds
+        if missing:
+            raise Unavailable(f"calibration needs {' and '.join(sorted(missing))}")
+        with System(urls, load.setting, load.work) as system:
+            rate = system.calibrate(workload.pool(), load.calibration_seconds)
+    per_target = rate * TARGET_SECONDS
+    print(f"one worker, {load.work_words}, never idle: {rate:.4g} messages per second")
+    print(f"C = {per_target:.4g} messages per worker per Tr ({TARGET_SECONDS:g} s)")
+    print(f"use it:  python -m dynamic --C {per_target:.4g} {' '.join(load.work)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m lab dynamic", description=__doc__)
+    parser.add_argument(
+        "--policy",
+        type=lambda text: text.split(","),
+        default=list(DEFAULT_POLICIES),
+        metavar="A,B",
+        help=f"of {', '.join(POLICIES)}; settings after colons: static:workers=20 "
+        f"(default {','.join(DEFAULT_POLICIES)})",
+    )
+    load = parser.add_mutually_exclusive_group()
+    load.add_argument(
+        "--profile",
+        type=_profiles,
+        default=["step"],
+        metavar="A,B",
+        help=f"loads, of {', '.join(SIMULATED)} (default step)",
+    )
+    load.add_argument("--trace", type=Path, metavar="FILE", help="instead: a CSV file of timestamp,value")
+    parser.add_argument("--speed", type=float, default=1.0, help="of the trace: so many times faster")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the trace: so many times as many")
+    parser.add_argument("--seconds", type=interval, metavar="TIME", help="only the first part of the load")
+    work = parser.add_mutually_exclusive_group()
+    usual = f"default 100ms; bursts: {BURSTS_WORK}"
+    for option, what in (("--work-time", f"a worker waits so long ({usual})"), ("--work-cpu", "or computes")):
+        work.add_argument(option, type=_work_time, metavar="TIME", help=what)
+    parser.add_argument("--min", type=whole, default=1, help="fewest workers (default 1)")
+    parser.add_argument("--max", type=count, default=50, help="most workers (default 50)")
+    parser.add_argument(
+        "--misjudged",
+        type=factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="tell the policies a C that is wrong by this factor, such as 1.3 or 0.7 (default 1)",
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="all policies at the same time, each its own system"
+    )
+    parser.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
+    add_experiment_options(parser)
+    return parser
+
+
+def _work_time(text: str) -> str:
+    """Check a work time; a node reads it again."""
+    interval(text)
+    return text
+
+
+def _profiles(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in SIMULATED:
+            raise argparse.ArgumentTypeError(f"no profile {name!r}; there are {', '.join(SIMULATED)}")
+    return names
+
+
+if __name__ == "__main__":
+    raise SystemExit(commands.main(["dynamic", *sys.argv[1:]]))
