@@ -21,6 +21,7 @@ from ._receive import TimelyReceiver
 LINGER_SECONDS = 2.0
 """A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
 MAX_LINGERING = 256
+BACKLOG = 1024
 NOT_SIGNED = "the message is not signed with the key of this system; both sides need the same LAB_PYRO_KEY"
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
@@ -39,6 +40,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         self._finished = finished
         super().__init__(host=host, port=port, **named)
         self._pyroHmacKey = settings().pyro_key or None
+        self.sock.listen(BACKLOG)  # beyond Pyro4's 200, a client waits a second for its next try
 
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
         """Answer a client's first message; true if it may go on. Pyro4's own refusals have no code."""

@@ -2,7 +2,9 @@
 
 import os
 import random
+import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -78,7 +80,7 @@ def loaded(cluster: Cluster, clients: int = 4, target: Target | None = None) -> 
             for _ in range(clients)
         ]
         threads = [
-            threading.Thread(target=load.work, args=(client, f"insult {number}"))
+            threading.Thread(target=load.work, args=(client, f"{secrets.token_hex(4)} {number}"))
             for number, client in enumerate(connected)
         ]
         for thread in threads:
@@ -156,3 +158,35 @@ def seed() -> int:
     drawn = random.randrange(2**32)
     print(f"seed {drawn}")
     return drawn
+
+
+def port_of(handle: Handle) -> int:
+    """Return the port at which a process listens."""
+    return int(handle.address.rpartition(":")[2])
+
+
+@contextmanager
+def crowd(port: int, silent: int, slow: int = 0, request: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Hold *silent* connections that say nothing, and *slow* ones that send *request* a byte at a time."""
+    stopping = threading.Event()
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10.0))
+            for _ in range(silent + slow)
+        ]
+
+        def trickle() -> None:
+            for place in range(len(request)):
+                if stopping.wait(0.05):
+                    return
+                for connection in connections[silent:]:
+                    with suppress(OSError):
+                        connection.send(request[place : place + 1])
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            yield connections
+        finally:
+            stopping.set()
+            thread.join()
