@@ -62,10 +62,20 @@ class Ended:
         return 100 * self.account.outcomes[Outcome.ACKNOWLEDGED] / max(1, len(self.entries))
 
 
-def settled(load: Load, injector: Injector, sites: Sequence[Site], seconds: float = SETTLE_SECONDS) -> Ended:
-    """Read back what was applied, once all that was acknowledged is there or *seconds* are over."""
-    entries = load.entries
+def settled(
+    load: Load,
+    injector: Injector,
+    sites: Sequence[Site],
+    seconds: float = SETTLE_SECONDS,
+    leave_out: frozenset[str] = frozenset(),
+) -> Ended:
+    """Read back what was applied, once all that was acknowledged is there or *seconds* are over.
+
+    *leave_out*: tokens of requests that were promised something else.
+    """
+    entries = [entry for entry in load.entries if entry.token not in leave_out]
     found = [one for site in sites for one in site.settle(entries, load.stream, seconds)]
+    found = [one for one in found if one.token not in leave_out]
     worked = [token for site in sites for token in site.worked()]
     return Ended(load, injector, entries, found, close(entries, found, worked))
 

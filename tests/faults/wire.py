@@ -24,7 +24,7 @@ from lab.errors import Code
 from lab.store.redis_store import connect
 
 ANSWER_SECONDS = 15.0
-_CODE = re.compile(r"\b([A-Z_]{6,20}): ")
+_CODE = re.compile(f"({'|'.join(Code)}): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,4 +192,4 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 def _code(text: str) -> str:
     found = _CODE.search(text)
-    return found[1] if found else text[:60]
+    return found[1] if found else ascii(text[:60])

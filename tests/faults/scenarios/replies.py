@@ -41,6 +41,7 @@ def replies(rig: Rig, middleware: str, name: str, harms: dict[Harm, float]) -> F
         proxy.is_armed = True
         with load:
             injector.wait(float("inf"))
+        proxy.is_armed = False
         ended = settled(load, injector, sites)
     done = {f"{harm} of replies": float(count) for harm, count in sorted(proxy.done.items())}
     harmed = Check("replies harmed", float(proxy.done.total()), 1.0, is_least=True)
