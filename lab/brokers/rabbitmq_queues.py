@@ -1,4 +1,4 @@
-"""Which queues a RabbitMQ on this machine has. AMQP cannot tell; RabbitMQ's own tool can, as its owner."""
+"""The queues of a RabbitMQ on this machine. AMQP cannot tell which there are; its own tool can, as its owner."""
 
 import json
 import subprocess
@@ -32,6 +32,16 @@ def queue_names(url: str) -> dict[str, int] | None:
         if not done.returncode:
             return {row["name"]: int(row["consumers"] or 0) for row in json.loads(done.stdout)}
     return None
+
+
+def delete_queues(url: str, prefix: str) -> None:
+    """Delete the queues whose names begin with *prefix* from the RabbitMQ at *url*, if it can be asked."""
+    names = [name for name in queue_names(url) or () if name.startswith(prefix)]
+    if names:
+        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+            channel = connection.channel()
+            for name in names:
+                channel.queue_delete(name)
 
 
 def _environment(port: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 
@@ -53,14 +54,33 @@ def running(kind: str, url: str, pids: list[int]) -> Running:
 def read_state() -> dict[str, Running]:
     """Return the running brokers by kind; those that ended are left out."""
     try:
-        entries = json.loads(STATE.read_text(encoding="utf-8"))
-        found = {
-            entry["kind"]: Running(entry["kind"], entry["url"], tuple(entry["pids"]), tuple(entry["started"]))
-            for entry in entries
-        }
+        found = _written()
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {kind: broker for kind, broker in found.items() if broker.is_alive()}
+
+
+def ended() -> list[str]:
+    """Say what the state still names though it ended (a reboot, a kill), or that the state is damaged."""
+    try:
+        found = _written()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{STATE} cannot be read ({error!r})"]
+    return [f"{kind} in {STATE}, which ended" for kind, one in found.items() if not one.is_alive()]
+
+
+def lock_holders() -> list[int]:
+    """Return the processes that hold the lock under which the state is changed (Linux; elsewhere none)."""
+    try:
+        inode = (FOLDER / "lock").stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    # "1: FLOCK  ADVISORY  WRITE 4242 08:01:131072 0 EOF"; those that wait have "->" in the second place.
+    fields = [line.split() for line in locks]
+    return [int(one[4]) for one in fields if one[1] == "FLOCK" and one[5].endswith(f":{inode}")]
 
 
 @contextmanager
@@ -93,6 +113,14 @@ def write_state(brokers: dict[str, Running]) -> None:
     scratch.touch(mode=0o600)
     scratch.write_text(json.dumps([asdict(broker) for broker in brokers.values()]), encoding="utf-8")
     scratch.replace(STATE)
+
+
+def _written() -> dict[str, Running]:
+    entries = json.loads(STATE.read_text(encoding="utf-8"))
+    return {
+        entry["kind"]: Running(entry["kind"], entry["url"], tuple(entry["pids"]), tuple(entry["started"]))
+        for entry in entries
+    }
 
 
 def _is_same(pid: int, started: float) -> bool:

@@ -2,15 +2,18 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.bootstrap import ROOT, VENV, pins
+from lab.bootstrap import PYTHON, ROOT, VENV, pins
 from lab.brokers import rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
 from lab.brokers.locate import located
+from lab.brokers.ports import described, listeners
 from lab.brokers.provide import RABBITMQ_MEND, REDIS_MEND
 from lab.brokers.server import is_open
-from lab.cli.leftovers import idle_folders, idle_namespaces
+from lab.brokers.state import lock_holders
+from lab.cli.leftovers import leftovers
 from lab.errors import Unavailable
 from lab.settings import Settings
 
@@ -39,20 +42,19 @@ class Finding:
 def findings(known: Settings, idle_seconds: float) -> list[Finding]:
     """Look at everything the lab needs, and at what killed runs left unused for *idle_seconds*."""
     rows = [_python(), *_requirements(), _redis(known), _rabbitmq(known)]
-    rows += [_ports(what, *expected) for what, expected in PORTS.items()]
-    return [*rows, _leftovers(known, idle_seconds)]
-
-
-def stale_namespaces(known: Settings, idle_seconds: float) -> list[str]:
-    """Return the throw-away namespaces that nobody used for *idle_seconds* in the Redis that runs, if any."""
-    found = located("redis", known)
-    usable = found is not None and redis_server.answers(found[0])
-    return idle_namespaces(found[0], idle_seconds) if found and usable else []
+    who = listeners()
+    rows += [_ports(what, *expected, who) for what, expected in PORTS.items()]
+    return [*rows, _lock(), *_leftovers(known, idle_seconds)]
 
 
 def _python() -> Finding:
-    where = ".venv" if Path(sys.prefix) == VENV else sys.executable
-    return Finding("Python", GOOD, f"{sys.version.split()[0]} in {where}")
+    version = sys.version.split()[0]
+    if Path(sys.prefix) == VENV:
+        return Finding("Python", GOOD, f"{version} in .venv")
+    if VENV.exists() and not PYTHON.exists():  # a dangling link
+        detail = f"{version} in {sys.executable}, but that of {VENV} is gone; was it upgraded?"
+        return Finding("Python", MISSING, detail, f"delete {VENV} and run any command: it is made again")
+    return Finding("Python", GOOD, f"{version} in {sys.executable}, which has what is needed")
 
 
 def _requirements() -> list[Finding]:
@@ -96,16 +98,27 @@ def _startable(what: str, path: str, mend: str) -> Finding:
     return Finding(what, GOOD, f"not running; {path} is started privately when it is needed")
 
 
-def _ports(what: str, ports: range, mend: str) -> Finding:
-    taken = [str(port) for port in ports if is_open(port)]
+def _ports(what: str, ports: range, mend: str, who: Mapping[int, set[int]]) -> Finding:
+    taken = [port for port in ports if is_open(port)]
     name = f"{ports.start}-{ports.stop - 1}" if len(ports) > 1 else str(ports.start)
     if not taken:
         return Finding(what, GOOD, f"{name} free")
-    return Finding(what, NOTE, f"{', '.join(taken)} taken", mend)
+    return Finding(what, NOTE, "; ".join(f"{port} taken by {_names(who.get(port))}" for port in taken), mend)
 
 
-def _leftovers(known: Settings, idle_seconds: float) -> Finding:
-    left = [*stale_namespaces(known, idle_seconds), *map(str, idle_folders(idle_seconds))]
-    if not left:
-        return Finding("left behind", GOOD, "nothing")
-    return Finding("left behind", NOTE, ", ".join(left), "python3 -m lab doctor --sweep")
+def _names(pids: set[int] | None) -> str:
+    return " and ".join(described(pid) for pid in sorted(pids)) if pids else "somebody (ask as root)"
+
+
+def _lock() -> Finding:
+    holders = lock_holders()
+    if not holders:
+        return Finding("lock of `up`", GOOD, "free")
+    mend = f"wait for it; should it hang: kill {' '.join(map(str, holders))}"
+    return Finding("lock of `up`", NOTE, f"held by {_names(set(holders))}", mend)
+
+
+def _leftovers(known: Settings, idle_seconds: float) -> list[Finding]:
+    mend = "python3 -m lab doctor --sweep"
+    left = [Finding("left behind", NOTE, one.what, mend) for one in leftovers(known, idle_seconds)]
+    return left or [Finding("left behind", GOOD, "nothing")]

@@ -1,34 +1,52 @@
-"""What a killed run left behind: throw-away namespaces and temporary folders that nobody uses any more."""
+"""What killed runs left behind, and how to remove it: nothing in use, and nothing that is not ours."""
 
 import os
+import shutil
+import socket
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
-import redis
 
-from lab.store.namespace import is_throwaway
+from lab.brokers import rabbitmq_server
+from lab.brokers.locate import located
+from lab.brokers.rabbitmq_queues import delete_queues
+from lab.brokers.state import changing, ended, write_state
+from lab.cli.orphans import end, orphans
+from lab.cli.stale import idle_namespaces, idle_queue_namespaces
+from lab.errors import LabError
+from lab.middlewares import MIDDLEWARES
+from lab.settings import Settings
+from lab.store.namespace import delete_namespace
 
 FOLDERS = ("lab-redis-*", "lab-rabbitmq-*", "lab-logs-*")
-_KEYS_AT_ONCE = 1000
+SOCKETS = "pool-*.sock"
 
 
-def idle_namespaces(url: str, idle_seconds: float) -> list[str]:
-    """Return the throw-away namespaces in the Redis at *url* of which no key was used for *idle_seconds*."""
-    idle: dict[str, float] = {}
-    idle_numbers: dict[str, float] = {}
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        for key in client.scan_iter(match="lab-????????:*", count=_KEYS_AT_ONCE):
-            name = key.partition(":")[0]
-            with suppress(redis.ResponseError):  # gone since; or a policy that keeps no time of use
-                # Redis keeps small numbers once, for all keys: their time of use may be another key's.
-                known = idle_numbers if client.object("encoding", key) == "int" else idle
-                seconds = client.object("idletime", key)
-                if is_throwaway(name) and seconds is not None:
-                    known[name] = min(known.get(name, seconds), seconds)
-    return sorted(name for name, seconds in (idle_numbers | idle).items() if seconds >= idle_seconds)
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that nobody uses any more; *remove* removes it."""
+
+    what: str
+    remove: Callable[[], object]
+
+
+def leftovers(known: Settings, idle_seconds: float) -> Iterator[Leftover]:
+    """Yield what was left unused for *idle_seconds*.
+
+    In the order in which to remove it, each kind looked for when its turn comes: processes hold the others.
+    """
+    yield from (Leftover(orphan.what, partial(end, orphan.process)) for orphan in orphans())
+    yield from _state()
+    yield from _sockets()
+    yield from _namespaces(known, idle_seconds)
+    for folder in idle_folders(idle_seconds):
+        yield Leftover(f"folder {folder}", partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def idle_folders(idle_seconds: float) -> list[Path]:
@@ -43,6 +61,48 @@ def idle_folders(idle_seconds: float) -> list[Path]:
         and folder.stat().st_mtime <= oldest
         and not any(path.is_relative_to(folder) for path in used)
     ]
+
+
+def _state() -> Iterator[Leftover]:
+    for what in ended():
+        yield Leftover(what, _forget)
+
+
+def _forget() -> None:
+    with changing() as up:
+        write_state(up)
+
+
+def _sockets() -> Iterator[Leftover]:
+    """Yield the sockets of pools of workers at which nobody listens."""
+    for path in sorted(Path(tempfile.gettempdir()).glob(f"lab-{os.getuid()}/{SOCKETS}")):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                yield Leftover(f"socket {path}", partial(path.unlink, missing_ok=True))
+            except OSError:  # it went just now, or is none of ours
+                continue
+
+
+def _namespaces(known: Settings, idle_seconds: float) -> Iterator[Leftover]:
+    with suppress(LabError):  # a broker that does not answer has a row of its own
+        redis, rabbitmq = located("redis", known), located("rabbitmq", known)
+        redis_url, amqp_url = redis[0] if redis else "", rabbitmq[0] if rabbitmq else ""
+        if amqp_url and not rabbitmq_server.answers(amqp_url):
+            amqp_url = ""
+        names = set(idle_namespaces(redis_url, idle_seconds))
+        names |= set(idle_queue_namespaces(amqp_url))
+        for name in sorted(names):
+            yield Leftover(f"namespace {name}", partial(_delete, name, redis_url, amqp_url))
+
+
+def _delete(name: str, redis_url: str, amqp_url: str) -> None:
+    if redis_url:
+        delete_namespace(redis_url, name)
+    if amqp_url:
+        MIDDLEWARES["rabbitmq"].delete_queues(amqp_url, name)
+        delete_queues(amqp_url, f"{name}.")  # and what an older lab called otherwise
 
 
 def _open_paths() -> list[Path]:
