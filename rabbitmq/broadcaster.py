@@ -41,6 +41,7 @@ class BroadcasterNode:
 
     def canary(self) -> None:
         self._server.canary(Message("", b"", canary_properties("canary")))
+        self._store.ping()
 
     def join(self) -> None:
         self._server.join()

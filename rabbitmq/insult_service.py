@@ -68,6 +68,7 @@ class InsultServiceNode:
 
     def canary(self) -> None:
         self._server.canary(Message("", b'{"limit": 1}', canary_properties("X4")))
+        self._store.ping()
 
     def join(self) -> None:
         self._server.join()

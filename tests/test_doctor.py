@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import cast
 
 import pika
 import psutil
@@ -78,10 +79,14 @@ def lab_up(lab: Lab) -> Iterator[Lab]:
     done = lab.run("up")
     if done.returncode:
         (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
-    started = [pid for broker in lab.up().values() for pid in broker["pids"]]  # type: ignore[attr-defined]
+    started = [pid for broker in lab.up().values() for pid in pids_of(broker)]
     yield lab
     lab.run("down", "--purge")
     eventually(lambda: not [pid for pid in started if runs(pid)])
+
+
+def pids_of(broker: dict[str, object]) -> list[int]:
+    return cast(list[int], broker["pids"])
 
 
 def runs(pid: int) -> bool:
@@ -145,7 +150,7 @@ def test_a_held_lock_is_said_with_who_holds_it(lab: Lab) -> None:
 
 
 def test_a_dead_broker_of_up_is_forgotten(lab_up: Lab) -> None:
-    [pid] = lab_up.up()["redis"]["pids"]  # type: ignore[misc]
+    [pid] = pids_of(lab_up.up()["redis"])
     psutil.Process(pid).kill()
     eventually(lambda: not runs(pid))
     assert "redis in" in lab_up.doctor("left behind")
@@ -155,7 +160,7 @@ def test_a_dead_broker_of_up_is_forgotten(lab_up: Lab) -> None:
 
 
 def test_brokers_of_which_the_state_is_lost_are_ended(lab_up: Lab) -> None:
-    pids = [pid for broker in lab_up.up().values() for pid in broker["pids"]]  # type: ignore[attr-defined]
+    pids = [pid for broker in lab_up.up().values() for pid in pids_of(broker)]
     lab_up.state.write_text("no JSON")
     said = lab_up.doctor("left behind")
     assert "cannot be read" in said

@@ -47,6 +47,7 @@ class BroadcasterNode:
 
     def canary(self) -> None:
         self._server.canary("system.listMethods")
+        self._store.ping()
 
     def join(self) -> None:
         """Nobody to tell: the broadcaster finds its work in the store."""

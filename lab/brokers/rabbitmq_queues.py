@@ -1,4 +1,4 @@
-"""The queues of a RabbitMQ on this machine. AMQP cannot tell which there are; its own tool can, as its owner."""
+"""The queues of a RabbitMQ on this machine: AMQP cannot tell which there are, its own tool can."""
 
 import json
 import subprocess
