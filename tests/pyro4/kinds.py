@@ -70,7 +70,7 @@ def packed(*parts: object, **more: Any) -> bytes:
 
 GREETING = repr({"handshake": "hello", "object": OBJECT}).encode()
 GOOD: tuple[object, ...] = (OBJECT, "add_insult", (INSULT,), {})
-NESTED = "[" * 10_000 + "]" * 10_000
+NESTED = "[" * 5_000 + "]" * 5_000
 MARSHALLED = annotation(b"BLBI", b"\xfb" * 40)
 SECRET = {"__class__": "__main__.Secret", "__exception__": True, "args": [], "attributes": {}}
 

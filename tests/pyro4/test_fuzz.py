@@ -1,0 +1,178 @@
+"""Whatever bytes come: Pyro4's daemon answers with a value or a documented code, or closes; nothing else."""
+
+import ast
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lab.errors import Code, InvalidRequest, error_from_text
+from pyro4._callback import split_uri
+from pyro4._daemon import ServedObjects, expose
+from pyro4._remote import checked
+from pyro4.master import read_heartbeat
+from tests.pyro4.kinds import (
+    CONNECT,
+    CONNECT_OK,
+    FIRST,
+    HEADER,
+    INVOKE,
+    KINDS,
+    MSGPACK,
+    SERPENT,
+    Header,
+    annotation,
+    call,
+    message,
+)
+
+OBJECT = "echo"
+GREETING = message(repr({"handshake": "hello", "object": OBJECT}).encode(), CONNECT)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=15,
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "application": st.sampled_from(["service", "filter", "x"]) | JSON,
+        "name": st.text() | JSON,
+        "uri": st.sampled_from(["PYRO:a@127.0.0.1:1", "PYRO:a@./u:x", "PYRO:@:", "PYROMETA:a"]) | JSON,
+    },
+)
+MESSAGES = st.builds(
+    message,
+    st.binary(max_size=100)
+    | JSON.map(lambda value: repr(value).encode())
+    | st.binary(max_size=40).map(lambda data: b"\x94\xa4echo\xa4echo" + data),
+    kind=st.sampled_from([INVOKE, CONNECT]) | st.integers(0, 10),
+    flags=st.integers(0, 127),
+    serializer=st.sampled_from([SERPENT, MSGPACK]) | st.integers(0, 9),
+    annotations=st.builds(annotation, st.binary(min_size=4, max_size=4), st.binary(max_size=20))
+    | st.binary(max_size=30)
+    | st.builds(annotation, st.sampled_from([b"OPID", b"HMAC", b"CORR", b"BLBI"]), st.binary(max_size=40)),
+)
+
+
+def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Return one of *seeds* with a part of it replaced."""
+
+    def mutate(seed: bytes, place: int, length: int, part: bytes) -> bytes:
+        place %= len(seed) + 1
+        return seed[:place] + part + seed[place + length :]
+
+    return st.builds(
+        mutate, st.sampled_from(seeds), st.integers(0), st.integers(0, 20), st.binary(max_size=20)
+    )
+
+
+@expose
+class Echo:
+    @checked
+    def echo(self, text: str) -> str:
+        return text
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[int]:
+    """The port of a daemon with one object."""
+    served = ServedObjects("127.0.0.1", 0, "127.0.0.1")
+    served.serve({OBJECT: Echo()})
+    yield int(served.address.rpartition(":")[2])
+    served.close(1.0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    MESSAGES
+    | mutated([call(OBJECT, "echo", ("x",), {}), GREETING])
+    | st.binary(max_size=60)
+    | st.sampled_from([kind[0] for kind in (*KINDS.values(), *FIRST.values())]),
+    st.booleans(),
+)
+@example(message(b"\x94\xa4echo\xa4echo\x91\xd4\x32\x00\x80", serializer=MSGPACK), True)
+def test_any_message_gets_a_value_or_a_documented_code(
+    daemon: int, caplog: pytest.LogCaptureFixture, sent: bytes, is_greeted: bool
+) -> None:
+    caplog.clear()
+    with socket.create_connection(("127.0.0.1", daemon), 10.0) as connection:
+        if is_greeted:
+            connection.sendall(GREETING)
+            assert _answer(connection)[0].kind == CONNECT_OK  # type: ignore[index]
+        try:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:  # refused before it was all sent
+            pass
+        while found := _answer(connection):
+            _assert_documented(*found)
+    assert not [
+        record for record in caplog.records if record.levelno >= logging.ERROR and "failed" in record.message
+    ]
+
+
+def _answer(connection: socket.socket) -> tuple[Header, bytes] | None:
+    """Read an answer; None if the connection is closed."""
+    try:
+        start = _read(connection, HEADER.size)
+        header = Header(*HEADER.unpack(start))
+        _read(connection, header.annotations_size)
+        return header, _read(connection, header.size)
+    except (ConnectionError, EOFError):
+        return None
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def _assert_documented(header: Header, data: bytes) -> None:
+    if header.serializer not in (SERPENT, MSGPACK):  # in the sender's own, that it may read why
+        assert any(code.encode() + b": " in data for code in Code) or data == b"pong"
+        return
+    value: Any = msgpack.unpackb(data) if header.serializer == MSGPACK else _literal(data)
+    if header.kind == 3:  # a greeting that was refused
+        assert error_from_text(value)
+    elif isinstance(value, dict) and "__exception__" in value:
+        error = error_from_text(value["args"][0])
+        assert error, value
+        assert error.code is not Code.INTERNAL_ERROR
+
+
+def _literal(data: bytes) -> Any:
+    return ast.literal_eval(data.decode()) if data not in (b"pong", b"") else None
+
+
+@given(st.text() | JSON.map(json.dumps) | FIELDS.map(json.dumps))
+@example("[" * 100_000)
+@example('{"application": "service", "name": "\\ud800", "uri": "PYRO:a@b:1"}')
+@example("9" * 10_000)
+def test_any_heartbeat_is_read_or_gets_a_documented_code(heartbeat: str) -> None:
+    with suppress(InvalidRequest):
+        application, name, uri = read_heartbeat(heartbeat)
+        assert application in ("service", "filter")
+        assert name.isprintable()
+        assert uri.isprintable()
+
+
+@given(st.text() | st.text(alphabet="PYRO:a@[]./u1x", max_size=30))
+def test_any_subscriber_is_taken_apart_or_gets_a_documented_code(uri: str) -> None:
+    with suppress(InvalidRequest):
+        before, host, after = split_uri(uri)
+        assert host
+        assert before.endswith("@")
+        assert after[1:].isdecimal()
