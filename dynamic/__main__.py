@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +25,7 @@ from dynamic.view import View, view_for
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
-from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
 from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
@@ -38,7 +40,7 @@ USUAL_RATE = 1000.0
 
 
 class _Stopped(BaseException):
-    """A signal asked for the end."""
+    """A signal asked for the end; another one changes nothing: the workers are leaving."""
 
     def __init__(self, number: int) -> None:
         self.code = INTERRUPTED if number == signal.SIGINT else 0
@@ -62,11 +64,16 @@ def main(argv: list[str] | None = None) -> int:
     except LabError as error:
         print(f"dynamic: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE
+    except BrokenPipeError:  # nobody reads what is shown any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except _Stopped as stopped:
         return stopped.code
 
 
 def _stop(number: int, frame: object) -> NoReturn:
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise _Stopped(number)
 
 
@@ -92,44 +99,55 @@ def _run(
     arguments: argparse.Namespace, queues: EventQueues, policy: Policy, outlook: Outlook | None
 ) -> NoReturn:
     """Control until a signal comes. The workers leave with us, unless we are killed."""
-    pool = _pool(arguments)
-    view = view_for(as_json=arguments.json)
-    try:
+    path = socket_path(locate_rabbitmq(), arguments.namespace)
+    with ExitStack() as stack:
+        stack.callback(_dismiss, path)
+        pool = _pool(arguments)
         controller = Controller(queues, pool, policy, _bounds(arguments), outlook)
+        stack.callback(lambda: controller.pool.close())
         controller.begin()
+        if arguments.json:
+            ready = {"ready": True, "role": "controller", "address": str(path), "pid": os.getpid()}
+            print(json.dumps(ready), flush=True)
+        view = stack.enter_context(contextlib.closing(view_for(as_json=arguments.json)))
         _control(arguments, controller, view)
-    finally:
-        view.close()
-        _dismiss(arguments)
 
 
 def _control(arguments: argparse.Namespace, controller: Controller, view: View) -> NoReturn:
     due = time.monotonic()
+    if controller.outlook:  # an experiment and its simulation read at the same times
+        due += (controller.outlook.begin - due) % arguments.interval - arguments.interval
     while True:
         due += arguments.interval
-        time.sleep(max(0.0, due - time.monotonic()))
+        left = due - time.monotonic()
+        time.sleep(max(0.0, left))
+        due += arguments.interval * max(0.0, -left // arguments.interval)  # late by whole intervals: left out
         try:
             view.show(controller.tick())
         except Unavailable as error:  # the pool was killed, and its workers with it
-            log.warning("%s; starting another", error.message)
+            log.warning("%s; looking for it, or starting another", error.message)
             controller.pool.close()
-            controller.pool = _pool(arguments)
+            with contextlib.suppress(Unavailable):  # tried again at the next reading
+                controller.pool = _pool(arguments)
 
 
 def _pool(arguments: argparse.Namespace) -> PoolClient:
     path = socket_path(locate_rabbitmq(), arguments.namespace)
     pool, ran_already = find_or_start(path, pool_arguments(arguments))
-    status = pool.ask("control")
+    try:
+        status = pool.ask("control")
+    except LabError:
+        pool.close()
+        raise
     if ran_already:
         log.warning("adopted %s workers of pool %s, as it was started", status["ready"], status["pid"])
     return pool
 
 
-def _dismiss(arguments: argparse.Namespace) -> None:
-    """Let the workers finish what they have, and wait for the end of the pool."""
-    path = socket_path(locate_rabbitmq(), arguments.namespace)
+def _dismiss(path: Path) -> None:
+    """Let the workers finish what they have, and wait for the end of the pool; not of another controller."""
     deadline = time.monotonic() + 2 * DRAIN_SECONDS
-    with contextlib.suppress(Unavailable):  # it has ended
+    with contextlib.suppress(Unavailable, Overloaded):  # it has ended, or it was never ours
         pool = PoolClient(path)
         while time.monotonic() < deadline:
             pool.ask("dismiss")

@@ -45,7 +45,7 @@ class Reading:
     crashed: int
     """Workers that ended unasked so far."""
     trouble: str
-    """Why the reading is void; empty: it is not."""
+    """Why the reading is void, or no worker starts; empty: all is well."""
 
 
 @dataclass(slots=True)
@@ -85,6 +85,8 @@ class Controller:
         """Read, decide, and let the pool follow."""
         arrivals, waiting, trouble = self._read_queues()
         status = self.pool.ask("status")
+        if failures := _number(status, "failures"):
+            trouble = trouble or f"workers end as soon as they begin, {failures} so far"
         now = time.monotonic()
         sample = self._sample(now, arrivals, waiting, status)
         decision = self.policy(sample, self._state)
@@ -105,8 +107,8 @@ class Controller:
 
     def _read_queues(self) -> tuple[int | None, int, str]:
         try:
-            arrivals = self.queues.take_arrivals()
-            return arrivals, self.queues.waiting(), ""
+            waiting = self.queues.waiting()  # first: arrivals are counted once, and must not be thrown away
+            return self.queues.take_arrivals(), waiting, ""
         except Unavailable as error:
             return None, 0, error.message
 

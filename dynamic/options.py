@@ -10,6 +10,7 @@ from lab.options import add_filter_options, interval
 from lab.settings import settings
 
 READING_SECONDS = 2.0
+ORPHAN_SECONDS = 60.0
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,13 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         choices=["classic", "quorum"],
         default=settings().queue_type,
         help="kind of the durable queues; publishers follow LAB_QUEUE_TYPE",
+    )
+    parser.add_argument(
+        "--orphan-time",
+        type=interval,
+        default=ORPHAN_SECONDS,
+        metavar="TIME",
+        help="workers leave when no controller came for so long",
     )
 
 
@@ -68,11 +76,12 @@ def pool_arguments(arguments: argparse.Namespace) -> list[str]:
         *("--spares", str(arguments.spares)),
         *("--prefetch", str(arguments.prefetch)),
         *("--queue-type", arguments.queue_type),
-        *("--work-time", f"{arguments.work_time}s"),
-        *("--work-cpu", f"{arguments.work_cpu}s"),
+        *("--orphan-time", f"{arguments.orphan_time:.6f}s"),
+        *("--work-time", f"{arguments.work_time:.6f}s"),
+        *("--work-cpu", f"{arguments.work_cpu:.6f}s"),
     ]
     if arguments.insults and arguments.architecture is Architecture.ONE_NODE:
-        given += ["--insults", str(arguments.insults)]
+        given += ["--insults", str(arguments.insults.resolve())]
     return given
 
 
@@ -92,10 +101,19 @@ def count(text: str) -> int:
 
 def capacity(text: str) -> float:
     """Read C, messages per worker per Tr."""
+    return _positive("C must be a number of messages above 0", text)
+
+
+def factor(text: str) -> float:
+    """Read by what something is multiplied."""
+    return _positive("a factor must be a number above 0", text)
+
+
+def _positive(rule: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"C must be a number of messages above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
     return number

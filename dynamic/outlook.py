@@ -2,7 +2,9 @@
 
 import bisect
 import json
+import math
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -52,10 +54,21 @@ class Outlook:
                 float(fields["seconds"]),
                 tuple((float(since), float(rate)) for since, rate in fields["service_rates"]),
             )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InvalidRequest(Code.MALFORMED, f"{path}: not an outlook: {error!r}") from error
-        if len(outlook.starts) != len(outlook.rates) or not outlook.rates or not outlook.service_rates:
-            raise InvalidRequest(
-                Code.MALFORMED, f"{path}: not an outlook: as many starts as rates, at least 1"
-            )
+        if not outlook.is_whole:
+            message = "as many starts as rates, in order, and numbers that are not negative"
+            raise InvalidRequest(Code.MALFORMED, f"{path}: not an outlook: {message}")
         return outlook
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says for each time what comes then."""
+        numbers = (self.begin, self.seconds, *self.starts, *self.rates, *chain(*self.service_rates))
+        return (
+            all(0 <= number < math.inf for number in numbers)
+            and all(rate > 0 for _, rate in self.service_rates)
+            and 0 < len(self.starts) == len(self.rates)
+            and list(self.starts) == sorted(self.starts)
+            and len(self.service_rates) > 0
+        )

@@ -2,11 +2,10 @@
 
 It answers one JSON object a line on its socket: ``{"do": "status"}``, ``{"do": "scale", "wanted": 3}``,
 ``{"do": "slow", "factor": 2}``, ``{"do": "dismiss"}``. Who scales is its controller while connected; there is
-one. Without any for ORPHAN_SECONDS it lets its workers finish what they have and ends.
+one. Without any for ``--orphan-time`` it lets its workers finish what they have and ends.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -15,12 +14,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from dynamic.options import add_pool_options
 from dynamic.pool import Pool
-from dynamic.pool_socket import MOST_BYTES, socket_path
+from dynamic.pool_socket import MOST_BYTES, listening, locked, socket_path
 from dynamic.worker import WorkerOptions
 from lab.applications.state import open_node_store
 from lab.brokers.locate import locate_rabbitmq, locate_redis
@@ -33,7 +31,11 @@ from lab.settings import settings
 
 log = logging.getLogger(__name__)
 
-ORPHAN_SECONDS = 60.0
+MOST_ASKED = 1e6
+MOST_CONNECTIONS = 64
+"""Beside the controller's; whoever was silent for longest makes room."""
+TAKE_SECONDS = 0.5
+"""For a client to take its answer: nobody else is served meanwhile."""
 
 
 class _Connection:
@@ -43,25 +45,27 @@ class _Connection:
 
 
 class PoolProcess:
-    """Serves *pool* on a socket until it is dismissed, told to stop, or left alone."""
+    """Serves *pool* on a socket until it is dismissed, told to stop, or left alone for *orphan_seconds*."""
 
-    def __init__(self, options: WorkerOptions, most: int, spares: int, path: Path) -> None:
+    def __init__(
+        self, options: WorkerOptions, most: int, spares: int, path: Path, orphan_seconds: float
+    ) -> None:
         self._pool = Pool(options, most, spares, self._in_child)
-        self._path = path
+        self._orphan_seconds = orphan_seconds
         self._selector = selectors.DefaultSelector()
         self._connections: list[_Connection] = []
+        """Who spoke last stands last."""
         self._controller: _Connection | None = None
         self._alone_since = time.monotonic()
         self._ending = False
-        self._interrupted = False
-        self._listener = _listen(path)
+        self._stopped_by = 0
+        self._listener = listening(path, MOST_CONNECTIONS)
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._wake, woken = socket.socketpair()
-        self._woken = woken
-        for end in (self._wake, woken):
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
             end.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ)
-        signal.set_wakeup_fd(woken.fileno())
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, self._signalled)
 
@@ -71,40 +75,53 @@ class PoolProcess:
         while not (self._ending and self._pool.is_empty):
             for key, _ in self._selector.select(pause):
                 self._serve(key.fileobj, key.data)
-            is_alone = self._controller is None and time.monotonic() - self._alone_since > ORPHAN_SECONDS
-            if is_alone and not self._ending:
-                log.warning("no controller for %g s: the workers leave", ORPHAN_SECONDS)
-                self._end()
+            self._end_if_need_be()
             pause = self._pool.tend()
-        self._path.unlink(missing_ok=True)
-        return INTERRUPTED if self._interrupted else 0
+        return INTERRUPTED if self._stopped_by == signal.SIGINT else 0
+
+    def _end_if_need_be(self) -> None:
+        if self._ending:
+            return
+        is_alone = self._controller is None and time.monotonic() - self._alone_since > self._orphan_seconds
+        if is_alone:
+            log.warning("no controller for %g s: the workers leave", self._orphan_seconds)
+        if is_alone or self._stopped_by:
+            self._end()
 
     def _serve(self, stream: object, connection: _Connection | None) -> None:
         if stream is self._listener:
             self._accept()
-        elif connection is not None:
-            self._read(connection)
-        else:
+        elif connection is None:
             self._wake.recv(4096)
+        elif connection in self._connections:  # not dropped meanwhile, to make room
+            self._read(connection)
 
     def _accept(self) -> None:
-        stream, _ = self._listener.accept()
-        stream.settimeout(1.0)
+        try:
+            stream, _ = self._listener.accept()
+        except OSError:  # whoever it was has gone
+            return
+        stream.settimeout(TAKE_SECONDS)
         connection = _Connection(stream)
+        others = [one for one in self._connections if one is not self._controller]
+        if len(others) >= MOST_CONNECTIONS:
+            self._drop(others[0])
         self._connections.append(connection)
         self._selector.register(stream, selectors.EVENT_READ, connection)
 
     def _read(self, connection: _Connection) -> None:
         try:
             received = connection.stream.recv(65536)
-            connection.buffer += received
-            *lines, connection.buffer = connection.buffer.split(b"\n")
+            *lines, connection.buffer = (connection.buffer + received).split(b"\n")
             for line in lines:
                 connection.stream.sendall(json.dumps(self._answer(connection, line)).encode() + b"\n")
-        except OSError:
+        except OSError:  # it is gone, or does not take its answers
             received = b""
         if not received or len(connection.buffer) > MOST_BYTES:
             self._drop(connection)
+        else:
+            self._connections.remove(connection)
+            self._connections.append(connection)
 
     def _drop(self, connection: _Connection) -> None:
         self._selector.unregister(connection.stream)
@@ -125,19 +142,22 @@ class PoolProcess:
             request = json.loads(line)
             do = request["do"]
             number = float(request.get("wanted", request.get("factor", 0)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InvalidRequest(Code.MALFORMED, "a line must be a JSON object with 'do'") from error
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            message = "a line must be a JSON object with 'do', and numbers must be numbers"
+            raise InvalidRequest(Code.MALFORMED, message) from error
         if do == "control":
             self._take_control(connection)
-        elif do == "scale" and number >= 0:
+        elif do == "scale" and 0 <= number < MOST_ASKED:
             self._take_control(connection)
             self._pool.scale(int(number))
-        elif do == "slow" and number > 0:
+        elif do == "slow" and 0 < number < MOST_ASKED:
             self._pool.slow_down(number)
         elif do == "dismiss":
+            self._take_control(connection)
             self._end()
         elif do != "status":
-            raise InvalidRequest(Code.UNKNOWN_OPERATION, "there are control, status, scale, slow and dismiss")
+            message = f"there are control, status, dismiss, scale and slow, with numbers below {MOST_ASKED:g}"
+            raise InvalidRequest(Code.UNKNOWN_OPERATION, message)
 
     def _take_control(self, connection: _Connection) -> None:
         if self._controller not in (None, connection):
@@ -149,27 +169,19 @@ class PoolProcess:
         self._pool.dismiss()
 
     def _signalled(self, number: int, frame: object) -> None:
-        if number in STOP_SIGNALS:
-            self._interrupted = number == signal.SIGINT
-            self._end()
+        if number in STOP_SIGNALS:  # noted only: this may come in the middle of a fork
+            self._stopped_by = number
 
     def _in_child(self) -> None:
         """Leave to the pool what is the pool's."""
         signal.set_wakeup_fd(-1)
-        for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool, which then lets us drain
+        for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
         streams = [connection.stream for connection in self._connections]
         for stream in (self._listener, self._wake, self._woken, *streams):
             stream.close()
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)  # of a pool that was killed: we hold the lock
-    listener.bind(str(path))
-    listener.listen()
-    return listener
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -181,34 +193,21 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for number in STOP_SIGNALS:  # until the pool has its own way
+        signal.signal(number, lambda number, _: sys.exit(INTERRUPTED if number == signal.SIGINT else 0))
     die_with(settings().parent)
     try:
         options = WorkerOptions(node_options(arguments), arguments.prefetch, arguments.queue_type)
         path = socket_path(locate_rabbitmq(), arguments.namespace)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path):
             _warm_up(options.node)
-            process = PoolProcess(options, arguments.max, arguments.spares, path)
+            process = PoolProcess(options, arguments.max, arguments.spares, path, arguments.orphan_time)
             ready = {"ready": True, "role": "pool", "address": str(path), "pid": os.getpid()}
             print(json.dumps(ready), flush=True)
             return process.run()
     except LabError as error:
         print(f"pool: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock at *path*, which no other pool of the namespace holds; remove it afterwards."""
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_gone = not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino
-        except OSError:
-            is_gone = True
-        if is_gone:
-            raise Overloaded("a pool of workers serves this namespace already, or is just ending")
-        yield
-        path.unlink(missing_ok=True)
 
 
 def _warm_up(options: NodeOptions) -> None:

@@ -1,14 +1,17 @@
 """Where a pool is found: a socket that only this user can reach, named after broker and namespace."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import socket
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from lab.errors import LabError, Unavailable, error_from
+from lab.errors import LabError, Overloaded, Unavailable, error_from
 
 ANSWER_SECONDS = 10.0
 MOST_BYTES = 1 << 20
@@ -20,14 +23,41 @@ def socket_path(url: str, namespace: str) -> Path:
     return _folder() / f"pool-{name}.sock"
 
 
-def _folder() -> Path:
-    """Return our folder for sockets, made if need be; Unavailable if it is somebody else's."""
-    folder = Path(tempfile.gettempdir()) / f"lab-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    about = folder.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-        raise Unavailable(f"{folder} is not a folder of yours alone; remove it, or set TMPDIR")
-    return folder
+def lock_path(path: Path) -> Path:
+    """Return the path of the lock that a pool with its socket at *path* holds."""
+    return path.with_suffix(".lock")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock for the socket at *path*; remove both afterwards. Overloaded if another pool holds it."""
+    lock = lock_path(path)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_gone = not lock.exists() or lock.stat().st_ino != os.fstat(held.fileno()).st_ino
+        except OSError:
+            is_gone = True
+        if is_gone:
+            raise Overloaded("a pool of workers serves this namespace already, or is just ending")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+
+
+def listening(path: Path, backlog: int) -> socket.socket:
+    """Return a socket that listens at *path*, which is ours: whoever listened there was killed."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    try:
+        listener.bind(str(path))
+        listener.listen(backlog)
+    except OSError as error:
+        raise Unavailable(f"no socket can be made at {path}: {error}; set TMPDIR") from error
+    listener.setblocking(False)
+    return listener
 
 
 class PoolClient:
@@ -62,3 +92,13 @@ class PoolClient:
 
 def _failure(failure: dict[str, str]) -> LabError:
     return error_from(failure["code"], failure["message"])
+
+
+def _folder() -> Path:
+    """Return our folder for sockets, made if need be; Unavailable if it is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"lab-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise Unavailable(f"{folder} is not a folder of yours alone; remove it, or set TMPDIR")
+    return folder

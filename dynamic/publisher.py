@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import math
+import os
 import random
 import signal
 import sys
@@ -31,11 +32,18 @@ from lab.settings import settings
 SAY_SECONDS = 1.0
 
 
+class _Stopped(BaseException):
+    """A signal asked for the end; a second one does not wait for what is not confirmed."""
+
+    def __init__(self, number: int) -> None:
+        self.code = INTERRUPTED if number == signal.SIGINT else 0
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=settings().log_level, format="%(levelname)s %(name)s: %(message)s")
     for number in STOP_SIGNALS:
-        signal.signal(number, _interrupt)
+        signal.signal(number, _stop)
     try:
         die_with(settings().parent)
         offsets = _offsets(arguments)
@@ -43,6 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         url = arguments.address or locate_rabbitmq()
         with EventSender(url, EventNames(arguments.namespace)) as sender:
             return _Publisher(sender, texts).run(offsets)
+    except _Stopped as stopped:  # before the first event, or again at the end
+        return stopped.code
+    except BrokenPipeError:  # nobody reads what is said any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except LabError as error:
         print(f"publisher: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, InvalidRequest | Unavailable) else 1
@@ -61,8 +74,8 @@ class _Publisher:
         code = 0
         try:
             self._send(offsets)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+        except _Stopped as stopped:
+            code = stopped.code
         all_kept = self._sender.settle(DRAIN_SECONDS)
         self._say()
         if not all_kept:
@@ -99,8 +112,8 @@ class _Publisher:
         )
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _stop(number: int, frame: object) -> NoReturn:
+    raise _Stopped(number)
 
 
 def _offsets(arguments: argparse.Namespace) -> Iterator[float]:

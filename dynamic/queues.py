@@ -1,127 +1,153 @@
 """The controller's view of the broker: declare the queues, count arrivals, see what waits."""
 
-import logging
-from typing import Self
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Self
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.channel import Channel
 
 from dynamic.events import EventNames
 from lab.brokers import redacted
-from lab.errors import Code, InvalidRequest, Unavailable
-from rabbitmq.transport import arguments_of
-
-log = logging.getLogger(__name__)
+from lab.errors import Unavailable
+from rabbitmq.transport import Link, declare_guards, declare_queues, suspect_of
 
 MOST_COUNTED = 1_000_000
 """Copies that Count_queue keeps: far above what comes between two readings, so that none is missed."""
 EXPIRY_MS = 3_600_000
 """Count_queue goes an hour after the last controller."""
+COUNT_ARGUMENTS: Mapping[str, object] = {
+    "x-queue-type": "classic",
+    "x-max-length": MOST_COUNTED,
+    "x-overflow": "drop-head",
+    "x-expires": EXPIRY_MS,
+}
 ANSWER_SECONDS = 3.0
+
+Then = Callable[[Any], None]
+Request = Callable[[Channel, Then], None]
 
 
 class EventQueues:
-    """A connection of the controller; opened again at the next call when it broke.
+    """A connection of the controller, opened again by itself when it broke.
 
-    Unavailable where RabbitMQ does not serve, InvalidRequest where a queue of that name is another one.
+    Unavailable where RabbitMQ does not answer in time, InvalidRequest at the start where a queue or exchange
+    of that name is another one.
     """
 
     def __init__(self, url: str, names: EventNames, queue_type: str) -> None:
         self._url = url
         self._names = names
         self._queue_type = queue_type
-        self._connection: pika.BlockingConnection | None = None
-        self._open_channel: BlockingChannel | None = None
+        self._channel: Channel | None = None
+        self._asked: Future[Any] | None = None
+        self._arrived = 0
+        self._link = Link(url, self._set_up, self._lost)
 
     def __enter__(self) -> Self:
-        self.declare()
+        self._link.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._close()
-
-    def declare(self) -> None:
-        """Declare both queues behind their exchange, if they are not there."""
-        self._channel()
+        self._link.close()
 
     def take_arrivals(self) -> int:
-        """Return how many events came since the last call: the purge counts what it deletes."""
-        try:
-            channel = self._channel()
-            arrivals = int(channel.queue_purge(self._names.count).method.message_count)
-            self._declare_count(channel)  # it expires if nobody does
-        except (AMQPError, OSError) as error:
-            raise self._lost(error) from error
-        return arrivals
+        """Return how many events came since the last call: the purge counts what it deletes.
+
+        What was purged for a call that got no answer in time is counted by the next one.
+        """
+
+        def purge(channel: Channel, then: Then) -> None:
+            channel.queue_purge(self._names.count, callback=counted(then))
+
+        def counted(then: Then) -> Then:
+            def count(frame: Any) -> None:
+                self._arrived += frame.method.message_count
+                then(frame)
+
+            return count
+
+        self._ask(purge)
+        arrived, self._arrived = self._arrived, 0  # nothing else is asked, so nobody writes it now
+        self._ask(self._declare_count)  # it expires if nobody does
+        return arrived
 
     def waiting(self) -> int:
-        """Return how many events wait in Work_queue; a broker does not tell how many are in flight."""
-        try:
-            answer = self._channel().queue_declare(self._names.work, passive=True)
-        except (AMQPError, OSError) as error:
-            raise self._lost(error) from error
-        return int(answer.method.message_count)
+        """Return how many events wait, suspects too; a broker does not tell how many are in flight."""
+        work = self._names.work
+        return sum(self._ask(_passive(queue)).method.message_count for queue in (work, suspect_of(work)))
 
     def delete(self) -> None:
         """Delete the queues and exchanges of the namespace."""
-        try:
-            channel = self._channel()
-            for queue in (*self._names.queues, self._names.count, self._names.done):
-                channel.queue_delete(queue)
-            for exchange in (self._names.events, self._names.broadcast):
-                channel.exchange_delete(exchange)
-        except (AMQPError, OSError) as error:
-            raise self._lost(error) from error
-
-    def _channel(self) -> BlockingChannel:
-        if self._open_channel is not None and self._open_channel.is_open:
-            return self._open_channel
-        self._close()
-        try:
-            parameters = pika.URLParameters(self._url)
-        except (ValueError, KeyError) as error:
-            raise InvalidRequest(Code.MALFORMED, f"not an AMQP URL: {redacted(self._url)}") from error
-        parameters.socket_timeout = parameters.stack_timeout = ANSWER_SECONDS
-        parameters.blocked_connection_timeout = ANSWER_SECONDS
-        try:
-            self._connection = pika.BlockingConnection(parameters)
-            channel = self._connection.channel()
-            self._declare(channel)
-        except (AMQPError, OSError) as error:
-            raise self._lost(error) from error
-        self._open_channel = channel
-        return channel
-
-    def _declare(self, channel: BlockingChannel) -> None:
         names = self._names
-        channel.exchange_declare(names.events, "fanout", durable=True)
-        channel.queue_declare(names.work, durable=True, arguments=arguments_of(self._queue_type))
-        self._declare_count(channel)
-        for queue in (names.work, names.count):
-            channel.queue_bind(queue, names.events)
+        for queue in (*names.queues, names.count, names.done):
+            self._ask(_without(queue))
+        for exchange in (names.events, names.broadcast):
+            self._ask(_without_exchange(exchange))
 
-    def _declare_count(self, channel: BlockingChannel) -> None:
-        arguments = {
-            "x-queue-type": "classic",
-            "x-max-length": MOST_COUNTED,
-            "x-overflow": "drop-head",
-            "x-expires": EXPIRY_MS,
-        }
-        channel.queue_declare(self._names.count, durable=True, arguments=arguments)
+    def _ask(self, request: Request) -> Any:
+        """Return the broker's answer to *request*."""
+        if self._asked and not self._asked.done():
+            raise self._unavailable("has not answered the last request yet")
+        answer = self._asked = Future[Any]()
 
-    def _lost(self, error: Exception) -> InvalidRequest | Unavailable:
-        self._close()
-        if isinstance(error, ChannelClosedByBroker) and error.reply_code == 406:
-            message = f"a queue or exchange of that name is of another kind: {error.reply_text}"
-            return InvalidRequest(Code.MALFORMED, f"{message}; use another --namespace")
-        reason = str(error) or type(error).__name__
-        return Unavailable(f"RabbitMQ at {redacted(self._url)} does not serve: {reason}; is it running?")
+        def ask() -> None:
+            if self._channel is None or not self._channel.is_open:
+                answer.set_exception(self._unavailable("is not connected"))
+            else:
+                request(self._channel, lambda frame: None if answer.done() else answer.set_result(frame))
 
-    def _close(self) -> None:
-        connection, self._connection, self._open_channel = self._connection, None, None
+        if not self._link.call(ask):
+            answer.set_exception(self._unavailable("is not connected"))
         try:
-            if connection is not None and connection.is_open:
-                connection.close()
-        except (AMQPError, OSError) as error:
-            log.info("the connection to RabbitMQ was not closed: %r", error)
+            return answer.result(ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise self._unavailable(f"did not answer in {ANSWER_SECONDS:g} s") from error
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return Unavailable(f"RabbitMQ at {redacted(self._url)} {why}")
+
+    # In the I/O thread.
+
+    def _set_up(self, link: Link) -> None:
+        link.open_channel(self._declare)
+
+    def _declare(self, channel: Channel) -> None:
+        """Declare both queues behind their exchange, if they are not there."""
+        names = self._names
+
+        def ready(_: object) -> None:
+            self._channel = channel
+            self._link.ready()
+
+        def declared(_: object) -> None:
+            channel.queue_bind(names.work, names.events)
+            channel.queue_bind(names.count, names.events, callback=ready)
+
+        def guarded() -> None:
+            self._declare_count(channel, declared)
+
+        def work() -> None:
+            declare_guards(channel, [names.work], guarded)
+
+        channel.exchange_declare(names.events, "fanout", durable=True)
+        declare_queues(channel, [names.work], self._queue_type, work)
+
+    def _declare_count(self, channel: Channel, then: Then) -> None:
+        channel.queue_declare(self._names.count, durable=True, arguments=dict(COUNT_ARGUMENTS), callback=then)
+
+    def _lost(self) -> None:
+        self._channel = None
+        if self._asked and not self._asked.done():
+            self._asked.set_exception(self._unavailable("closed the connection"))
+
+
+def _passive(queue: str) -> Request:
+    return lambda channel, then: channel.queue_declare(queue, passive=True, callback=then)
+
+
+def _without(queue: str) -> Request:
+    return lambda channel, then: channel.queue_delete(queue, callback=then)
+
+
+def _without_exchange(exchange: str) -> Request:
+    return lambda channel, then: channel.exchange_delete(exchange, callback=then)

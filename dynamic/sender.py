@@ -29,6 +29,8 @@ class EventSender:
         self._waiting: dict[str, Message] = {}
         """Not confirmed, by event id, in the order in which they were sent."""
         self._by_tag: dict[int, str] = {}
+        self._sent: set[str] = set()
+        """Those of them that are on their way on the present connection."""
         self._lock = threading.Lock()
         self._channel: Channel | None = None
         self._published = 0
@@ -75,7 +77,10 @@ class EventSender:
         channel = self._channel
         if channel is None or not channel.is_open:  # it is sent when there is a connection again
             return
+        if event_id in self._sent or event_id not in self._waiting:  # a new connection was faster than we
+            return
         channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
+        self._sent.add(event_id)
         self._published += 1
         self._by_tag[self._published] = event_id
 
@@ -85,17 +90,13 @@ class EventSender:
     def _declare(self, channel: Channel) -> None:
         names = self._names
 
-        def bound(_: object) -> None:
+        def declared() -> None:
+            channel.queue_bind(names.work, names.events)
             channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready(channel))
 
-        def declared() -> None:
-            channel.queue_bind(names.work, names.events, callback=bound)
-
-        def exchange(_: object) -> None:
-            # The controller declares Count_queue; before there is one, nobody counts, but nothing is lost.
-            declare_queues(channel, [names.work], settings().queue_type, declared)
-
-        channel.exchange_declare(names.events, "fanout", durable=True, callback=exchange)
+        # The controller declares Count_queue; before there is one, nobody counts, but nothing is lost.
+        channel.exchange_declare(names.events, "fanout", durable=True)
+        declare_queues(channel, [names.work], settings().queue_type, declared)
 
     def _ready(self, channel: Channel) -> None:
         self._channel, self._published = channel, 0
@@ -117,6 +118,7 @@ class EventSender:
         message = self._waiting.get(event_id)
         if message is None:
             return
+        self._sent.discard(event_id)
         if not is_kept:
             self._publish(event_id, message)
             return
@@ -127,3 +129,4 @@ class EventSender:
     def _lost(self) -> None:
         self._channel = None
         self._by_tag.clear()
+        self._sent.clear()

@@ -16,6 +16,7 @@ from dynamic.events import planned_ns
 if TYPE_CHECKING:
     from pika.spec import BasicProperties
 
+PULSE_SECONDS = 0.5
 BUCKETS_PER_DOUBLING = 8
 BUCKETS = 144
 """From 1 ms on: up to 262 s."""
@@ -33,13 +34,18 @@ class Phase(IntEnum):
 
 class _Field(IntEnum):
     PHASE = 0
-    UNDER_WAY = 1
-    FINISHED = 2
-    WORKED_NS = 3
-    BEGUN_NS = 4
-    READY_NS = 5
-    FIRST_NS = 6
-    BUCKETS = 7
+    PULSE_NS = 1
+    READY_NS = 2
+    FIRST_NS = 3
+    LANES = 4
+    BUCKETS = 12
+
+
+class _LaneField(IntEnum):
+    UNDER_WAY = 0
+    FINISHED = 1
+    WORKED_NS = 2
+    BEGUN_NS = 3
 
 
 _WIDTH = _Field.BUCKETS + BUCKETS
@@ -50,16 +56,18 @@ class Report(NamedTuple):
     """What a worker says of itself. Times: nanoseconds of the monotonic clock, 0 for never."""
 
     phase: Phase
+    pulse_ns: int
+    """When it last said that it lives; it says so every PULSE_SECONDS from SPARE on."""
+    ready_ns: int
+    first_ns: int
+    """When it began its first message."""
     under_way: int
     """Messages delivered and not acknowledged."""
     finished: int
     worked_ns: int
     """On messages that are finished."""
-    begun_ns: int
-    """When it began the message that it works on."""
-    ready_ns: int
-    first_ns: int
-    """When it began its first message."""
+    begun_ns: tuple[int, ...]
+    """When it began each message that it works on."""
 
 
 class Slots:
@@ -88,12 +96,11 @@ class Slots:
 
 
 class Slot:
-    """One worker's part: the :class:`rabbitmq.transport.Watch` of its lane."""
+    """One worker's part."""
 
     def __init__(self, slowness: memoryview, words: memoryview) -> None:
         self._slowness = slowness
         self._words = words
-        self._planned_ns = 0
 
     @property
     def slowness(self) -> float:
@@ -102,8 +109,13 @@ class Slot:
 
     def read(self) -> Report:
         """Return what stands here."""
-        phase, *numbers = self._words[: _Field.BUCKETS].tolist()
-        return Report(Phase(phase), *numbers)
+        words = self._words[: _Field.BUCKETS].tolist()
+        lanes = [words[_Field.LANES + each :: len(_LaneField)] for each in _LaneField]
+        under_way, finished, worked_ns, begun_ns = lanes
+        begun = tuple(filter(None, begun_ns))
+        pulse_ns, ready_ns, first_ns = words[_Field.PULSE_NS : _Field.LANES]
+        totals = sum(under_way), sum(finished), sum(worked_ns)
+        return Report(Phase(words[_Field.PHASE]), pulse_ns, ready_ns, first_ns, *totals, begun)
 
     def buckets(self) -> Sequence[int]:
         """Return how many response times fell into each bucket; see :func:`bucket_seconds`."""
@@ -122,31 +134,55 @@ class Slot:
             self._words[_Field.READY_NS] = time.monotonic_ns()
         self._words[_Field.PHASE] = phase
 
+    def pulse(self) -> None:
+        """Say that the worker lives."""
+        self._words[_Field.PULSE_NS] = time.monotonic_ns()
+
     @property
     def is_ready(self) -> bool:
         """Whether the worker takes events."""
         return bool(self._words[_Field.PHASE] == Phase.READY)
 
+    def watch(self) -> "LaneWatch":
+        """Return what is to be told of the worker's lanes."""
+        return LaneWatch(self, self._words, 0)
+
+
+class LaneWatch:
+    """Notes what one lane of a worker does: the :class:`rabbitmq.transport.Watch` of it."""
+
+    def __init__(self, slot: Slot, words: memoryview, lane: int) -> None:
+        self._slot = slot
+        self._words = words
+        self._lane = lane
+        start = _Field.LANES + lane * len(_LaneField)
+        self._own = words[start : start + len(_LaneField)]
+        self._planned_ns = 0
+
+    def beside(self) -> "LaneWatch":
+        return LaneWatch(self._slot, self._words, self._lane + 1)
+
     def under_way(self, messages: int) -> None:
-        self._words[_Field.UNDER_WAY] = messages
+        self._own[_LaneField.UNDER_WAY] = messages
 
     def begin(self, properties: "BasicProperties") -> None:
         now = time.monotonic_ns()
         self._planned_ns = planned_ns(properties)
-        self._words[_Field.FIRST_NS] = self._words[_Field.FIRST_NS] or (now if self.is_ready else 0)
-        self._words[_Field.BEGUN_NS] = now
+        if self._slot.is_ready and not self._words[_Field.FIRST_NS]:
+            self._words[_Field.FIRST_NS] = now
+        self._own[_LaneField.BEGUN_NS] = now
 
     def end(self) -> None:
         now = time.monotonic_ns()
-        words = self._words
-        worked_ns = now - words[_Field.BEGUN_NS]
-        words[_Field.BEGUN_NS] = 0
-        if not self.is_ready:  # the canary
+        own = self._own
+        worked_ns = now - own[_LaneField.BEGUN_NS]
+        own[_LaneField.BEGUN_NS] = 0
+        if not self._slot.is_ready:  # the canary
             return
-        words[_Field.WORKED_NS] += worked_ns
-        words[_Field.FINISHED] += 1
-        if self._planned_ns:
-            words[_Field.BUCKETS + _bucket(now - self._planned_ns)] += 1
+        own[_LaneField.WORKED_NS] += worked_ns
+        own[_LaneField.FINISHED] += 1
+        if self._planned_ns:  # a suspect does not say any more when it was due: one lane writes here
+            self._words[_Field.BUCKETS + _bucket(now - self._planned_ns)] += 1
 
 
 def bucket_seconds(bucket: int) -> float:

@@ -2,10 +2,12 @@
 
 import logging
 import signal
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dynamic.events import EventNames
-from dynamic.slots import Phase, Slot
+from dynamic.slots import PULSE_SECONDS, Phase, Slot
 from lab.applications.work import Work
 from lab.errors import LabError
 from lab.lifeline import die_with
@@ -52,10 +54,10 @@ def serve(options: WorkerOptions, slot: Slot, pool: int) -> int:
             node.start()
             node.canary()
             slot.enter(Phase.SPARE)
-            if signal.sigwait(ORDERS) is JOIN:
+            if _order(ORDERS, slot) == JOIN:
                 slot.enter(Phase.READY)
                 node.join()
-                signal.sigwait([LEAVE])
+                _order([LEAVE], slot)
         finally:
             node.drain(DRAIN_SECONDS)
     except LabError as error:
@@ -64,8 +66,19 @@ def serve(options: WorkerOptions, slot: Slot, pool: int) -> int:
     return 0
 
 
+def _order(orders: Sequence[signal.Signals], slot: Slot) -> int:
+    """Return the next of *orders*, and say meanwhile that we live."""
+    if sys.platform == "darwin":  # it has no sigtimedwait
+        return signal.sigwait(orders)
+    while True:
+        slot.pulse()
+        received = signal.sigtimedwait(orders, PULSE_SECONDS)
+        if received:
+            return received.si_signo
+
+
 def _node(options: WorkerOptions, slot: Slot) -> InsultFilterNode:
     work = options.node.work
     node = replace(options.node, work=PooledWork(work.wait_seconds, work.cpu_seconds, slot))
     names = EventNames(node.namespace)
-    return InsultFilterNode(node, options.prefetch, options.queue_type, names, slot)
+    return InsultFilterNode(node, options.prefetch, options.queue_type, names, slot.watch())

@@ -27,6 +27,9 @@ Handler = Callable[[Delivery], list[Message]]
 class Watch(Protocol):
     """Is told what a lane is doing: for who scales nodes by what they have under way."""
 
+    def beside(self) -> "Watch":
+        """Return the watch of the lane of suspects, which works at the same time."""
+
     def under_way(self, messages: int) -> None:
         """So many messages are delivered and not acknowledged now."""
 

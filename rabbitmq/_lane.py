@@ -224,7 +224,8 @@ def two_lanes(
 ) -> tuple[Lane, Lane]:
     """Return the lane of *queue* and that of its suspects; without *takes* they take nothing."""
     suspects = Suspects(queue)
+    beside = watch.beside() if watch else None
     return (
         Lane(link, [queue] if takes else [], handler, prefetch, watch, suspects),
-        Lane(link, [suspects.suspect] if takes else [], handler, ALONE, None, suspects, alone=True),
+        Lane(link, [suspects.suspect] if takes else [], handler, ALONE, beside, suspects, alone=True),
     )

@@ -20,7 +20,7 @@ Arguments = Mapping[str, object]
 
 
 def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then: Callable[[], None]) -> None:
-    """Declare durable queues one after the other, then call *then*."""
+    """Declare durable queues, then call *then*."""
     _declare(channel, dict.fromkeys(names, arguments_of(queue_type)), then)
 
 
@@ -66,13 +66,10 @@ def delete_namespace(url: str, namespace: str) -> None:
 
 
 def _declare(channel: Channel, queues: Mapping[str, Arguments], then: Callable[[], None]) -> None:
-    rest = iter(queues.items())
-
-    def declare_next(_: object = None) -> None:
-        queue, arguments = next(rest, ("", {}))
-        if queue:
-            channel.queue_declare(queue, durable=True, arguments=dict(arguments), callback=declare_next)
-        else:
-            then()
-
-    declare_next()
+    """Declare *queues* without waiting for one before the next: the broker answers only the last."""
+    last = len(queues)
+    for number, (queue, arguments) in enumerate(queues.items(), 1):
+        answered = (lambda _: then()) if number == last else None
+        channel.queue_declare(queue, durable=True, arguments=dict(arguments), callback=answered)
+    if not last:
+        then()

@@ -7,9 +7,9 @@ from ._lane import Lane, two_lanes
 from ._link import Link
 from ._node import QueueServer
 from ._pending import Request
-from ._queues import QUEUE_TYPES, arguments_of, declare_queues, delete_namespace
+from ._queues import QUEUE_TYPES, arguments_of, declare_guards, declare_queues, delete_namespace
 from ._suspects import Suspects
-from ._wire import Message, Names
+from ._wire import Message, Names, suspect_of
 
 __all__ = [
     "QUEUE_TYPES",
@@ -25,7 +25,9 @@ __all__ = [
     "Suspects",
     "Watch",
     "arguments_of",
+    "declare_guards",
     "declare_queues",
     "delete_namespace",
+    "suspect_of",
     "two_lanes",
 ]
