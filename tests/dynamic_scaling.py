@@ -50,6 +50,13 @@ def short_step() -> Step:
     return scaling_step(list(DEFAULT_POLICIES), Load(Setting(SHORT), together=True, calibration_seconds=1.0))
 
 
+def thorough_steps() -> list[Step]:
+    """Return the long form: every load that work of 100 ms can follow, policies at the same time."""
+    loads = [_setting(SIMULATED[name](1)) for name in SIMULATED if name != "bursts"]
+    policies = [*DEFAULT_POLICIES, "hpa:sync=3:stabilisation=60", "oracle"]
+    return [scaling_step(policies, Load(setting, together=True)) for setting in loads]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
@@ -83,14 +90,13 @@ def _load(profile: Profile, options: argparse.Namespace) -> Load:
     work = ("--work-time", options.work_time or usual)
     if options.work_cpu:
         work = ("--work-cpu", options.work_cpu)
-    setting = Setting(
-        profile,
-        min_workers=options.min,
-        max_workers=options.max,
-        drift_at=60.0 if profile.name == "drift" else None,
-        seed=options.seed,
-    )
+    setting = _setting(profile, options.min, options.max, options.seed)
     return Load(setting, work, options.misjudged, options.together)
+
+
+def _setting(profile: Profile, least: int = 1, most: int = 50, seed: int = 1) -> Setting:
+    drift_at = 60.0 if profile.name == "drift" else None
+    return Setting(profile, min_workers=least, max_workers=most, drift_at=drift_at, seed=seed)
 
 
 def _calibrate(load: Load, workload: Workload) -> int:

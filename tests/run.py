@@ -6,6 +6,7 @@ import sys
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from tests.dynamic_scaling import short_step, thorough_steps
 from tests.harness.experiments.capacity import Objective
 from tests.harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
 from tests.harness.session import Experiment, Step, add_experiment_options, conduct, middleware_names
@@ -15,7 +16,8 @@ from tests.stress import capacity_step, clients_step, requests_step
 
 LEFT_OUT = (
     "Left out of the short form: throughput over clients, capacity and the sweep of rates, CPU-bound "
-    "speedup, more than 3 nodes, and trials with fresh processes. `lab run --full` has them (about an hour)."
+    "speedup, more than 3 nodes, trials with fresh processes, and all but one load of dynamic scaling. "
+    "`lab run --full` has them (about an hour)."
 )
 
 
@@ -59,7 +61,7 @@ def _quick(middlewares: list[str]) -> list[Step]:
         speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.8, fresh=False)
         for name in middlewares
     ]
-    return steps
+    return [*steps, *([short_step()] if "rabbitmq" in middlewares else [])]
 
 
 def _full(middlewares: list[str]) -> list[Step]:
@@ -76,7 +78,7 @@ def _full(middlewares: list[str]) -> list[Step]:
             steps.append(
                 speedup_step(name, (1, 2, 3, 4, 6, 8), work, blocks=5, window=5.0, fresh=True),
             )
-    return steps
+    return [*steps, *(thorough_steps() if "rabbitmq" in middlewares else [])]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dynamic.scores import Scores
+from dynamic.staffing import TARGET_SECONDS
 from tests.harness.scaling_trial import COST_PERCENT, LATE_POINTS, ScalingTrial
 
 if TYPE_CHECKING:
@@ -61,6 +62,44 @@ def scalings_by_profile(run: "Run") -> dict[str, list[ScalingTrial]]:
     for trial in run.scalings:
         found.setdefault(trial.profile, []).append(trial)
     return found
+
+
+def scaled(run: "Run") -> list[str]:
+    """Return a conclusion for each load profile: which policy kept events in time, and at what cost."""
+    found = []
+    for profile, trials in scalings_by_profile(run).items():
+        valid = [trial for trial in trials if not trial.objections]
+        parts = [
+            f"{trial.policy} {trial.scores.late_percent:.2f} % late at {trial.scores.over_oracle or 0:.2f} x"
+            for trial in sorted(
+                valid, key=lambda trial: (trial.scores.late_percent, trial.scores.over_oracle or 0)
+            )
+        ]
+        if parts:
+            found.append(
+                f"Dynamic scaling, {profile} (share of events later than {TARGET_SECONDS:g} s, and "
+                f"worker-seconds over those of an oracle): {'; '.join(parts)}."
+            )
+    return found
+
+
+def scaling_caveats(run: "Run") -> list[str]:
+    """Return what must be known before a score of *run* is used."""
+    found = [f"{_name(one)}: invalid, {'; '.join(one.objections)}." for one in run.scalings if one.objections]
+    found += [
+        f"{_name(one)}: {simulated_words(one)}; a busy machine starts workers late and unevenly."
+        for one in run.scalings
+        if not one.is_simulated_well
+    ]
+    if run.scalings:
+        found.append(
+            "Dynamic scaling is of one trial per policy; the warm spare worker is not counted as cost."
+        )
+    return found
+
+
+def _name(trial: ScalingTrial) -> str:
+    return f"Dynamic scaling, {trial.policy} on {trial.profile}"
 
 
 def scaling_table(trials: list[ScalingTrial]) -> Table:

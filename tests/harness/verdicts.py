@@ -9,6 +9,7 @@ from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from tests.harness.record import Point, Run
 from tests.harness.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
+from tests.harness.scaling_words import scaled, scaling_caveats
 from tests.harness.statistics import Comparison, Estimate, compare, speedup_estimate
 from tests.harness.validity import SHORTEST_SECONDS
 from tests.harness.words import capacity, milliseconds, system_name
@@ -83,12 +84,12 @@ def sentence(comparison: Comparison, a: str, b: str) -> str:
 
 def conclusions(run: Run) -> list[str]:
     """Return in plain words what the valid points of *run* support."""
-    return [*_fastest(run), *_scaling(run), *_capacities(run), *_compared(run)]
+    return [*_fastest(run), *_scaling(run), *_capacities(run), *_compared(run), *scaled(run)]
 
 
 def caveats(run: Run) -> list[str]:
     """Return what must be known before a figure of *run* is used."""
-    found = list(run.notes)
+    found = [*run.notes, *scaling_caveats(run)]
     blocks = {point.block for point in run.of("speedup")}
     if blocks and len(blocks) < FEWEST_TRIALS:
         is_short = run.configuration.get("form") == "quick"

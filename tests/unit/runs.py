@@ -1,16 +1,26 @@
 """Runs that were never measured: what plots, report and verdicts are tested with."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
+from dynamic.policies import chosen
+from dynamic.simulation import Setting, simulate
 from lab.contract import Architecture
+from lab.load.plans import Plan
+from lab.load.profiles import Profile, step
 from lab.middlewares import MIDDLEWARES
+from tests.harness.experiments.scaling import Load, trial
+from tests.harness.experiments.scaling_system import Observed
 from tests.harness.record import Capacity, Point, Run
 from tests.harness.resources import Usage
+from tests.harness.scaling_trial import ScalingTrial
 from tests.harness.summary import PERCENTILES, Measurement
 
 USAGE = Usage({"node": 0.4, "redis": 0.2}, {"node": 30.0, "redis": 12.5})
 STUDIES = ("requests", "clients", "pipelined", "accepted", "null")
+LOAD = step(20.0, 100.0, at=8.0, seconds=20.0)
 RATES = {"xmlrpc": 4000.0, "pyro4": 3000.0, "redis_impl": 2000.0, "rabbitmq": 1000.0}
 
 
@@ -109,7 +119,33 @@ def full_run() -> Run:
                 *(_swept(name, nodes, share) for share in (0.5, 1.0)),
             ]
         points += speedup_points(name)
-    return run_of(*points, *compare_points(), capacities=[_capacity(name) for name in MIDDLEWARES])
+    capacities = [_capacity(name) for name in MIDDLEWARES]
+    return run_of(*points, *compare_points(), capacities=capacities, scalings=scaling_trials())
+
+
+def scaling_trials() -> list[ScalingTrial]:
+    """Return trials of two policies on one load, as if the system had done what the simulator says."""
+    return [observed_trial(policy) for policy in ("adaptive", "assignment")]
+
+
+def observed_trial(policy: str, profile: Profile = LOAD, **changes: Any) -> ScalingTrial:
+    """Return a trial of *policy* from observations that the simulator made up."""
+    load = Load(Setting(profile))
+    run = simulate(chosen(policy), load.setting)
+    plan = Plan.following(profile, profile.duration_seconds, load.setting.seed)
+    seen = Observed(10**12, start_seconds=load.setting.start.mean)
+    seen.sent_ns = (plan.due_ns + seen.begin_ns).tolist()
+    seen.done_ns = {number: round(1e9 * at) + 10**12 for number, at in enumerate(run.finished.tolist())}
+    seen.confirmed = len(seen.done_ns)
+    for sample, wanted, reason in zip(run.samples, run.wanted, run.reasons, strict=True):
+        told = {**asdict(sample), "time": sample.time + seen.begin_ns / 1e9}
+        seen.readings.append({"sample": told, "decision": {"wanted": wanted, "reason": reason}})
+    for at in np.arange(0.0, profile.duration_seconds, 0.05):
+        ready, paid = (int(steps.at(np.array([at]))[0]) for steps in (run.ready, run.paid))
+        seen.workers.append((round(at * 1e9) + 10**12, 0, ready, paid - ready))
+    for name, value in changes.items():
+        setattr(seen, name, value)
+    return trial(policy, load, 10.0, plan, seen)
 
 
 def _short(throughput: float) -> Measurement:

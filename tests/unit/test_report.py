@@ -18,6 +18,7 @@ from tests.unit.runs import compare_points, full_run, lossy, point, run_of, spee
 pytestmark = pytest.mark.filterwarnings("error")
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
+ALL_PLOTS = (*PLOTS, "scaling-step")
 INVALID = ["too short: 5 requests in 0.01 s"]
 SCRIPT = "<script>alert('&')</script>"
 
@@ -68,9 +69,9 @@ def full_page(full_folder: Path) -> Page:
 
 
 def test_a_run_with_all_kinds_of_points_has_every_plot_as_png_and_svg(full_folder: Path) -> None:
-    names = {f"{name}.{ending}" for name in PLOTS for ending in ("png", "svg")}
+    names = {f"{name}.{ending}" for name in ALL_PLOTS for ending in ("png", "svg")}
     assert {path.name for path in (full_folder / "plots").iterdir()} == names
-    for name in PLOTS:
+    for name in ALL_PLOTS:
         assert (full_folder / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (full_folder / "plots" / f"{name}.svg").read_text(encoding="utf-8")[:1000]
 
@@ -126,7 +127,7 @@ def test_a_run_that_shows_nothing_says_so(name: str, tmp_path: Path) -> None:
 
 
 def test_the_report_needs_nothing_but_itself(full_page: Page) -> None:
-    assert len(full_page.resources) == len(PLOTS)
+    assert len(full_page.resources) == len(ALL_PLOTS)
     assert all(resource.startswith("data:image/svg+xml;base64,") for resource in full_page.resources)
     assert not re.search(r"https?://|@import|url\(", full_page.text)
 
