@@ -8,12 +8,14 @@ from pathlib import Path
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
+from lab.contract import Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 from tests.faults.rig import Rig, Scenario
-from tests.faults.site import Brokers
+from tests.faults.site import NODES, Brokers
 from tests.harness.environment import environment
+from tests.harness.fault_trial import Check, FaultTrial
 from tests.harness.fault_words import describe, verdict
 from tests.harness.progress import Steps
 from tests.harness.record import Run, new_folder
@@ -59,8 +61,6 @@ def conduct(order: Order) -> int:
         finish(run, folder)
         raise
     finish(run, folder)
-    if any(not trial.holds for trial in run.faults):
-        code = code or FAILED
     return code
 
 
@@ -97,11 +97,17 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
                 trial = scenario.run(rig, name)
             except Exception as error:  # noqa: BLE001 (a trial that breaks must not lose the others)
                 traceback.print_exc()
-                run.notes.append(f"FAILED {scenario.name}, {name}: {error!r}")
-            else:
-                run.faults.append(trial)
-                progress.say(describe(trial), verdict(trial))
-                continue
-            code = FAILED
-            progress.say(run.notes[-1])
+                trial = _broken_off(scenario, name, rig, error)
+            run.faults.append(trial)
+            progress.say(describe(trial), verdict(trial))
+            code = code if trial.holds else FAILED
     return code
+
+
+def _broken_off(scenario: Scenario, middleware: str, rig: Rig, error: Exception) -> FaultTrial:
+    """Return the record of a trial that could not be finished: no bar was kept."""
+    checks = [Check("trials that came to their end", None, 1.0, is_least=True)]
+    architecture, note = str(Architecture.N_NODE), f"broken off: {error!r}"
+    return FaultTrial(
+        scenario.name, middleware, architecture, NODES, rig.seed, 0.0, checks, notes=[note[:500]]
+    )

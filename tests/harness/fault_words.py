@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich.table import Table
+
 from lab.middlewares import MIDDLEWARES
 from tests.harness.fault_trial import Check, FaultTrial
 
@@ -47,6 +49,32 @@ def sentences(trials: Sequence[FaultTrial]) -> Iterator[str]:
         kept = f"kept its promise in {len(mine) - len(failed)} of {len(mine)} scenarios of faults"
         but = f", not under: {', '.join(failed)}" if failed else ""
         yield f"{middleware.label} {kept}{but}. Of {acknowledged:,} acknowledged requests {lost} were lost."
+
+
+def by_scenario(trials: Sequence[FaultTrial]) -> dict[str, dict[str, FaultTrial]]:
+    """Return the last trial of each scenario and middleware."""
+    found: dict[str, dict[str, FaultTrial]] = {}
+    for trial in trials:
+        found.setdefault(trial.scenario, {})[trial.middleware] = trial
+    return found
+
+
+def fault_table(trials: Sequence[FaultTrial]) -> Table:
+    """Return the verdicts, a line per scenario, a column per middleware."""
+    table = Table(title="Faults: what is promised, and what held", title_justify="left")
+    table.add_column("scenario")
+    tried = [name for name in MIDDLEWARES if any(trial.middleware == name for trial in trials)]
+    for name in tried:
+        table.add_column(MIDDLEWARES[name].label)
+    for scenario, row in by_scenario(trials).items():
+        table.add_row(scenario, *(_cell(row.get(name)) for name in tried))
+    return table
+
+
+def _cell(trial: FaultTrial | None) -> str:
+    if trial is None:
+        return "-"
+    return "pass" if trial.holds else f"[red]FAIL[/red] {'; '.join(broken(trial))}"
 
 
 def number(value: float) -> str:

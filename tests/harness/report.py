@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from tests.harness.fault_words import broken, by_scenario, check_words, number, sentences
 from tests.harness.record import Run
 from tests.harness.scaling_words import ROWS, scalings_by_profile, simulated_words
 from tests.harness.table import STUDIES
@@ -27,8 +28,12 @@ CAPTIONS = {
     "efficiency": "The share of each node that is put to use.",
     "scaling": "A backlog that grows, or a p99 above the line, came of too few workers; ready workers "
     "far above the grey line were paid for nothing.",
+    "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
+    "lost, or had its effect twice, is counted above each row.",
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
+
+NOTHING = "Nothing that was measured here supports a conclusion."
 
 
 def write_report(run: Run, folder: Path) -> Path:
@@ -42,15 +47,19 @@ def write_report(run: Run, folder: Path) -> Path:
     )
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
     environment.filters["simulated"] = simulated_words
+    environment.filters |= {"broken": broken, "check": check_words, "number": number}
     page = environment.get_template("report.html.jinja").render(
         run=run,
-        conclusions=conclusions(run) or ["Nothing that was measured here supports a conclusion."],
+        conclusions=[*conclusions(run), *sentences(run.faults)]
+        or ["Nothing that was measured here supports a conclusion."],
         caveats=caveats(run),
         systems=_systems(run),
         studies=STUDIES,
         speedups=speedups(run),
         scalings=scalings_by_profile(run),
         scaling_rows=ROWS,
+        faults=by_scenario(run.faults),
+        tried=[name for name in MIDDLEWARES if any(trial.middleware == name for trial in run.faults)],
         labels={name: middleware.label for name, middleware in MIDDLEWARES.items()},
         plots=_plots(folder / "plots"),
         facts=_facts(run),

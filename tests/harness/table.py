@@ -5,6 +5,7 @@ from rich.table import Table
 
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from tests.harness.fault_words import fault_table
 from tests.harness.record import Point, Run
 from tests.harness.scaling_words import scaling_table, scalings_by_profile
 from tests.harness.verdicts import Speedup, speedups
@@ -25,6 +26,8 @@ def print_table(run: Run) -> None:
         console.print(_capacity_table(run))
     for trials in scalings_by_profile(run).values():
         console.print(scaling_table(trials))
+    if run.faults:
+        console.print(fault_table(run.faults))
 
 
 def _stress_table(run: Run) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from tests.harness.plots.faults import timelines
 from tests.harness.plots.latency import percentiles, rate_and_latency
 from tests.harness.plots.resources import cpu_per_request
 from tests.harness.plots.scaling import scaling
@@ -24,7 +25,7 @@ PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "efficiency": efficiency,
     "cpu-per-request": cpu_per_request,
 }
-FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {"scaling": scaling}
+FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {"scaling": scaling, "faults": timelines}
 """Plots of which there are several: the file's name begins with the family's and ends with the figure's."""
 DPI = 130
 
