@@ -14,6 +14,8 @@ from functools import partial
 
 import pytest
 
+from dynamic.events import EventNames
+from dynamic.queues import EventQueues
 from lab.bootstrap import ROOT
 from lab.brokers.server import is_open
 from lab.middlewares import MIDDLEWARES
@@ -78,6 +80,30 @@ def test_a_session_shows_what_the_readme_says(
                     eventually(partial(is_answered, block.command, typed, answer, environment))
             else:
                 assert shows(block.output, run(block.command, environment))
+
+
+def test_the_scaling_session_shows_what_the_readme_says(
+    environment: dict[str, str], amqp_url: str, namespace: str
+) -> None:
+    controller, publisher = session("dynamic")
+    form = re.escape(controller.output.splitlines()[-1])
+    line = re.compile(re.sub(r"\d+(\\\.\d+)?", r"[\\d.]+", form).replace(r"\.\.\.", ".*"))
+    with EventQueues(amqp_url, EventNames(namespace), settings().queue_type) as queues:
+        with subprocess.Popen(
+            words(controller.command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert "0 ready" in process.stdout.readline()
+                assert run(publisher.command, environment).endswith(publisher.output[-24:])
+                process.send_signal(signal.SIGTERM)
+                shown = process.stdout.read().splitlines()
+                assert process.wait(PATIENCE_SECONDS) == 0
+            finally:
+                process.kill()
+        assert queues.waiting() == 0
+        queues.delete()
+    assert any(line.fullmatch(one) and " 0 ready" not in one for one in shown)
 
 
 def test_the_readme_shows_nothing_that_does_not_exist() -> None:
