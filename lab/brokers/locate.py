@@ -18,18 +18,21 @@ def locate_rabbitmq() -> str:
     return _located("rabbitmq", settings())[0]
 
 
-def located(kind: str, known: Settings) -> tuple[str, str] | None:
-    """Return URL and origin of the *kind* of broker that was given or runs, or None."""
+def located(kind: str, known: Settings, *, lasting: bool = False) -> tuple[str, str] | None:
+    """Return URL and origin of the *kind* of broker that was given or runs, or None.
+
+    *lasting*: not one that ends with another's ``lab serve``: that is for its clients only.
+    """
     given = known.redis_url if kind == "redis" else known.amqp_url
-    return (given, "given") if given else _searched(kind)
+    return (given, "given") if given else _searched(kind, lasting)
 
 
-def _searched(kind: str) -> tuple[str, str] | None:
+def _searched(kind: str, lasting: bool) -> tuple[str, str] | None:
     from lab.brokers import rabbitmq_server, redis_server
     from lab.brokers.state import read_state
 
     up = read_state().get(kind)
-    if up:
+    if up and (up.lasting or not lasting):
         return up.url, "up"
     server = redis_server if kind == "redis" else rabbitmq_server
     return (server.DEFAULT_URL, "found") if server.answers(server.DEFAULT_URL) else None

@@ -73,7 +73,7 @@ def _private(kind: str, url: str, guarantees: str, server: Server) -> Broker:
 def _found(
     kind: str, settings: Settings, answers: Callable[[str], bool], guarantees: Callable[[str], str]
 ) -> Broker | None:
-    found = located(kind, settings)
+    found = located(kind, settings, lasting=True)
     if found is None:
         return None
     url, origin = found

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -22,12 +22,14 @@ CLOCK_STEP_SECONDS = 2.0  # by which the start time of a process moves when the 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that outlives its starter. *started* are times: they tell a process id from its next owner."""
+    """A broker that others may use. *started* are times: they tell a process id from its next owner."""
 
     kind: str
     url: str
     pids: tuple[int, ...]
     started: tuple[float, ...]
+    lasting: bool = True
+    """It stays until ``lab down``; else it ends with the ``lab serve`` that started it."""
 
     def is_alive(self) -> bool:
         """Tell whether all its processes are those that were started."""
@@ -93,12 +95,15 @@ def changing() -> Iterator[dict[str, Running]]:
 
 
 @contextmanager
-def announced(broker: Running) -> Iterator[None]:
-    """Let nodes and shells in other terminals find *broker* as if ``lab up`` had started it."""
+def announced(broker: Running) -> Iterator[bool]:
+    """Let nodes and shells in other terminals find *broker*; False if they find another's already."""
+    broker = replace(broker, lasting=False)
     with changing() as up:
-        write_state({**up, broker.kind: broker})
+        is_first = broker.kind not in up
+        if is_first:
+            write_state({**up, broker.kind: broker})
     try:
-        yield
+        yield is_first
     finally:
         with changing() as up:
             write_state({kind: other for kind, other in up.items() if other != broker})
@@ -118,7 +123,13 @@ def write_state(brokers: dict[str, Running]) -> None:
 def _written() -> dict[str, Running]:
     entries = json.loads(STATE.read_text(encoding="utf-8"))
     return {
-        entry["kind"]: Running(entry["kind"], entry["url"], tuple(entry["pids"]), tuple(entry["started"]))
+        entry["kind"]: Running(
+            entry["kind"],
+            entry["url"],
+            tuple(entry["pids"]),
+            tuple(entry["started"]),
+            entry.get("lasting", True),
+        )
         for entry in entries
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
-from lab.brokers.state import announced, running
+from lab.brokers.state import Running, announced, running
 from lab.cluster import BrokerUrls
 from lab.errors import Unavailable
 from lab.settings import Settings
@@ -35,9 +35,14 @@ def brokers(
             descriptions.append(broker.describe())
             say(descriptions[-1])
             if announce and broker.server:
-                stack.enter_context(announced(running(kind, broker.url, broker.server.pids)))
+                _announce(stack, running(kind, broker.url, broker.server.pids))
             urls[kind] = broker.url
         yield BrokerUrls(urls.get("redis", ""), urls.get("rabbitmq", ""), tuple(descriptions))
+
+
+def _announce(stack: ExitStack, broker: Running) -> None:
+    if not stack.enter_context(announced(broker)):
+        say(f"other terminals find another's {broker.kind}: for two systems at once, `python3 -m lab up`")
 
 
 def _provide(kind: str, settings: Settings, yes: bool) -> Broker:

@@ -20,14 +20,17 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     with changing() as up:
-        for kind, broker in up.items():
+        lasting = {kind: broker for kind, broker in up.items() if broker.lasting}
+        others = {kind: broker for kind, broker in up.items() if not broker.lasting}  # of a `lab serve`
+        for kind, broker in lasting.items():
             broker.stop()
             say(f"{kind} ended")
-        if not up:
+        if not lasting:
             say("nothing is up")
-        write_state({})
+        write_state(others)
         if arguments.purge:
-            shutil.rmtree(FOLDER, ignore_errors=True)
+            for folder in (FOLDER / "redis", FOLDER / "rabbitmq") if others else (FOLDER,):
+                shutil.rmtree(folder, ignore_errors=True)
             _purge(settings())
     return 0
 

@@ -72,7 +72,7 @@ def _requirements() -> list[Finding]:
 
 def _redis(known: Settings) -> Finding:
     try:
-        if located("redis", known):
+        if located("redis", known, lasting=True):
             broker = redis_broker(known)
             weak = "WEAK" in broker.guarantees
             mend = "CONFIG SET appendonly yes and appendfsync always, or use `python3 -m lab up`"
@@ -85,7 +85,7 @@ def _redis(known: Settings) -> Finding:
 
 def _rabbitmq(known: Settings) -> Finding:
     try:
-        if located("rabbitmq", known):
+        if located("rabbitmq", known, lasting=True):
             return Finding("RabbitMQ", GOOD, rabbitmq_broker(known).describe())
     except Unavailable as error:
         return Finding("RabbitMQ", MISSING, error.message)

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     with changing() as up:
         for kind, start in {"redis": private_redis, "rabbitmq": private_rabbitmq}.items():
-            if kind in up:
+            if kind in up and up[kind].lasting:
                 say(f"{kind} is up already")
                 continue
             up[kind] = _started(start(FOLDER / kind, may_install=arguments.yes))
