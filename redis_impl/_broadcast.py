@@ -7,8 +7,10 @@ import time
 from typing import cast
 
 import redis
+from redis.client import PubSub
 
 from lab.contract import Application, Target, Tick
+from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.store.redis_store import connect, translated
 from lab.subscription import Inbox
 
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 KEPT_TICKS = 100
 LISTEN_SECONDS = 0.2
 BACK_OFF_SECONDS = 0.25
+
+Ticks = list[tuple[str, dict[str, str]]]
 
 
 class Announcer:
@@ -52,33 +56,37 @@ def receive_ticks(target: Target) -> Inbox:
 
 
 class _Listener(threading.Thread):
+    """Feeds an inbox from the channel, and from the stream of ticks after it was away, and every 10 s."""
+
     def __init__(self, target: Target) -> None:
         super().__init__(name="subscriber", daemon=True)
         self._keys = Keys(target.namespace, Application.SERVICE)
         self._redis = connect(target.address)
-        self._pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
+        self._pubsub = self._new_pubsub()
         self._stopping = False
         self._is_behind = False
+        self._seen = "0-0"
+        """The id of the last tick of the stream that is known here."""
+        self._look_at = time.monotonic() + SUBSCRIPTION_RENEWAL_SECONDS
         self.inbox: Inbox | None = None
 
     @translated
     def subscribe(self) -> None:
         self._pubsub.subscribe(self._keys.channel)
         self._pubsub.get_message(timeout=5.0)  # the confirmation: what is published from now on arrives
+        newest = cast(list[tuple[str, object]], self._redis.xrevrange(self._keys.recent, count=1))
+        self._seen = newest[0][0] if newest else self._seen
 
     def run(self) -> None:
         while not self._stopping:
             try:
-                if self._is_behind:
-                    self._pubsub.subscribe(self._keys.channel)
-                    self._catch_up()
-                message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
-                if message:
-                    self._deliver(str(message["data"]))
+                self._listen()
             except (redis.RedisError, OSError) as error:
                 if not self._is_behind:
                     log.warning("subscription interrupted, trying again: %s", error)
                 self._is_behind = True
+                self._pubsub.close()
+                self._pubsub = self._new_pubsub()
                 time.sleep(BACK_OFF_SECONDS)
         self._pubsub.close()
         self._redis.close()
@@ -87,13 +95,27 @@ class _Listener(threading.Thread):
         self._stopping = True
         self.join(2.0)
 
+    def _listen(self) -> None:
+        if self._is_behind:
+            self._pubsub.subscribe(self._keys.channel)
+        if self._is_behind or time.monotonic() >= self._look_at:
+            self._catch_up()
+        message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
+        if message:
+            self._deliver(str(message["data"]))
+
     def _catch_up(self) -> None:
-        ticks = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(self._keys.recent))
-        for _, fields in ticks:
+        after = f"({self._seen}"
+        for seen, fields in cast(Ticks, self._redis.xrange(self._keys.recent, after)):
             self._deliver(fields["tick"])
+            self._seen = seen
         self._is_behind = False
+        self._look_at = time.monotonic() + SUBSCRIPTION_RENEWAL_SECONDS
 
     def _deliver(self, message: str) -> None:
         tick = json.loads(message)
         if self.inbox:
             self.inbox.deliver(int(tick["number"]), str(tick["insult"]))
+
+    def _new_pubsub(self) -> "PubSub":
+        return self._redis.pubsub()  # type: ignore[no-untyped-call,no-any-return]

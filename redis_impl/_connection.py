@@ -54,14 +54,14 @@ class Replies:
             return
         if are_answered:
             self._under_way.update(petitions)
-        self._persist(partial(self._push_now, list(petitions.values())), deadline)
+        self._persist(partial(self._push_now, list(petitions.values())), deadline, was_sent=False)
 
     def reply(self, operation_id: str, deadline: float) -> object:
         """Return the answer to *operation_id*, or raise the LabError it is, or DeadlineExceeded."""
         while operation_id not in self._arrived:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(f"no reply to {operation_id} in time; is a node running?")
-            self._persist(partial(self._receive, deadline), deadline)
+            self._persist(partial(self._receive, deadline), deadline, was_sent=True)
         answer = self._arrived.pop(operation_id)
         if isinstance(answer, Exception):
             raise answer
@@ -103,26 +103,30 @@ class Replies:
             if self._under_way.pop(identifier, None) is not None:  # not one that came before
                 self._arrived[identifier] = answer
 
-    def _persist(self, attempt: Callable[[], T], deadline: float) -> T:
-        """Return what *attempt* returns, trying again until the *deadline* while Redis does not serve."""
-        pause_seconds, was_surely_refused = FIRST_PAUSE_SECONDS, True
+    def _persist(self, attempt: Callable[[], T], deadline: float, *, was_sent: bool) -> T:
+        """Return what *attempt* returns, trying again until the *deadline* while Redis does not serve.
+
+        *was_sent*: what this is about may have had its effect before.
+        """
+        pause_seconds = FIRST_PAUSE_SECONDS
         while True:
             try:
                 return attempt()
-            except redis.OutOfMemoryError as error:
-                raise Overloaded("Redis has no memory left for petitions; try again later") from error
             except (redis.AuthenticationError, NoPermissionError) as error:
                 raise Unavailable(f"Redis does not let us in: {error}") from error
             except redis.RedisError as error:
                 self._is_behind = True
-                was_surely_refused = was_surely_refused and _is_surely_refused(error)
+                was_sent = was_sent or not _is_surely_refused(error)
+                if isinstance(error, redis.OutOfMemoryError) and not was_sent:
+                    raise Overloaded("Redis has no memory left for petitions; try again later") from error
                 if time.monotonic() + pause_seconds >= deadline:
                     message = f"Redis does not serve: {error}; is it running?"
-                    raise (Unavailable if was_surely_refused else DeadlineExceeded)(message) from error
+                    raise (DeadlineExceeded if was_sent else Unavailable)(message) from error
             time.sleep(pause_seconds * random.uniform(0.5, 1.0))
             pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
 
 
 def _is_surely_refused(error: redis.RedisError) -> bool:
-    """Tell whether what failed cannot have been done: nobody listened, or Redis still read its data."""
-    return isinstance(error, redis.BusyLoadingError) or isinstance(error.__context__, ConnectionRefusedError)
+    """Tell whether what failed cannot have been done: nobody listened, or Redis said no."""
+    refusals = (redis.BusyLoadingError, redis.OutOfMemoryError)
+    return isinstance(error, refusals) or isinstance(error.__context__, ConnectionRefusedError)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 PULSE_SECONDS = 0.5
 LEASE_SECONDS = 2.0
-SILENT_SECONDS = 1.0
+SILENT_SECONDS = 0.7
 """A node that is silent for so long, and has no connection to Redis, is dead; its lease is not waited for."""
 SHORTEST_PAUSE_SECONDS = 0.005
 

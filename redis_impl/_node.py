@@ -135,11 +135,11 @@ class PetitionServer:
             return Batch()
         who = (self._keys.prefix, self.identifier)
         settling = (self._turn, len(batch.petitions), batch.in_vain)
-        limits = (wanted, MAX_RESULTS, RESULT_TTL_SECONDS)
+        taking = (wanted, int(self._joined), MAX_RESULTS, RESULT_TTL_SECONDS)
         written = (*outcome.replies, *outcome.dead, *outcome.results)
         in_vain, *petitions = self._settle(
             keys=[self._keys.entry],
-            args=[*who, *settling, *limits, len(outcome.replies) // 2, len(outcome.dead), *written],
+            args=[*who, *settling, *taking, len(outcome.replies) // 2, len(outcome.dead), *written],
         )
         self._turn += 1
         if in_vain < 0:
@@ -150,9 +150,12 @@ class PetitionServer:
         return self._waited()
 
     def _waited(self) -> Batch:
-        """Wait for a petition: on the node's own list, or on the entry list if it is the only node."""
+        """Wait for a petition: on the node's own list, or on the entry list if it is the only node.
+
+        Until it has joined a node serves its own canary only: what kills must not kill it before it is there.
+        """
         own = self._membership.own
-        source = own if self._has_own_list else self._keys.entry
+        source = own if self._has_own_list or not self._joined else self._keys.entry
         raw = self._redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
         return Batch() if raw is None else Batch([str(raw)])  # an empty petition is one, too
 

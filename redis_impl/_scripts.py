@@ -27,34 +27,35 @@ return #live
 """
 )
 
-# Settle a batch and take the next, in one step. KEYS: entry list. ARGV: namespace, node, turn of the batch, its
-# size, its deliveries in vain, how many to take, limits of the results (2), numbers of replies and of dead
-# letters, then pairs of reply list and reply, dead letters, and pairs of petition id and filtered text.
-# A batch is settled once: a repeated turn, after a connection broke, only takes, as does one that arrives late,
-# when a later turn is settled; what such a one took is told first. Returns the deliveries in vain of what was
-# taken and the petitions, or -1 to who is no member any more: its batch is another's, and nothing is settled.
+# Settle a batch and take the next, in one step. KEYS: entry list. ARGV: namespace, node, turn of the batch,
+# its size, its deliveries in vain, how many to take, 0 to take from the own list only, limits of the results
+# (2), numbers of replies and of dead letters, then pairs of reply list and reply, dead letters, and pairs of
+# petition id and filtered text. A batch is settled once: a repeated turn, after a connection broke, only
+# takes, as does one that comes late, when a later turn is settled; what such a one took is told first.
+# Returns the deliveries in vain of what was taken and the petitions, or -1 to who is no member any more: its
+# batch is another's, and nothing is settled.
 SETTLE = (
     MEMBERS
     + f"""
 local ns, node = ARGV[1], ARGV[2]
 local own = entry .. ':node:' .. node
 local processing, settled = own .. ':processing', own .. ':settled'
-local size, wanted = tonumber(ARGV[4]), tonumber(ARGV[6])
+local size, wanted, is_ready = tonumber(ARGV[4]), tonumber(ARGV[6]), ARGV[7] ~= '0'
 if not is_member(node) then return {{-1}} end
 if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) then
-  local at = 11
-  for _ = 1, tonumber(ARGV[9]) do
+  local at = 12
+  for _ = 1, tonumber(ARGV[10]) do
     redis.pcall('RPUSH', ARGV[at], ARGV[at + 1])
     redis.pcall('EXPIRE', ARGV[at], {REPLY_TTL_SECONDS})
     at = at + 2
   end
-  for _ = 1, tonumber(ARGV[10]) do
+  for _ = 1, tonumber(ARGV[11]) do
     redis.call('RPUSH', entry .. ':dead', ARGV[at])
     redis.call('LTRIM', entry .. ':dead', -{KEPT_DEAD_LETTERS}, -1)
     at = at + 1
   end
   while at < #ARGV do
-    complete(ns, ARGV[at], ARGV[at + 1], tonumber(ARGV[7]), tonumber(ARGV[8]))
+    complete(ns, ARGV[at], ARGV[at + 1], tonumber(ARGV[8]), tonumber(ARGV[9]))
     at = at + 2
   end
   redis.call('LPOP', processing, size)
@@ -68,7 +69,7 @@ if redis.call('LLEN', processing) > 0 then
   return {{0, unpack(left)}}
 end
 -- A suspect is taken alone, and no other node has one meanwhile: what kills ends one node at a time.
-if redis.call('LLEN', suspects) > 0 then
+if is_ready and redis.call('LLEN', suspects) > 0 then
   local holder = redis.call('GET', lane)
   if not holder or not is_member(holder) then
     redis.call('SET', lane, node)
@@ -79,7 +80,7 @@ local taken, bytes = {{0}}, 0
 local function move(list) return redis.call('LMOVE', list, processing, 'LEFT', 'RIGHT') end
 while #taken <= wanted and bytes < {MAX_REQUEST_BYTES} do
   -- One from the entry list first, so that a full list of our own does not starve who knows only that.
-  local petition = #taken == 1 and move(entry) or move(own) or move(entry)
+  local petition = is_ready and #taken == 1 and move(entry) or move(own) or is_ready and move(entry)
   if not petition then break end
   taken[#taken + 1] = petition
   bytes = bytes + #petition

@@ -27,7 +27,7 @@ DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Ope
 """Operations whose ``data`` is what they work on; that of the others says where to reply."""
 MAX_LIST_NAME_CHARACTERS = 200
 MAX_BARE_CHARACTERS = 4096
-"""So much of a petition may stand outside its strings: many tiny values take far more memory than their text."""
+"""So much of a petition may stand outside its strings: tiny values take far more memory than their text."""
 MAX_STRINGS = 64
 _WHERE = re.compile(rf'"(?:reply_to|data)"\s*:\s*"([^"\\]{{1,{MAX_LIST_NAME_CHARACTERS}}})"')
 _ID = re.compile(r'"id"\s*:\s*"?([^\s"\\,{}\[\]]{1,128})')

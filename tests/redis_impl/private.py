@@ -1,0 +1,47 @@
+"""A Redis of the tests' own, to be killed, and systems on it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from lab.brokers import Broker
+from lab.brokers.server import is_open
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.contract import Application, Architecture
+
+SEED = 20261124
+"""Of every random choice here; tests print it."""
+
+
+def cluster_on(
+    url: str, application: Application, nodes: int = 3, *arguments: str, interval: str = "300ms"
+) -> Cluster:
+    """Return a system of n nodes on the Redis at *url*, not yet started."""
+    spec = SystemSpec(
+        "redis_impl",
+        application,
+        Architecture.N_NODE,
+        nodes,
+        node_arguments=arguments,
+        interval=interval,
+    )
+    return Cluster(spec, BrokerUrls(redis=url))
+
+
+@contextmanager
+def connected(url: str) -> Iterator["redis.Redis"]:
+    """Yield a connection of the test's own, texts decoded."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        yield client
+
+
+def kill_and_restart(broker: Broker, away_seconds: float) -> float:
+    """kill -9 the private *broker*, start it again after a while; return when its port answered."""
+    assert broker.server
+    broker.server.kill()
+    time.sleep(away_seconds)
+    broker.server.start()
+    assert is_open(int(broker.url.rpartition(":")[2].partition("/")[0]))
+    return time.monotonic()

@@ -1,0 +1,265 @@
+"""Nodes and clients that die, freeze, leave or are given what kills them: nothing is lost or comes twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+import redis
+
+from lab.bootstrap import ROOT
+from lab.cluster import Cluster
+from lab.contract import Application
+from lab.launcher import Handle
+from redis_impl._work import MOST_DELIVERIES
+from tests.eventually import eventually
+from tests.redis_impl.private import SEED, cluster_on, connected
+
+POISON = "strychnine"
+TEXTS, POISONED = 500, 2
+"""`lab faults` has 5 among 2,000: each ends three nodes, one after the other."""
+A_NODE = ":node:"
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator["redis.Redis"]:
+    with connected(redis_url) as client:
+        yield client
+
+
+@contextmanager
+def submitting(cluster: Cluster, threads: int) -> Iterator[dict[str, str]]:
+    """Submit numbered texts all the time; yield what was accepted so far, by id."""
+    accepted: dict[str, str] = {}
+    is_over = threading.Event()
+
+    def submit(place: int) -> None:
+        with cluster.filter(deadline_seconds=15.0) as client:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                accepted[client.submit(f"{place}-{number} tonto")] = f"{place}-{number} CENSORED"
+
+    running = [threading.Thread(target=submit, args=(place,)) for place in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        yield accepted
+    finally:
+        is_over.set()
+        for thread in running:
+            thread.join()
+
+
+def assert_all_done_once(store: "redis.Redis", cluster: Cluster, accepted: dict[str, str]) -> None:
+    """Every accepted text has its result, and there is none that nobody submitted."""
+    results = f"{cluster.namespace}:results"
+    eventually(lambda: store.hlen(results) >= len(accepted), within=30.0)
+    assert store.hgetall(results) == accepted
+    print(f"{len(accepted)} accepted, lost 0, unexpected 0")
+
+
+def keys_of_nodes(store: "redis.Redis", cluster: Cluster) -> list[str]:
+    return [str(key) for key in store.scan_iter(f"{cluster.namespace}:*{A_NODE}*")]
+
+
+def push(store: "redis.Redis", cluster: Cluster, texts: list[str], **more: str) -> None:
+    """Push texts to the entry list, without our client."""
+    petitions = [json.dumps({"operation": "X1", "data": text, **more}) for text in texts]
+    store.rpush(f"{cluster.namespace}:filter", *petitions)
+
+
+def test_nothing_is_lost_when_nodes_are_killed_under_load(redis_url: str, store: "redis.Redis") -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    with cluster_on(redis_url, Application.FILTER) as cluster:
+        with submitting(cluster, 2) as accepted:
+            for _ in range(3):
+                before = len(accepted)
+                eventually(lambda at=before: len(accepted) > at + chance.randint(20, 200))  # type: ignore[misc]
+                live = [node for node in cluster.nodes if cluster.launcher.alive(node)]
+                cluster.launcher.kill(chance.choice(live))
+                cluster.add_node()
+        assert_all_done_once(store, cluster, accepted)
+        eventually(lambda: len(_identifiers(store, cluster)) == 3)
+
+
+def test_petitions_wait_for_a_node_when_all_are_dead(redis_url: str, store: "redis.Redis") -> None:
+    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
+        for node in cluster.nodes:
+            cluster.launcher.kill(node)
+        with cluster.filter(deadline_seconds=15.0) as client:
+            ids = [client.submit(f"{number} tonto") for number in range(10)]
+            cluster.add_node()
+            assert [client.result(identifier, 15.0) for identifier in ids] == [
+                f"{number} CENSORED" for number in range(10)
+            ]
+
+
+def test_a_frozen_nodes_work_moves_and_what_it_finishes_late_is_refused(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    """The petitions have no id: if the zombie settled its batch, there would be a second reply and result."""
+    texts = [f"{number} tonto" for number in range(60)]
+    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "20ms") as cluster:
+        reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
+        zombie = cluster.nodes[0]
+        push(store, cluster, texts, reply_to=reply_to)
+        push(store, cluster, texts)
+        eventually(lambda: store.llen(reply_to) > 5)
+        _freeze_at_work(store, cluster, zombie)
+        frozen_at = time.monotonic()
+        eventually(lambda: store.hlen(f"{cluster.namespace}:results") == len(texts), within=15.0)
+        print(f"all done {time.monotonic() - frozen_at:.1f} s after the freeze")
+        os.kill(zombie.pid, signal.SIGCONT)
+        eventually(lambda: "was taken over" in cluster.launcher.logs(zombie))
+        eventually(lambda: len(_identifiers(store, cluster)) == 2)
+        with cluster.filter(deadline_seconds=15.0) as client:
+            assert list(client.filter_many(["tonto"] * 40)) == ["CENSORED"] * 40
+        assert store.llen(reply_to) == len(texts)
+        assert sorted(store.hvals(f"{cluster.namespace}:results")) == sorted(
+            text.replace("tonto", "CENSORED") for text in texts
+        )
+        assert len(keys_of_nodes(store, cluster)) <= 2  # what was settled last, of each
+
+
+def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
+    redis_url: str, store: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"seed {SEED}")
+    monkeypatch.setenv("LAB_POISON", POISON)
+    texts = [f"{number} tonto" for number in range(TEXTS)]
+    poisoned = set(random.Random(SEED).sample(range(TEXTS), POISONED))
+    with cluster_on(redis_url, Application.FILTER) as cluster:
+        reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
+        with store.pipeline() as pipe:
+            for number, text in enumerate(texts):
+                poison = POISON * (number in poisoned)
+                push(pipe, cluster, [f"{text} {poison}"], reply_to=reply_to, id=str(number))
+            pipe.execute()
+        started = time.monotonic()
+        kills = _supervise(cluster, lambda: store.llen(reply_to) >= len(texts))
+        print(f"{kills} nodes died; all answered after {time.monotonic() - started:.1f} s")
+        replies = [json.loads(reply) for reply in store.lrange(reply_to, 0, -1)]
+        letters = [json.loads(letter) for letter in store.lrange(f"{cluster.namespace}:filter:dead", 0, -1)]
+    answers = {int(reply["id"]): reply.get("answer") for reply in replies}
+    assert len(replies) == len(texts)
+    assert answers == {
+        number: None if number in poisoned else f"{number} CENSORED " for number in range(len(texts))
+    }
+    assert {int(json.loads(letter["petition"])["id"]) for letter in letters} == poisoned
+    assert {letter["deliveries"] for letter in letters} == {MOST_DELIVERIES}
+    errors = {reply["message"].rpartition(" ")[2]: reply for reply in replies if "error" in reply}
+    assert {letter["error_id"] for letter in letters} == set(errors)
+    assert all("dead-lettered" in reply["message"] for reply in errors.values())
+    assert kills <= len(poisoned) * MOST_DELIVERIES
+
+
+def test_what_a_working_store_refuses_again_and_again_is_kept_among_the_dead_letters(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    with cluster_on(redis_url, Application.FILTER, 1, "--on-demand") as cluster:
+        store.set(f"{cluster.namespace}:texts", "no hash")
+        push(store, cluster, ["tonto"], id="refused")
+        letters = eventually(lambda: store.lrange(f"{cluster.namespace}:filter:dead", 0, -1))
+        letter = json.loads(letters[0])
+        assert json.loads(letter["petition"])["id"] == "refused"
+        assert "WRONGTYPE" in letter["reason"]
+
+
+def test_nodes_told_to_stop_under_load_lose_nothing_and_leave_nothing(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
+        with submitting(cluster, 2) as accepted:
+            for node in cluster.nodes[:2]:
+                before = len(accepted)
+                eventually(lambda at=before: len(accepted) > at + 50)  # type: ignore[misc]
+                cluster.add_node()
+                started = time.monotonic()
+                assert cluster.launcher.stop(node, timeout_seconds=10.0) == 0
+                print(f"stopped in {time.monotonic() - started:.2f} s")
+        assert_all_done_once(store, cluster, accepted)
+        for node in cluster.nodes:
+            cluster.launcher.stop(node)
+        assert keys_of_nodes(store, cluster) == []
+        left = {key.partition(":")[2] for key in store.scan_iter(f"{cluster.namespace}:*")}
+        assert {key for key in left if key.startswith("filter")} <= {"filter:turn"}, left
+    assert not list(store.scan_iter(f"{cluster.namespace}:*"))
+
+
+def test_what_a_killed_node_leaves_is_cleaned_by_the_others(redis_url: str, store: "redis.Redis") -> None:
+    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
+        with cluster.filter() as client:
+            list(client.filter_many(["tonto"] * 400))
+        before = keys_of_nodes(store, cluster)
+        killed_at = time.monotonic()
+        cluster.launcher.kill(cluster.nodes[0])
+        eventually(lambda: len(_identifiers(store, cluster)) == 1)
+        print(f"taken over after {time.monotonic() - killed_at:.2f} s")
+        assert len(keys_of_nodes(store, cluster)) < len(before)
+
+
+def test_the_reply_list_of_a_client_that_is_killed_expires(redis_url: str, store: "redis.Redis") -> None:
+    program = (
+        "import sys, itertools\n"
+        "from lab.contract import Architecture, Target\n"
+        "from redis_impl.insult_filter import InsultFilterClient\n"
+        "client = InsultFilterClient(Target(sys.argv[1], Architecture.N_NODE, sys.argv[2]))\n"
+        "for _ in client.filter_many(itertools.repeat('tonto'), in_flight=1000): pass\n"
+    )
+    with cluster_on(redis_url, Application.FILTER, 1) as cluster:
+        replies = f"{cluster.namespace}:reply:*"
+        with subprocess.Popen(
+            [sys.executable, "-c", program, redis_url, cluster.namespace], cwd=ROOT
+        ) as client:
+            eventually(lambda: list(store.scan_iter(replies)), within=30.0)
+            client.kill()
+        with cluster.filter() as other:
+            assert other.filter("tonto") == "CENSORED"
+        eventually(lambda: store.llen(f"{cluster.namespace}:filter") == 0)
+        left = list(store.scan_iter(replies))
+        print(f"{len(left)} reply list(s), for {[store.ttl(key) for key in left]} s")
+        assert left
+        assert all(0 < store.ttl(key) <= 60 for key in left)
+
+
+def _identifiers(store: "redis.Redis", cluster: Cluster) -> list[str]:
+    """Return who is a member now."""
+    return [str(node) for node in store.zrangebyscore(f"{cluster.namespace}:filter:members", "(0", "+inf")]
+
+
+def _freeze_at_work(store: "redis.Redis", cluster: Cluster, node: Handle) -> None:
+    """SIGSTOP *node* while it has petitions that it has not settled."""
+    while True:
+        os.kill(node.pid, signal.SIGSTOP)
+        if all(store.llen(f"{key}:processing") for key in _own_lists(store, cluster)):
+            return
+        os.kill(node.pid, signal.SIGCONT)
+
+
+def _own_lists(store: "redis.Redis", cluster: Cluster) -> list[str]:
+    return [f"{cluster.namespace}:filter{A_NODE}{node}" for node in _identifiers(store, cluster)]
+
+
+def _supervise(cluster: Cluster, is_done: object, within: float = 60.0) -> int:
+    """Start a node for each that ended until *is_done*; return how many ended."""
+    deadline, ended = time.monotonic() + within, 0
+    replaced: set[int] = set()
+    while not is_done():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"{ended} nodes ended, and it is not done"
+        for node in list(cluster.nodes):
+            if node.pid not in replaced and not cluster.launcher.alive(node):
+                replaced.add(node.pid)
+                ended += 1
+                cluster.add_node()
+        time.sleep(0.05)
+    return ended

@@ -1,0 +1,198 @@
+"""The steps on lists, one by one, on a real Redis: who may settle, where petitions go when a node dies."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from lab.contract import Application
+from redis_impl._leases import LEAVE, PULSE
+from redis_impl._scripts import PUSH, SETTLE
+from redis_impl._wire import Keys
+from tests.eventually import eventually
+from tests.redis_impl.private import SEED, connected
+
+LEASE = 0.05
+
+
+class Lists:
+    """The lists of an application in a throw-away namespace, and the scripts on them."""
+
+    def __init__(self, store: "redis.Redis", namespace: str) -> None:
+        self.store = store
+        self.keys = Keys(namespace, Application.FILTER)
+        self._push = store.register_script(PUSH)
+        self._pulse = store.register_script(PULSE)
+        self._settle = store.register_script(SETTLE)
+
+    def push(self, *petitions: str) -> int:
+        return int(self._push(keys=[self.keys.entry, self.keys.nodes, self.keys.turn], args=list(petitions)))
+
+    def pulse(self, node: str, *gone: str, lease: float = 60.0, is_new: bool = False) -> list[Any]:
+        flags: list[str | float] = [node, lease, 1, int(is_new), lease / 2, *gone]
+        return list(self._pulse(keys=[self.keys.entry], args=flags))
+
+    def settle(self, node: str, turn: int, size: int, in_vain: int = 0, wanted: int = 10) -> list[Any]:
+        """Settle *size* petitions with one reply and one result, as the node would."""
+        written = [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text"] if size else []
+        counts = (1, 0) if size else (0, 0)
+        arguments = [self.keys.prefix, node, turn, size, in_vain, wanted, 1, 1000, 3600, *counts, *written]
+        return list(self._settle(keys=[self.keys.entry], args=arguments))
+
+    def leave(self, node: str) -> None:
+        self.store.eval(LEAVE, 1, self.keys.entry, node)
+
+    def all(self, name: str) -> list[str]:
+        return [str(entry) for entry in self.store.lrange(f"{self.keys.entry}{name}", 0, -1)]
+
+    def let_die(self, node: str, survivor: str) -> None:
+        """Let *survivor* find *node* silent and without a connection."""
+        eventually(lambda: self.pulse(survivor, node, lease=LEASE)[0] >= 0 and not self.is_member(node))
+
+    def live(self) -> list[str]:
+        return [str(node) for node in self.store.zrangebyscore(f"{self.keys.entry}:members", "(0", "+inf")]
+
+    def is_member(self, node: str) -> bool:
+        score = self.store.zscore(f"{self.keys.entry}:members", node)
+        return score is not None and score > 0
+
+
+@pytest.fixture
+def lists(redis_url: str, namespace: str) -> Iterator[Lists]:
+    with connected(redis_url) as store:
+        yield Lists(store, namespace)
+
+
+def test_petitions_go_to_the_entry_list_while_no_node_is_live(lists: Lists) -> None:
+    assert lists.push("a", "b") == 0
+    assert lists.all("") == ["a", "b"]
+
+
+def test_what_waits_for_a_dead_node_waits_for_all_and_what_it_worked_on_is_suspect(lists: Lists) -> None:
+    lists.pulse("1", lease=LEASE, is_new=True)
+    lists.push("a", "b", "c")
+    assert lists.settle("1", 0, 0, wanted=2) == [0, "a", "b"]
+    lists.pulse("2", is_new=True)
+    lists.let_die("1", "2")
+    assert lists.all("") == ["c"]
+    assert lists.all(":suspects") == ["1 a", "1 b"]
+    assert lists.store.keys(f"{lists.keys.entry}:node:1*") == []
+
+
+def test_who_was_taken_over_can_neither_settle_nor_take_nor_come_back(lists: Lists) -> None:
+    lists.pulse("1", lease=LEASE, is_new=True)
+    lists.push("a")
+    lists.settle("1", 0, 0)
+    lists.pulse("2", is_new=True)
+    lists.let_die("1", "2")
+    lists.push("b")
+    assert lists.settle("1", 1, 1) == [-1]
+    assert lists.pulse("1")[0] == -1
+    assert not lists.store.exists(f"{lists.keys.replies}1")
+    assert not lists.store.exists(f"{lists.keys.prefix}results")
+    assert not lists.is_member("1")
+
+
+def test_what_a_dead_node_still_moves_is_given_to_the_others(lists: Lists) -> None:
+    lists.pulse("1", lease=LEASE, is_new=True)
+    lists.pulse("2", is_new=True)
+    lists.let_die("1", "2")
+    lists.store.rpush(lists.keys.entry, "late")
+    lists.store.lmove(lists.keys.entry, f"{lists.keys.node('1')}:processing")  # its BLMOVE was under way
+    lists.pulse("2")
+    assert lists.all(":suspects") == ["1 late"]
+
+
+def test_suspects_are_taken_alone_and_by_one_node_at_a_time(lists: Lists) -> None:
+    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a", "2 b\nc")
+    lists.store.rpush(lists.keys.entry, "innocent")
+    lists.pulse("1", is_new=True)
+    lists.pulse("2", is_new=True)
+    assert lists.settle("1", 0, 0) == [1, "a"]
+    assert lists.settle("2", 0, 0) == [0, "innocent"]
+    assert lists.settle("1", 1, 1, in_vain=1) == [2, "b\nc"]
+    assert lists.settle("1", 2, 1, in_vain=2) == [0]
+
+
+def test_each_death_of_who_has_a_suspect_counts(lists: Lists) -> None:
+    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a", "1 b")
+    lists.pulse("1", lease=LEASE, is_new=True)
+    lists.settle("1", 0, 0)
+    lists.pulse("2", is_new=True)
+    lists.let_die("1", "2")
+    assert lists.all(":suspects") == ["1 b", "2 a"]
+    assert lists.settle("2", 0, 0) == [1, "b"]
+
+
+def test_who_leaves_is_not_blamed(lists: Lists) -> None:
+    lists.pulse("1", is_new=True)
+    lists.pulse("2", is_new=True)
+    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a")
+    lists.store.rpush(lists.keys.entry, "b", "c")
+    assert lists.settle("1", 0, 0) == [1, "a"]
+    assert lists.settle("2", 0, 0) == [0, "b", "c"]
+    lists.leave("2")
+    lists.leave("1")
+    assert lists.all(":suspects") == ["1 a"]
+    assert lists.all("") == ["b", "c"]
+    assert set(lists.store.keys(f"{lists.keys.entry}*")) == {lists.keys.entry, f"{lists.keys.entry}:suspects"}
+
+
+def test_a_batch_is_settled_once_however_late_its_step_comes_again(lists: Lists) -> None:
+    lists.pulse("1", is_new=True)
+    lists.store.rpush(lists.keys.entry, *"abcd")
+    assert lists.settle("1", 0, 0, wanted=2) == [0, "a", "b"]
+    assert lists.settle("1", 1, 2, wanted=1) == [0, "c"]
+    assert lists.settle("1", 1, 2, wanted=1) == [0, "c"]  # the answer was lost: what was taken is told again
+    assert lists.settle("1", 2, 1, wanted=1) == [0, "d"]
+    assert lists.settle("1", 1, 2, wanted=1) == [0, "d"]
+    assert lists.store.llen(f"{lists.keys.replies}1") == 2
+
+
+def test_a_silence_of_everybody_is_nobodys_death(lists: Lists) -> None:
+    lists.pulse("1", lease=LEASE, is_new=True)
+    time.sleep(2 * LEASE)  # not before an assertion: Redis was away for longer than the lease
+    lists.pulse("2", lease=LEASE, is_new=True)
+    assert lists.is_member("1")
+
+
+def test_no_petition_is_pushed_to_a_list_that_nobody_serves(lists: Lists, redis_url: str) -> None:
+    """Clients push while nodes come, die by their lease, leave and are found dead, thousands of times."""
+    print(f"seed {SEED}")
+    chance, pushed = random.Random(SEED), [0, 0]
+    until = time.monotonic() + 3.0
+
+    def push(place: int) -> None:
+        with connected(redis_url) as store:
+            mine = Lists(store, lists.keys.prefix[:-1])
+            while time.monotonic() < until:
+                mine.push(*(f"{place}-{pushed[place] + number}" for number in range(3)))
+                pushed[place] += 3
+
+    threads = [threading.Thread(target=push, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    nodes: list[str] = []
+    acts = (lambda node: lists.pulse(node, lease=0.004), lists.leave, lambda node: lists.settle(node, 0, 0))
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        nodes.append(str(number))
+        lists.pulse(str(number), lease=0.004, is_new=True)
+        for node in chance.sample(nodes, min(3, len(nodes))):
+            chance.choice(acts)(node)
+        nodes = nodes[-6:]
+    for thread in threads:
+        thread.join()
+    print(f"{sum(pushed)} petitions pushed, {number} nodes came and went")
+    lists.pulse("last", lease=0.1, is_new=True)
+    eventually(lambda: lists.pulse("last", lease=0.1) and lists.live() == ["last"])
+    lists.leave("last")
+    there = lists.all("") + [entry.partition(" ")[2] for entry in lists.all(":suspects")]
+    assert len(there) == sum(pushed)
+    assert len(set(there)) == sum(pushed)
+    assert lists.store.keys(f"{lists.keys.entry}:node:*") == []

@@ -1,0 +1,231 @@
+"""Redis killed, silent, or its replies lost on the way: nothing confirmed is lost, everyone goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.brokers import Broker
+from lab.brokers.provide import private_redis
+from lab.brokers.server import free_port
+from lab.cluster import Cluster
+from lab.contract import Application, Architecture, Target
+from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
+from redis_impl._client import MAX_WAITING_CALLS
+from redis_impl.insult_filter import InsultFilterClient
+from redis_impl.insult_service import InsultServiceClient
+from tests.eventually import eventually
+from tests.faults.proxy import Harm, Proxy
+from tests.redis_impl.private import SEED, cluster_on, connected, kill_and_restart
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """A Redis that is killed and started again."""
+    with private_redis() as private:
+        yield private
+
+
+def test_nothing_confirmed_is_lost_when_redis_is_killed_three_times(broker: Broker) -> None:
+    accepted: dict[str, tuple[str, float]] = {}
+    answered: list[float] = []
+    is_over = threading.Event()
+
+    def submit(cluster: Cluster) -> None:
+        with cluster.filter(deadline_seconds=15.0) as client:
+            while not is_over.is_set():
+                text = f"{len(accepted)} tonto"
+                accepted[client.submit(text)] = text.replace("tonto", "CENSORED"), time.monotonic()
+
+    def ask(cluster: Cluster) -> None:
+        with cluster.filter(deadline_seconds=15.0) as client:
+            while not is_over.is_set():
+                assert list(client.filter_many(["tonto"] * 50)) == ["CENSORED"] * 50
+                answered.append(time.monotonic())
+
+    with cluster_on(broker.url, Application.FILTER, 2) as cluster:
+        threads = [threading.Thread(target=target, args=(cluster,)) for target in (submit, ask)]
+        for thread in threads:
+            thread.start()
+        try:
+            for away_seconds in (0.1, 1.0, 2.5):
+                before = len(accepted), len(answered)
+                eventually(lambda b=before: len(accepted) > b[0] + 20 and len(answered) > b[1])  # type: ignore[misc]
+                back = kill_and_restart(broker, away_seconds)
+                eventually(lambda at=back: answered[-1] > at and list(accepted.values())[-1][1] > at)  # type: ignore[misc]
+                first = min(at for _, at in accepted.values() if at > back) - back
+                print(f"submits again after {first:.2f} s, answers after {answered[-1] - back:.2f} s")
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+        with connected(broker.url) as store:
+            results = f"{cluster.namespace}:results"
+            eventually(lambda: store.hlen(results) >= len(accepted), within=15.0)
+            assert store.hgetall(results) == {key: text for key, (text, _) in accepted.items()}
+        assert all(map(cluster.launcher.alive, cluster.nodes))
+    print(f"{len(accepted)} accepted, lost 0, unexpected 0")
+
+
+def test_a_call_whose_reply_is_lost_is_repeated_by_its_id_and_has_its_effect_once(broker: Broker) -> None:
+    """One insult is added and removed again and again: a repetition with an effect would change an answer."""
+    print(f"seed {SEED}")
+    harms = {Harm.DROP: 0.05, Harm.RESET: 0.05, Harm.HALF_CLOSE: 0.02}
+    with cluster_on(broker.url, Application.SERVICE, 1) as cluster, Proxy(SEED, harms) as proxy:
+        target = _through(proxy, cluster)
+        with InsultServiceClient(target, 15.0) as client:
+            for _ in range(40):
+                assert client.add_insult("tonto") is True
+                assert client.remove_insult("tonto") is True
+        print(f"{dict(proxy.done)} of {proxy.replies} replies")
+        assert proxy.done[Harm.DROP]
+
+
+def test_a_submit_whose_reply_is_lost_is_stored_once(broker: Broker) -> None:
+    print(f"seed {SEED}")
+    with cluster_on(broker.url, Application.FILTER, 1) as cluster, Proxy(SEED, {Harm.DROP: 0.2}) as proxy:
+        with InsultFilterClient(_through(proxy, cluster), 15.0) as client:
+            accepted = {client.submit(f"{number} tonto"): f"{number} CENSORED" for number in range(100)}
+            assert list(client.filter_many(["tonto"] * 300, in_flight=100)) == ["CENSORED"] * 300
+        with connected(broker.url) as store:
+            results = f"{cluster.namespace}:results"
+            eventually(lambda: store.hlen(results) == len(accepted))
+            assert store.hgetall(results) == accepted
+            assert store.zcard(f"{results}:order") == len(accepted)
+
+
+def test_while_redis_is_away_calls_end_with_their_deadline_and_only_so_many_wait() -> None:
+    target = Target(f"redis://127.0.0.1:{free_port()}/0", Architecture.N_NODE, "lab-00000000")
+    codes: list[type[LabError]] = []
+
+    def call(client: InsultFilterClient) -> None:
+        try:
+            client.submit("tonto")
+        except LabError as error:
+            codes.append(type(error))
+
+    with InsultFilterClient(target, 1.5) as client:
+        started = time.monotonic()
+        calls = [threading.Thread(target=call, args=(client,)) for _ in range(MAX_WAITING_CALLS + 50)]
+        for thread in calls:
+            thread.start()
+        for thread in calls:
+            thread.join()
+        print(f"{len(calls)} calls ended after {time.monotonic() - started:.1f} s")
+        assert len(codes) == len(calls)
+        assert set(codes) == {Unavailable, Overloaded}
+        assert time.monotonic() - started < 15.0
+
+
+def test_a_redis_that_stands_still_holds_nobody_beyond_the_deadline(broker: Broker) -> None:
+    assert broker.server
+    with cluster_on(broker.url, Application.FILTER, 2) as cluster, cluster.filter(1.0) as client:
+        client.filter("tonto")
+        os.kill(broker.server.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                client.filter("tonto")
+            print(f"ended after {time.monotonic() - started:.2f} s")
+            assert time.monotonic() - started < 10.0
+            time.sleep(2.5)  # the nodes' leases end meanwhile
+        finally:
+            os.kill(broker.server.pid, signal.SIGCONT)
+        eventually(lambda: _answers(client))
+        for node in cluster.nodes:  # it was Redis that was silent, and nobody was taken over for that
+            assert "was taken over" not in cluster.launcher.logs(node)
+
+
+def test_a_redis_without_memory_is_overloaded(broker: Broker) -> None:
+    with cluster_on(broker.url, Application.FILTER, 1) as cluster, cluster.filter(1.0) as client:
+        with connected(broker.url) as store:
+            store.config_set("maxmemory", 1)
+            try:
+                with pytest.raises(Overloaded):
+                    client.submit("tonto")
+            finally:
+                store.config_set("maxmemory", 0)
+        assert client.filter("tonto") == "CENSORED"
+
+
+def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker) -> None:
+    with (
+        cluster_on(broker.url, Application.SERVICE, 1, interval="100ms") as cluster,
+        cluster.service() as client,
+    ):
+        client.add_insult("tonto")
+        with connected(broker.url) as store:
+            client.start_broadcast()
+            eventually(lambda: store.xlen(f"{cluster.namespace}:ticks:recent") > 3)
+            with client.subscribe() as subscription:
+                store.client_kill_filter(_type="pubsub")
+                ticks = [subscription.receive(10.0) for _ in range(12)]
+    numbers = [tick.number for tick in ticks if tick]
+    assert numbers == list(range(numbers[0], numbers[0] + 12))
+    assert numbers[0] > 3  # nothing from before it subscribed
+
+
+def test_a_frozen_subscriber_delays_nobody_and_catches_up_or_is_told_the_gap(broker: Broker) -> None:
+    with (
+        cluster_on(broker.url, Application.SERVICE, 1, interval="100ms") as cluster,
+        cluster.service() as client,
+    ):
+        client.add_insult("tonto")
+        frozen = _subscriber(broker.url, cluster)
+        assert frozen.stderr
+        assert frozen.stdout
+        assert "subscribed" in frozen.stderr.readline()
+        with client.subscribe() as subscription:
+            client.start_broadcast()
+            first = int(frozen.stdout.readline().split()[1][1:])
+            os.kill(frozen.pid, signal.SIGSTOP)
+            arrivals = []
+            for _ in range(30):
+                tick = subscription.receive(10.0)
+                assert tick
+                arrivals.append(time.monotonic())
+                last = tick.number
+            pauses = [later - at for at, later in pairwise(arrivals)]
+            print(f"the other got a tick each 100 ms, at most {1000 * max(pauses):.0f} ms apart")
+            os.kill(frozen.pid, signal.SIGCONT)
+            told = [first]
+            while told[-1] < last:
+                words = frozen.stdout.readline().replace(",", "").split()
+                told += map(int, words[2:]) if words[0] == "missed" else [int(words[1][1:])]
+        assert told == list(range(first, told[-1] + 1))
+        frozen.kill()
+        frozen.communicate()
+
+
+def _through(proxy: Proxy, cluster: Cluster) -> Target:
+    address = cluster.target.address
+    before, _, after = address.rpartition("@")[2].partition(":")
+    port = int(after.partition("/")[0])
+    through = proxy.listen("127.0.0.1", 0, before, port)
+    proxy.is_armed = True
+    return Target(address.replace(f":{port}/", f":{through}/"), Architecture.N_NODE, cluster.namespace)
+
+
+def _answers(client: object) -> bool:
+    try:
+        return bool(client.filter("tonto") == "CENSORED")  # type: ignore[attr-defined]
+    except LabError:
+        return False
+
+
+def _subscriber(url: str, cluster: Cluster) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "redis_impl.subscriber", "--namespace", cluster.namespace],
+        cwd=ROOT,
+        env={**os.environ, "LAB_REDIS_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
