@@ -90,7 +90,7 @@ class QueueServer:
         self._publisher: Channel | None = channel
 
         def declared_queues() -> None:
-            declare_guards(channel, self._guarded, declared_guards)
+            declare_guards(channel, self._guarded, self._queue_type, declared_guards)
 
         def declared_guards() -> None:
             declare_broadcast(channel, self.names, declared_all)

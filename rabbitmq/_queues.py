@@ -24,16 +24,13 @@ def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then
     _declare(channel, dict.fromkeys(names, arguments_of(queue_type)), then)
 
 
-def declare_guards(channel: Channel, queues: Sequence[str], then: Callable[[], None]) -> None:
-    """Declare for each of *queues* those of its suspects and of its dead letters, then call *then*.
-
-    Suspects are in quorum queues in any case. When a broker was killed, a classic queue says of every message
-    that it was delivered before; a quorum queue says so only of those that were.
-    """
+def declare_guards(
+    channel: Channel, queues: Sequence[str], queue_type: str, then: Callable[[], None]
+) -> None:
+    """Declare for each of *queues* those of its suspects and of its dead letters, then call *then*."""
     guards: dict[str, Arguments] = {}
     for queue in queues:
-        to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_of(queue)}
-        guards[suspect_of(queue)] = arguments_of("quorum") | to_dead
+        guards[suspect_of(queue)] = arguments_of(queue_type)
         most = {"x-max-length": MOST_DEAD, "x-max-length-bytes": MOST_DEAD_BYTES}
         guards[dead_of(queue)] = arguments_of("classic") | most
     _declare(channel, guards, then)

@@ -20,7 +20,11 @@ from ._wire import PERSISTENT, Message, dead_of, reply_to, suspect_of
 log = logging.getLogger(__name__)
 
 MOST_DEATHS = 3
-"""So many nodes may end while they have a message alone; it does no harm in between."""
+"""So many nodes may end while they have a message alone.
+
+After a broker was killed, a classic queue says of every message in it that it was delivered before. A message
+that waits among the suspects then has a death too many; few wait there, and not for long.
+"""
 MOST_FAILURES = 4
 FIRST_BACK_OFF_SECONDS = 0.2
 LONGEST_BACK_OFF_SECONDS = 1.0
@@ -108,9 +112,10 @@ def _count(properties: BasicProperties, name: str) -> int:
 def _copy(properties: BasicProperties, headers: dict[str, int] | dict[str, str | int]) -> BasicProperties:
     """Return what a message is passed on with: what we read of it, nothing that makes it expire."""
     given = properties.headers or {}
-    kept: dict[str, object] = {name: given[name] for name in ("operation", UNREADABLE) if name in given}
-    if not isinstance(kept.get("operation", ""), str | bytes):
-        kept["operation"] = str(kept["operation"])[:60]  # an unknown operation all the same
+    kept: dict[str, object] = {UNREADABLE: True} if UNREADABLE in given else {}
+    if "operation" in given:
+        operation = given["operation"]  # what is no text is an unknown operation, and need not fit elsewhere
+        kept["operation"] = operation if isinstance(operation, str | bytes) else str(operation)[:60]
     return BasicProperties(
         type=properties.type,
         headers=kept | headers,

@@ -162,8 +162,10 @@ def read_reply(properties: BasicProperties, body: bytes) -> object:
         if properties.content_type != JSON:
             return body.decode()
         value = json.loads(body)
-        return error_from(value["code"], value["message"]) if properties.type == ERROR else value
-    except (ValueError, KeyError, TypeError) as error:
+        if properties.type != ERROR:
+            return value
+        return error_from(str(value["code"]), str(value["message"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return InternalError("reply", f"not a reply: {error!r}")
 
 

@@ -1,11 +1,14 @@
 """Whatever is published to a RabbitMQ node's queue gets a reply with its code; the node goes on serving."""
 
+import gzip
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pika
+import psutil
 import pytest
 from pika import data
 from pika.adapters.blocking_connection import BlockingChannel
@@ -19,12 +22,14 @@ from tests.rabbitmq.kinds import (
     CONTROL,
     ENCODE_VALUE,
     KINDS,
+    MEBIBYTE,
     STRANGE_REPLY_QUEUES,
     TEXTS,
     UNANSWERABLE,
     Properties,
     Written,
     asking,
+    nested,
 )
 from tests.wire import (
     ANSWER_SECONDS,
@@ -186,3 +191,27 @@ def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in
     properties, body = asking("X3", petition_id=BROKEN_RESULT)
     assert_internal_error(filters, client.refusal(f"{work_queue(filters)}.control", properties, body))
     assert_serves(client, filters)
+
+
+def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: Cluster, client: Client) -> None:
+    bombs: list[tuple[Properties, bytes]] = [
+        ({}, b"x" * 32 * MEBIBYTE),
+        ({"type": "X4"}, b"[" * MEBIBYTE),
+        ({"type": "X4"}, b'{"limit": %b}' % (b"9" * (MEBIBYTE - 20))),
+        ({"headers": {"x": nested(b"F", b"\1a")}}, b""),
+        ({"content_encoding": "gzip"}, gzip.compress(b"x" * 64 * MEBIBYTE)),
+    ]
+    process = psutil.Process(node.nodes[0].pid)
+    for properties, body in bombs:
+        client.refusal(service_queue(node), properties, body)
+    before, most, slowest = process.memory_info().rss, 0, 0.0
+    for _ in range(5):
+        for properties, body in bombs:
+            began = time.perf_counter()
+            client.refusal(service_queue(node), properties, body)
+            if len(body) <= MEBIBYTE:  # a longer one takes its time on the way
+                slowest = max(slowest, time.perf_counter() - began)
+            most = max(most, process.memory_info().rss)
+    print(f"refused in {slowest * 1000:.0f} ms at most; memory +{(most - before) / MEBIBYTE:.1f} MiB")
+    assert most - before < 10 * MEBIBYTE
+    assert_serves(client, node)

@@ -1,0 +1,195 @@
+"""A RabbitMQ that is killed, or out of memory: what it confirmed is kept, what waits is bounded."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+
+import pytest
+
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.contract import Application, Architecture, InsultFilter, InsultService
+from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
+from lab.ids import new_operation_id
+from rabbitmq.insult_filter import InsultFilterClient
+from rabbitmq.transport import Request
+from tests.eventually import eventually
+from tests.rabbitmq.rig import PrivateRabbit, Worker, outcome
+
+PATIENCE_SECONDS = 90.0
+"""For a broker's restart on a busy machine, too."""
+KILLS = 3
+ENOUGH_MEMORY = "0.4"
+NO_MEMORY = "0.000001"
+
+
+@pytest.fixture(scope="module")
+def filters(rabbit: PrivateRabbit, redis_url: str) -> Iterator[Cluster]:
+    spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
+    with Cluster(spec, BrokerUrls(redis_url, rabbit.url)) as cluster:
+        yield cluster
+
+
+@dataclass
+class Load:
+    """What goes on while the broker is killed: texts submitted, texts asked about, insults added."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    confirmed: list[str] = field(default_factory=list)
+    unconfirmed: list[LabError] = field(default_factory=list)
+    done_at: list[float] = field(default_factory=list)
+    added: list[bool] = field(default_factory=list)
+
+    def submit(self, client: InsultFilter) -> None:
+        """Submit with a short deadline: some are refused, or nobody knows, and that is well."""
+        for number in count():
+            if self.stop.is_set():
+                return
+            try:
+                self.confirmed.append(client.submit(f"tonto {number}"))
+            except LabError as error:
+                self.unconfirmed.append(error)
+
+    def ask(self, client: InsultFilter) -> None:
+        """Ask with a long deadline: every request is answered, however often the broker dies meanwhile."""
+        while not self.stop.is_set():
+            for answer in client.filter_many(["tonto"] * 200, in_flight=50):
+                assert answer == "CENSORED"
+                self.done_at.append(time.monotonic())
+
+    def add(self, client: InsultService) -> None:
+        """Add insults, each new: whoever is told that it was there already had its effect twice."""
+        for number in count():
+            if self.stop.is_set():
+                return
+            self.added.append(client.add_insult(f"bobo {number}"))
+
+
+def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_when_it_is_back(
+    rabbit: PrivateRabbit, filters: Cluster, redis_url: str
+) -> None:
+    load = Load()
+    spec = SystemSpec("rabbitmq", Application.SERVICE, Architecture.N_NODE)
+    with ExitStack() as stack:
+        services = stack.enter_context(Cluster(spec, BrokerUrls(redis_url, rabbit.url)))
+        bystander = stack.enter_context(filters.filter(deadline_seconds=0.5))
+        assert isinstance(bystander, InsultFilterClient)
+        submitter = stack.enter_context(filters.filter(deadline_seconds=2.0))
+        asker = stack.enter_context(filters.filter(deadline_seconds=PATIENCE_SECONDS))
+        adder = stack.enter_context(services.service(deadline_seconds=PATIENCE_SECONDS))
+        workers = [
+            Worker(lambda: load.submit(submitter)),
+            Worker(lambda: load.ask(asker)),
+            Worker(lambda: load.add(adder)),
+        ]
+        resumed = []
+        for _ in range(KILLS):
+            before = len(load.confirmed)
+            eventually(lambda before=before: len(load.confirmed) > before + 50, within=PATIENCE_SECONDS)  # type: ignore[misc]
+            rabbit.server.kill()
+            early = assert_away(bystander)
+            rabbit.server.start()
+            answers_at = time.monotonic()
+            counts = len(load.confirmed), len(load.done_at), len(load.added)
+            eventually(lambda counts=counts: all_went_on(load, counts), within=PATIENCE_SECONDS)  # type: ignore[misc]
+            resumed.append(time.monotonic() - answers_at)
+            assert bystander.answer("early", early, answers_at + PATIENCE_SECONDS) == "CENSORED"
+        load.stop.set()
+        for worker in workers:
+            worker.finish(PATIENCE_SECONDS)
+        for petition_id in load.confirmed:
+            assert asker.result(petition_id, PATIENCE_SECONDS).startswith("CENSORED ")
+    print(
+        f"{len(load.confirmed)} confirmed and {len(load.done_at)} answered, none lost; "
+        f"{len(load.unconfirmed)} refused or unknown; "
+        f"all went on {', '.join(f'{each:.1f}' for each in resumed)} s after RabbitMQ answered"
+    )
+    assert set(load.added) == {True}
+    assert {type(error) for error in load.unconfirmed} <= {DeadlineExceeded, Unavailable}
+    assert max(resumed) < 30.0
+
+
+def all_went_on(load: Load, counts: tuple[int, int, int]) -> bool:
+    """Tell whether all three kinds of load have come further than *counts*."""
+    now = len(load.confirmed), len(load.done_at), len(load.added)
+    return all(later > earlier + 1 for earlier, later in zip(counts, now, strict=True))
+
+
+def assert_away(client: InsultFilter) -> Request:
+    """While RabbitMQ is away, requests wait, within bounds; return one that does."""
+    assert isinstance(client, InsultFilterClient)
+    eventually(lambda: client._channel is None)
+    early = client.send(client.names.work, "", b"tonto", "early")
+    for text in (b"x", b"x" * 65_000):
+        error = outcome(partial(fill, client, text))
+        assert isinstance(error, Overloaded), error
+        assert "wait for an answer already" in error.message
+    for ask in (client.filter, client.submit):
+        error = outcome(partial(ask, "tonto"))
+        assert isinstance(error, Unavailable), error
+        assert "was not sent" in error.message
+    return early
+
+
+def fill(client: InsultFilterClient, text: bytes) -> None:
+    """Send until no more is taken; what was sent is forgotten then."""
+    sent = []
+    try:
+        while True:
+            sent.append(new_operation_id())
+            client.send(client.names.work, "", text, sent[-1])
+    finally:
+        for each in sent:
+            client.forget(each)
+
+
+def test_while_rabbitmq_is_out_of_memory_clients_are_told_and_what_waits_is_sent_afterwards(
+    rabbit: PrivateRabbit, filters: Cluster
+) -> None:
+    with (
+        filters.filter(deadline_seconds=0.5) as hasty,
+        filters.filter(deadline_seconds=PATIENCE_SECONDS) as patient,
+    ):
+        assert hasty.filter("tonto") == "CENSORED" == patient.filter("tonto")
+        rabbit.ctl("set_vm_memory_high_watermark", NO_MEMORY)
+        try:
+            for client in (hasty, patient):  # it is told only when it publishes
+                assert isinstance(client, InsultFilterClient)
+                eventually(partial(is_blocked, client), within=PATIENCE_SECONDS)
+            error = outcome(partial(hasty.submit, "tonto"))
+            assert isinstance(error, Overloaded), error
+            assert "out of memory" in error.message
+            submitted: list[str] = []
+            waiting = Worker(lambda: submitted.append(patient.submit("tonto")))
+        finally:
+            rabbit.ctl("set_vm_memory_high_watermark", ENOUGH_MEMORY)
+        waiting.finish(PATIENCE_SECONDS)
+        assert patient.result(submitted[0], PATIENCE_SECONDS) == "CENSORED"
+        assert hasty.filter("tonto") == "CENSORED"
+    assert "connecting again" not in filters.launcher.logs(filters.nodes[0]).partition("memory")[2]
+
+
+def is_blocked(client: InsultFilterClient) -> bool:
+    """Send something; tell whether RabbitMQ has said that it takes nothing."""
+    operation_id = new_operation_id()
+    client.send(client.names.work, "", b"tonto", operation_id)
+    client.forget(operation_id)
+    return client._link.is_blocked
+
+
+def test_a_throw_away_namespace_leaves_no_queue(rabbit: PrivateRabbit, redis_url: str) -> None:
+    namespaces = []
+    for application in Application:
+        spec = SystemSpec("rabbitmq", application, Architecture.N_NODE, nodes=2)
+        with Cluster(spec, BrokerUrls(redis_url, rabbit.url)) as cluster, ExitStack() as stack:
+            namespaces.append(cluster.namespace)
+            if application is Application.FILTER:
+                stack.enter_context(cluster.filter()).submit("tonto")
+            else:
+                client = stack.enter_context(cluster.service())
+                stack.enter_context(client.subscribe())
+            assert f"{cluster.namespace}.{application}.suspect" in rabbit.queues(cluster.namespace)
+    assert [rabbit.queues(namespace) for namespace in namespaces] == [[], []]
