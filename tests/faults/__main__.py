@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.cli import commands
 from lab.middlewares import MIDDLEWARES
-from tests.faults.rig import Scenario
+from tests.faults.rig import Scenario, Size
 from tests.faults.session import Order, conduct
 from tests.faults.table import SCENARIOS
 from tests.harness.record import RESULTS
@@ -20,7 +20,8 @@ from tests.harness.session import middleware_names
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    order = Order(options.scenario, options.only, options.seed, options.full, options.results)
+    size = Size.FULL if options.full else Size.REDUCED
+    order = Order(options.scenario, options.only, options.seed, size, options.results)
     return conduct(order)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 from lab.contract import Application
 from lab.middlewares import MIDDLEWARES
@@ -13,6 +15,7 @@ from tests.faults.site import Brokers, Site
 from tests.faults.timeline import held_up, timeline
 from tests.harness.fault_trial import Check, FaultTrial
 
+T = TypeVar("T")
 SETTLE_SECONDS = 20.0
 SLICES = 60
 LEAST_ANSWERED_PERCENT = 99.0
@@ -24,13 +27,28 @@ BOTH = (Operation.SUBMIT, Operation.FILTER, Operation.ADD_INSULT, Operation.SUBM
 TEXTS = (Operation.SUBMIT, Operation.FILTER)
 
 
+class Size(StrEnum):
+    """How much of a scenario is run."""
+
+    BRIEF = "brief"
+    """For the tests: as little as can show that it works."""
+    REDUCED = "reduced"
+    """Seconds."""
+    FULL = "full"
+    """What is promised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What a scenario is given. *full*: the size of the design's table; otherwise one that takes seconds."""
+    """What a scenario is given."""
 
     brokers: Brokers
     seed: int = 1
-    full: bool = False
+    size: Size = Size.REDUCED
+
+    def of(self, brief: T, reduced: T, full: T) -> T:
+        """Return what is meant for this size."""
+        return {Size.BRIEF: brief, Size.REDUCED: reduced, Size.FULL: full}[self.size]
 
 
 @dataclass(frozen=True, slots=True)

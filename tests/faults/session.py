@@ -12,7 +12,7 @@ from lab.contract import Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
-from tests.faults.rig import Rig, Scenario
+from tests.faults.rig import Rig, Scenario, Size
 from tests.faults.site import NODES, Brokers
 from tests.harness.environment import environment
 from tests.harness.fault_trial import Check, FaultTrial
@@ -30,7 +30,7 @@ class Order:
     scenarios: Sequence[Scenario]
     middlewares: Sequence[str]
     seed: int
-    full: bool
+    size: Size
     results: Path
 
 
@@ -43,7 +43,7 @@ def conduct(order: Order) -> int:
 
     configuration: dict[str, object] = {
         "seed": order.seed,
-        "form": "full" if order.full else "reduced",
+        "form": str(order.size),
         "scenarios": [scenario.name for scenario in order.scenarios],
         "middlewares": list(order.middlewares),
     }
@@ -52,7 +52,7 @@ def conduct(order: Order) -> int:
     code = GOOD
     try:
         with private(run) as brokers:
-            code = _measure(order, Rig(brokers, order.seed, order.full), run)
+            code = _measure(order, Rig(brokers, order.seed, order.size), run)
     except KeyboardInterrupt:
         code = INTERRUPTED
         run.notes.append("Interrupted: what was measured until then is kept.")
@@ -89,7 +89,7 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
         for name in order.middlewares
         if name in scenario.middlewares
     ]
-    seconds = [each.full_seconds if order.full else each.seconds for each, _ in todo]
+    seconds = [each.full_seconds if order.size is Size.FULL else each.seconds for each, _ in todo]
     with Steps(sum(seconds)) as progress:
         for (scenario, name), expected in zip(todo, seconds, strict=True):
             progress.step(f"{scenario.name}: {MIDDLEWARES[name].label}", expected)

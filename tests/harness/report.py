@@ -50,8 +50,7 @@ def write_report(run: Run, folder: Path) -> Path:
     environment.filters |= {"broken": broken, "check": check_words, "number": number}
     page = environment.get_template("report.html.jinja").render(
         run=run,
-        conclusions=[*conclusions(run), *sentences(run.faults)]
-        or ["Nothing that was measured here supports a conclusion."],
+        conclusions=[*conclusions(run), *sentences(run.faults)] or [NOTHING],
         caveats=caveats(run),
         systems=_systems(run),
         studies=STUDIES,

@@ -28,7 +28,7 @@ MOST_MEBIBYTES = 10.0
 def bombs(rig: Rig, middleware: str) -> FaultTrial:
     """Send each bomb 3 times (full size: 20) to an idle node; look at its highest memory."""
     kinds = [kind for kind in kinds_of(middleware) if any(word in kind.name for word in WORDS)]
-    times = 20 if rig.full else 3
+    times = rig.of(1, 3, 20)
     begun = time.monotonic()
     slowest, wrong = 0.0, 0
     notes: list[str] = []

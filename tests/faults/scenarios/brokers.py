@@ -24,7 +24,7 @@ LONGEST_START_SECONDS = 20.0
 
 def broken(rig: Rig, middleware: str, kind: str) -> FaultTrial:
     """Kill the broker *kind*, start it again half a second later; 3 times at full size."""
-    kills, between_seconds = (3, 15.0) if rig.full else (1, RESUMES_WITHIN_SECONDS + 1.0)
+    kills, between_seconds = rig.of((1, 2.0), (1, RESUMES_WITHIN_SECONDS + 1.0), (3, 15.0))
     answered: list[float] = []
     with ExitStack() as stack:
         sites = [

@@ -27,7 +27,7 @@ MIX = (Operation.SUBMIT, Operation.FILTER)
 
 def drain(rig: Rig, middleware: str) -> FaultTrial:
     """Stop one node of three under load, then, when the load is over, the whole system."""
-    stops, seconds = (5, 30.0) if rig.full else (1, 3.0)
+    stops, seconds = rig.of((1, 2.0), (1, 3.0), (5, 30.0))
     took: list[float] = []
     codes: list[int] = []
     before = set(psutil.Process().children(recursive=True))

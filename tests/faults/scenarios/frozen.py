@@ -20,7 +20,7 @@ AFTER_THAW_SECONDS = 2.0
 
 def frozen(rig: Rig, middleware: str) -> FaultTrial:
     """Freeze one of three nodes at work; thaw it when its work has moved, or after 30 s at full size."""
-    seconds = 32.0 if rig.full else 3.0
+    seconds = rig.of(2.0, 3.0, 32.0)
     with site(middleware, Application.FILTER, rig.brokers, node_arguments=WORK) as system:
         load = Load(
             {Application.FILTER: system}, Stream(rig.seed, TEXTS), Plan.constant(RATE, seconds), CLIENTS

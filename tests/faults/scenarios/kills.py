@@ -27,7 +27,7 @@ TAKEN_OVER_SECONDS = 2.0
 
 def kills(rig: Rig, middleware: str) -> FaultTrial:
     """Kill nodes of both applications, 3 nodes each, while texts and insults come."""
-    seconds, count, requests = (60.0, 20, 20_000) if rig.full else (6.0, 4, 1_200)
+    seconds, count, requests = rig.of((2.5, 2, 500), (6.0, 4, 1_200), (60.0, 20, 20_000))
     with ExitStack() as stack:
         sites = [
             stack.enter_context(site(middleware, application, rig.brokers)) for application in Application

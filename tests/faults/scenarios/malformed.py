@@ -62,7 +62,7 @@ def is_bad_window(at_ns: int, start_ns: int) -> bool:
 def malformed(rig: Rig, middleware: str) -> FaultTrial:
     """Send each kind 2 times (full size: 100) to a node that serves good clients."""
     kinds = kinds_of(middleware)
-    todo = kinds * (100 if rig.full else 2)
+    todo = kinds * rig.of(1, 2, 100)
     seconds = 2 * len(todo) / BAD_RATE * 1.3 + 2
     with site(middleware, Application.SERVICE, rig.brokers, architecture=Architecture.ONE_NODE) as system:
         node = system.nodes[0].pid

@@ -22,7 +22,7 @@ NEW_CLIENT_DEADLINE_SECONDS = 2.0
 
 def masters(rig: Rig, middleware: str) -> FaultTrial:
     """Kill the master, look what new clients are told meanwhile, and when they are served again."""
-    kills, seconds = (10, 60.0) if rig.full else (1, 5.0)
+    kills, seconds = rig.of((1, 3.0), (1, 5.0), (10, 60.0))
     back: list[float | None] = []
     waits: list[float] = []
     with site(middleware, Application.FILTER, rig.brokers) as system:

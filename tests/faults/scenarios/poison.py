@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 60.0
 
 def poison(rig: Rig, middleware: str) -> FaultTrial:
     """Submit texts, some of them poisoned, and look where each has gone."""
-    requests, count, seconds = (2_000, 5, 20.0) if rig.full else (300, 2, 3.0)
+    requests, count, seconds = rig.of((100, 1, 1.0), (300, 2, 3.0), (2_000, 5, 20.0))
     poisoned = random.Random(rig.seed).sample(range(requests), count)
     stream = Stream(rig.seed, (Operation.SUBMIT,), dict.fromkeys(poisoned, f" {POISON}"))
     tokens = frozenset(stream[number].token for number in poisoned)

@@ -28,7 +28,7 @@ WORSE = {
 
 def replies(rig: Rig, middleware: str, name: str, harms: dict[Harm, float]) -> FaultTrial:
     """Let clients reach nodes, or the broker, through a proxy that does *harms* to replies."""
-    requests, seconds = (20_000, 100.0) if rig.full else (1_000, 5.0)
+    requests, seconds = rig.of((500, 2.5), (1_000, 5.0), (20_000, 100.0))
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(rig.seed, harms))
         sites = [

@@ -25,7 +25,7 @@ LEAST_MS = 10.0
 
 def silent(rig: Rig, middleware: str) -> FaultTrial:
     """Measure good clients alone, then beside 500 silent connections to the node, or to the broker."""
-    half = 15.0 if rig.full else 2.0
+    half = rig.of(1.0, 2.0, 15.0)
     with (
         site(middleware, Application.SERVICE, rig.brokers, architecture=Architecture.ONE_NODE) as system,
         ExitStack() as stack,

@@ -30,7 +30,7 @@ Arrivals = dict[int, int]
 
 def subscribers(rig: Rig, middleware: str) -> FaultTrial:
     """Let 19 subscribers note ticks here; freeze the one that is a process of its own, then thaw it."""
-    interval, frozen_seconds, around = (5.0, 60.0, 2) if rig.full else (0.5, 3.0, 3)
+    interval, frozen_seconds, around = rig.of((0.3, 1.5, 2), (0.5, 3.0, 3), (5.0, 60.0, 2))
     arrivals: list[Arrivals] = [{} for _ in range(OTHERS)]
     with ExitStack() as stack:
         text = f"{interval * 1000:g}ms"
