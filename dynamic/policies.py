@@ -20,6 +20,7 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from dynamic.estimates import arrival_rate, needs, with_rate, with_service
 from dynamic.samples import Decision, Sample, State
 from dynamic.saturation import bearable_workers, observe
 from dynamic.staffing import TARGET_SECONDS, ceil, needed_workers
@@ -85,7 +86,7 @@ def assignment(
     1000 is the historical variant. *target*: Tr in seconds.
     """
     per_worker = sample.declared_rate * target if capacity is None else capacity
-    rate = _arrival_rate(sample)
+    rate = arrival_rate(sample)
     messages = sample.backlog + rate * target
     reason = f"({sample.backlog} + {rate:.4g}/s x {target:g} s) / {per_worker:.4g}"
     return _decision(sample, state, ceil(messages / per_worker), reason)
@@ -97,7 +98,7 @@ def consistent(
 ) -> Decision:
     """Return N = ceil(B / (C Tr) + lambda / C), with *capacity*, C, in messages per worker per second."""
     per_worker = sample.declared_rate if capacity is None else capacity
-    rate = _arrival_rate(sample)
+    rate = arrival_rate(sample)
     wish = ceil(sample.backlog / (per_worker * target) + rate / per_worker)
     reason = f"{sample.backlog} / ({per_worker:.4g}/s x {target:g} s) + {rate:.4g}/s / {per_worker:.4g}/s"
     return _decision(sample, state, wish, reason)
@@ -159,66 +160,58 @@ def adaptive(
     sample: Sample,
     state: State,
     *,
-    weight: float = 0.2,
-    catch_up: float = 1.0,
-    hold: float = 6.0,
+    weight: float = 0.5,
+    fading: float = 0.2,
     trust: float = 1.0,
+    catch_up: float = 1.0,
+    hold: float = 8.0,
+    settle: float = 12.0,
+    memory: float = 60.0,
+    band: float = 0.1,
 ) -> Decision:
-    """Return N = ceil(R + sqrt(R) + (B + max(0, lambda - workers mu) t_start) / (mu T_catch)).
+    """Return N = ceil(R + max(ln(1000) / (mu Tr), (W + max(0, lambda - workers mu) t_start) / (mu T_catch))).
 
-    R = lambda / mu. lambda: the higher one of the last interval's and an EWMA of *weight*. mu: completions
-    per busy second, old readings fading with the same weight, but to no less than *trust* busy seconds; the
-    declared rate counts as so many at the start, and fades too. sqrt(R): square-root staffing (Halfin and
-    Whitt, 1981). *catch_up*: T_catch, seconds in which a backlog shall be gone. Up at once, down to the
-    highest wish of the last *hold* seconds. Starting workers count. No more workers once those added have
-    not helped (:mod:`dynamic.saturation`).
+    R = lambda / mu. lambda: an EWMA of *weight* that begins anew when the load changes by more than noise.
+    mu: completions per busy second, see :func:`dynamic.estimates.with_service` for *fading* and *trust*. W:
+    messages that wait; *catch_up*: T_catch, seconds in which they shall be gone. Starting workers count.
+
+    Up at once. Down to what the rate needed at most in the last *hold* seconds, times the turns of the load
+    in the last *memory* seconds; never by less than the share *band*. Workers for a backlog go when it is
+    gone, but stay *settle* seconds where the load has turned, or is new. No more workers once those added
+    have not helped (:mod:`dynamic.saturation`). Why so: docs/decisions/0008.
     """
-    state, rate, service_rate = _estimated(sample, state, weight, trust)
-    load = rate / service_rate
-    missing = max(0.0, rate - sample.workers * service_rate) * sample.start_seconds
-    wish = ceil(load + math.sqrt(load) + (sample.backlog + missing) / (service_rate * catch_up))
-    reason = f"{rate:.4g}/s at {service_rate:.4g}/s each, backlog {sample.backlog}"
+    state = with_service(sample, with_rate(sample, state, weight, memory), fading, trust)
+    state = replace(state, evidence=observe(sample, state.evidence))
+    wish, lasting, reason = needs(sample, state, catch_up)
     limit = state.evidence.limit
     if limit is not None and wish > limit:
         wish, reason = limit, f"more than {limit} workers have not helped on {sample.cores} cores"
-        state = replace(state, wishes=())
+        state = replace(state, wishes=(), peaks=())
     elif state.evidence.is_open and wish > sample.workers > sample.cores:
         wish, reason = sample.workers, "waiting to see whether the added workers help"
     elif wish > (bearable := bearable_workers(sample, state.evidence)):
         wish, reason = bearable, "workers are slow as if they shared processors; trying whether more help"
-    wishes = _recent(state.wishes, sample.time, wish, hold)
-    wanted = max(size for _, size in wishes)
+    state, seconds = _remembered(sample, state, wish, min(wish, lasting), hold, settle, memory)
+    wanted = max(size for _, size in state.wishes + state.peaks)
+    was = sample.workers if state.wanted is None else state.wanted
+    if was > wanted >= (1 - band) * was:
+        wanted = was
     if wanted > wish:
-        reason += f"; {wish} are enough, but not yet for {hold:g} s"
-    return _decision(sample, replace(state, wishes=wishes), wanted, reason)
+        reason += f"; {wish} are enough, but not yet for {seconds:g} s"
+    return _decision(sample, state, wanted, reason)
 
 
-def _estimated(sample: Sample, state: State, weight: float, trust: float) -> tuple[State, float, float]:
-    """Return the new memory, lambda and mu."""
-    now = _arrival_rate(sample)
-    smooth = now if state.smooth_rate is None else weight * now + (1 - weight) * state.smooth_rate
-    completions, busy_seconds = state.completions, state.busy_seconds
-    if not busy_seconds:
-        completions, busy_seconds = trust * sample.declared_rate, trust
-    unfinished = state.unfinished_seconds + sample.busy_seconds
-    if sample.completions:  # until something comes out, new workers would look infinitely slow
-        kept = max(1 - weight, min(1.0, trust / busy_seconds))  # a few messages are no measurement
-        completions = kept * completions + sample.completions
-        busy_seconds = kept * busy_seconds + unfinished
-        unfinished = 0.0
-    state = replace(
-        state,
-        smooth_rate=smooth,
-        completions=completions,
-        busy_seconds=busy_seconds,
-        unfinished_seconds=unfinished,
-        evidence=observe(sample, state.evidence),
-    )
-    return state, max(now, smooth), completions / busy_seconds
-
-
-def _arrival_rate(sample: Sample) -> float:
-    return (sample.arrivals or 0) / sample.interval_seconds
+def _remembered(
+    sample: Sample, state: State, wish: int, lasting: int, hold: float, settle: float, memory: float
+) -> tuple[State, float]:
+    """Return the memory with the new wishes, and for how many seconds the lasting one is held."""
+    now, turns = sample.time, len(state.turns)
+    begun_at = now if state.begun_at is None else state.begun_at
+    is_unsettled = turns > 0 or now - begun_at < settle
+    seconds = min(memory, hold * max(1, turns))
+    wishes = _recent(state.wishes, now, lasting, seconds)
+    peaks = _recent(state.peaks if is_unsettled else (), now, wish, settle)
+    return replace(state, wishes=wishes, peaks=peaks, begun_at=begun_at), seconds
 
 
 def _recent(

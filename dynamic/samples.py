@@ -66,6 +66,16 @@ class State:
     """Worker-seconds since the last message was finished."""
     wishes: tuple[tuple[float, int], ...] = ()
     """Times and sizes of the wishes that still hold workers back from being retired."""
+    begun_at: float | None = None
+    """When the first reading was."""
+    direction: int = 0
+    """Of the last change of the load that was more than noise: 1 up, -1 down; 0: none yet."""
+    is_mixed: bool = False
+    """Whether the load changed in the last interval, so that its rate is one between the old and the new."""
+    turns: tuple[float, ...] = ()
+    """When the load turned from going up to going down or the other way round, lately."""
+    peaks: tuple[tuple[float, int], ...] = ()
+    """The same, with the workers that were wished for to work off a backlog."""
     evidence: Evidence = field(default_factory=Evidence)
     """Whether more workers have helped."""
 

@@ -34,7 +34,7 @@ class Setting:
     max_workers: int = 50
     interval_seconds: float = 2.0
     phase_seconds: float = 0.0
-    """How long after a multiple of the interval it is read: a controller's clock knows nothing of the load."""
+    """How long after multiples of the interval it is read: no clock is aligned with the load."""
     declared_rate: float | None = None
     """Messages per second of one busy worker, as the policies are told; None: the true one at the start."""
     drift_at: float | None = None

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -54,16 +55,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         setting = _setting(options)
         policies = {name: chosen(name) for name in options.policy.split(",")}
+        begin = time.monotonic()
         scores = compared(policies, setting)
+        seconds = time.monotonic() - begin
     except InvalidRequest as error:
         print(f"dynamic.simulator: {error.message}", file=sys.stderr)
         return 2
     if options.json:
         about = {"profile": setting.profile.name, "description": setting.profile.description}
         found = {name: asdict(one) for name, one in scores.items()}
-        print(json.dumps({**about, "seed": setting.seed, "policies": found}, indent=2))
+        speed = {"simulated_in_seconds": seconds}
+        print(json.dumps({**about, "seed": setting.seed, **speed, "policies": found}, indent=2))
     else:
-        _print(setting, scores)
+        _print(setting, scores, seconds)
     return 0
 
 
@@ -90,6 +94,7 @@ def _setting(options: argparse.Namespace) -> Setting:
         min_workers=options.min,
         max_workers=options.max,
         interval_seconds=options.interval,
+        phase_seconds=options.phase,
         declared_rate=options.declared_rate,
         drift_at=drift_at,
         drift=options.drift,
@@ -112,18 +117,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=float, default=1.0, help="of the trace: so many times as many requests")
     policies = f"one or more, with commas, of {', '.join(POLICIES)}; settings after colons: static:workers=20"
     add("--policy", default="adaptive,assignment", help=policies)
-    time = partial(add, metavar="TIME")
-    time("--work-time", type=interval, default="100ms", help="mean work time of an event")
+    add_time = partial(add, metavar="TIME")
+    add_time("--work-time", type=interval, default="100ms", help="mean work time of an event")
     add("--work-spread", choices=SPREADS, default="constant", help="distribution of work times")
-    time("--start-time", type=duration, default="15ms", help="until a worker takes events")
+    add_time("--start-time", type=duration, default="15ms", help="until a worker takes events")
     add("--start-spread", choices=SPREADS, default="constant", help="distribution of start times")
     add("--min", type=int, default=1, help="fewest workers")
     add("--max", type=int, default=50, help="most workers")
-    time("--interval", type=interval, default="2s", help="between two readings")
+    add_time("--interval", type=interval, default="2s", help="between two readings")
     add(
         "--declared-rate", type=float, help="C, messages/s of a worker, as policies are told; none: the truth"
     )
-    time("--drift-at", type=interval, help="when workers get slower; none: only in the profile drift, at 60s")
+    add_time("--phase", type=duration, default="0s", help="readings come so long after multiples of it")
+    add_time(
+        "--drift-at", type=interval, help="when workers get slower; none: only in the profile drift, at 60s"
+    )
     add("--drift", type=float, default=2.0, help="how many times slower they get")
     add("--work-cores", type=int, default=0, help="processors that the work needs; 0: it only waits")
     add("--seed", type=int, default=1, help="of arrivals, of work times, and of the profile noisy")
@@ -131,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print(setting: Setting, scores: dict[str, Scores]) -> None:
+def _print(setting: Setting, scores: dict[str, Scores], seconds: float) -> None:
     profile, events = setting.profile, next(iter(scores.values())).events
     how = f"{profile.duration_seconds:,.0f} s, {events:,} events, seed {setting.seed}"
     table = Table(title=f"Simulated: {profile.name} ({profile.description}), {how}")
@@ -140,7 +148,10 @@ def _print(setting: Setting, scores: dict[str, Scores]) -> None:
         table.add_column(name, justify="right")
     for heading, cell in COLUMNS.items():
         table.add_row(heading, *(cell(one) for one in scores.values()))
+    runs = len(scores) + 1  # the oracle
     Console().print(table)
+    speed = runs * events / seconds
+    print(f"{runs} runs, the oracle's too, took {seconds:.2f} s: {speed:,.0f} events per second")
 
 
 def _seconds(seconds: float | None) -> str:

@@ -9,11 +9,16 @@ LATE_SHARE = 0.001
 
 
 def needed_workers(rate: float, service_rate: float, target: float = TARGET_SECONDS) -> int:
-    """Return the fewest workers with which at most LATE_SHARE of steady Poisson arrivals is late; 0 for none.
+    """Return the fewest workers with which at most LATE_SHARE of Poisson arrivals is late; 0 for none."""
+    return ceil(rate / service_rate + margin(service_rate, target)) if rate else 0
+
+
+def margin(service_rate: float, target: float = TARGET_SECONDS) -> float:
+    """Return what is needed beyond the load R = lambda / mu.
 
     Waiting times of M/M/N have a tail of at most exp(-(N mu - lambda) t), so N = R + ln(1000) / (mu Tr).
     """
-    return ceil(rate / service_rate - math.log(LATE_SHARE) / (service_rate * target)) if rate else 0
+    return -math.log(LATE_SHARE) / (service_rate * target)
 
 
 def ceil(number: float) -> int:

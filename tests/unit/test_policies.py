@@ -53,8 +53,8 @@ def test_the_policies_can_be_had_by_name() -> None:
         ("static", 10),
         ("static:workers=7", 7),
         ("oracle", 13),  # (100 + 36 / 2) / 10 + ln(1000) / (10 * 2) = 11.8 + 0.35
-        ("adaptive", 18),  # 10 + sqrt(10) + 40 / 10 = 17.2
-        ("adaptive:catch_up=2", 16),  # 10 + 3.2 + 2
+        ("adaptive", 14),  # 10 + (40 - 4) / 10 = 13.6: the margin of 0.35 is not bought on top
+        ("adaptive:catch_up=2", 12),  # 10 + 36 / 20
     ],
 )
 def test_a_formula_gives_what_it_gives_by_hand(policy: str, workers: int) -> None:
@@ -97,29 +97,57 @@ def test_an_oracle_that_does_not_know_the_future_holds() -> None:
     assert wanted("oracle", replace(READING, coming_rate=None)) == 4
 
 
-def test_adaptive_takes_the_last_interval_when_the_load_goes_up() -> None:
-    low, high = replace(READING, arrivals=40, backlog=0), replace(READING, arrivals=300, backlog=0)
-    assert [one.wanted for one in decisions(chosen("adaptive"), low, high)] == [4, 19]  # 2 + 1.4; 15 + 3.9
+def at_rates(policy: str, *arrivals: int) -> list[int]:
+    """Return the answers to *arrivals* of 2 s each, of which none waits."""
+    readings = [replace(READING, arrivals=count, backlog=0) for count in arrivals]
+    return [one.wanted for one in decisions(chosen(policy), *readings)]
 
 
-def test_adaptive_takes_the_smooth_rate_when_the_load_goes_down() -> None:
-    high, low = replace(READING, arrivals=300, backlog=0), replace(READING, arrivals=40, backlog=0)
-    found = decisions(chosen("adaptive:hold=1"), high, low, low)
-    assert [one.wanted for one in found] == [19, 16, 14]  # 150, 124, 103.2 per second
+def test_adaptive_takes_the_last_interval_when_the_load_has_changed() -> None:
+    assert at_rates("adaptive", 40, 300) == [3, 16]  # 2 + 0.35; 15 + 0.35
 
 
-def test_adaptive_goes_down_to_the_highest_wish_of_six_seconds() -> None:
-    high, low = replace(READING, arrivals=300, backlog=0), replace(READING, arrivals=40, backlog=0)
-    found = decisions(chosen("adaptive:weight=1"), high, low, low, low, low)
-    assert [one.wanted for one in found] == [19, 19, 19, 4, 4]
-    assert "not yet" in found[1].reason
+def test_adaptive_takes_the_mean_when_arrivals_differ_as_chance_lets_them() -> None:
+    assert at_rates("adaptive", 200, 250) == [11, 12]  # 10 + 0.35; 11.25 + 0.35
+    assert at_rates("adaptive", 200, 270) == [11, 14]  # 13.5 + 0.35: 70 more are beyond 3 sqrt(470)
+
+
+def test_adaptive_goes_down_to_the_highest_need_of_eight_seconds() -> None:
+    assert at_rates("adaptive:settle=1", 300, 40, 40, 40, 40) == [16, 16, 16, 16, 3]
+    low = replace(READING, arrivals=40, backlog=0)
+    found = decisions(chosen("adaptive"), replace(low, arrivals=300), low)
+    assert "not yet for 8 s" in found[1].reason
+
+
+def test_adaptive_waits_longer_for_each_turn_of_the_load() -> None:
+    calm = at_rates("adaptive", *[40] * 8, *[300] * 8, *[40] * 16)
+    unsteady = at_rates("adaptive", *[40] * 4, *[300] * 2, *[40] * 2, *[300] * 8, *[40] * 16)
+    assert calm[16:].index(3) * 2 == 10  # one turn: 12 s after the last reading of the high load
+    assert unsteady[16:].index(3) * 2 == 22  # three turns: 3 x 8 s
+
+
+def test_adaptive_keeps_workers_for_a_backlog_only_while_it_lasts_or_the_load_is_unsettled() -> None:
+    calm = [replace(READING, arrivals=200, backlog=0)] * 8
+    found = decisions(chosen("adaptive"), *calm, replace(READING, backlog=140), *calm)
+    assert [one.wanted for one in found[8:10]] == [23, 11]  # 10 + (140 - 11) / 10
+    found = decisions(chosen("adaptive"), replace(READING, backlog=140), *calm)
+    assert [one.wanted for one in found[:7]] == [24] * 6 + [11]
+
+
+def test_adaptive_does_not_retire_a_tenth() -> None:
+    assert at_rates("adaptive", *[400] * 8, *[384] * 20)[-1] == 21  # 19.2 + 0.35 is 20
+    assert at_rates("adaptive", *[400] * 8, *[350] * 20)[-1] == 18
+
+
+def test_adaptive_lets_the_last_worker_go_when_nothing_comes() -> None:
+    assert at_rates("adaptive", 3, *[0] * 16)[-1] == 0
 
 
 def test_adaptive_measures_how_fast_workers_are_and_forgets_what_was_declared() -> None:
     slow = replace(READING, arrivals=100, completions=100, busy_seconds=20.0, backlog=0, ready=10)
     found = decisions(chosen("adaptive"), *[replace(slow, declared_rate=20.0)] * 30)
     assert found[-1].state.completions / found[-1].state.busy_seconds == pytest.approx(5, rel=1e-2)
-    assert found[-1].wanted == 14  # 50 / 5 + sqrt(10)
+    assert found[-1].wanted == 11  # 50 / 5 + 6.9 / (5 x 2)
 
 
 def test_adaptive_does_not_take_work_that_has_not_come_out_for_endless() -> None:
@@ -132,14 +160,14 @@ def test_adaptive_does_not_take_work_that_has_not_come_out_for_endless() -> None
 
 def test_adaptive_counts_what_arrives_while_workers_start() -> None:
     slow_start = replace(READING, start_seconds=1.0)
-    assert wanted("adaptive", slow_start) == 24  # 10 + 3.2 + (40 + 100 - 40) / 10
+    assert wanted("adaptive", slow_start) == 20  # 10 + (36 + 100 - 40) / 10
 
 
 def test_starting_workers_count() -> None:
     starting = replace(READING, start_seconds=1.0, starting=6)
-    assert wanted("adaptive", starting) == 18  # nothing is missing: 10 + 3.2 + 4
+    assert wanted("adaptive", starting) == 14  # nothing is missing: 10 + 3.6
     assert all(wanted(name, starting) == wanted(name, replace(starting, ready=10, starting=0))
-               for name in NAMES if name != "oracle")  # fmt: skip
+               for name in NAMES if name not in ("oracle", "adaptive"))  # fmt: skip
 
 
 readings = some.builds(

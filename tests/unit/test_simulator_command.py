@@ -4,13 +4,17 @@ import json
 
 import pytest
 
+from dynamic import figures
 from dynamic.simulator import main
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", "noisy", "--policy", "adaptive,assignment", "--work-time", "100ms"]) == 0
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("adaptive", "assignment", "late %", "reversals", "seed 1"))
+    assert all(
+        word in printed
+        for word in ("adaptive", "assignment", "late %", "reversals", "seed 1", "events per second")
+    )
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,6 +35,7 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["--drift", "0"], "above 0"),
         (["--trace", "/nowhere.csv"], "cannot be read"),
         (["--seed", "-1"], "seed"),
+        (["--phase", "2s"], "phase"),
     ],
 )
 def test_bad_usage_is_told_in_one_line(
@@ -41,3 +46,11 @@ def test_bad_usage_is_told_in_one_line(
     assert told in printed.err
     assert printed.err.count("\n") == 1
     assert not printed.out
+
+
+def test_the_figures_are_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert figures.main(["--policy", "static:workers=16", "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "reversals <= 5" in printed
+    assert figures.main(["--policy", "magic"]) == 2
+    assert figures.main(["--seeds", "0"]) == 2
