@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.cli import commands
 from lab.middlewares import MIDDLEWARES
+from lab.options import interval
 from tests.faults.rig import Scenario, Size
 from tests.faults.session import Order, conduct
 from tests.faults.table import SCENARIOS
@@ -21,7 +22,8 @@ from tests.harness.session import middleware_names
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     size = Size.FULL if options.full else Size.REDUCED
-    order = Order(options.scenario, options.only, options.seed, size, options.results)
+    soak_seconds = options.soak or 0.0
+    order = Order(options.scenario, options.only, options.seed, size, options.results, soak_seconds)
     return conduct(order)
 
 
@@ -47,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
         help="scenarios, comma-separated (default: all)",
     )
     parser.add_argument("--full", action="store_true", help="the sizes that are promised: about an hour")
+    parser.add_argument(
+        "--soak",
+        type=interval,
+        metavar="TIME",
+        help="instead: all side by side for so long, such as 30m, a fault every 30 s; tells what grows",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of faults and texts (default 1)")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
@@ -56,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list() -> str:
     return "\n".join(
-        ["scenarios:", *(f"  {scenario.name:12} {scenario.promise}" for scenario in SCENARIOS.values())]
+        ["scenarios:", *(f"  {scenario.name:15} {scenario.promise}" for scenario in SCENARIOS.values())]
     )
 
 

@@ -21,6 +21,8 @@ from tests.harness.progress import Steps
 from tests.harness.record import Run, new_folder
 
 GOOD, FAILED, INTERRUPTED = 0, 1, 130
+SOAK_START_SECONDS = 30.0
+"""About what it takes to start and end eight systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Order:
     seed: int
     size: Size
     results: Path
+    soak_seconds: float = 0.0
+    """Instead of scenarios: all middlewares side by side for so long; 0: no."""
 
 
 def conduct(order: Order) -> int:
@@ -52,7 +56,8 @@ def conduct(order: Order) -> int:
     code = GOOD
     try:
         with private(run) as brokers:
-            code = _measure(order, Rig(brokers, order.seed, order.size), run)
+            measure = _soak if order.soak_seconds else _measure
+            code = measure(order, Rig(brokers, order.seed, order.size), run)
     except KeyboardInterrupt:
         code = INTERRUPTED
         run.notes.append("Interrupted: what was measured until then is kept.")
@@ -102,6 +107,18 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
             progress.say(describe(trial), verdict(trial))
             code = code if trial.holds else FAILED
     return code
+
+
+def _soak(order: Order, rig: Rig, run: Run) -> int:
+    from tests.faults.soak import soak
+
+    run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": ["soak"]}
+    with Steps(order.soak_seconds + SOAK_START_SECONDS) as progress:
+        progress.step("soak: all side by side", order.soak_seconds + SOAK_START_SECONDS)
+        run.faults += soak(rig, order.middlewares, order.soak_seconds)
+        for trial in run.faults:
+            progress.say(describe(trial), verdict(trial))
+    return GOOD if all(trial.holds for trial in run.faults) else FAILED
 
 
 def _broken_off(scenario: Scenario, middleware: str, rig: Rig, error: Exception) -> FaultTrial:
