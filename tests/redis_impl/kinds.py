@@ -33,6 +33,18 @@ KINDS: dict[str, tuple[bytes, Code]] = {
         b'{"operation": "X2", "data": "%b", "limit": %b}' % (REPLY_TO, b"9" * 10_000),
         Code.MALFORMED,
     ),
+    "thousands of tiny values": (
+        b'{"operation": "X3", "data": "%b", "x": [%b1]}' % (REPLY_TO, b"[]," * 100_000),
+        Code.MALFORMED,
+    ),
+    "thousands of fields": (
+        petition("X3", **{f"x{number}": number for number in range(10_000)}),
+        Code.MALFORMED,
+    ),
+    "a byte order mark": ("\ufeff".encode() + petition("X3"), Code.MALFORMED),
+    "a comma too many": (petition("X3")[:-1] + b",}", Code.MALFORMED),
+    "a comment": (petition("X3") + b"// insult me", Code.MALFORMED),
+    "two petitions in one": (petition("X3") * 2, Code.MALFORMED),
     "a petition too long": (petition("X3", x="x" * MEBIBYTE), Code.TOO_LARGE),
     "a petition too long in bytes": (
         json.dumps(
@@ -50,6 +62,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "a lone surrogate as an id": (adding(INSULT, id="\ud800"), Code.BAD_ENCODING),
     "a lone surrogate as bytes": (adding("tonto").replace(b"tonto", b"\xed\xa0\x80"), Code.BAD_ENCODING),
     "no operation": (b'{"data": "%b"}' % REPLY_TO, Code.MISSING_FIELD),
+    "nothing as the operation": (petition(None), Code.MISSING_FIELD),
     "an empty operation": (petition(""), Code.UNKNOWN_OPERATION),
     "an unknown operation": (petition("X9"), Code.UNKNOWN_OPERATION),
     "an operation by its name": (petition("insult_me"), Code.UNKNOWN_OPERATION),
@@ -77,6 +90,9 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "a fraction in place of a number": (petition("X2", limit=1e308), Code.WRONG_TYPE),
     "an infinite number": (petition("X2", limit=float("inf")), Code.WRONG_TYPE),
     "a page too large": (petition("X2", limit=1001), Code.TOO_LARGE),
+    "no number": (petition("X2", limit=float("nan")), Code.WRONG_TYPE),
+    "nothing in place of a number": (petition("X2", limit=None), Code.WRONG_TYPE),
+    "a page of less than nothing": (petition("X2", limit=-1), Code.TOO_LARGE),
     "a page of nothing": (petition("X2", limit=0), Code.TOO_LARGE),
     "a number to begin after": (petition("X2", after=7), Code.WRONG_TYPE),
     "a name to begin after that is too long": (petition("X2", after="x" * 201), Code.TOO_LARGE),

@@ -38,7 +38,9 @@ class Lists:
 
     def settle(self, node: str, turn: int, size: int, in_vain: int = 0, wanted: int = 10) -> list[Any]:
         """Settle *size* petitions with one reply and one result, as the node would."""
-        written = [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text"] if size else []
+        written: list[str | float] = (
+            [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text"] if size else []
+        )
         counts = (1, 0) if size else (0, 0)
         arguments = [self.keys.prefix, node, turn, size, in_vain, wanted, 1, 1000, 3600, *counts, *written]
         return list(self._settle(keys=[self.keys.entry], args=arguments))
