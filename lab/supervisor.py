@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from lab.errors import LabError
@@ -49,7 +49,7 @@ class BackOff:
 
 @dataclass(slots=True)
 class Restart:
-    """A process that ended, and the one in its place. Times are of ``time.perf_counter_ns``."""
+    """A process that ended, and the one ready in its place. Times are of ``time.perf_counter_ns``."""
 
     name: str
     pid: int
@@ -74,7 +74,8 @@ class _Place:
     moved: Callable[[Handle, Handle], None]
     ready_at: float
     failures: int = 0
-    restart: Restart | None = None
+    pending: list[Restart] = field(default_factory=list)
+    """Since one was ready: the end of that, and of those that did not become so."""
 
 
 class Supervisor:
@@ -191,10 +192,12 @@ class Supervisor:
         handle, old = place.handle, place.known
         place.known, place.ready_at = handle, time.monotonic()
         place.moved(old, handle)
-        if place.restart:
-            place.restart.new_pid, place.restart.ready_ns = handle.pid, time.perf_counter_ns()
-            took = (place.restart.ready_ns - place.restart.ended_ns) / 1e9
-            self._say(f"{handle.spec.name} serves again after {took:.1f} s (process {handle.pid})")
+        ready_ns = time.perf_counter_ns()
+        took = (ready_ns - place.pending[0].ended_ns) / 1e9
+        for restart in place.pending:
+            restart.new_pid, restart.ready_ns = handle.pid, ready_ns
+        place.pending = []
+        self._say(f"{handle.spec.name} serves again after {took:.1f} s (process {handle.pid})")
 
     def _ended(self, place: _Place, code: int, ended_ns: int) -> None:
         handle = place.handle
@@ -205,8 +208,8 @@ class Supervisor:
             threading.Thread(target=self._gone, args=(handle,), name="gone", daemon=True).start()
         was_stable = time.monotonic() - place.ready_at >= self._back_off.stable_seconds
         place.failures = 1 if was_stable else place.failures + 1
-        place.restart = Restart(handle.spec.name, handle.pid, code, ended_ns)
-        self.restarts.append(place.restart)
+        place.pending.append(Restart(handle.spec.name, handle.pid, code, ended_ns))
+        self.restarts.append(place.pending[-1])
         if place.failures >= self._back_off.attempts:
             self._give_up(place, _what_happened(handle, code))
             return
@@ -225,7 +228,9 @@ class Supervisor:
 
     def _count(self, places: int) -> None:
         self._places += places
-        if not self._places:
+        if self._places:
+            self._deserted.clear()
+        else:
             self._deserted.set()
 
 

@@ -98,6 +98,7 @@ def test_one_that_can_start_later_takes_the_place_then(watched: Watched, tmp_pat
     [(old, new)] = watched.moves
     assert old is handle
     assert watched.launcher.alive(new)
+    assert {restart.new_pid for restart in watched.supervisor.restarts} == {new.pid}
 
 
 def test_closing_drains_what_the_supervisor_started(watched: Watched) -> None:
