@@ -7,12 +7,34 @@ step as well. Every effect takes *ns*, the namespace with its colon.
 
 KEPT_CHANGES = 10_000
 
-EFFECTS = f"""
+NOW = """
 local function now()
   local time = redis.call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
+"""
 
+READING = """
+-- Return the filtered text of a petition that finished after *oldest*.
+local function result(ns, petition, oldest)
+  local finished = redis.call('ZSCORE', ns .. 'results:order', petition)
+  return finished and tonumber(finished) > oldest and redis.call('HGET', ns .. 'results', petition)
+end
+
+-- Return the epoch of who holds a text, how often a lease of it ran out, and its owner; see work_scripts.
+local function holder_of(ns, petition)
+  local holder = redis.call('HGET', ns .. 'holders', petition)
+  if not holder then return '', 0, '' end
+  local epoch, failures, owner = string.match(holder, '^(%d+) (%d+) (.*)$')
+  return epoch, tonumber(failures), owner
+end
+"""
+"""What scripts that only look need; each function of a script is paid for at every call."""
+
+EFFECTS = (
+    NOW
+    + READING
+    + f"""
 -- Return the recorded answer of an operation, or perform it and record its answer.
 local function once(ns, kind, id, ttl, effect)
   if id == '' then return effect() end
@@ -59,20 +81,6 @@ local function trim_results(ns, most, oldest)
   end
 end
 
--- Return the epoch of who holds a text, how often a lease of it ran out, and its owner; see work_scripts.
-local function holder_of(ns, petition)
-  local holder = redis.call('HGET', ns .. 'holders', petition)
-  if not holder then return '', 0, '' end
-  local epoch, failures, owner = string.match(holder, '^(%d+) (%d+) (.*)$')
-  return epoch, tonumber(failures), owner
-end
-
--- Return the filtered text of a petition that finished after *oldest*.
-local function result(ns, petition, oldest)
-  local finished = redis.call('ZSCORE', ns .. 'results:order', petition)
-  return finished and tonumber(finished) > oldest and redis.call('HGET', ns .. 'results', petition)
-end
-
 -- Put a filtered text on the result list, unless its petition has a result already.
 local function complete(ns, petition, text, most, ttl)
   if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
@@ -93,13 +101,14 @@ local function complete(ns, petition, text, most, ttl)
   return 1
 end
 """
+)
 
 ADD_INSULT = EFFECTS + "return add_insult(KEYS[1], ARGV[1], ARGV[2], ARGV[3])"
 REMOVE_INSULT = EFFECTS + "return remove_insult(KEYS[1], ARGV[1], ARGV[2], ARGV[3])"
 SET_BROADCAST = EFFECTS + "return set_broadcast(KEYS[1], ARGV[1], ARGV[2], ARGV[3])"
 
 ADD_SUBSCRIBER = (
-    EFFECTS
+    NOW
     + """
 local subscribers = KEYS[1] .. 'subscribers'
 local lease_end = tonumber(redis.call('ZSCORE', subscribers, ARGV[1]) or 0)
@@ -109,7 +118,7 @@ return lease_end > now() and 0 or 1
 )
 
 SUBSCRIBERS = (
-    EFFECTS
+    NOW
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1] .. 'subscribers', '-inf', now())
 return redis.call('ZRANGE', KEYS[1] .. 'subscribers', 0, -1)
@@ -118,7 +127,7 @@ return redis.call('ZRANGE', KEYS[1] .. 'subscribers', 0, -1)
 
 # ARGV: owner, lease in seconds. Returns the epoch and the seconds since the last tick, or nothing.
 HOLD_BROADCAST = (
-    EFFECTS
+    NOW
     + """
 local ns, held = KEYS[1], KEYS[1] .. 'broadcaster'
 local epoch, owner = string.match(redis.call('GET', held) or '', '^(%d+) (.*)$')
@@ -137,7 +146,7 @@ if string.match(redis.call('GET', held) or '', '^%d+ (.*)$') == ARGV[1] then red
 
 # ARGV: epoch, or 0 to ask nobody.
 NEXT_TICK = (
-    EFFECTS
+    NOW
     + """
 local ns = KEYS[1]
 local epoch = string.match(redis.call('GET', ns .. 'broadcaster') or '', '^(%d+) ')
@@ -148,11 +157,11 @@ return redis.call('INCR', ns .. 'ticks')
 )
 
 # ARGV: petition id, time to live of results.
-RESULT = EFFECTS + "return result(KEYS[1], ARGV[1], now() - tonumber(ARGV[2]))"
+RESULT = NOW + READING + "return result(KEYS[1], ARGV[1], now() - tonumber(ARGV[2]))"
 
 # ARGV: limit, time to live of results. Returns petition ids, the newest first.
 NEWEST_RESULTS = (
-    EFFECTS
+    NOW
     + """
 local order, oldest = KEYS[1] .. 'results:order', now() - tonumber(ARGV[2])
 return redis.call('ZREVRANGEBYSCORE', order, '+inf', '(' .. oldest, 'LIMIT', 0, ARGV[1])

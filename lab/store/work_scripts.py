@@ -5,13 +5,14 @@ the entry in ``holders`` says to which epoch the text belongs, so that a node th
 its lease can settle nothing that was handed to another.
 """
 
-from lab.store.scripts import EFFECTS
+from lab.store.scripts import EFFECTS, NOW, READING
 
 DEAD_LETTERS = 1_000
 """So many are kept; the oldest are forgotten first."""
 
 WORK_LIST = (
-    EFFECTS
+    NOW
+    + READING
     + f"""
 -- Let a text wait again, before the younger ones, or bury it: it may kill whoever works on it. Its holder may
 -- still complete it, as long as nobody else has taken it.
@@ -117,7 +118,8 @@ return taken
 
 # ARGV: petition, epoch, lease in seconds.
 RENEW = (
-    WORK_LIST
+    NOW
+    + READING
     + """
 local ns = KEYS[1]
 if holder_of(ns, ARGV[1]) ~= ARGV[2] or not redis.call('ZSCORE', ns .. 'taken', ARGV[1]) then return 0 end
@@ -139,7 +141,7 @@ return #owned
 
 # ARGV: petition, text, operation id, time to live of ids, results' limits (2), epoch or 0.
 COMPLETE = (
-    WORK_LIST
+    EFFECTS
     + """
 local ns, petition = KEYS[1], ARGV[1]
 if ARGV[7] ~= '0' and holder_of(ns, petition) ~= ARGV[7] then
