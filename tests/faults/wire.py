@@ -36,6 +36,26 @@ class Kind:
     code: Code
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A system as bare connections see it; it can be sent to another process."""
+
+    middleware: str
+    application: str
+    namespace: str
+    node: str
+    address: str
+    """Where clients connect: the broker, of an indirect middleware."""
+
+
+def where(cluster: Cluster) -> Where:
+    """Return where *cluster* is found."""
+    spec = cluster.spec
+    return Where(
+        spec.middleware, spec.application, cluster.namespace, cluster.nodes[0].address, cluster.target.address
+    )
+
+
 class Wire(Protocol):
     """A bare connection to a system, without our client."""
 
@@ -49,8 +69,8 @@ class Wire(Protocol):
 class XmlRpcWire:
     """HTTP requests, each on a connection of its own."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._url = urlsplit(cluster.nodes[0].address)
+    def __init__(self, place: Where) -> None:
+        self._url = urlsplit(place.node)
 
     def refusal(self, kind: Kind) -> str:
         with socket.create_connection((self._url.hostname, self._url.port), ANSWER_SECONDS) as connection:
@@ -70,11 +90,11 @@ class XmlRpcWire:
 class PyroWire:
     """Messages of Pyro4; a refused one may end its connection, so each has one."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, place: Where) -> None:
         from tests.pyro4 import kinds
 
         self._kinds = kinds
-        host, _, port = cluster.nodes[0].address.rpartition("@")[2].rpartition(":")
+        host, _, port = place.node.rpartition("@")[2].rpartition(":")
         self._address = (host, int(port))
 
     def refusal(self, kind: Kind) -> str:
@@ -93,17 +113,17 @@ class PyroWire:
 class RedisWire:
     """Petitions pushed to the entry list."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, place: Where) -> None:
         from tests.redis_impl.kinds import REPLY_TO
 
-        self._redis = connect(cluster.target.address, 2 * ANSWER_SECONDS)
+        self._redis = connect(place.address, 2 * ANSWER_SECONDS)
         self._marker = REPLY_TO
-        self._cluster = cluster
+        self._place = place
 
     def refusal(self, kind: Kind) -> str:
-        reply_to = f"{self._cluster.namespace}:reply:{uuid4().hex}"
+        reply_to = f"{self._place.namespace}:reply:{uuid4().hex}"
         raw = kind.content.replace(self._marker, reply_to.encode())
-        self._redis.rpush(f"{self._cluster.namespace}:{self._cluster.spec.application}", raw)
+        self._redis.rpush(f"{self._place.namespace}:{self._place.application}", raw)
         reply = self._redis.blpop([reply_to], timeout=ANSWER_SECONDS)
         return str(json.loads(reply[1]).get("error", reply[1][:60])) if reply else "no reply"
 
@@ -114,11 +134,11 @@ class RedisWire:
 class RabbitWire:
     """Events published to the service's queue."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._connection = pika.BlockingConnection(pika.URLParameters(cluster.target.address))
+    def __init__(self, place: Where) -> None:
+        self._connection = pika.BlockingConnection(pika.URLParameters(place.address))
         self._channel = self._connection.channel()
         self._replies = str(self._channel.queue_declare("", exclusive=True).method.queue)
-        self._queue = f"{cluster.namespace}.{cluster.spec.application}"
+        self._queue = f"{place.namespace}.{place.application}"
 
     def refusal(self, kind: Kind) -> str:
         properties, body = kind.content
@@ -135,7 +155,7 @@ class RabbitWire:
         self._connection.close()
 
 
-WIRES: dict[str, Callable[[Cluster], Wire]] = {
+WIRES: dict[str, Callable[[Where], Wire]] = {
     "xmlrpc": XmlRpcWire,
     "pyro4": PyroWire,
     "redis_impl": RedisWire,
@@ -155,8 +175,8 @@ def kinds_of(middleware: str) -> list[Kind]:
 
 
 @contextmanager
-def wire_to(cluster: Cluster) -> Iterator[Wire]:
-    """Open a bare connection to *cluster*, whose pika also writes what it never would of itself."""
+def wire_to(place: Where) -> Iterator[Wire]:
+    """Open a bare connection to *place*, whose pika also writes what it never would of itself."""
     from tests.rabbitmq.kinds import ENCODE_VALUE, Written
 
     def write(pieces: list[bytes], value: object) -> int:
@@ -166,7 +186,7 @@ def wire_to(cluster: Cluster) -> Iterator[Wire]:
         return len(value.bytes)
 
     before, data.encode_value = data.encode_value, write
-    wire: Wire = WIRES[cluster.spec.middleware](cluster)
+    wire: Wire = WIRES[place.middleware](place)
     try:
         yield wire
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lab.contract import Application, Architecture
 from tests.faults.rig import Rig, Scenario
 from tests.faults.site import site
-from tests.faults.wire import Kind, kinds_of, wire_to
+from tests.faults.wire import Kind, kinds_of, where, wire_to
 from tests.harness.fault_trial import Check, FaultTrial
 
 WORDS = (
@@ -34,7 +34,7 @@ def bombs(rig: Rig, middleware: str) -> FaultTrial:
     notes: list[str] = []
     with site(middleware, Application.SERVICE, rig.brokers, architecture=Architecture.ONE_NODE) as system:
         node = system.nodes[0].pid
-        with wire_to(system) as wire:
+        with wire_to(where(system)) as wire:
             wire.refusal(kinds[0])  # what is allocated once, for any request
             before = _reset_highest_memory(node)
             for kind in kinds * times:
