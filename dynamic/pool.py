@@ -85,7 +85,7 @@ class Pool:
             missing -= 1
         if now < self._not_before:
             return self._not_before - now
-        is_starting = any(worker.phase is Phase.STARTING for worker in self._workers.values())
+        is_starting = any(worker.is_starting for worker in self._workers.values())
         if self._failures:
             missing = 0 if is_starting else min(1, missing)
         for _ in range(missing):

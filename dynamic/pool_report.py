@@ -29,6 +29,11 @@ class PooledWorker:
         return self.slot.read().phase
 
     @property
+    def is_starting(self) -> bool:
+        """Whether it is not yet where it was told to be."""
+        return self.phase < (Phase.SPARE if self.joined_at is None else Phase.READY)
+
+    @property
     def state(self) -> str:
         """What it is to the pool: leaving, spare, ready or starting."""
         if self.left_at is not None:

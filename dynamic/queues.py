@@ -127,7 +127,7 @@ class EventQueues:
             self._declare_count(channel, declared)
 
         def work() -> None:
-            declare_guards(channel, [names.work], guarded)
+            declare_guards(channel, [names.work], self._queue_type, guarded)
 
         channel.exchange_declare(names.events, "fanout", durable=True)
         declare_queues(channel, [names.work], self._queue_type, work)

@@ -24,8 +24,9 @@ class EventSender:
     At least once: what was not confirmed before a connection broke is sent again under the same id.
     """
 
-    def __init__(self, url: str, names: EventNames) -> None:
+    def __init__(self, url: str, names: EventNames, queue_type: str = "") -> None:
         self._names = names
+        self._queue_type = queue_type or settings().queue_type
         self._waiting: dict[str, Message] = {}
         """Not confirmed, by event id, in the order in which they were sent."""
         self._by_tag: dict[int, str] = {}
@@ -96,7 +97,7 @@ class EventSender:
 
         # The controller declares Count_queue; before there is one, nobody counts, but nothing is lost.
         channel.exchange_declare(names.events, "fanout", durable=True)
-        declare_queues(channel, [names.work], settings().queue_type, declared)
+        declare_queues(channel, [names.work], self._queue_type, declared)
 
     def _ready(self, channel: Channel) -> None:
         self._channel, self._published = channel, 0
