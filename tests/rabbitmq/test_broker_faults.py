@@ -183,7 +183,7 @@ def is_blocked(client: InsultFilterClient) -> bool:
 def test_a_throw_away_namespace_leaves_no_queue(rabbit: PrivateRabbit, redis_url: str) -> None:
     namespaces = []
     for application in Application:
-        spec = SystemSpec("rabbitmq", application, Architecture.N_NODE, nodes=2)
+        spec = SystemSpec("rabbitmq", application, Architecture.N_NODE)
         with Cluster(spec, BrokerUrls(redis_url, rabbit.url)) as cluster, ExitStack() as stack:
             namespaces.append(cluster.namespace)
             if application is Application.FILTER:

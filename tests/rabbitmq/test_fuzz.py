@@ -24,7 +24,7 @@ from rabbitmq._wire import (
     text_of,
 )
 
-MANY = settings(max_examples=200, deadline=None)
+MANY = settings(max_examples=100, deadline=None)
 
 SHORT = st.binary(max_size=255).map(lambda value: bytes([len(value)]) + value)
 SIZES = {1: b"tbB", 2: b"Uus", 4: b"Iif", 5: b"D", 8: b"LldT"}
