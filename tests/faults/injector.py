@@ -66,8 +66,10 @@ class Injector:
         brokers = self.sites[0].brokers
         self.faults.append(Fault("kill -9", kind, round(self.load.seconds(), 3)))
         brokers.kill(kind)
-        time.sleep(down_seconds)  # a fault that lasts, not a wait for something
-        brokers.restart(kind)
+        try:
+            time.sleep(down_seconds)  # a fault that lasts, not a wait for something
+        finally:
+            brokers.restart(kind)  # also at Ctrl-C: the systems want to delete what they made
         return self._over(len(self.faults) - 1)
 
     def follow(self, schedule: Iterable[tuple[float, Act]]) -> None:

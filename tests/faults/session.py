@@ -55,7 +55,7 @@ def conduct(order: Order) -> int:
     folder = new_folder("faults", order.results)
     code = GOOD
     try:
-        with private(run) as brokers:
+        with private(run, _needed(order)) as brokers:
             measure = _soak if order.soak_seconds else _measure
             code = measure(order, Rig(brokers, order.seed, order.size), run)
     except KeyboardInterrupt:
@@ -70,11 +70,13 @@ def conduct(order: Order) -> int:
 
 
 @contextmanager
-def private(run: Run) -> Iterator[Brokers]:
-    """Start private brokers, as many as can be had, and say which."""
+def private(run: Run, kinds: frozenset[str]) -> Iterator[Brokers]:
+    """Start private brokers of these *kinds*, as many as can be had, and say which."""
     found: dict[str, Broker] = {}
+    starts = {"redis": redis_broker, "rabbitmq": rabbitmq_broker}
     with ExitStack() as stack:
-        for kind, start in {"redis": redis_broker, "rabbitmq": rabbitmq_broker}.items():
+        for kind in sorted(kinds):
+            start = starts[kind]
             try:
                 found[kind] = stack.enter_context(start(settings(), private=True))
                 say(found[kind].describe())
@@ -84,6 +86,11 @@ def private(run: Run) -> Iterator[Brokers]:
                 run.notes.append(f"Skipped what needs {kind}: {error.message}")
         run.environment["brokers"] = [broker.describe() for broker in found.values()]
         yield Brokers(found)
+
+
+def _needed(order: Order) -> frozenset[str]:
+    needs = (MIDDLEWARES[name].needed_brokers(Architecture.N_NODE) for name in order.middlewares)
+    return frozenset[str]().union(*needs)
 
 
 def _measure(order: Order, rig: Rig, run: Run) -> int:
