@@ -81,6 +81,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[Policy, Outlook | None]:
     if arguments.min > arguments.max:
         message = f"--min {arguments.min} is more than --max {arguments.max}"
         raise InvalidRequest(Code.MALFORMED, message)
+    if arguments.insults:
+        read_insults(arguments.insults)  # each worker will; what is wrong with them is said here, once
     outlook = Outlook.read(Path(arguments.outlook)) if arguments.outlook else None
     return chosen(arguments.policy), outlook
 

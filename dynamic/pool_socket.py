@@ -15,12 +15,17 @@ from lab.errors import LabError, Overloaded, Unavailable, error_from
 
 ANSWER_SECONDS = 10.0
 MOST_BYTES = 1 << 20
+LONGEST_PATH = 103
+"""Bytes: of a socket, on macOS; Linux allows a few more."""
 
 
 def socket_path(url: str, namespace: str) -> Path:
     """Return the path of the socket of the pool for *namespace* on the broker at *url*."""
     name = hashlib.sha256(f"{url}\0{namespace}".encode()).hexdigest()[:16]
-    return _folder() / f"pool-{name}.sock"
+    path = _folder() / f"pool-{name}.sock"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise Unavailable(f"{path} is too long for a socket; set TMPDIR to a shorter one")
+    return path
 
 
 def lock_path(path: Path) -> Path:

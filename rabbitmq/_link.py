@@ -173,7 +173,7 @@ class Link:
 def _parameters(url: str) -> pika.URLParameters:
     try:
         parameters = pika.URLParameters(url)
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError) as error:
         raise InvalidRequest(Code.MALFORMED, f"not an AMQP URL: {redacted(url)}") from error
     parameters.heartbeat = HEARTBEAT_SECONDS
     parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
