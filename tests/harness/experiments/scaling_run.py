@@ -13,6 +13,8 @@ from tests.harness.experiments.scaling_system import Observed, System, Text
 
 LEAD_SECONDS = 2.0
 """For each system, from the start of its controller to that of the load: it must be there first."""
+LEADS = 4.0
+"""The same in multiples of what starting its pool took: a busy machine needs longer."""
 GRACE_SECONDS = 60.0
 """After the end of the load, for what is not finished."""
 
@@ -29,7 +31,8 @@ def observe(
     """Let each of *policies* scale a system of its own; return when all is answered, or it is too late."""
     with ExitStack() as stack:
         systems = [stack.enter_context(System(brokers, setting, work)) for _ in policies]
-        begin_ns = time.monotonic_ns() + round(len(policies) * LEAD_SECONDS * 1e9)
+        lead = sum(max(LEAD_SECONDS, LEADS * system.start_seconds) for system in systems)
+        begin_ns = time.monotonic_ns() + round(lead * 1e9)
         seen = [
             system.observe(policy, begin_ns, texts, folder)
             for system, policy in zip(systems, policies, strict=True)

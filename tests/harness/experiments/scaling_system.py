@@ -71,6 +71,8 @@ class System:
         self._pool = Path()
         self._texts: Sequence[Text] = ()
         self._sender: EventSender | None = None
+        self.start_seconds = 0.0
+        """What starting the pool took."""
 
     def __enter__(self) -> Self:
         try:
@@ -134,8 +136,10 @@ class System:
         store.close()
         self._launcher = enter(LocalLauncher())
         # Started here and not by the controller, it dies with us.
+        began = time.monotonic()
         pool = ProcessSpec("pool", "dynamic.pool_process", tuple(arguments), self._brokers.environment())
         self._pool = Path(self._launcher.start(pool).address)
+        self.start_seconds = time.monotonic() - began
 
     def _outlook(self, begin_ns: int) -> Outlook:
         setting, profile = self._setting, self._setting.profile
