@@ -84,6 +84,7 @@ def private(run: Run, kinds: frozenset[str]) -> Iterator[Brokers]:
                 if settings().require_brokers:
                     raise
                 run.notes.append(f"Skipped what needs {kind}: {error.message}")
+                say(run.notes[-1])
         run.environment["brokers"] = [broker.describe() for broker in found.values()]
         yield Brokers(found)
 
@@ -105,6 +106,9 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
     with Steps(sum(seconds)) as progress:
         for (scenario, name), expected in zip(todo, seconds, strict=True):
             progress.step(f"{scenario.name}: {MIDDLEWARES[name].label}", expected)
+            if MIDDLEWARES[name].needed_brokers(Architecture.N_NODE) - set(rig.brokers.by_kind):
+                progress.say(f"skipped: {name} needs a broker that is not here")
+                continue
             try:
                 trial = scenario.run(rig, name)
             except Exception as error:  # noqa: BLE001 (a trial that breaks must not lose the others)
