@@ -59,7 +59,7 @@ class PoolProcess:
         self._alone_since = time.monotonic()
         self._ending = False
         self._stopped_by = 0
-        self._listener = listening(path, MOST_CONNECTIONS)
+        self._listener = listening(path)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):

@@ -52,13 +52,13 @@ def locked(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def listening(path: Path, backlog: int) -> socket.socket:
+def listening(path: Path) -> socket.socket:
     """Return a socket that listens at *path*, which is ours: whoever listened there was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     path.unlink(missing_ok=True)
     try:
         listener.bind(str(path))
-        listener.listen(backlog)
+        listener.listen(socket.SOMAXCONN)
     except OSError as error:
         raise Unavailable(f"no socket can be made at {path}: {error}; set TMPDIR") from error
     listener.setblocking(False)
@@ -70,9 +70,9 @@ class PoolClient:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(ANSWER_SECONDS)
         try:
-            self._socket.connect(str(path))
+            self._socket.connect(str(path))  # without a timeout: with one, a queue of others is an error
+            self._socket.settimeout(ANSWER_SECONDS)
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"no pool of workers answers at {path}") from error

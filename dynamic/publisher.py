@@ -59,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     except LabError as error:
         print(f"publisher: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, InvalidRequest | Unavailable) else 1
+    finally:
+        for number in STOP_SIGNALS:  # the code is settled
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Publisher:
