@@ -60,7 +60,7 @@ def test_nothing_confirmed_is_lost_when_redis_is_killed_three_times(broker: Brok
                 eventually(lambda b=before: len(accepted) > b[0] + 20 and len(answered) > b[1])  # type: ignore[misc]
                 back = kill_and_restart(broker, away_seconds)
                 eventually(lambda at=back: answered[-1] > at and list(accepted.values())[-1][1] > at)  # type: ignore[misc]
-                first = min(at for _, at in accepted.values() if at > back) - back
+                first = min(at for _, at in list(accepted.values()) if at > back) - back
                 print(f"submits again after {first:.2f} s, answers after {answered[-1] - back:.2f} s")
         finally:
             is_over.set()
