@@ -1,7 +1,7 @@
 """A Redis of the tests' own, to be killed, and systems on it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import redis
@@ -45,3 +45,18 @@ def kill_and_restart(broker: Broker, away_seconds: float) -> float:
     broker.server.start()
     assert is_open(int(broker.url.rpartition(":")[2].partition("/")[0]))
     return time.monotonic()
+
+
+def supervise(cluster: Cluster, is_done: Callable[[], bool], within: float = 60.0) -> int:
+    """Start a node for each that ended until *is_done*; return how many ended."""
+    deadline, ended = time.monotonic() + within, 0
+    replaced: set[int] = set()
+    while not is_done():
+        assert time.monotonic() < deadline, f"{ended} nodes ended, and it is not done"
+        for node in list(cluster.nodes):
+            if node.pid not in replaced and not cluster.launcher.alive(node):
+                replaced.add(node.pid)
+                ended += 1
+                cluster.add_node()
+        time.sleep(0.05)
+    return ended

@@ -21,7 +21,7 @@ from lab.contract import Application
 from lab.launcher import Handle
 from redis_impl._work import MOST_DELIVERIES
 from tests.eventually import eventually
-from tests.redis_impl.private import SEED, cluster_on, connected
+from tests.redis_impl.private import SEED, cluster_on, connected, supervise
 
 POISON = "strychnine"
 TEXTS, POISONED = 500, 2
@@ -146,7 +146,7 @@ def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
                 push(pipe, cluster, [f"{text} {poison}"], reply_to=reply_to, id=str(number))
             pipe.execute()
         started = time.monotonic()
-        kills = _supervise(cluster, lambda: store.llen(reply_to) >= len(texts))
+        kills = supervise(cluster, lambda: store.llen(reply_to) >= len(texts))
         print(f"{kills} nodes died; all answered after {time.monotonic() - started:.1f} s")
         replies = [json.loads(reply) for reply in store.lrange(reply_to, 0, -1)]
         letters = [json.loads(letter) for letter in store.lrange(f"{cluster.namespace}:filter:dead", 0, -1)]
@@ -248,18 +248,3 @@ def _freeze_at_work(store: "redis.Redis", cluster: Cluster, node: Handle) -> Non
 
 def _own_lists(store: "redis.Redis", cluster: Cluster) -> list[str]:
     return [f"{cluster.namespace}:filter{A_NODE}{node}" for node in _identifiers(store, cluster)]
-
-
-def _supervise(cluster: Cluster, is_done: object, within: float = 60.0) -> int:
-    """Start a node for each that ended until *is_done*; return how many ended."""
-    deadline, ended = time.monotonic() + within, 0
-    replaced: set[int] = set()
-    while not is_done():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"{ended} nodes ended, and it is not done"
-        for node in list(cluster.nodes):
-            if node.pid not in replaced and not cluster.launcher.alive(node):
-                replaced.add(node.pid)
-                ended += 1
-                cluster.add_node()
-        time.sleep(0.05)
-    return ended
