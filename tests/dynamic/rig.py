@@ -131,7 +131,7 @@ class Rig:
 
     def socket(self) -> Path:
         """Return where the pool that runs listens."""
-        return eventually(lambda: next((path for path in self.files() if path.suffix == ".sock"), None))
+        return eventually(lambda: [path for path in self.files() if path.suffix == ".sock"])[0]
 
     def files(self) -> list[Path]:
         """Return the sockets and locks of pools."""

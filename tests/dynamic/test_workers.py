@@ -3,6 +3,7 @@
 import statistics
 from typing import Any
 
+import psutil
 import pytest
 
 from dynamic.pool_socket import PoolClient
@@ -44,6 +45,12 @@ def test_a_pool_keeps_to_its_most_workers(rig: Rig) -> None:
     pool.ask("scale", wanted=100)
     eventually(lambda: len(workers(pool)) == 2)
     assert number(pool, "wanted") == 2
+
+
+def test_a_pool_forks_from_a_single_thread(rig: Rig) -> None:
+    pool = rig.pool("--max", "2")
+    scale(pool, 2)
+    assert psutil.Process(number(pool, "pid")).num_threads() == 1
 
 
 def test_fifty_cycles_up_and_down_lose_nothing_and_do_nothing_twice(rig: Rig, load: Load) -> None:
