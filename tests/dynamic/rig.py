@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -70,9 +69,8 @@ class Program:
 
         return eventually(first, within=30.0)
 
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Send it *how*, and return its exit code."""
-        self.process.send_signal(how)
+    def end(self) -> int:
+        self.process.terminate()
         return self.wait()
 
     def wait(self) -> int:
@@ -232,9 +230,7 @@ class Load:
 
 def number(client: PoolClient, name: str) -> int:
     """Return one number of a pool's status."""
-    value = client.ask("status")[name]
-    assert isinstance(value, int)
-    return value
+    return int(str(client.ask("status")[name]))
 
 
 def workers(client: PoolClient, state: str = "ready") -> list[int]:
