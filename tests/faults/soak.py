@@ -87,7 +87,7 @@ def soak(rig: Rig, names: Sequence[str], seconds: float) -> list[FaultTrial]:
             stack.enter_context(one.load)
         fixed = {"clients": os.getpid()}
         for kind, broker in rig.brokers.by_kind.items():
-            fixed[kind] = broker.server.pid if broker.server else os.getpid()
+            fixed[f"broker {kind}"] = broker.server.pid if broker.server else os.getpid()
         next_fault = next_sample = 0.0
         while any(one.load.running for one in ones):
             now = ones[0].load.seconds()

@@ -43,7 +43,6 @@ def _timeline(trials: list[FaultTrial]) -> Figure:
             axes.tick_params(labelsize=8)
     for axes in panels[-1]:
         axes.set_xlabel("seconds since the load began", fontsize=9)
-    figure.supylabel(PER_SECOND + ", and p99 of the response time in ms", fontsize=9)
     figure.suptitle(_title(trials), fontsize=10)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
@@ -59,7 +58,7 @@ def _throughput(axes: Axes, trial: FaultTrial, starts: Sequence[float]) -> None:
         axes.stairs(unanswered, edges, color=INVALID, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(THOUSANDS)
-    axes.set_title(f"{MIDDLEWARES[trial.middleware].label}: requests per second", fontsize=8, loc="left")
+    axes.set_title(f"{MIDDLEWARES[trial.middleware].label}: {PER_SECOND}", fontsize=8, loc="left")
 
 
 def _p99(axes: Axes, trial: FaultTrial, starts: Sequence[float]) -> None:
@@ -83,7 +82,7 @@ def _result(trial: FaultTrial) -> str:
     slowest = max((fault.recovery_seconds or 0.0 for fault in trial.faults), default=None)
     held = f", held up {slowest:.2g} s at most" if slowest is not None else ""
     lost, twice = trial.counts.get("lost", 0), trial.counts.get("duplicated", 0)
-    return f"{verdict(trial)}: lost {lost}, twice {twice}{held}"
+    return f"p99, ms. {verdict(trial)}: lost {lost}, twice {twice}{held}"
 
 
 def _title(trials: Sequence[FaultTrial]) -> str:
