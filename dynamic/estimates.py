@@ -1,7 +1,6 @@
 """What `adaptive` believes of the load and of the workers: arrivals per second, turns, work per second."""
 
 import math
-from dataclasses import replace
 
 from dynamic.samples import Sample, State
 from dynamic.staffing import ceil, margin
@@ -24,15 +23,15 @@ def with_rate(sample: Sample, state: State, weight: float, memory: float) -> Sta
     turns = tuple(turn for turn in state.turns if sample.time - turn < memory - 1e-9)
     now, smooth = arrival_rate(sample), state.smooth_rate
     if smooth is None:
-        return replace(state, smooth_rate=now, turns=turns)
+        return state._replace(smooth_rate=now, turns=turns)
     change = (now - smooth) * sample.interval_seconds
     if abs(change) <= NOISE * math.sqrt((now + smooth) * sample.interval_seconds):
         rate = now if state.is_mixed else weight * now + (1 - weight) * smooth
-        return replace(state, smooth_rate=rate if rate * memory >= 1 else 0.0, turns=turns, is_mixed=False)
+        return state._replace(smooth_rate=rate if rate * memory >= 1 else 0.0, turns=turns, is_mixed=False)
     direction = 1 if change > 0 else -1
     if direction == -state.direction:
         turns = (*turns, sample.time)
-    return replace(state, smooth_rate=now, direction=direction, turns=turns, is_mixed=True)
+    return state._replace(smooth_rate=now, direction=direction, turns=turns, is_mixed=True)
 
 
 def with_service(sample: Sample, state: State, weight: float, trust: float) -> State:
@@ -44,13 +43,15 @@ def with_service(sample: Sample, state: State, weight: float, trust: float) -> S
     completions, busy_seconds = state.completions, state.busy_seconds
     if not busy_seconds:
         completions, busy_seconds = trust * sample.declared_rate, trust
+    elif not (sample.busy_seconds or sample.completions):
+        return state
     unfinished = state.unfinished_seconds + sample.busy_seconds
     if sample.completions:  # until something comes out, new workers would look infinitely slow
         kept = max(1 - weight, min(1.0, trust / busy_seconds))  # a few messages are no measurement
         completions = kept * completions + sample.completions
         busy_seconds = kept * busy_seconds + unfinished
         unfinished = 0.0
-    return replace(state, completions=completions, busy_seconds=busy_seconds, unfinished_seconds=unfinished)
+    return state._replace(completions=completions, busy_seconds=busy_seconds, unfinished_seconds=unfinished)
 
 
 def needs(sample: Sample, state: State, catch_up: float) -> tuple[int, int, str]:

@@ -14,7 +14,6 @@ bounds. Policies neither read a clock nor keep anything outside of State: simula
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial, wraps
 from inspect import signature
 from types import MappingProxyType
@@ -130,7 +129,7 @@ def hpa(
     wish = workers if is_near else ceil(sample.backlog / messages)
     wishes = _recent(state.wishes, sample.time, wish, stabilisation)
     reason = f"backlog {sample.backlog} / {messages:g}" + (", within tolerance" if is_near else "")
-    state = replace(state, decided_at=sample.time, wishes=wishes)
+    state = state._replace(decided_at=sample.time, wishes=wishes)
     return _decision(sample, state, max(size for _, size in wishes), reason)
 
 
@@ -181,15 +180,17 @@ def adaptive(
     have not helped (:mod:`dynamic.saturation`). Why so: docs/decisions/0008.
     """
     state = with_service(sample, with_rate(sample, state, weight, memory), fading, trust)
-    state = replace(state, evidence=observe(sample, state.evidence))
+    evidence = observe(sample, state.evidence)
+    if evidence != state.evidence:
+        state = state._replace(evidence=evidence)
     wish, lasting, reason = needs(sample, state, catch_up)
-    limit = state.evidence.limit
+    limit = evidence.limit
     if limit is not None and wish > limit:
         wish, reason = limit, f"more than {limit} workers have not helped on {sample.cores} cores"
-        state = replace(state, wishes=(), peaks=())
-    elif state.evidence.is_open and wish > sample.workers > sample.cores:
+        state = state._replace(wishes=(), peaks=())
+    elif evidence.is_open and wish > sample.workers > sample.cores:
         wish, reason = sample.workers, "waiting to see whether the added workers help"
-    elif wish > (bearable := bearable_workers(sample, state.evidence)):
+    elif wish > (bearable := bearable_workers(sample, evidence)):
         wish, reason = bearable, "workers are slow as if they shared processors; trying whether more help"
     state, seconds = _remembered(sample, state, wish, min(wish, lasting), hold, settle, memory)
     wanted = max(size for _, size in state.wishes + state.peaks)
@@ -211,14 +212,16 @@ def _remembered(
     seconds = min(memory, hold * max(1, turns))
     wishes = _recent(state.wishes, now, lasting, seconds)
     peaks = _recent(state.peaks if is_unsettled else (), now, wish, settle)
-    return replace(state, wishes=wishes, peaks=peaks, begun_at=begun_at), seconds
+    return state._replace(wishes=wishes, peaks=peaks, begun_at=begun_at), seconds
 
 
 def _recent(
     wishes: tuple[tuple[float, int], ...], now: float, wish: int, seconds: float
 ) -> tuple[tuple[float, int], ...]:
-    """Return the wishes younger than *seconds* and the new one."""
-    return (*(one for one in wishes if now - one[0] < seconds - 1e-9), (now, wish))
+    """Return the wishes younger than *seconds* and the new one, without those that it outlasts."""
+    if len(wishes) == 1 and wishes[0][1] <= wish:
+        return ((now, wish),)  # the usual case
+    return (*[one for one in wishes if one[1] > wish and now - one[0] < seconds - 1e-9], (now, wish))
 
 
 def _held(sample: Sample, state: State, reason: str) -> Decision:
@@ -230,4 +233,6 @@ def _decision(sample: Sample, state: State, wish: int, reason: str) -> Decision:
     wanted = sample.bounded(wish)
     if wanted != wish:
         reason += f"; {wish} is beyond the bound {wanted}"
-    return Decision(wanted, replace(state, wanted=wanted), reason)
+    if wanted != state.wanted:
+        state = state._replace(wanted=wanted)
+    return Decision(wanted, state, reason)

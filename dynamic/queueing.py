@@ -1,18 +1,19 @@
 """A first-come first-served queue with a changing number of workers (G/G/N), exact, event by event."""
 
+import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappush, heapreplace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lab.errors import Code, InvalidRequest
 
-BLOCK = 65_536
-"""Events turned into Python numbers at a time: fast to loop over, and memory stays small."""
+BLOCK = 4096
+"""Events looked at together: those that still wait then are looked at again."""
+MANY_WORKERS = 12
+"""From so many on, numpy is faster than a heap where work times are constant."""
 SPREADS = ("constant", "exponential", "lognormal")
 
 Seconds = NDArray[np.float64]
@@ -60,10 +61,12 @@ class Queue:
         """When each worker can take its next event: a heap."""
         self.leaving: list[float] = []
         """When retired workers have finished what they are at."""
-        self._arrivals, self._work = arrivals, work
-        self._generator, self._random = np.random.default_rng([seed, 1]), random.Random(seed)
-        self._events = self._all_events()
-        self._next: tuple[float, float] | None = None
+        self._arrivals, self._random = arrivals, random.Random(seed)
+        self._is_constant = work.spread == "constant"
+        one = np.broadcast_to(work.mean, len(arrivals))
+        self._work = one if self._is_constant else work.draw(np.random.default_rng([seed, 1]), len(arrivals))
+        self._next = float(arrivals[0]) if len(arrivals) else math.inf
+        """When the first event that is not begun arrives."""
 
     def add(self, ready_at: float) -> None:
         """Add a worker that takes its first event at *ready_at*."""
@@ -74,40 +77,75 @@ class Queue:
 
         Any of them: how long a worker has been there does not tell what it is at.
         """
+        self.free.sort()  # the same draw whichever way they were served
         self._random.shuffle(self.free)
         gone = [max(now, self.free.pop()) for _ in range(count)]
         heapify(self.free)
         self.leaving += gone
         return gone
 
+    def arrived(self, until: float) -> int:
+        """Return how many events arrive before *until*, a time up to which :meth:`serve` was called."""
+        return self.taken if self._next >= until else int(self._arrivals.searchsorted(until))
+
     def serve(self, until: float, slower: float = 1.0, cores: int = 0) -> None:
         """Let workers begin what they can before *until*; each work takes *slower* times as long.
 
         *cores*: processors that the work needs, as if the busy share them evenly; 0: work only waits.
         """
-        if not self.free:
-            return
-        free, finished, busy_seconds = self.free, [], 0.0
-        waiting = () if self._next is None else (self._next,)
-        self._next = None
-        for event in chain(waiting, self._events):
-            arrival, work = event
+        while self.free and max(self._next, self.free[0]) < until:
+            last = min(self.taken + BLOCK, int(self._arrivals.searchsorted(until)))
+            due, work = self._arrivals[self.taken : last], self._work[self.taken : last]
+            if slower != 1.0:
+                work = work * slower
+            if self._is_cyclic(work) and not cores:
+                seconds = self._in_turn(due, float(work[0]), until)
+            else:
+                seconds = self._one_by_one(due.tolist(), work.tolist(), until, cores)
+            self.work_seconds += seconds
+            self._next = float(self._arrivals[self.taken]) if self.taken < len(self._arrivals) else math.inf
+
+    def _is_cyclic(self, work: Seconds) -> bool:
+        """Whether workers take events in turn: work times are equal, and all end their first before a second.
+
+        And whether that is worth it.
+        """
+        if not self._is_constant or not MANY_WORKERS <= len(self.free) <= len(work):
+            return False
+        return max(self.free) <= max(self._next, self.free[0]) + float(work[0])
+
+    def _in_turn(self, due: Seconds, work: float, until: float) -> float:
+        """Do as :meth:`_one_by_one`, a round of all workers at a time."""
+        workers = len(self.free)
+        free = np.empty(workers + len(due))  # when the worker of each event is free; then what the last leave
+        free[:workers] = sorted(self.free)
+        starts = np.full(len(due), np.inf)
+        for first in range(0, len(due), workers):
+            part = due[first : first + workers]
+            begun = np.maximum(part, free[first : first + len(part)], out=starts[first : first + workers])
+            np.add(begun, work, out=free[first + workers : first + workers + len(part)])
+            if begun[-1] >= until:
+                break
+        count = int(starts.searchsorted(until))
+        self.free = free[count : count + workers].tolist()
+        self._finish(free[workers : workers + count])
+        return count * work
+
+    def _one_by_one(self, due: list[float], works: list[float], until: float, cores: int) -> float:
+        """Let workers begin those of *due* that they can before *until*; return the work of these."""
+        free, finished = self.free, list[float]()
+        for arrival, work in zip(due, works, strict=True):
             start = free[0] if free[0] > arrival else arrival
             if start >= until:
-                self._next = event
                 break
-            work *= slower
             if cores:
                 work *= max(1.0, (1 + sum(one > start for one in free)) / cores)
+                works[len(finished)] = work
             heapreplace(free, start + work)
             finished.append(start + work)
-            busy_seconds += work
-        self.finished[self.taken : self.taken + len(finished)] = finished
-        self.taken += len(finished)
-        self.work_seconds += busy_seconds
+        self._finish(finished)
+        return math.fsum(works[: len(finished)])
 
-    def _all_events(self) -> Iterator[tuple[float, float]]:
-        for first in range(0, len(self._arrivals), BLOCK):
-            part = self._arrivals[first : first + BLOCK]
-            work = self._work.draw(self._generator, len(part))
-            yield from zip(part.tolist(), work.tolist(), strict=True)
+    def _finish(self, finished: Seconds | list[float]) -> None:
+        first, self.taken = self.taken, self.taken + len(finished)
+        self.finished[first : self.taken] = finished

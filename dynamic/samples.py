@@ -1,6 +1,7 @@
 """What a policy is told, what it remembers and what it answers: plain values, nothing that runs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from dynamic.saturation import Evidence
 
@@ -48,9 +49,11 @@ class Sample:
         return max(self.min_workers, min(self.max_workers, workers))
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a policy remembers from one decision to the next; each uses what it needs."""
+class State(NamedTuple):
+    """What a policy remembers from one decision to the next; each uses what it needs.
+
+    A tuple: policies make several a reading, and of tuples that is four times as fast as of dataclasses.
+    """
 
     wanted: int | None = None
     """The last answer; None before the first."""
@@ -76,7 +79,7 @@ class State:
     """When the load turned from going up to going down or the other way round, lately."""
     peaks: tuple[tuple[float, int], ...] = ()
     """The same, with the workers that were wished for to work off a backlog."""
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: Evidence = Evidence()
     """Whether more workers have helped."""
 
 

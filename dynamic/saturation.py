@@ -6,8 +6,7 @@ between brought less than half of what those before had brought each, something 
 
 import math
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dynamic.samples import Sample
@@ -26,8 +25,7 @@ WORK_TIMES = 2.0
 """How many times the mean work time a level lasts before it is judged: first its messages must come out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """A time with about the same number of workers, all of them busy."""
 
     seconds: float = 0.0
@@ -50,8 +48,7 @@ class Level:
         return self.completions > 0 and self.seconds * self.completions >= WORK_TIMES * self.busy_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What has been seen of busy workers so far."""
 
     now: Level | None = None
@@ -74,12 +71,13 @@ class Evidence:
 def observe(sample: "Sample", evidence: Evidence) -> Evidence:
     """Return *evidence* with a reading that is not void."""
     if sample.completions and 0 < sample.busy_seconds <= sample.cores * sample.interval_seconds:
-        evidence = replace(evidence, alone=sample.completions / sample.busy_seconds)
+        evidence = evidence._replace(alone=sample.completions / sample.busy_seconds)
     if not _is_saturated(sample):
-        has_caught_up = sample.backlog <= sample.workers
-        return Evidence(alone=evidence.alone) if has_caught_up else replace(evidence, now=None)
+        if sample.backlog <= sample.workers:  # caught up
+            return Evidence(alone=evidence.alone)
+        return evidence._replace(now=None)
     now = _joined(evidence.now, Level(sample.interval_seconds, sample.completions, sample.busy_seconds))
-    evidence = replace(evidence, now=now)
+    evidence = evidence._replace(now=now)
     if not now.is_ripe:
         return evidence
     return _unlimited_if_hurt(now, evidence) if evidence.limit else _judged(now, evidence, sample.cores)
@@ -117,15 +115,15 @@ def _joined(level: Level | None, new: Level) -> Level:
 def _judged(now: Level, evidence: Evidence, cores: int) -> Evidence:
     before = evidence.before
     if before is None or now.workers <= before.workers * (1 + SAME_SHARE):
-        return replace(evidence, before=now)
+        return evidence._replace(before=now)
     each = before.rate / before.workers
     helped = (now.rate - before.rate) / (now.workers - before.workers)
     # One more than the processors keeps them busy while another worker waits for the broker.
     best = max(now.rate, before.rate) / max(each, evidence.alone)
     useful = max(cores + 1, math.ceil(round(best, 6)))
     if helped >= HELPING_SHARE * each or now.workers <= useful:
-        return replace(evidence, before=now)
-    return replace(evidence, now=None, limit=useful, limit_rate=max(now.rate, before.rate))
+        return evidence._replace(before=now)
+    return evidence._replace(now=None, limit=useful, limit_rate=max(now.rate, before.rate))
 
 
 def _unlimited_if_hurt(now: Level, evidence: Evidence) -> Evidence:

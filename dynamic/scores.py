@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ class Steps(NamedTuple):
 
     times: Numbers
     values: Numbers
+
+    @classmethod
+    def summed(cls, changes: Sequence[tuple[float, int]]) -> Self:
+        """Add up *changes*, times and by how many, those of the same time in one step."""
+        order = sorted(changes)
+        times, first = np.unique(np.array([time for time, _ in order]), return_index=True)
+        sums = np.add.reduceat(np.array([change for _, change in order], float), first)
+        return cls(times, sums.cumsum())
 
     def at(self, times: Numbers) -> Numbers:
         """Return the numbers at *times*; 0 before the first."""

@@ -4,7 +4,9 @@ Exact for a first-come first-served queue: every event, worker start and retirem
 what the broker and the network take, and time that the controller needs to decide.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,18 +48,20 @@ class Setting:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_workers <= self.max_workers or not self.max_workers:
-            message = (
-                f"workers need 0 <= min <= max and max > 0, got {self.min_workers} and {self.max_workers}"
-            )
-            raise InvalidRequest(Code.MALFORMED, message)
-        rate = self.declared_rate
-        numbers = (self.work.mean, self.interval_seconds, self.drift, 1.0 if rate is None else rate)
-        if not all(0 < number < float("inf") for number in numbers):
+            got = f"got {self.min_workers} and {self.max_workers}"
+            raise InvalidRequest(Code.MALFORMED, f"workers need 0 <= min <= max and max > 0, {got}")
+        rate = 1.0 if self.declared_rate is None else self.declared_rate
+        if not all(0 < one < math.inf for one in (self.work.mean, self.interval_seconds, self.drift, rate)):
             message = "work time, interval, drift and declared rate C must be above 0"
             raise InvalidRequest(Code.MALFORMED, message)
         if not 0 <= self.phase_seconds < self.interval_seconds:
             message = f"a phase must be from 0 s on and below the interval, got {self.phase_seconds:g}"
             raise InvalidRequest(Code.MALFORMED, message)
+
+    @property
+    def readings(self) -> int:
+        """How many there are while the profile lasts."""
+        return math.ceil((self.profile.duration_seconds - self.phase_seconds) / self.interval_seconds)
 
     def slower_at(self, seconds: float) -> float:
         """Return how many times as long as at the start work takes."""
@@ -70,8 +74,8 @@ class Setting:
     def need(self) -> Steps:
         """Return the fewest workers that the rates need, within the bounds."""
         profile = self.profile
-        drift = () if self.drift_at is None else (self.drift_at,)
-        times = sorted({*profile.starts, *(at for at in drift if 0 < at < profile.duration_seconds)})
+        drift_at = 0.0 if self.drift_at is None else self.drift_at
+        times = sorted({*profile.starts, drift_at if 0 < drift_at < profile.duration_seconds else 0.0})
         rates = [(profile.rate_at(at), self.service_rate_at(at)) for at in times]
         values = [min(self.max_workers, max(self.min_workers, needed_workers(*rate))) for rate in rates]
         return Steps(np.array(times), np.array(values, float))
@@ -87,12 +91,15 @@ class Run:
     """When each arrival was finished; infinite for those that still wait."""
     lost: int
     samples: tuple[Sample, ...]
+    """Empty if they were not to be kept, as are the reasons."""
     wanted: tuple[int, ...]
-    """After each sample."""
+    """After each reading."""
     reasons: tuple[str, ...]
     ready: Steps
     paid: Steps
     """Workers starting, ready or finishing their last message."""
+    times: tuple[float, ...] = ()
+    """Of the readings; empty: those of the samples."""
 
     @property
     def response_seconds(self) -> Seconds:
@@ -104,7 +111,8 @@ class Run:
         duration, need = self.setting.profile.duration_seconds, self.setting.need()
         cost = self.paid.area(duration)
         numbers = (self.setting.min_workers, *self.wanted)
-        changes = zip([one.time for one in self.samples], np.diff(numbers).tolist(), strict=True)
+        times = self.times or [one.time for one in self.samples]
+        changes = zip(times, np.diff(numbers).tolist(), strict=True)
         actions = [(time, change) for time, change in changes if change and time <= duration]
         response = self.response_seconds
         return Scores(
@@ -121,9 +129,12 @@ class Run:
         )
 
 
-def simulate(policy: Policy, setting: Setting) -> Run:
-    """Run *policy*; the same setting gives the same events and work times to every policy."""
-    return _Simulation(policy, setting).run()
+def simulate(policy: Policy, setting: Setting, keep: bool = True) -> Run:
+    """Run *policy*; the same setting gives the same events and work times to every policy.
+
+    *keep*: samples and reasons too, half a kilobyte a reading.
+    """
+    return _Simulation(policy, setting).run(keep)
 
 
 class _Simulation:
@@ -132,7 +143,6 @@ class _Simulation:
         profile = setting.profile
         plan = Plan.following(profile, profile.duration_seconds, setting.seed)
         self.arrivals: Seconds = plan.due_ns / 1e9
-        self.starts = np.array(profile.starts)
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])
         self.starting: list[float] = []
@@ -141,25 +151,27 @@ class _Simulation:
         self.paid_changes: list[tuple[float, int]] = []
         self.before = (0.0, 0, 0, 0.0)
         """Time, arrivals, completions and busy seconds at the last reading."""
+        self.declared_rate = setting.declared_rate or setting.service_rate_at(0.0)
+        self.cores = setting.cores or 1_000_000
 
-    def run(self) -> Run:
-        samples, wanted, reasons = [], [], []
+    def run(self, keep: bool) -> Run:
+        times, wanted, samples, reasons = [], [], [], []
         self._scale(self.setting.min_workers, 0.0)
         for time in self._ticks():
             sample = self._sample(time)
             decision = self.policy(sample, self.state)
             self.state = decision.state
             self._scale(decision.wanted, time)
-            samples.append(sample)
+            times.append(time)
             wanted.append(decision.wanted)
-            reasons.append(decision.reason)
+            if keep:
+                samples.append(sample)
+                reasons.append(decision.reason)
         finished = self.queue.finished
-        waiting = len(self.arrivals) - self.queue.taken
-        lost = len(self.arrivals) - int(np.isfinite(finished).sum()) - waiting
-        steps = (_steps(self.ready_changes), _steps(self.paid_changes))
-        return Run(
-            self.setting, self.arrivals, finished, lost, tuple(samples), tuple(wanted), tuple(reasons), *steps
-        )
+        lost = self.queue.taken - int(np.isfinite(finished).sum())
+        readings = (tuple(samples), tuple(wanted), tuple(reasons))
+        steps = (Steps.summed(self.ready_changes), Steps.summed(self.paid_changes))
+        return Run(self.setting, self.arrivals, finished, lost, *readings, *steps, tuple(times))
 
     def _ticks(self) -> Iterator[float]:
         """Serve up to each reading; end when the profile has and nothing waits, or after the grace."""
@@ -177,17 +189,17 @@ class _Simulation:
 
     def _sample(self, time: float) -> Sample:
         queue, setting = self.queue, self.setting
-        self.starting = [ready for ready in self.starting if ready > time]
-        queue.leaving = [gone for gone in queue.leaving if gone > time]
-        busy = [free - time for free in queue.free if free > time]
-        left = sum(busy) - sum(self.starting) + time * len(self.starting) + sum(queue.leaving)
-        left -= time * len(queue.leaving)
-        in_flight = len(busy) - len(self.starting) + len(queue.leaving)
-        arrived = int(np.searchsorted(self.arrivals, time))
-        done, busy_seconds = queue.taken - in_flight, queue.work_seconds - left
+        if self.starting:
+            self.starting = [ready for ready in self.starting if ready > time]
+        if queue.leaving:
+            queue.leaving = [gone for gone in queue.leaving if gone > time]
+        busy = [free - time for free in queue.free if free > time] + [gone - time for gone in queue.leaving]
+        in_flight = len(busy) - len(self.starting)
+        busy += [time - ready for ready in self.starting]  # those are among the not yet free, but do not work
+        arrived = queue.arrived(time)
+        done, busy_seconds = queue.taken - in_flight, queue.work_seconds - math.fsum(busy)
         then, arrived_then, done_then, busy_then = self.before
         self.before = (time, arrived, done, busy_seconds)
-        true_rate = setting.service_rate_at(0.0)
         return Sample(
             time=time,
             interval_seconds=time - then,
@@ -199,9 +211,9 @@ class _Simulation:
             starting=len(self.starting),
             min_workers=setting.min_workers,
             max_workers=setting.max_workers,
-            declared_rate=setting.declared_rate or true_rate,
+            declared_rate=self.declared_rate,
             start_seconds=setting.start.mean,
-            cores=setting.cores or 1_000_000,
+            cores=self.cores,
             coming_rate=self._coming_rate(time),
             coming_service_rate=setting.service_rate_at(time + setting.interval_seconds),
         )
@@ -210,7 +222,8 @@ class _Simulation:
         """Return the highest rate until what the next reading decides is ready."""
         profile = self.setting.profile
         until = time + self.setting.interval_seconds + self.setting.start.mean
-        first, last = np.searchsorted(self.starts, [time, until], side="right")
+        first = bisect_right(profile.starts, time)
+        last = bisect_right(profile.starts, until, lo=first)
         rates = profile.rates[max(0, first - 1) : last]
         return max(rates, default=0.0) if time < profile.duration_seconds else 0.0
 
@@ -235,11 +248,3 @@ class _Simulation:
                 self.ready_changes.append((gone, -1))
             else:
                 self.ready_changes.append((time, -1))
-
-
-def _steps(changes: Sequence[tuple[float, int]]) -> Steps:
-    """Add up *changes*, those of the same time in one step."""
-    order = sorted(changes)
-    times, first = np.unique(np.array([time for time, _ in order]), return_index=True)
-    sums = np.add.reduceat(np.array([change for _, change in order], float), first)
-    return Steps(times, sums.cumsum())

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         about = {"profile": setting.profile.name, "description": setting.profile.description}
         found = {name: asdict(one) for name, one in scores.items()}
-        speed = {"simulated_in_seconds": seconds}
+        speed = {"simulated_in_seconds": seconds, "readings": setting.readings}
         print(json.dumps({**about, "seed": setting.seed, **speed, "policies": found}, indent=2))
     else:
         _print(setting, scores, seconds)
@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def compared(policies: dict[str, Policy], setting: Setting) -> dict[str, Scores]:
     """Return the scores of *policies*, all with the same events."""
-    oracle = simulate(chosen("oracle"), setting)
-    return {name: simulate(policy, setting).scores(oracle) for name, policy in policies.items()}
+    oracle = simulate(chosen("oracle"), setting, keep=False)
+    return {name: simulate(policy, setting, keep=False).scores(oracle) for name, policy in policies.items()}
 
 
 def _setting(options: argparse.Namespace) -> Setting:
@@ -150,8 +150,10 @@ def _print(setting: Setting, scores: dict[str, Scores], seconds: float) -> None:
         table.add_row(heading, *(cell(one) for one in scores.values()))
     runs = len(scores) + 1  # the oracle
     Console().print(table)
-    speed = runs * events / seconds
-    print(f"{runs} runs, the oracle's too, took {seconds:.2f} s: {speed:,.0f} events per second")
+    speeds = (
+        f"{runs * events / seconds:,.0f} events/s and {runs * setting.readings / seconds:,.0f} readings/s"
+    )
+    print(f"{runs} runs, the oracle's too, took {seconds:.2f} s: {speeds}")
 
 
 def _seconds(seconds: float | None) -> str:

@@ -13,7 +13,7 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert all(
         word in printed
-        for word in ("adaptive", "assignment", "late %", "reversals", "seed 1", "events per second")
+        for word in ("adaptive", "assignment", "late %", "reversals", "seed 1", "events/s", "readings/s")
     )
 
 
