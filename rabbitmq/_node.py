@@ -1,22 +1,22 @@
 """What the nodes of both applications share: lanes on a link, a canary, a clean end."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from uuid import uuid4
 
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
 from lab.brokers.locate import locate_rabbitmq
-from lab.errors import DeadlineExceeded
+from lab.errors import DeadlineExceeded, InternalError, Unavailable
 from lab.options import NodeOptions
 from lab.settings import settings
 
 from ._lane import Lane
 from ._link import Link
 from ._queues import declare_broadcast, declare_guards, declare_queues
-from ._wire import Message, Names
+from ._wire import Message, Names, read_reply
 
 CANARY_SECONDS = 10.0
 
@@ -42,7 +42,7 @@ class QueueServer:
         self._link = Link(locate_rabbitmq(), self._set_up, self._lost)
         self._lanes = lanes(lambda: self._link)
         self._joined = False
-        self._canary_back = threading.Event()
+        self._canary: Future[object] = Future()
         self._to_open = 0
 
     def start(self) -> None:
@@ -54,8 +54,13 @@ class QueueServer:
         properties = message.properties
         properties.reply_to = f"{self._own_queue}.canary"
         self._link.call(lambda: self._link.open_channel(lambda channel: self._send_canary(channel, message)))
-        if not self._canary_back.wait(CANARY_SECONDS):
-            raise DeadlineExceeded(f"the canary message was not answered in {CANARY_SECONDS:g} s")
+        try:
+            answer = self._canary.result(CANARY_SECONDS)
+        except TimeoutError as error:
+            waited = f"the canary message was not answered in {CANARY_SECONDS:g} s"
+            raise DeadlineExceeded(waited) from error
+        if isinstance(answer, Unavailable | InternalError):  # no insults: it works
+            raise answer
 
     def join(self) -> None:
         """Begin to take from the shared queues."""
@@ -122,8 +127,8 @@ class QueueServer:
     def _send_canary(self, channel: Channel, message: Message) -> None:
         back = f"{self._own_queue}.canary"
 
-        def returned(*_: object) -> None:
-            self._canary_back.set()
+        def returned(_: object, __: object, properties: BasicProperties, body: bytes) -> None:
+            self._canary.set_result(read_reply(properties, body))
             channel.queue_delete(back)
 
         def send(_: object) -> None:
