@@ -22,6 +22,7 @@ COMMANDS = {
     "run": Command("tests.run", "measure all four middlewares and draw the plots: about two minutes"),
     "test": Command("lab.cli.test", "run every functional test, on real brokers"),
     "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
+    "watch": Command("lab.watch.command", "a page that shows a system and lets you play: watch MIDDLEWARE"),
     "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
     "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
     "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),

@@ -1,0 +1,131 @@
+"""What happened lately, for every page that is open and every one that comes or comes back."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lab.errors import LabError, Overloaded
+
+SAMPLE_SECONDS = 1.0
+KEPT_POINTS = 180
+KEPT_LINES = 200
+MOST_PAGES = 20
+
+Fields = Mapping[str, object]
+Action = Callable[[Fields], Mapping[str, object]]
+"""What a button does with the fields of its form: returns at least `said`, or raises a LabError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A look at the watched thing: a point of the charts, its processes, and what else the page shows."""
+
+    point: Mapping[str, float | None]
+    rows: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any]
+
+
+class Watched(Protocol):
+    """What a page can show: a system, or dynamic scaling."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Title, tiles, charts and bounds, as the page wants them."""
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        """What its buttons do, by name."""
+
+    def sample(self) -> Sample:
+        """Look at it now."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """Keeps the last points and lines; safe to use from any thread."""
+
+    _points: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_POINTS))
+    _lines: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    _latest: Sample = field(default_factory=lambda: Sample({}, [], {}))
+    _number: int = 0
+    _lines_said: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _pages: dict[asyncio.Event, asyncio.AbstractEventLoop] = field(default_factory=dict)
+    is_over: bool = False
+
+    def say(self, kind: str, text: str) -> None:
+        """Add a line of *kind* tick, node or fault; the pages get it with the next sample."""
+        with self._lock:
+            self._lines_said += 1
+            line = {"number": self._lines_said, "at": time.time(), "t": time.monotonic()}
+            self._lines.append({**line, "kind": kind, "text": text})
+
+    def show(self, sample: Sample) -> None:
+        """Show *sample* on every page."""
+        with self._lock:
+            self._number += 1
+            self._latest = sample
+            self._points.append({"number": self._number, "t": time.monotonic(), **sample.point})
+        self._wake()
+
+    def since(self, number: int, line: int) -> dict[str, Any]:
+        """Return what is newer than the point *number* and the *line*; all that is kept for 0."""
+        with self._lock:
+            return {
+                "number": self._number,
+                "line": self._lines_said,
+                "points": [point for point in self._points if point["number"] > number],
+                "lines": [one for one in self._lines if one["number"] > line],
+                "rows": self._latest.rows,
+                "facts": self._latest.facts,
+            }
+
+    def join(self) -> asyncio.Event:
+        """Return what is set whenever there is something new, for a page; Overloaded if there are many."""
+        news = asyncio.Event()
+        with self._lock:
+            if len(self._pages) >= MOST_PAGES:
+                raise Overloaded(f"{MOST_PAGES} pages are open already; close one")
+            self._pages[news] = asyncio.get_running_loop()
+        return news
+
+    def leave(self, news: asyncio.Event) -> None:
+        """Forget a page."""
+        with self._lock:
+            self._pages.pop(news, None)
+
+    def close(self) -> None:
+        """Let every page's stream end."""
+        self.is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            for news, loop in self._pages.items():
+                loop.call_soon_threadsafe(news.set)
+
+
+class Sampler:
+    """Looks at *watched* once a second, in a thread of its own, and shows it."""
+
+    def __init__(self, watched: Watched, hub: Hub) -> None:
+        self._watched = watched
+        self._hub = hub
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            try:
+                self._hub.show(self._watched.sample())
+            except LabError as error:
+                self._hub.say("fault", f"nothing can be seen: {error.code}: {error.message}")
