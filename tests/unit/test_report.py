@@ -145,6 +145,7 @@ def test_conclusions_come_first_then_caveats_then_plots_then_the_method(full_pag
         "Throughput and response time",
         "Speedup",
         "Capacity",
+        "Dynamic scaling",
         "Plots",
         "How it was measured",
     ]
