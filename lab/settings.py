@@ -1,5 +1,6 @@
 """The settings that hold for every process of a run, from ``LAB_*`` environment variables."""
 
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -28,6 +29,8 @@ class Settings:
     """Kind of RabbitMQ's queues, classic or quorum; nodes and clients must agree."""
     pyro_key: str = field(default="", repr=False)
     """Secret that signs every message over Pyro4; messages without it are refused. Empty: none is signed."""
+    middlewares: str = ""
+    """Packages of more middlewares, comma-separated, such as examples.sockets (docs/add-a-middleware.md)."""
     log_level: str = "INFO"
     poison: str = ""
     """For tests of faults: a word that ends a filter node which works on a text with it. Empty: none."""
@@ -35,6 +38,11 @@ class Settings:
     """For tests of faults: a file in which filter nodes note each text they work on. Empty: none."""
     parent: int = 0
     """Process id of the launcher this process must not outlive; 0: none. Set by the launcher."""
+
+    @property
+    def packages(self) -> list[str]:
+        """The packages that :attr:`middlewares` names."""
+        return [name.strip() for name in self.middlewares.split(",") if name.strip()]
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -48,7 +56,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"{name} is not a setting; there are {', '.join(known)}")
         default = known[name].default
         values[known[name].name] = _parse(name, raw, type(default))
-    return Settings(**values)  # type: ignore[arg-type]  # checked by _parse
+    found = Settings(**values)  # type: ignore[arg-type]  # checked by _parse
+    for package in found.packages:
+        _check_middleware(package)
+    return found
 
 
 MIN_KEY_CHARACTERS = 16
@@ -80,3 +91,13 @@ def _parse(name: str, raw: str, kind: type) -> object:
     if raw not in _CHOICES.get(name, (raw,)):
         raise SettingsError(f"{name}={raw!r} must be one of {', '.join(_CHOICES[name])}")
     return raw
+
+
+def _check_middleware(package: str) -> None:
+    try:
+        declared = hasattr(importlib.import_module(package), "MIDDLEWARE")
+    except (ImportError, ValueError, TypeError) as error:
+        raise SettingsError(f"LAB_MIDDLEWARES: cannot load the package {package!r}: {error}") from error
+    if not declared:
+        message = f"LAB_MIDDLEWARES: {package!r} declares no MIDDLEWARE; docs/add-a-middleware.md tells how"
+        raise SettingsError(message)

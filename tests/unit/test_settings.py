@@ -29,7 +29,8 @@ def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name:
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
-    raw = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}.get(field, "1")
+    given = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}
+    raw = {**given, "middlewares": "examples.sockets"}.get(field, "1")
     read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
     assert (read, type(read)) == (type(default)(raw), type(default))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from lab.contract import Application, Architecture
 from tests.faults.rig import Rig, Scenario
 from tests.faults.site import site
-from tests.faults.wire import Kind, kinds_of, where, wire_to
+from tests.faults.wire import WIRES, Kind, kinds_of, where, wire_to
 from tests.harness.fault_trial import Check, FaultTrial
 
 WORDS = (
@@ -93,4 +93,5 @@ BOMBS = Scenario(
     bombs,
     5.0,
     15.0,
+    tuple(WIRES),
 )

@@ -15,7 +15,7 @@ from tests.faults.load import Load, Stream
 from tests.faults.rig import Ended, Rig, Scenario, settled, systems, trial
 from tests.faults.site import site
 from tests.faults.timeline import percentile
-from tests.faults.wire import Where, kinds_of, where, wire_to
+from tests.faults.wire import WIRES, Where, kinds_of, where, wire_to
 from tests.harness.fault_trial import Check, FaultTrial
 from tests.harness.loops import now
 
@@ -128,4 +128,5 @@ MALFORMED = Scenario(
     malformed,
     12.0,
     340.0,
+    tuple(WIRES),
 )

@@ -1,5 +1,6 @@
 """One colour and one marker per middleware, everywhere; Okabe and Ito's colours, for the colour-blind too."""
 
+from itertools import cycle
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -15,13 +16,16 @@ class Look(NamedTuple):
     marker: str
 
 
-LOOKS = dict(
-    zip(
-        MIDDLEWARES,
-        (Look("#0072B2", "o"), Look("#E69F00", "s"), Look("#D55E00", "^"), Look("#009E73", "D")),
-        strict=True,
-    )
+_PALETTE = (
+    Look("#0072B2", "o"),
+    Look("#E69F00", "s"),
+    Look("#D55E00", "^"),
+    Look("#009E73", "D"),
+    Look("#CC79A7", "v"),
+    Look("#56B4E9", "P"),
+    Look("#000000", "X"),
 )
+LOOKS = dict(zip(MIDDLEWARES, cycle(_PALETTE), strict=False))
 GREY = "#666666"
 INVALID = "#CC0000"
 PER_SECOND = "requests per second"
