@@ -66,5 +66,9 @@ class Middleware:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
         self._module("transport").delete_namespace(url, namespace)
 
+    def module(self, name: str) -> str:
+        """Return the dotted name of its module *name*, to be run with ``-m``."""
+        return f"{self.package or self.name}.{name}"
+
     def _module(self, name: str) -> Any:
-        return importlib.import_module(f"{self.package or self.name}.{name}")
+        return importlib.import_module(self.module(name))

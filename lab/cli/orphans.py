@@ -50,9 +50,8 @@ def end(process: psutil.Process) -> None:
 def _is_orphaned_node(process: psutil.Process) -> bool:
     words = process.cmdline()
     module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
-    if not module or module[0].rpartition(".")[0] not in {
-        one.package or one.name for one in MIDDLEWARES.values()
-    }:
+    package, _, name = module[0].rpartition(".") if module else ("", "", "")
+    if f"{package}.{name}" not in {middleware.module(name) for middleware in MIDDLEWARES.values()}:
         return False
     starter = process.environ().get("LAB_PARENT", "")  # without one it was started by hand
     return starter.isdecimal() and int(starter) != process.ppid()

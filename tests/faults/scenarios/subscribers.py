@@ -109,7 +109,7 @@ def _subscriber(system: Site, said: Path) -> "subprocess.Popen[bytes]":
     parent = os.getpid()
     with said.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", f"{system.spec.middleware}.subscriber", *options],
+            [sys.executable, "-m", system.middleware.module("subscriber"), *options],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
