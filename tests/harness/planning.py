@@ -166,7 +166,7 @@ def busy_share(service_ms: float, objective_ms: float, variability: float) -> fl
     """Return how busy a node may be for the p99 to keep the objective; 0 if not even an idle one does.
 
     Requests arrive at random and wait in line. The wait of those that wait is taken to be exponential with
-    mean service x variability / (1 - busy), and 1 % of all wait longer than ln(100 busy) times that (Pollaczek
+    mean service x variability / (1 - busy); 1 % of all wait longer than ln(100 busy) times that (Pollaczek
     and Khinchine; exact for exponential service times).
     """
     low, high = 0.0, 1.0

@@ -16,7 +16,7 @@ class Look(NamedTuple):
     marker: str
 
 
-_PALETTE = (
+PALETTE = (
     Look("#0072B2", "o"),
     Look("#E69F00", "s"),
     Look("#D55E00", "^"),
@@ -25,7 +25,7 @@ _PALETTE = (
     Look("#56B4E9", "P"),
     Look("#000000", "X"),
 )
-LOOKS = dict(zip(MIDDLEWARES, cycle(_PALETTE), strict=False))
+LOOKS = dict(zip(MIDDLEWARES, cycle(PALETTE), strict=False))
 GREY = "#666666"
 INVALID = "#CC0000"
 PER_SECOND = "requests per second"
