@@ -1,6 +1,7 @@
 """What happened lately, for every page that is open and every one that comes or comes back."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lab.errors import LabError, Overloaded
+
+log = logging.getLogger(__name__)
 
 SAMPLE_SECONDS = 1.0
 KEPT_POINTS = 180
@@ -124,8 +127,12 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
+        is_over = False
+        while not is_over:
             try:
                 self._hub.show(self._watched.sample())
             except LabError as error:
                 self._hub.say("fault", f"nothing can be seen: {error.code}: {error.message}")
+            except Exception:
+                log.exception("the page goes on")  # without a new sample it says that nothing is heard
+            is_over = self._over.wait(SAMPLE_SECONDS)

@@ -1,0 +1,256 @@
+"""The server of the page, without a browser: who may ask, what is refused, and what buttons do."""
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.errors import Code
+from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
+from lab.store.namespace import throwaway_namespaces
+from lab.watch.nodes import MOST_NODES
+from tests.eventually import eventually
+from tests.watch.session import Watching, watching
+
+LOAD = json.dumps({"rate": 1}).encode()
+
+
+@pytest.fixture(scope="module")
+def page(redis_url: str) -> Iterator[Watching]:
+    with watching("redis_impl", "--nodes", "1", "--interval", "200ms", redis_url=redis_url) as command:
+        yield command
+
+
+def test_the_page_allows_nothing_from_elsewhere_and_hands_out_a_strict_cookie(page: Watching) -> None:
+    status, headers, body = page.ask("GET", f"/?token={page.token}", Cookie="")
+    assert status == 200
+    assert b"<!doctype html>" in body
+    assert headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/api/state", "/page/app.js"])
+@pytest.mark.parametrize("cookie", ["", "lab-watch-{port}=wrong", "lab-watch-1={token}", "é"])
+def test_nothing_is_shown_without_the_token(page: Watching, path: str, cookie: str) -> None:
+    given = cookie.format(port=page.host.rpartition(":")[2], token=page.token)
+    status, headers, body = page.ask("GET", path, Cookie=given)
+    assert status == 403
+    assert b"token" in body
+    assert "Set-Cookie" not in headers
+    assert headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[", ""]
+)
+def test_another_name_that_leads_here_is_refused(page: Watching, host: str) -> None:
+    headers = {"Host": host} if host else {"Host": " "}
+    for method, path in (("GET", f"/?token={page.token}"), ("POST", "/api/load")):
+        status, answered, _ = page.ask(method, path, LOAD, Origin=f"http://{host}", **headers)
+        assert status in (400, 403)
+        assert "Set-Cookie" not in answered
+
+
+def test_localhost_is_as_good_as_its_address(page: Watching) -> None:
+    host = page.host.replace("127.0.0.1", "localhost")
+    assert page.ask("POST", "/api/load", LOAD, Host=host, Origin=f"http://{host}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "null", "http://evil.example", "http://127.0.0.1:1", "https://{host}"]
+)
+def test_another_site_cannot_press_buttons(page: Watching, origin: str) -> None:
+    status, _, body = page.ask("POST", "/api/load", b'{"rate": 77}', Origin=origin.format(host=page.host))
+    assert status == 403
+    assert b"{" not in body
+    assert page.state()["facts"].get("rate") != 77
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_only_post_changes_anything(page: Watching, method: str) -> None:
+    assert page.ask(method, "/api/load?rate=77", b'{"rate": 77}')[0] == 405
+    assert page.point().get("offered") != 77
+
+
+@pytest.mark.parametrize("path", ["/page/../web.py", "/page/%2e%2e/web.py", "/page//etc/passwd", "/nothing"])
+def test_only_the_files_of_the_page_are_served(page: Watching, path: str) -> None:
+    assert page.ask("GET", path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "code"),
+    [
+        ("load", b"", Code.MALFORMED),
+        ("load", b"[]", Code.MALFORMED),
+        ("load", b"{" * 100_000, Code.MALFORMED),
+        ("load", b"[" * 100_000, Code.MALFORMED),
+        ("load", b'{"rate": "\xff"}', Code.BAD_ENCODING),
+        ("load", b"{}", Code.MISSING_FIELD),
+        ("load", b'{"rate": "5"}', Code.WRONG_TYPE),
+        ("load", b'{"rate": true}', Code.WRONG_TYPE),
+        ("load", b'{"rate": null}', Code.WRONG_TYPE),
+        ("load", b'{"rate": NaN}', Code.TOO_LARGE),
+        ("load", b'{"rate": -1}', Code.TOO_LARGE),
+        ("load", b'{"rate": 1e999}', Code.TOO_LARGE),
+        ("load", b'{"rate": ' + b"9" * 400 + b"}", Code.TOO_LARGE),
+        ("load", b'{"rate": ' + b"9" * 5000 + b"}", Code.MALFORMED),
+        ("load", b'"' + b"x" * MAX_REQUEST_BYTES + b'"', Code.TOO_LARGE),
+        ("scale", b'{"application": "filter", "count": 500}', Code.TOO_LARGE),
+        ("scale", b'{"application": "filter", "count": -1}', Code.TOO_LARGE),
+        ("scale", b'{"application": "filter", "count": 1.5}', Code.WRONG_TYPE),
+        ("scale", b'{"application": "rm -rf", "count": 1}', Code.MALFORMED),
+        ("kill_node", b'{"pid": 1}', Code.NOT_FOUND),
+        ("remove_node", b'{"pid": "1"}', Code.WRONG_TYPE),
+        ("add_insult", b'{"insult": " "}', Code.MALFORMED),
+        ("add_insult", b'{"insult": "\\u0007"}', Code.MALFORMED),
+        ("send_text", b'{"text": "\\ud800"}', Code.BAD_ENCODING),
+        ("send_text", b'{"text": "' + b"x" * (MAX_TEXT_BYTES + 1) + b'"}', Code.TOO_LARGE),
+        ("kill_worker", b"{}", Code.UNKNOWN_OPERATION),
+        ("__class__", b"{}", Code.UNKNOWN_OPERATION),
+    ],
+)
+def test_rubbish_gets_a_code_and_a_sentence(page: Watching, action: str, body: bytes, code: Code) -> None:
+    status, _, answer = page.ask("POST", f"/api/{action}", body)
+    assert 400 <= status < 500
+    refused = json.loads(answer)
+    assert refused["code"] == code
+    assert refused["message"]
+    assert page.process.poll() is None
+
+
+def test_what_is_no_json_is_refused(page: Watching) -> None:
+    status, _, answer = page.ask("POST", "/api/load", LOAD, Content_Type="text/plain")
+    assert (status, json.loads(answer)["code"]) == (400, Code.MALFORMED)
+
+
+def test_five_hundred_nodes_are_refused_with_what_to_do_instead(page: Watching) -> None:
+    refused = page.press("scale", application="filter", count=500)
+    assert refused["status"] == 413
+    assert f"from 0 to {MOST_NODES}" in refused["message"]
+    assert "lab speedup" in refused["message"]
+    assert len(page.nodes()) == 1
+
+
+def test_nodes_are_added_removed_and_killed_ones_replaced(page: Watching) -> None:
+    assert page.press("scale", application="filter", count=2)["status"] == 200
+    first, second = eventually(lambda: len(found := page.nodes()) == 2 and found)
+    assert "left" in page.press("remove_node", pid=second)["said"]
+    assert not psutil.pid_exists(second)
+    eventually(lambda: page.nodes() == [first])
+    page.press("kill_node", pid=first)
+    (new,) = eventually(lambda: (found := page.nodes()) and found != [first] and found, 30.0)
+    assert new != first
+    assert any("was killed by SIGKILL" in line for line in page.lines("fault"))
+    eventually(lambda: any("serves again" in line for line in page.lines("node")))
+
+
+def test_the_load_is_answered_and_its_response_times_are_known(page: Watching) -> None:
+    page.press("load", rate=30)
+    point = eventually(lambda: (p := page.point()).get("achieved", 0) > 15 and p["offered"] == 30 and p, 30.0)
+    assert point["p99"] >= point["p50"] >= 20
+    page.press("load", rate=0)
+    eventually(lambda: page.point()["achieved"] == 0 and page.point()["backlog"] == 0, 20.0)
+
+
+def test_without_nodes_a_backlog_grows_and_is_worked_off_by_the_next_one(page: Watching) -> None:
+    page.press("scale", application="filter", count=0)
+    page.press("load", rate=10)
+    eventually(lambda: page.point()["backlog"] > 20 and page.point()["achieved"] == 0, 30.0)
+    page.press("scale", application="filter", count=1)
+    eventually(lambda: page.point()["backlog"] < 5 and page.point()["achieved"] > 5, 30.0)
+    page.press("load", rate=0)
+
+
+def test_every_stream_gets_what_is_kept_and_then_what_is_new(page: Watching) -> None:
+    page.press("start_broadcast")
+    streams = [stream(page) for _ in range(2)]
+    for events in streams:
+        assert next(events)[0] == "hello"
+        name, news = next(events)
+        assert name == "news"
+        assert news["rows"]
+        ticks = 0
+        while ticks < 3:
+            _, more = next(events)
+            assert [point["number"] for point in more["points"]] == [news["number"] + 1]
+            ticks += sum(line["kind"] == "tick" for line in more["lines"])
+            news = more
+    page.press("stop_broadcast")
+
+
+def stream(page: Watching) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield the events of a page's stream."""
+    connection = http.client.HTTPConnection(page.host, timeout=30)
+    cookie = f"lab-watch-{page.host.rpartition(':')[2]}={page.token}"
+    connection.request("GET", "/events", headers={"Cookie": cookie})
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    name = ""
+    try:
+        while line := answer.readline().decode().strip("\n") or name:
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield name, json.loads(line.removeprefix("data: "))
+                name = " "
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["redis_impl", "filter", "--nodes", "500"], f"from 1 to {MOST_NODES}"),
+        (["redis_impl", "filter", "--policy", "hpa"], "means nothing to redis_impl"),
+        (["dynamic", "filter"], "means nothing to dynamic"),
+        (["redis_impl", "service", "--work-time", "1ms"], "means nothing to the service"),
+        (["redis_impl", "--rate", "nan"], "not a rate"),
+        (["soap"], "invalid choice"),
+    ],
+)
+def test_a_wrong_command_line_is_told(options: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "lab", "watch", *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told(page: Watching) -> None:
+    command = [sys.executable, "-m", "lab", "watch", "redis_impl", "--port", page.host.rpartition(":")[2]]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_it_listens_on_loopback_only_and_shows_no_secret(page: Watching) -> None:
+    process = psutil.Process(page.process.pid)
+    assert {one.laddr.ip for one in process.net_connections("inet") if one.status == "LISTEN"} == {
+        "127.0.0.1"
+    }
+    assert page.token not in " ".join(process.cmdline()) + page.err
+    assert "token" not in json.dumps(page.state())
+
+
+def test_ctrl_c_ends_processes_and_namespace_while_a_page_is_open(redis_url: str) -> None:
+    with watching("redis_impl", "filter", "--nodes", "2", redis_url=redis_url) as command:
+        eventually(lambda: command.point().get("achieved"))
+        namespace = command.namespace
+        assert namespace in throwaway_namespaces(redis_url)
+        children = psutil.Process(command.process.pid).children(recursive=True)
+        events = stream(command)
+        next(events)
+        assert command.end() == 130
+        assert not [child for child in children if child.is_running()]
+        assert namespace not in throwaway_namespaces(redis_url)
+        assert "Traceback" not in command.err, command.err
