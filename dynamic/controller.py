@@ -56,6 +56,7 @@ class _Before:
     pool: int
     finished: int
     busy_seconds: float
+    cpu_seconds: float
 
 
 @dataclass(slots=True)
@@ -128,6 +129,7 @@ class Controller:
             backlog=waiting + _number(status, "under_way"),
             completions=_number(status, "finished") - before.finished,
             busy_seconds=min(max(0.0, busy), max(1, workers) * seconds),
+            cpu_seconds=max(0.0, _float(status, "cpu_seconds") - before.cpu_seconds),
             ready=_number(status, "ready"),
             starting=_number(status, "starting"),
             min_workers=bounds.min_workers,
@@ -148,7 +150,8 @@ class Controller:
 
 
 def _before(now: float, status: dict[str, object]) -> _Before:
-    return _Before(now, _number(status, "pid"), _number(status, "finished"), _float(status, "busy_seconds"))
+    counts = _number(status, "pid"), _number(status, "finished")
+    return _Before(now, *counts, _float(status, "busy_seconds"), _float(status, "cpu_seconds"))
 
 
 def _number(status: dict[str, object], name: str) -> int:

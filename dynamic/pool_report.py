@@ -49,6 +49,7 @@ class Totals:
 
     finished: int = 0
     worked_ns: int = 0
+    cpu_ns: int = 0
     crashed: int = 0
     buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
 
@@ -57,18 +58,21 @@ class Totals:
         report = slot.read()
         self.finished += report.finished
         self.worked_ns += report.worked_ns
+        self.cpu_ns += report.cpu_ns
         self.buckets = _added(self.buckets, slot)
 
 
 def reported(workers: Iterable[PooledWorker], totals: Totals) -> dict[str, object]:
     """Return what *workers* and those before them did, as JSON has it; times are seconds."""
     now_ns, buckets = time.monotonic_ns(), totals.buckets
-    finished, worked_ns, begun_ns, under_way = totals.finished, totals.worked_ns, 0, 0
+    finished, worked_ns, cpu_ns = totals.finished, totals.worked_ns, totals.cpu_ns
+    begun_ns = under_way = 0
     described = []
     for worker in workers:
         report = worker.slot.read()
         finished += report.finished
         worked_ns += report.worked_ns
+        cpu_ns += report.cpu_ns
         if report.phase is Phase.READY:
             begun_ns += sum(now_ns - begun for begun in report.begun_ns)
         under_way += report.under_way
@@ -81,6 +85,7 @@ def reported(workers: Iterable[PooledWorker], totals: Totals) -> dict[str, objec
         "finished": finished,
         "worked_seconds": worked_ns / 1e9,
         "busy_seconds": (worked_ns + begun_ns) / 1e9,
+        "cpu_seconds": cpu_ns / 1e9,
         "crashed": totals.crashed,
         "buckets": buckets,
         "workers": described,

@@ -34,6 +34,8 @@ class Sample:
     """From the wish for a worker until it takes messages."""
     cores: int
     """Processors that the workers share."""
+    cpu_seconds: float | None = None
+    """Processor-seconds that the workers used in the interval; None: not known."""
     coming_rate: float | None = None
     """Highest rate until workers of the next decision are ready. Only an experiment knows: for `oracle`."""
     coming_service_rate: float | None = None

@@ -1,7 +1,9 @@
 """Whether more workers help: on few processors they do not, and then their number must stop growing.
 
-Two times in which every worker was busy and messages waited are compared. If the workers that were added in
-between brought less than half of what those before had brought each, something else is the limit.
+Workers report the processor time that they use. Where it is nearly all there is, one more worker than
+processors is enough. Where others use the processors too, it does not show; then two times in which every
+worker was busy and messages waited are compared. If the workers that were added in between brought less than
+half of what those before had brought each, something else is the limit.
 """
 
 import math
@@ -21,6 +23,8 @@ SLOW_SHARE = 0.8
 """Workers that do less than this share of what one does alone are slow."""
 HURT_SHARE = 0.75
 """With the limit, throughput must stay above this share of what it was, or the limit is wrong."""
+ALL_SHARE = 0.75
+"""Of the processors, what workers use when they use them all: broker and controller need some, too."""
 WORK_TIMES = 2.0
 """How many times the mean work time a level lasts before it is judged: first its messages must come out."""
 
@@ -76,6 +80,9 @@ def observe(sample: "Sample", evidence: Evidence) -> Evidence:
         if sample.backlog <= sample.workers:  # caught up
             return Evidence(alone=evidence.alone)
         return evidence._replace(now=None)
+    if not evidence.limit and _uses_all_cores(sample):
+        rate = sample.completions / sample.interval_seconds
+        return evidence._replace(now=None, limit=sample.cores + 1, limit_rate=rate)
     now = _joined(evidence.now, Level(sample.interval_seconds, sample.completions, sample.busy_seconds))
     evidence = evidence._replace(now=now)
     if not now.is_ripe:
@@ -95,6 +102,13 @@ def bearable_workers(sample: "Sample", evidence: Evidence) -> int:
     if busy <= sample.cores or not is_slow:
         return sys.maxsize
     return math.ceil(1.5 * sample.workers) if _is_saturated(sample) else sample.workers
+
+
+def _uses_all_cores(sample: "Sample") -> bool:
+    """Tell whether the workers compute so much that another could only take from the others."""
+    if sample.cpu_seconds is None or sample.ready <= sample.cores:
+        return False
+    return sample.cpu_seconds >= ALL_SHARE * sample.cores * sample.interval_seconds
 
 
 def _is_saturated(sample: "Sample") -> bool:

@@ -37,8 +37,9 @@ class _Field(IntEnum):
     PULSE_NS = 1
     READY_NS = 2
     FIRST_NS = 3
-    LANES = 4
-    BUCKETS = 12
+    CPU_NS = 4
+    LANES = 5
+    BUCKETS = 13
 
 
 class _LaneField(IntEnum):
@@ -61,6 +62,8 @@ class Report(NamedTuple):
     ready_ns: int
     first_ns: int
     """When it began its first message."""
+    cpu_ns: int
+    """Processor time that it has used, up to its last pulse."""
     under_way: int
     """Messages delivered and not acknowledged."""
     finished: int
@@ -113,9 +116,9 @@ class Slot:
         lanes = [words[_Field.LANES + each :: len(_LaneField)] for each in _LaneField]
         under_way, finished, worked_ns, begun_ns = lanes
         begun = tuple(filter(None, begun_ns))
-        pulse_ns, ready_ns, first_ns = words[_Field.PULSE_NS : _Field.LANES]
+        phase, pulse_ns, ready_ns, first_ns, cpu_ns = words[: _Field.LANES]
         totals = sum(under_way), sum(finished), sum(worked_ns)
-        return Report(Phase(words[_Field.PHASE]), pulse_ns, ready_ns, first_ns, *totals, begun)
+        return Report(Phase(phase), pulse_ns, ready_ns, first_ns, cpu_ns, *totals, begun)
 
     def buckets(self) -> Sequence[int]:
         """Return how many response times fell into each bucket; see :func:`bucket_seconds`."""
@@ -135,7 +138,8 @@ class Slot:
         self._words[_Field.PHASE] = phase
 
     def pulse(self) -> None:
-        """Say that the worker lives."""
+        """Say that the worker lives, and what processor time it has used."""
+        self._words[_Field.CPU_NS] = time.process_time_ns()
         self._words[_Field.PULSE_NS] = time.monotonic_ns()
 
     @property
