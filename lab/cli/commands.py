@@ -30,6 +30,7 @@ COMMANDS = {
         "tests.dynamic_scaling", "policies that scale workers, under load: dynamic [--policy A,B]"
     ),
     "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
+    "bench": Command("tests.bench", "what speed must hold, against a plain reference: bench [--only redis]"),
     "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),

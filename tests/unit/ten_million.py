@@ -1,6 +1,7 @@
-"""A program of its own: ten million requests against nothing; prints what was done and the memory it took."""
+"""A program of its own: ten million requests, or as many as told, against nothing; prints their memory."""
 
 import json
+import sys
 
 import psutil
 
@@ -11,15 +12,15 @@ REQUESTS = 10_000_000
 CLIENTS = 2
 
 
-def main() -> None:
+def main(requests: int = REQUESTS) -> None:
     """Measure; print the requests done and the resident megabytes, before and after, of all processes."""
     with Generators(NullSubject(), CLIENTS, in_flight=50) as generators:
         processes = [psutil.Process(), *map(psutil.Process, generators.pids)]
         before = sum(process.memory_info().rss for process in processes) / 1e6
-        measured = generators.requests(REQUESTS // CLIENTS)
+        measured = generators.requests(requests // CLIENTS)
         after = sum(process.memory_info().rss for process in processes) / 1e6
     print(json.dumps({"done": measured.done, "before": before, "after": after}))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Our side: the lab's own clients, and the standard library's against our server."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+
+from lab.contract import InsultFilter, Target
+from lab.middlewares import MIDDLEWARES
+from tests.harness.bars.load import Run
+from tests.harness.baseline import FILTERED, INSULTS, TEXT
+from xmlrpc.client import ServerProxy
+
+DEADLINE_SECONDS = 30.0
+
+
+def repeated(step: Callable[[], bool]) -> Run:
+    """Return what takes *step* until the deadline; it says whether the answer was right."""
+
+    def run(deadline: float) -> int:
+        done = 0
+        while perf_counter() < deadline:
+            if not step():
+                raise ValueError("a wrong answer")
+            done += 1
+        return done
+
+    return run
+
+
+@contextmanager
+def insult_me(middleware: str, target: Target, *, check: bool = True) -> Iterator[Run]:
+    """Ask for random insults with our client; *check*: they must be those of the plain reference."""
+    with MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS) as client:
+        if check:
+            yield repeated(lambda: client.insult_me() in INSULTS)
+        else:
+            yield repeated(lambda: bool(client.insult_me()))
+
+
+@contextmanager
+def add_and_remove(middleware: str, target: Target) -> Iterator[Run]:
+    """Add an insult and remove it, in turn, so that the number of insults stays what it is."""
+    with MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS) as client:
+        number = itertools.count()
+
+        def step() -> bool:
+            insult = f"new {id(client)} {next(number)}"
+            return client.add_insult(insult) and client.remove_insult(insult)
+
+        yield repeated(step)
+
+
+@contextmanager
+def server_proxy(url: str) -> Iterator[Run]:
+    """Ask for random insults with the standard library's client."""
+    with ServerProxy(url) as proxy:
+        yield repeated(lambda: proxy.insult_me() in INSULTS)
+
+
+@contextmanager
+def filter_many(middleware: str, target: Target, depth: int) -> Iterator[Run]:
+    """Filter texts with our client, *depth* of them in flight."""
+    with MIDDLEWARES[middleware].filter_client(target, DEADLINE_SECONDS) as client:
+        yield partial(filtered_until, client, depth)
+
+
+def filtered_until(client: InsultFilter, depth: int, deadline: float) -> int:
+    """Filter texts until *deadline*, then wait for those under way; return how many there were."""
+    texts = itertools.takewhile(lambda _: perf_counter() < deadline, itertools.repeat(TEXT))
+    done = 0
+    for answer in client.filter_many(texts, depth):
+        if answer != FILTERED:
+            raise ValueError(f"a wrong answer: {answer!r}")
+        done += 1
+    return done

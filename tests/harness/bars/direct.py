@@ -1,0 +1,72 @@
+"""The bars of the direct middlewares: ``insult_me`` with the state in memory, 4 clients, closed loop."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from lab.cluster import Cluster, SystemSpec
+from lab.contract import Application, Target
+from lab.middlewares import MIDDLEWARES
+from tests.harness.bars import clients, limits
+from tests.harness.bars.finding import Finding, ratios
+from tests.harness.bars.load import Load
+from tests.harness.bars.sides import Side, Terms, Yardstick, alternate, loaded, started
+from tests.harness.baseline import INSULTS, plain_pyro4, plain_xmlrpc
+
+OURS, PROXY = "ours", "ours, ServerProxy"
+LIMIT = "limit: bare TCP echo"
+PLAIN = {"xmlrpc": plain_xmlrpc, "pyro4": plain_pyro4}
+ASSUMED = (270, 200)
+"""Bytes of a small XML-RPC request and reply, where the kernel cannot be asked."""
+BARS = {"xmlrpc": 4.0, "pyro4": 1.5}
+
+
+def insult_me(middleware: str, terms: Terms) -> Iterator[Finding]:
+    """Compare ``insult_me`` with the plain reference, or the yardstick, and with a bare echo."""
+    name = reference_name(terms)
+    with ExitStack() as stack:
+        target = service(stack, middleware, terms)
+        ours = loaded(stack, partial(clients.insult_me, middleware, target))
+        sides: dict[str, Side] = {OURS: ours, name: _reference(stack, middleware, terms)}
+        if middleware == "xmlrpc":
+            sides[PROXY] = loaded(stack, partial(clients.server_proxy, target.address))
+        request, reply, note = _wire(ours)
+        port = started(stack, "tests.harness.bars.limits", str(request), str(reply))
+        sides[LIMIT] = loaded(stack, partial(limits.echo, port, request, reply))
+        rates = alternate(sides, terms.pairs, terms.seconds)
+    what = f"{MIDDLEWARES[middleware].label} insult_me, 4 clients, against the {name}"
+    values = ratios(rates[OURS], rates[name])
+    yield Finding(
+        middleware, what, values, BARS[middleware], rates=rates, ours=OURS, limit=LIMIT, notes=[note]
+    )
+
+
+def reference_name(terms: Terms) -> str:
+    """Return what the other side is called."""
+    return "yardstick" if terms.yardstick else "plain reference"
+
+
+def service(stack: ExitStack, middleware: str, terms: Terms) -> Target:
+    """Start an InsultService of one node with the insults of the plain reference."""
+    system = stack.enter_context(Cluster(SystemSpec(middleware, Application.SERVICE), terms.brokers))
+    with system.service() as client:
+        for insult in INSULTS:
+            client.add_insult(insult)
+    return system.target
+
+
+def _wire(ours: Load) -> tuple[int, int, str]:
+    """Return the bytes of a request and of its reply, and a note about them."""
+    request, reply = ours.bytes_per_request()
+    if request and reply:
+        return request, reply, f"a request is {request} bytes on the wire and its reply {reply}"
+    request, reply = ASSUMED
+    return request, reply, f"{request} and {reply} bytes are assumed: no connection stays open to be asked"
+
+
+def _reference(stack: ExitStack, middleware: str, terms: Terms) -> Side:
+    if terms.yardstick:
+        return Yardstick(terms.yardstick, middleware)
+    plain = PLAIN[middleware]
+    address = started(stack, plain.__name__)
+    return loaded(stack, partial(plain.client, address))

@@ -1,0 +1,51 @@
+"""A plain XML-RPC service: the standard library's server with a thread a connection, and its ServerProxy.
+
+It does not promise: a limit on connections, body size or time; an answer under load from many clients;
+effects exactly once (a repeated call is a second call); anything at all after it is killed. Its server speaks
+HTTP/1.0, as it comes: a call is a connection.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from time import perf_counter
+
+from tests.harness.baseline import INSULTS
+from xmlrpc.client import ServerProxy
+from xmlrpc.server import SimpleXMLRPCServer
+
+
+class ThreadedServer(ThreadingMixIn, SimpleXMLRPCServer):
+    """Serves each connection in a thread of its own."""
+
+    daemon_threads = True
+
+
+def serve() -> None:
+    """Serve ``insult_me`` until killed."""
+    server = ThreadedServer(("127.0.0.1", 0), logRequests=False)
+    server.register_function(lambda: random.choice(INSULTS), "insult_me")
+    print(json.dumps({"address": f"http://127.0.0.1:{server.server_address[1]}/"}), flush=True)
+    server.serve_forever()
+
+
+@contextmanager
+def client(address: str) -> Iterator[Callable[[float], int]]:
+    """Connect; yield what asks for insults until a deadline and returns how many came."""
+    with ServerProxy(address) as proxy:
+
+        def run(deadline: float) -> int:
+            done = 0
+            while perf_counter() < deadline:
+                if proxy.insult_me() not in INSULTS:
+                    raise ValueError("not one of the insults")
+                done += 1
+            return done
+
+        yield run
+
+
+if __name__ == "__main__":
+    serve()
