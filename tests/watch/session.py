@@ -69,7 +69,7 @@ class Watching:
                 connection.putheader(name, value)
             connection.endheaders(body)
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            return answer.status, dict(answer.headers.items()), answer.read()
         finally:
             connection.close()
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -143,13 +144,16 @@ def test_five_hundred_nodes_are_refused_with_what_to_do_instead(page: Watching) 
 
 def test_nodes_are_added_removed_and_killed_ones_replaced(page: Watching) -> None:
     assert page.press("scale", application="filter", count=2)["status"] == 200
-    first, second = eventually(lambda: len(found := page.nodes()) == 2 and found)
+    pair = eventually(lambda: len(found := page.nodes()) == 2 and found)
+    assert pair
+    first, second = pair
     assert "left" in page.press("remove_node", pid=second)["said"]
     assert not psutil.pid_exists(second)
     eventually(lambda: page.nodes() == [first])
     page.press("kill_node", pid=first)
-    (new,) = eventually(lambda: (found := page.nodes()) and found != [first] and found, 30.0)
-    assert new != first
+    found = eventually(lambda: (seen := page.nodes()) and seen != [first] and seen, 30.0)
+    assert found
+    assert len(found) == 1
     assert any("was killed by SIGKILL" in line for line in page.lines("fault"))
     eventually(lambda: any("serves again" in line for line in page.lines("node")))
 
@@ -188,7 +192,7 @@ def test_every_stream_gets_what_is_kept_and_then_what_is_new(page: Watching) -> 
     page.press("stop_broadcast")
 
 
-def stream(page: Watching) -> Iterator[tuple[str, dict[str, object]]]:
+def stream(page: Watching) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the events of a page's stream."""
     connection = http.client.HTTPConnection(page.host, timeout=30)
     cookie = f"lab-watch-{page.host.rpartition(':')[2]}={page.token}"
