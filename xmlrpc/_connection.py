@@ -84,7 +84,7 @@ class XmlRpcConnection:
         except httptools.HttpParserError as error:
             self.close()
             raise InternalError("reply", f"{self.url} does not answer in HTTP: {error}") from error
-        if not reply.parser.should_keep_alive():
+        if not reply.keeps_alive:
             self.close()
         return bytes(reply.body)
 
@@ -115,7 +115,7 @@ class _Reply:
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.body = bytearray()
-        self.is_complete = False
+        self.is_complete = self.keeps_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -123,6 +123,7 @@ class _Reply:
             raise ValueError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
 
     def on_message_complete(self) -> None:
+        self.keeps_alive = self.parser.should_keep_alive()  # only here: afterwards the parser has forgotten
         self.is_complete = True
 
 
