@@ -2,9 +2,10 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import Pyro4
+from Pyro4 import message, util
 from Pyro4.core import current_context
 
 from lab.errors import (
@@ -21,6 +22,8 @@ from lab.errors import (
 from lab.patience import PROBE_SECONDS
 from lab.settings import settings
 
+from . import _plain
+from ._receive import TimelyReceiver
 from ._wire import NOT_SIGNED
 
 OPERATION_ID = "OPID"
@@ -49,6 +52,7 @@ class PyroConnection:
             raise InvalidRequest(Code.MALFORMED, f"{uri!r} is a path; give PYRO:object@host:port")
         self._proxy._pyroSerializer = serializer
         self._proxy._pyroHmacKey = settings().pyro_key or None
+        self._is_plain = serializer is None and not self._proxy._pyroHmacKey
         self.uri = uri
 
     def call(
@@ -111,9 +115,46 @@ class PyroConnection:
     def _invoke(
         self, method: str, arguments: Sequence[object], timeout_seconds: float, annotations: dict[str, bytes]
     ) -> object:
+        if self._is_plain:
+            return self._invoke_plainly(method, arguments, timeout_seconds, annotations)
         self._proxy._pyroTimeout = timeout_seconds
         current_context.annotations = annotations
         return self._proxy._pyroInvoke(method, arguments, {})
+
+    def _invoke_plainly(
+        self, method: str, arguments: Sequence[object], timeout_seconds: float, annotations: dict[str, bytes]
+    ) -> object:
+        proxy = self._proxy
+        if proxy._pyroConnection is None:
+            proxy._pyroTimeout = timeout_seconds
+            proxy._pyroBind()
+        connection = proxy._pyroConnection
+        seq = proxy._pyroSeq = (proxy._pyroSeq + 1) & 0xFFFF
+        request = _plain.call(connection.objectId, method, arguments, seq, annotations)
+        try:
+            if connection.recv.__class__ is not TimelyReceiver:
+                connection.recv = TimelyReceiver(connection.sock, timeout_seconds)
+            connection.recv.begin(timeout_seconds)
+            connection.send(request)
+            answer = _plain.read(connection.recv.ahead(_plain.HEADER.size), message.MSG_RESULT)
+            if answer and answer.seq == seq:
+                connection.recv(answer.size)
+                return answer.content
+            return self._read_answer(connection, seq)
+        except (Pyro4.errors.CommunicationError, KeyboardInterrupt):
+            self.close()  # the answer may come yet, and would be taken for the next call's
+            raise
+
+    def _read_answer(self, connection: Any, seq: int) -> object:
+        """Return an answer that is not plain, or raise the error that it is."""
+        answer = message.Message.recv(connection, [message.MSG_RESULT], self._proxy._pyroHmacKey)
+        if answer.seq != seq:
+            raise Pyro4.errors.ProtocolError(f"expected an answer to call {seq}, got one to {answer.seq}")
+        serializer = util.get_serializer_by_id(answer.serializer_id)
+        content = serializer.deserializeData(answer.data, answer.flags & message.FLAGS_COMPRESSED)
+        if answer.flags & message.FLAGS_EXCEPTION:
+            raise content
+        return content
 
     def _translated(self, invoke: Callable[[], object]) -> object:
         try:

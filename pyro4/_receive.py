@@ -1,56 +1,92 @@
-"""Receive a message in a bounded time, however slowly it comes."""
+"""Receive messages in a bounded time, however slowly they come, and with one system call for a small one."""
 
+import math
 import socket
+import struct
 import time
 
 from Pyro4 import errors
 
 MESSAGE_SECONDS = 10.0
 """A message must be there whole this long after its first byte."""
-_RECEIVE_BYTES = 60_000
+_RECEIVE_BYTES = 16 * 1024
+
+
+def _hundredths(seconds: float | None) -> int:
+    """Return *seconds* in hundredths, rounded up: what is left of a deadline is mostly the same then."""
+    return math.ceil(100 * seconds) if seconds else 0
+
+
+def _limit(connection: socket.socket, hundredths: int) -> None:
+    """Let the kernel end a wait of *connection* after *hundredths* of a second; 0: never.
+
+    Python's own time limit asks the kernel before each receive whether there is anything; this does not.
+    """
+    pair = struct.pack("@ll", *divmod(10_000 * hundredths, 1_000_000))
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pair)
 
 
 class TimelyReceiver:
-    """Receives parts of messages on *connection*, whose own time limit is that of silence.
+    """Receives parts of messages on *connection*, which may be silent for *silence_seconds* (none: for ever).
 
     Pyro4 limits only silence: a sender of a byte every four seconds would keep a thread for weeks.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, silence_seconds: float | None) -> None:
         self._socket = connection
-        self._silence_seconds = connection.gettimeout()
+        self._silence = _hundredths(silence_seconds)
+        self._received = b""
         self._deadline = 0.0
+        _limit(connection, self._silence)
 
-    def begin(self) -> None:
-        """Begin a message: its time counts from the first part of it that does not come at once."""
+    def begin(self, silence_seconds: float | None = None) -> None:
+        """Begin a message: its time counts from the first part of it that does not come at once.
+
+        Its sender may be silent for *silence_seconds*; none: as long as before.
+        """
         self._deadline = 0.0
+        silence = _hundredths(silence_seconds) or self._silence
+        if silence != self._silence or self._socket.gettimeout() is not None:  # Pyro4 sets Python's
+            self._silence = silence
+            _limit(self._socket, silence)
+
+    def ahead(self, size: int) -> bytes:
+        """Return what has come, at least *size* bytes; it is not taken."""
+        if len(self._received) < size:
+            self._receive(size)
+        return self._received
 
     def __call__(self, size: int) -> bytes:
-        """Return *size* bytes; raise Pyro4's ConnectionClosedError or TimeoutError."""
+        """Take *size* bytes; raise Pyro4's ConnectionClosedError or TimeoutError."""
+        received = self.ahead(size)
+        self._received = received[size:]
+        return received[:size]
+
+    def _receive(self, size: int) -> None:
+        parts = bytearray(self._received)
         try:
-            data = self._socket.recv(size, socket.MSG_WAITALL)
-            return data if len(data) == size else self._rest(size, data)
-        except TimeoutError as error:
+            while len(parts) < size:
+                data = self._socket.recv(max(_RECEIVE_BYTES, size - len(parts)))
+                if not data:
+                    raise errors.ConnectionClosedError("receiving: not enough data")
+                parts += data
+                if len(parts) < size:
+                    self._hurry()
+        except (TimeoutError, BlockingIOError) as error:
             raise errors.TimeoutError("receiving: timeout") from error
         except OSError as error:
             raise errors.ConnectionClosedError(f"receiving: connection lost: {error}") from error
-
-    def _rest(self, size: int, data: bytes) -> bytes:
-        parts, length = [data], len(data)
-        self._deadline = self._deadline or time.monotonic() + MESSAGE_SECONDS
-        try:
-            while length < size:
-                left = self._deadline - time.monotonic()
-                if left <= 0 or not data:
-                    break
-                self._socket.settimeout(min(left, self._silence_seconds or left))
-                data = self._socket.recv(min(_RECEIVE_BYTES, size - length))
-                parts.append(data)
-                length += len(data)
         finally:
-            self._socket.settimeout(self._silence_seconds)
-        if length < size and data:
+            self._received = bytes(parts)
+            if self._deadline:
+                _limit(self._socket, self._silence)
+
+    def _hurry(self) -> None:
+        """Wait for the rest of a message only as long as is left."""
+        self._deadline = self._deadline or time.monotonic() + MESSAGE_SECONDS
+        left = self._deadline - time.monotonic()
+        if left <= 0:
             raise errors.TimeoutError(f"a message was not whole {MESSAGE_SECONDS:g} s after it began")
-        if length < size:
-            raise errors.ConnectionClosedError("receiving: not enough data")
-        return b"".join(parts)
+        _limit(self._socket, min(_hundredths(left), self._silence or _hundredths(left)))

@@ -12,6 +12,7 @@ from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 
 BATCH_METHOD = "<batch>"
+_SPECIAL_METHODS = {BATCH_METHOD, "__getattr__", "__setattr__"}
 MAX_SERPENT_STRUCTURE = 16 * 1024
 """Bytes of a serpent message besides its texts, and a byte for each of these: a thousand calls take 12,000.
 Python's own parser reads serpent; a list that fills a message took it 3 s and 300 MB."""
@@ -99,6 +100,17 @@ def _check_call(method: object, arguments: object, named: object) -> None:
         raise InvalidRequest(Code.WRONG_TYPE, "arguments are a list, named arguments a dictionary")
     if not all(isinstance(name, str) for name in named):
         raise InvalidRequest(Code.WRONG_TYPE, "the names of named arguments must be text")
+
+
+def is_call(method: object, arguments: object, named: object) -> bool:
+    """Tell whether these make a single call."""
+    return (
+        isinstance(method, str)
+        and method not in _SPECIAL_METHODS
+        and isinstance(arguments, list)
+        and isinstance(named, dict)
+        and all(isinstance(name, str) for name in named)
+    )
 
 
 def _load_data(serializer: util.SerializerBase, data: bytes, compressed: bool = False) -> object:

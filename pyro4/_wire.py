@@ -11,11 +11,12 @@ from typing import Any
 
 import Pyro4
 from Pyro4 import constants, errors, message, util
+from Pyro4.core import current_context
 
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, as_text
 from lab.settings import settings
 
-from . import _settings as _settings
+from . import _plain, _settings
 from ._receive import TimelyReceiver
 
 LINGER_SECONDS = 2.0
@@ -25,6 +26,7 @@ BACKLOG = 1024
 NOT_SIGNED = "the message is not signed with the key of this system; both sides need the same LAB_PYRO_KEY"
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
+_MSGPACK = util.get_serializer("msgpack")
 _RECEIVE_BYTES = 64 * 1024
 _INSIDE = re.compile("<[^>]*>")
 
@@ -47,7 +49,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         if denied_reason:
             return self._deny(conn)
         first = message.Message(message.MSG_CONNECT, b"", SERPENT, 0, 0)
-        conn.recv = TimelyReceiver(conn.sock)
+        conn.recv = TimelyReceiver(conn.sock, conn.sock.gettimeout())
         try:
             first = message.Message.recv(conn, [message.MSG_CONNECT], hmac_key=self._pyroHmacKey)
             kind, answer = message.MSG_CONNECTOK, self._welcome(conn, first)
@@ -93,7 +95,8 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         """Answer a message; also one that Pyro4 cannot read, on which it would only close the connection."""
         conn.recv.begin()
         try:
-            super().handleRequest(conn)
+            if not self._answer_plainly(conn):
+                super().handleRequest(conn)
         except (errors.ConnectionClosedError, errors.TimeoutError, errors.SerializeError):
             raise  # nobody is there, or it is answered already
         except (errors.PyroError, struct.error, ValueError) as error:
@@ -108,6 +111,31 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             raise
         finally:
             self._finished()
+
+    def _answer_plainly(self, conn: Any) -> bool:
+        """Answer a plain call to an object that is here; false: the message is for Pyro4, and not yet taken."""
+        call = (
+            None
+            if self._pyroHmacKey
+            else _plain.read(conn.recv.ahead(_plain.HEADER.size), message.MSG_INVOKE)
+        )
+        if not call or not isinstance(call.content, list) or len(call.content) != 4:
+            return False
+        name, method, arguments, named = call.content
+        served = self.objectsById.get(name) if isinstance(name, str) else None
+        if served is None or not _settings.is_call(method, arguments, named):
+            return False
+        conn.recv(call.size)
+        current_context.annotations = call.annotations
+        try:
+            result = util.getAttribute(served, method)(*arguments, **named)
+            content, _ = _MSGPACK.serializeData(result)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client is told
+            current_context.correlation_id, current_context.response_annotations = None, {}
+            self._sendExceptionResponse(conn, call.seq, _plain.MSGPACK, error, [])
+        else:
+            conn.send(_plain.write(message.MSG_RESULT, call.seq, content, {}))
+        return True
 
     def _sendExceptionResponse(  # noqa: N802  # Pyro4's name
         self,

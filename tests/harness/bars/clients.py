@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 
+import Pyro4
+
 from lab.contract import InsultFilter, Target
 from lab.middlewares import MIDDLEWARES
 from tests.harness.bars.load import Run
@@ -56,6 +58,14 @@ def add_and_remove(middleware: str, target: Target) -> Iterator[Run]:
 def server_proxy(url: str) -> Iterator[Run]:
     """Ask for random insults with the standard library's client."""
     with ServerProxy(url) as proxy:
+        yield repeated(lambda: proxy.insult_me() in INSULTS)
+
+
+@contextmanager
+def pyro_proxy(name_server: str) -> Iterator[Run]:
+    """Ask for random insults with Pyro4's proxy and its default serializer."""
+    with Pyro4.Proxy(f"PYRONAME:insult.service@{name_server}") as proxy:
+        proxy._pyroSerializer = "serpent"
         yield repeated(lambda: proxy.insult_me() in INSULTS)
 
 

@@ -13,7 +13,12 @@ from tests.harness.bars.load import Load
 from tests.harness.bars.sides import Side, Terms, Yardstick, alternate, loaded, started
 from tests.harness.baseline import INSULTS, plain_pyro4, plain_xmlrpc
 
-OURS, PROXY = "ours", "ours, ServerProxy"
+OURS = "ours"
+LIBRARY = {
+    "xmlrpc": ("our node, ServerProxy", clients.server_proxy),
+    "pyro4": ("our node, Pyro4's Proxy", clients.pyro_proxy),
+}
+"""Our node called by the client that comes with the library."""
 LIMIT = "limit: bare TCP echo"
 PLAIN = {"xmlrpc": plain_xmlrpc, "pyro4": plain_pyro4}
 ASSUMED = (270, 200)
@@ -28,8 +33,8 @@ def insult_me(middleware: str, terms: Terms) -> Iterator[Finding]:
         target = service(stack, middleware, terms)
         ours = loaded(stack, partial(clients.insult_me, middleware, target))
         sides: dict[str, Side] = {OURS: ours, name: _reference(stack, middleware, terms)}
-        if middleware == "xmlrpc":
-            sides[PROXY] = loaded(stack, partial(clients.server_proxy, target.address))
+        beside, connect = LIBRARY[middleware]
+        sides[beside] = loaded(stack, partial(connect, target.address))
         request, reply, note = _wire(ours)
         port = started(stack, "tests.harness.bars.limits", str(request), str(reply))
         sides[LIMIT] = loaded(stack, partial(limits.echo, port, request, reply))

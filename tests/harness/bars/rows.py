@@ -33,7 +33,7 @@ class Row:
 
 ROWS = {
     "xmlrpc": Row("XML-RPC insult_me", partial(insult_me, "xmlrpc"), 4, 5),
-    "pyro4": Row("Pyro4 insult_me", partial(insult_me, "pyro4"), 3, 5),
+    "pyro4": Row("Pyro4 insult_me", partial(insult_me, "pyro4"), 4, 5),
     "redis": Row("Redis filter", redis_filter, 5, 6, frozenset({"redis"})),
     "rabbitmq": Row("RabbitMQ filter", rabbitmq_filter, 4, 6, frozenset({"rabbitmq"})),
     "speedup": Row("speedup at 3 and 8 nodes", speedups, 12, 20),

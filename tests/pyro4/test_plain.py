@@ -1,0 +1,66 @@
+"""Plain messages are Pyro4's, byte for byte, and nothing else is taken for one."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from Pyro4 import message
+
+from pyro4 import _plain
+
+NOTES = st.dictionaries(st.text("ABCXYZ", min_size=4, max_size=4), st.binary(max_size=40), max_size=3)
+KIND = message.MSG_INVOKE
+
+
+def pyro_message(
+    content: bytes, seq: int, notes: dict[str, bytes], flags: int = 0, serializer: int = 6
+) -> bytes:
+    return bytes(message.Message(KIND, content, serializer, flags, seq, notes).to_bytes())
+
+
+@given(st.text(max_size=50), st.lists(st.text(max_size=50)), st.integers(0, 0xFFFF), NOTES)
+def test_a_call_is_what_pyro4_would_write_and_is_read_again(
+    method: str, arguments: list[str], seq: int, notes: dict[str, bytes]
+) -> None:
+    written = _plain.call("served", method, arguments, seq, notes)
+    found = _plain.read(written + b"the next", KIND)
+    assert found is not None
+    assert (found.size, found.seq, found.annotations) == (len(written), seq, notes)
+    assert found.content == ["served", method, arguments, {}]
+    assert pyro_message(written[_plain.HEADER.size + _noted(notes) :], seq, notes) == written
+
+
+@given(st.binary(min_size=_plain.HEADER.size, max_size=200))
+def test_rubbish_is_not_plain(data: bytes) -> None:
+    assert _plain.read(data, KIND) is None
+
+
+@given(st.data())
+def test_a_changed_byte_never_makes_the_reader_fail(data: st.DataObject) -> None:
+    written = bytearray(_plain.call("served", "insult_me", (), 7, {"OPID": b"abc"}))
+    written[data.draw(st.integers(0, len(written) - 1))] = data.draw(st.integers(0, 255))
+    _plain.read(bytes(written), KIND)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _plain.call("served", "insult_me", (), 7, {})[:-1],
+        _plain.call("served", "insult_me", (), 7, {"HMAC": b"x" * 20}),
+        _plain.call("served", "add", ({"__class__": "set"},), 7, {}),
+        _plain.call("served", "add", ("x" * 20_001,), 7, {}),
+        pyro_message(b"\x90", 7, {}, flags=message.FLAGS_BATCH),
+        pyro_message(b"\x90", 7, {}, flags=message.FLAGS_COMPRESSED),
+        pyro_message(b"[]", 7, {}, serializer=1),
+        pyro_message(b"\x91" * 5000, 7, {}),
+        struct.pack(message.Message.header_format, b"PYRO", 48, KIND, 0, 7, -5, 6, 0, 0, 0),
+    ],
+    ids=["not whole", "signed", "an object", "long", "batch", "compressed", "serpent", "nested", "negative"],
+)
+def test_what_is_not_plain_is_left_to_pyro4(data: bytes) -> None:
+    assert _plain.read(data, KIND) is None
+
+
+def _noted(notes: dict[str, bytes]) -> int:
+    return sum(6 + len(value) for value in notes.values())
