@@ -113,12 +113,10 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             self._finished()
 
     def _answer_plainly(self, conn: Any) -> bool:
-        """Answer a plain call to an object that is here; false: the message is for Pyro4, and not yet taken."""
-        call = (
-            None
-            if self._pyroHmacKey
-            else _plain.read(conn.recv.ahead(_plain.HEADER.size), message.MSG_INVOKE)
-        )
+        """Answer a plain call to an object that is here; false: it is for Pyro4, and not yet taken."""
+        if self._pyroHmacKey:
+            return False
+        call = _plain.read(conn.recv.ahead(_plain.HEADER.size), message.MSG_INVOKE)
         if not call or not isinstance(call.content, list) or len(call.content) != 4:
             return False
         name, method, arguments, named = call.content

@@ -66,7 +66,12 @@ def pyro_proxy(name_server: str) -> Iterator[Run]:
     """Ask for random insults with Pyro4's proxy and its default serializer."""
     with Pyro4.Proxy(f"PYRONAME:insult.service@{name_server}") as proxy:
         proxy._pyroSerializer = "serpent"
-        yield repeated(lambda: proxy.insult_me() in INSULTS)
+
+        def run(deadline: float) -> int:
+            proxy._pyroRelease()  # between two windows the node closes it, as it is silent for long
+            return repeated(lambda: proxy.insult_me() in INSULTS)(deadline)
+
+        yield run
 
 
 @contextmanager
