@@ -1,31 +1,15 @@
 """Receive messages in a bounded time, however slowly they come, and with one system call for a small one."""
 
-import math
 import socket
-import struct
 import time
 
 from Pyro4 import errors
 
+from lab.patient_socket import hundredths, limit
+
 MESSAGE_SECONDS = 10.0
 """A message must be there whole this long after its first byte."""
 _RECEIVE_BYTES = 16 * 1024
-
-
-def _hundredths(seconds: float | None) -> int:
-    """Return *seconds* in hundredths, rounded up: what is left of a deadline is mostly the same then."""
-    return math.ceil(100 * seconds) if seconds else 0
-
-
-def _limit(connection: socket.socket, hundredths: int) -> None:
-    """Let the kernel end a wait of *connection* after *hundredths* of a second; 0: never.
-
-    Python's own time limit asks the kernel before each receive whether there is anything; this does not.
-    """
-    pair = struct.pack("@ll", *divmod(10_000 * hundredths, 1_000_000))
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pair)
 
 
 class TimelyReceiver:
@@ -36,10 +20,10 @@ class TimelyReceiver:
 
     def __init__(self, connection: socket.socket, silence_seconds: float | None) -> None:
         self._socket = connection
-        self._silence = _hundredths(silence_seconds)
+        self._silence = hundredths(silence_seconds)
         self._received = b""
         self._deadline = 0.0
-        _limit(connection, self._silence)
+        limit(connection, self._silence)
 
     def begin(self, silence_seconds: float | None = None) -> None:
         """Begin a message: its time counts from the first part of it that does not come at once.
@@ -47,10 +31,10 @@ class TimelyReceiver:
         Its sender may be silent for *silence_seconds*; none: as long as before.
         """
         self._deadline = 0.0
-        silence = _hundredths(silence_seconds) or self._silence
+        silence = hundredths(silence_seconds) or self._silence
         if silence != self._silence or self._socket.gettimeout() is not None:  # Pyro4 sets Python's
             self._silence = silence
-            _limit(self._socket, silence)
+            limit(self._socket, silence)
 
     def ahead(self, size: int) -> bytes:
         """Return what has come, at least *size* bytes; it is not taken."""
@@ -81,7 +65,7 @@ class TimelyReceiver:
         finally:
             self._received = bytes(parts)
             if self._deadline:
-                _limit(self._socket, self._silence)
+                limit(self._socket, self._silence)
 
     def _hurry(self) -> None:
         """Wait for the rest of a message only as long as is left."""
@@ -89,4 +73,4 @@ class TimelyReceiver:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise errors.TimeoutError(f"a message was not whole {MESSAGE_SECONDS:g} s after it began")
-        _limit(self._socket, min(_hundredths(left), self._silence or _hundredths(left)))
+        limit(self._socket, min(hundredths(left), self._silence or hundredths(left)))

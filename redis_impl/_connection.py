@@ -17,7 +17,7 @@ from lab.store.redis_store import connect as connect
 from ._scripts import PUSH
 from ._wire import Keys, read_reply
 
-REPLIES_AT_ONCE = 100
+REPLIES_AT_ONCE = 500
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 

@@ -43,12 +43,13 @@ local processing, settled = own .. ':processing', own .. ':settled'
 local size, wanted, is_ready = tonumber(ARGV[4]), tonumber(ARGV[6]), ARGV[7] ~= '0'
 if not is_member(node) then return {{-1}} end
 if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) then
-  local at = 12
+  local at, replied = 12, {{}}
   for _ = 1, tonumber(ARGV[10]) do
     redis.pcall('RPUSH', ARGV[at], ARGV[at + 1])
-    redis.pcall('EXPIRE', ARGV[at], {REPLY_TTL_SECONDS})
+    replied[ARGV[at]] = true
     at = at + 2
   end
+  for list in pairs(replied) do redis.pcall('EXPIRE', list, {REPLY_TTL_SECONDS}) end
   for _ = 1, tonumber(ARGV[11]) do
     redis.call('RPUSH', entry .. ':dead', ARGV[at])
     redis.call('LTRIM', entry .. ':dead', -{KEPT_DEAD_LETTERS}, -1)
@@ -77,14 +78,19 @@ if is_ready and redis.call('LLEN', suspects) > 0 then
   end
 end
 local taken, bytes = {{0}}, 0
-local function move(list) return redis.call('LMOVE', list, processing, 'LEFT', 'RIGHT') end
-while #taken <= wanted and bytes < {MAX_REQUEST_BYTES} do
-  -- One from the entry list first, so that a full list of our own does not starve who knows only that.
-  local petition = is_ready and #taken == 1 and move(entry) or move(own) or is_ready and move(entry)
-  if not petition then break end
-  taken[#taken + 1] = petition
-  bytes = bytes + #petition
+local function take(list, count)
+  while count > 0 and #taken <= wanted and bytes < {MAX_REQUEST_BYTES} do
+    local petition = redis.call('LMOVE', list, processing, 'LEFT', 'RIGHT')
+    if not petition then return end
+    taken[#taken + 1] = petition
+    bytes = bytes + #petition
+    count = count - 1
+  end
 end
+-- One from the entry list first, so that a full list of our own does not starve who knows only that.
+if is_ready then take(entry, 1) end
+take(own, wanted)
+if is_ready then take(entry, wanted) end
 return taken
 """
 )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 
 from lab.contract import Application
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
@@ -64,8 +65,11 @@ class Keys:
 
 def write_petition(code: str, data: str, operation_id: str, **more: object) -> str:
     """Write a petition; fields of *more* that are None are left out."""
-    fields = {key: value for key, value in more.items() if value is not None}
-    return json.dumps({"operation": code, "data": data, "id": operation_id, **fields}, ensure_ascii=False)
+    text = f'{{"operation": {_json(code)}, "data": {_json(data)}, "id": {_json(operation_id)}'
+    for key, value in more.items():
+        if value is not None:
+            text += f', "{key}": {_json(value)}'
+    return text + "}"
 
 
 def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
@@ -104,7 +108,7 @@ def write_reply(operation_id: str, answer: object) -> str:
     """Write an answer, or a LabError, as a reply."""
     if isinstance(answer, LabError):
         return json.dumps({"id": operation_id, "error": answer.code, "message": answer.message})
-    return json.dumps({"id": operation_id, "answer": to_plain(answer)}, ensure_ascii=False)
+    return f'{{"id": {_json(operation_id)}, "answer": {_json(answer)}}}'
 
 
 def read_reply(raw: str) -> tuple[str, object]:
@@ -119,6 +123,13 @@ def read_reply(raw: str) -> tuple[str, object]:
         return operation_id, fields["answer"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return "", InternalError("reply", f"not a reply: {str(error)[:100]}")
+
+
+def _json(value: object) -> str:
+    """Return *value* as JSON. Nearly all are texts: for them the encoder costs more than the encoding."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    return json.dumps(to_plain(value), ensure_ascii=False)
 
 
 def _petition(fields: dict[str, object], application: Application, keys: Keys) -> Petition:

@@ -23,7 +23,7 @@ from ._client import PetitionClient
 from ._wire import write_petition
 from .transport import PetitionServer
 
-BATCH = 100
+BATCH = 500
 
 
 class InsultFilterNode:

@@ -9,6 +9,7 @@ import httptools
 
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
 from lab.patience import PROBE_SECONDS
+from lab.patient_socket import hundredths, limit
 
 from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
 
@@ -30,6 +31,7 @@ class XmlRpcConnection:
         self.url = url
         self._head = f"POST / HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: text/xml\r\n"
         self._socket: socket.socket | None = None
+        self._limit_hundredths = 0
 
     def call(
         self,
@@ -66,7 +68,7 @@ class XmlRpcConnection:
         reply = _Reply()
         try:
             connection = self._connected(deadline)
-            connection.settimeout(_left(deadline))
+            self._limit(connection, deadline)
             connection.sendall(request)
             while not reply.is_complete:
                 data = connection.recv(_RECEIVE_BYTES)
@@ -74,8 +76,8 @@ class XmlRpcConnection:
                     raise ConnectionResetError("closed by the other side")
                 reply.parser.feed_data(data)
                 if not reply.is_complete:
-                    connection.settimeout(_left(deadline))
-        except TimeoutError as error:
+                    self._limit(connection, deadline)
+        except (TimeoutError, BlockingIOError) as error:
             self.close()
             raise DeadlineExceeded(f"{self.url} did not answer in time") from error
         except OSError as error:
@@ -92,7 +94,15 @@ class XmlRpcConnection:
         if self._socket is None:
             self._socket = socket.create_connection(self._address, _left(deadline))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._limit_hundredths = 0
         return self._socket
+
+    def _limit(self, connection: socket.socket, deadline: float) -> None:
+        """Let the next wait end at *deadline*."""
+        left = hundredths(_left(deadline))
+        if left != self._limit_hundredths:
+            limit(connection, left)
+            self._limit_hundredths = left
 
 
 def answers(url: str) -> bool:

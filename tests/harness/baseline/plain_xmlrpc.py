@@ -1,15 +1,14 @@
-"""A plain XML-RPC service: the standard library's server with a thread a connection, and its ServerProxy.
+"""A plain XML-RPC service: the standard library's server as it comes, and its ServerProxy.
 
-It does not promise: a limit on connections, body size or time; an answer under load from many clients;
-effects exactly once (a repeated call is a second call); anything at all after it is killed. Its server speaks
-HTTP/1.0, as it comes: a call is a connection.
+It does not promise: a limit on body size or time; an answer to anybody while one client is silent; effects
+exactly once (a repeated call is another one); anything at all after it is killed. It speaks HTTP/1.0,
+as it comes: a call is a connection.
 """
 
 import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from socketserver import ThreadingMixIn
 from time import perf_counter
 
 from tests.harness.baseline import INSULTS
@@ -17,15 +16,9 @@ from xmlrpc.client import ServerProxy
 from xmlrpc.server import SimpleXMLRPCServer
 
 
-class ThreadedServer(ThreadingMixIn, SimpleXMLRPCServer):
-    """Serves each connection in a thread of its own."""
-
-    daemon_threads = True
-
-
 def serve() -> None:
     """Serve ``insult_me`` until killed."""
-    server = ThreadedServer(("127.0.0.1", 0), logRequests=False)
+    server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
     server.register_function(lambda: random.choice(INSULTS), "insult_me")
     print(json.dumps({"address": f"http://127.0.0.1:{server.server_address[1]}/"}), flush=True)
     server.serve_forever()
