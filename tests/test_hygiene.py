@@ -19,6 +19,7 @@ ROUNDS = 5
 ANSWERS_WITHIN = 20.0
 
 
+@pytest.mark.usefixtures("redis_url", "amqp_url")  # first: the brokers' folders are not the systems'
 @pytest.mark.parametrize("middleware", ["xmlrpc", "rabbitmq"])
 def test_systems_started_and_stopped_leave_no_open_file_folder_thread_or_process(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, middleware: str
