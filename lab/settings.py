@@ -29,6 +29,8 @@ class Settings:
     """Kind of RabbitMQ's queues, classic or quorum; nodes and clients must agree."""
     pyro_key: str = field(default="", repr=False)
     """Secret that signs every message over Pyro4; messages without it are refused. Empty: none is signed."""
+    pyro_serializer: str = "msgpack"
+    """How Pyro4's clients write their calls, msgpack or serpent; nodes read both."""
     middlewares: str = ""
     """Packages of more middlewares, comma-separated, such as examples.sockets (docs/add-a-middleware.md)."""
     log_level: str = "INFO"
@@ -65,6 +67,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 MIN_KEY_CHARACTERS = 16
 _CHOICES = {
     "LAB_QUEUE_TYPE": ("classic", "quorum"),
+    "LAB_PYRO_SERIALIZER": ("msgpack", "serpent"),
     "LAB_LOG_LEVEL": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
 }
 

@@ -15,6 +15,7 @@ from lab.plain import to_plain
 
 from ._connection import OPERATION_ID
 from ._remote import coded
+from ._settings import SERVER_TYPES
 from ._wire import Daemon
 
 expose = Pyro4.expose
@@ -55,7 +56,15 @@ class InFlight:
 class ServedObjects:
     """A daemon that serves objects by their ids; *in_flight* is told of each answer that was sent."""
 
-    def __init__(self, host: str, port: int, advertised_host: str, in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        advertised_host: str,
+        in_flight: InFlight | None = None,
+        server_type: str = SERVER_TYPES[0],
+    ) -> None:
+        Pyro4.config.SERVERTYPE = server_type  # read when a daemon is made
         nat = {"nathost": advertised_host, "natport": 0} if advertised_host != host else {}
         try:
             self.daemon = Daemon(host, port, (in_flight or InFlight()).finished, **nat)

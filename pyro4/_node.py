@@ -24,10 +24,12 @@ class NodeServer:
         options: NodeOptions,
         application: Application,
         name_server: str,
+        server_type: str,
     ) -> None:
         self._in_flight = InFlight()
         self._object = exposed(application_object, operations, documented, self._in_flight)
         self._options = options
+        self._server_type = server_type
         is_one_of_n = options.architecture is Architecture.N_NODE
         self._membership = Membership(name_server, application, has_master=is_one_of_n)
         self._served: ServedObjects | None = None
@@ -37,7 +39,11 @@ class NodeServer:
         """Take a name and serve under it; return the URI."""
         name = self._membership.take_name()
         self._served = ServedObjects(
-            self._options.host, self._options.port or 0, self._options.advertised_host, self._in_flight
+            self._options.host,
+            self._options.port or 0,
+            self._options.advertised_host,
+            self._in_flight,
+            self._server_type,
         )
         self.uri = self._served.serve({name: self._object})[name]
         return self.uri

@@ -10,6 +10,7 @@ from Pyro4 import errors, message, util
 
 from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
+from lab.settings import settings
 
 BATCH_METHOD = "<batch>"
 _SPECIAL_METHODS = {BATCH_METHOD, "__getattr__", "__setattr__"}
@@ -22,6 +23,8 @@ _TEXT = re.compile(rb"""'(?:[^'\\]++|\\.?)*+(?:'|\Z)|"(?:[^"\\]++|\\.?)*+(?:"|\Z
 MAX_VALUES = 20_000
 """In a msgpack message: 1,000 calls in a batch have 9,000. A byte may become an object of 64."""
 SERIALIZERS = {"serpent", "msgpack"}
+SERVER_TYPES = ("thread", "multiplex")
+"""The first is the usual one: multiplex stalls everybody on one silent client."""
 SERIALIZER_IDS = {util.get_serializer(name).serializer_id for name in SERIALIZERS}
 
 
@@ -160,14 +163,14 @@ def _no_traceback(*_: object, **__: object) -> list[str]:
 def apply_settings() -> None:
     """Set up Pyro4 for this process; a second call changes nothing."""
     config = Pyro4.config
-    config.SERVERTYPE = "thread"  # multiplex stalls everybody on one silent client
+    config.SERVERTYPE = SERVER_TYPES[0]
     config.THREADPOOL_SIZE = 1024  # the default of 40 refused 60 of 100 idle clients
     config.THREADPOOL_SIZE_MIN = 8
     config.COMMTIMEOUT = 5.0  # without it one silent client freezes accept
     config.MAX_MESSAGE_SIZE = MAX_REQUEST_BYTES
     config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound
     config.SERIALIZERS_ACCEPTED = SERIALIZERS  # pickle would run the sender's code
-    config.SERIALIZER = "msgpack"
+    config.SERIALIZER = settings().pyro_serializer
     config.SOCK_NODELAY = True
     config.MAX_RETRIES = 0  # a repeated call needs its operation id; whoever calls repeats it
     config.COMPRESSION = False

@@ -18,18 +18,24 @@ from lab.plain import page_from_plain
 
 from ._client import NodeClient
 from ._node import NodeServer
-from ._options import add_name_server_option
+from ._options import add_name_server_option, add_server_type_option
 from .transport import batch_answer
 
 
 class InsultFilterNode:
     """Serves the InsultFilter and works through the work list."""
 
-    def __init__(self, options: NodeOptions, name_server: str) -> None:
+    def __init__(self, options: NodeOptions, name_server: str, server_type: str) -> None:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=True)
         self._server = NodeServer(
-            self._parts.application, FILTER_OPERATIONS, InsultFilter, options, Application.FILTER, name_server
+            self._parts.application,
+            FILTER_OPERATIONS,
+            InsultFilter,
+            options,
+            Application.FILTER,
+            name_server,
+            server_type,
         )
 
     def start(self) -> str:
@@ -91,8 +97,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = process_parser("pyro4.insult_filter", "Serve the InsultFilter over Pyro4.")
     add_name_server_option(parser)
     add_filter_options(parser)
+    add_server_type_option(parser)
     arguments = parser.parse_args(argv)
-    return run("node", lambda: InsultFilterNode(node_options(arguments), arguments.name_server))
+    return run(
+        "node",
+        lambda: InsultFilterNode(node_options(arguments), arguments.name_server, arguments.server_type),
+    )
 
 
 if __name__ == "__main__":

@@ -21,19 +21,25 @@ from lab.subscription import Inbox
 from ._callback import Notifier, receive_ticks, split_uri
 from ._client import NodeClient
 from ._node import NodeServer
-from ._options import add_name_server_option
+from ._options import add_name_server_option, add_server_type_option
 
 
 class InsultServiceNode:
     """Serves the InsultService; as one node it also broadcasts."""
 
-    def __init__(self, options: NodeOptions, name_server: str) -> None:
+    def __init__(self, options: NodeOptions, name_server: str, server_type: str) -> None:
         self._store = open_node_store(options)
         application = CalledBackService(
             self._store, "pyro", split_uri, AllowedHosts(options.allow_subscribers)
         )
         self._server = NodeServer(
-            application, SERVICE_OPERATIONS, InsultService, options, Application.SERVICE, name_server
+            application,
+            SERVICE_OPERATIONS,
+            InsultService,
+            options,
+            Application.SERVICE,
+            name_server,
+            server_type,
         )
         self._notifier = Notifier()
         self._fan_out = FanOut(self._store, self._notifier.notify)
@@ -79,8 +85,12 @@ def main(argv: list[str] | None = None) -> int:
     add_name_server_option(parser)
     add_broadcast_options(parser)
     add_callback_options(parser)
+    add_server_type_option(parser)
     arguments = parser.parse_args(argv)
-    return run("node", lambda: InsultServiceNode(node_options(arguments), arguments.name_server))
+    return run(
+        "node",
+        lambda: InsultServiceNode(node_options(arguments), arguments.name_server, arguments.server_type),
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 
+from lab.options import whole_number
 from lab.settings import settings
 
 from ._queues import QUEUE_TYPES
@@ -11,7 +12,7 @@ def add_queue_options(parser: argparse.ArgumentParser, usual_prefetch: int) -> N
     """Add ``--prefetch`` and ``--queue-type``."""
     parser.add_argument(
         "--prefetch",
-        type=_positive,
+        type=whole_number(1, 65535),
         metavar="N",
         help=f"messages under way to this node; none: {usual_prefetch}, or 2 where each text takes time",
     )
@@ -21,9 +22,3 @@ def add_queue_options(parser: argparse.ArgumentParser, usual_prefetch: int) -> N
         default=settings().queue_type,
         help="kind of the durable queues; clients follow LAB_QUEUE_TYPE",
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 to 65535")
-    return int(text)

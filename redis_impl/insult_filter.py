@@ -20,6 +20,7 @@ from lab.store import open_store
 from lab.validation import clean_text
 
 from ._client import PetitionClient
+from ._options import add_batch_option
 from ._wire import write_petition
 from .transport import PetitionServer
 
@@ -29,14 +30,14 @@ BATCH = 500
 class InsultFilterNode:
     """Serves the InsultFilter: its work list is the list of petitions."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, batch: int | None = None) -> None:
         self._store = open_store(locate_redis(), options.namespace)
         self._parts = build_filter(options, self._store, has_work_list=False)
         application = self._parts.application
         # A node that is occupied by each text takes one at a time, and leaves the others to its peers.
-        batch = BATCH if application.is_instant else 1
+        usual = BATCH if application.is_instant else 1
         self._server = PetitionServer(
-            application, Application.FILTER, options, batch=batch, on_demand=options.on_demand
+            application, Application.FILTER, options, batch=batch or usual, on_demand=options.on_demand
         )
         self._address = options.namespace
 
@@ -114,8 +115,9 @@ class InsultFilterClient(PetitionClient):
 def main(argv: list[str] | None = None) -> int:
     parser = process_parser("redis_impl.insult_filter", "Serve the InsultFilter over Redis.")
     add_filter_options(parser)
+    add_batch_option(parser, BATCH)
     arguments = parser.parse_args(argv)
-    return run("node", lambda: InsultFilterNode(node_options(arguments)))
+    return run("node", lambda: InsultFilterNode(node_options(arguments), arguments.batch))
 
 
 if __name__ == "__main__":

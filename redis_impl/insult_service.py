@@ -13,6 +13,7 @@ from lab.subscription import Inbox
 
 from ._broadcast import Announcer, receive_ticks
 from ._client import PetitionClient
+from ._options import add_batch_option
 from ._wire import write_petition
 from .transport import PetitionServer
 
@@ -22,11 +23,11 @@ BATCH = 100
 class InsultServiceNode:
     """Serves the InsultService; as one node it also broadcasts. Its state is in Redis in any case."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, batch: int = BATCH) -> None:
         url = locate_redis()
         self._store = open_store(url, options.namespace)
         application = ServiceApplication(self._store)
-        self._server = PetitionServer(application, Application.SERVICE, options, batch=BATCH)
+        self._server = PetitionServer(application, Application.SERVICE, options, batch=batch)
         self._announcer = Announcer(url, options.namespace)
         is_alone = options.architecture is Architecture.ONE_NODE
         self._broadcaster = (
@@ -67,8 +68,9 @@ class InsultServiceClient(PetitionClient, ServiceCalls):
 def main(argv: list[str] | None = None) -> int:
     parser = process_parser("redis_impl.insult_service", "Serve the InsultService over Redis.")
     add_broadcast_options(parser)
+    add_batch_option(parser, BATCH)
     arguments = parser.parse_args(argv)
-    return run("node", lambda: InsultServiceNode(node_options(arguments)))
+    return run("node", lambda: InsultServiceNode(node_options(arguments), arguments.batch or BATCH))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name:
 def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
     given = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}
-    raw = {**given, "middlewares": "examples.sockets"}.get(field, "1")
+    more = {"middlewares": "examples.sockets", "pyro_serializer": "serpent"}
+    raw = {**given, **more}.get(field, "1")
     read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
     assert (read, type(read)) == (type(default)(raw), type(default))
 
@@ -73,7 +74,13 @@ def test_settings_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "raw"), [("LAB_QUEUE_TYPE", "stream"), ("LAB_LOG_LEVEL", "loud"), ("LAB_ID_TTL", "0")]
+    ("name", "raw"),
+    [
+        ("LAB_QUEUE_TYPE", "stream"),
+        ("LAB_PYRO_SERIALIZER", "pickle"),
+        ("LAB_LOG_LEVEL", "loud"),
+        ("LAB_ID_TTL", "0"),
+    ],
 )
 def test_a_value_that_nobody_could_use_is_an_error_at_once(name: str, raw: str) -> None:
     with pytest.raises(SettingsError, match=name):
