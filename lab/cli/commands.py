@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
     "bench": Command("tests.bench", "what speed must hold, against a plain reference: bench [--only redis]"),
+    "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
     "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),

@@ -39,6 +39,8 @@ WRONG = {
     "speedup corba": "invalid choice: 'corba'",
     "speedup xmlrpc --trials 0": "--trials: '0' is not a whole number, 1 or more",
     "compare xmlrpc rabbitmq:prefetch": "'prefetch' is not option=value",
+    "settings --only corba": "no middleware 'corba'; there are xmlrpc, pyro4, redis_impl, rabbitmq",
+    "settings --only rabbitmq:colour": "rabbitmq has no setting 'colour'; there are prefetch, confirms,",
     "report @/none": "@/none: no such folder",
     "report @/old": f"@/old/run.json: has schema 1, and this lab reads {SCHEMA}",
     "report @/cut": "@/cut/run.json: is not the record of a run",
@@ -52,6 +54,9 @@ WRONG = {
 """Command lines, with variables before them, and what their message must say."""
 WRONG_TOO = {
     "compare xmlrpc xmlrpc --blocks 0": "--blocks: '0' is not a whole number, 1 or more",
+    "settings --only rabbitmq:prefetch=7": "rabbitmq:prefetch has no value '7'; there are 1, 10, 100, 1000",
+    "settings --seconds 0": "--seconds: 0 must be more than 0 seconds",
+    "settings --only xmlrpc --results @/file": "@/file: cannot hold results",
     "speedup xmlrpc --nodes 0": "numbers of nodes start at 1",
     "run --corpus @/latin.txt": "@/latin.txt: not UTF-8",
     "report @/bare": "@/bare/run.json: cannot be read: No such file or directory",

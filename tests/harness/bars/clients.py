@@ -81,12 +81,14 @@ def filter_many(middleware: str, target: Target, depth: int) -> Iterator[Run]:
         yield partial(filtered_until, client, depth)
 
 
-def filtered_until(client: InsultFilter, depth: int, deadline: float) -> int:
-    """Filter texts until *deadline*, then wait for those under way; return how many there were."""
-    texts = itertools.takewhile(lambda _: perf_counter() < deadline, itertools.repeat(TEXT))
+def filtered_until(
+    client: InsultFilter, depth: int, deadline: float, text: str = TEXT, filtered: str = FILTERED
+) -> int:
+    """Filter *text* until *deadline*, then wait for those under way; return how often that was."""
+    texts = itertools.takewhile(lambda _: perf_counter() < deadline, itertools.repeat(text))
     done = 0
     for answer in client.filter_many(texts, depth):
-        if answer != FILTERED:
-            raise ValueError(f"a wrong answer: {answer!r}")
+        if answer != filtered:
+            raise ValueError(f"a wrong answer: {answer[:100]!r}")
         done += 1
     return done

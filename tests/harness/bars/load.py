@@ -33,6 +33,10 @@ class Load:
         self._connect = connect
         self._clients = clients
         self._members: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+        self.rate = 0.0
+        """Requests per second in the last window, or in the warm-up."""
+        self.cpu_share = 0.0
+        """Of a core that each process used in that window, on average."""
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
@@ -59,13 +63,16 @@ class Load:
             pipe.send(seconds)
         answers = self._answers(seconds + ANSWER_SECONDS)
         done = sum(answer[0] for answer in answers)
-        return done / (max(answer[2] for answer in answers) - min(answer[1] for answer in answers))
+        elapsed = max(answer[2] for answer in answers) - min(answer[1] for answer in answers)
+        self.cpu_share = sum(answer[5] for answer in answers) / elapsed / len(answers)
+        self.rate = done / elapsed
+        return self.rate
 
     def bytes_per_request(self, seconds: float = WARM_UP_SECONDS) -> tuple[int, int]:
         """Return the bytes sent and received for a request; 0 where no connection stays open to be asked."""
         _, pipe = self._members[0]
         pipe.send(seconds)
-        done, _, _, sent, received = self._answer(pipe, seconds + ANSWER_SECONDS)
+        done, _, _, sent, received, _ = self._answer(pipe, seconds + ANSWER_SECONDS)
         return round(sent / max(1, done)), round(received / max(1, done))
 
     def close(self) -> None:
@@ -103,10 +110,10 @@ def _client(connect: Connect, pipe: Connection) -> None:
             pipe.send(())
             while True:
                 seconds = pipe.recv()
-                before, begun = bytes_so_far(), time.perf_counter()
+                before, cpu, begun = bytes_so_far(), time.process_time(), time.perf_counter()
                 done = run(begun + seconds)
-                ended, after = time.perf_counter(), bytes_so_far()
-                pipe.send((done, begun, ended, after[0] - before[0], after[1] - before[1]))
+                ended, spent, after = time.perf_counter(), time.process_time() - cpu, bytes_so_far()
+                pipe.send((done, begun, ended, after[0] - before[0], after[1] - before[1], spent))
     except EOFError:
         pass  # the parent needs no more
     except Exception as error:  # noqa: BLE001 - whatever it is, this side has failed

@@ -1,0 +1,108 @@
+"""What each setting costs: one change at a time from the default, the same load, with intervals.
+
+Each change is measured in alternating windows with the default, in one run. --only takes middlewares,
+settings and values: `xmlrpc,rabbitmq:prefetch,redis_impl:appendonly=off`.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from lab.cli import commands
+from lab.cli.brokers import brokers, say
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+from lab.settings import settings
+from tests.harness.bars.load import CLIENTS
+from tests.harness.bars.sides import Terms
+from tests.harness.costs.cost import FILE, Costs, as_json
+from tests.harness.costs.measured import measured, seconds_of
+from tests.harness.costs.table import changes
+from tests.harness.costs.words import lines
+from tests.harness.environment import environment
+from tests.harness.progress import Steps
+from tests.harness.record import RESULTS, new_folder
+from tests.harness.session import count, seconds
+
+QUICK, FULL = (0.7, 3), (5.0, 7)
+"""Seconds of a window, and pairs of windows."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    wanted = {
+        middleware: list(some)
+        for middleware, some in itertools.groupby(
+            changes(options.only), lambda change: change.setting.middleware
+        )
+    }
+    usual_seconds, usual_pairs = FULL if options.full else QUICK
+    window, pairs = options.seconds or usual_seconds, options.pairs or usual_pairs
+    folder = new_folder("settings", options.results)
+    run = Costs(environment(), window, pairs, CLIENTS)
+    needed = (MIDDLEWARES[name].needed_brokers(Architecture.ONE_NODE) for name in wanted)
+    with ExitStack() as stack:
+        stack.callback(_write, run, folder)
+        urls = stack.enter_context(brokers(settings(), frozenset().union(*needed)))
+        run.environment["brokers"] = list(urls.descriptions)
+        terms = Terms(urls, window, pairs)
+        expected = {name: seconds_of(some, terms) for name, some in wanted.items()}
+        with Steps(sum(expected.values())) as progress:
+            for name, some in wanted.items():
+                progress.step(f"{MIDDLEWARES[name].label}: {len(some)} changes", expected[name])
+                for cost in measured(name, some, terms):
+                    run.costs.append(cost)
+                    for line in lines(cost):
+                        progress.say(line)
+    _conclude(run, folder, as_object=options.json)
+    return 0 if all(cost.is_valid or cost.missing for cost in run.costs) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.settings",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="3 pairs of windows of 0.7 s: the default")
+    length.add_argument("--full", action="store_true", help="7 pairs of windows of 5 s, for narrow intervals")
+    parser.add_argument(
+        "--only", default="", metavar="WHAT,WHAT", help="MIDDLEWARE, MIDDLEWARE:SETTING or ...:SETTING=VALUE"
+    )
+    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
+    )
+    return parser
+
+
+def _write(run: Costs, folder: Path) -> None:
+    """Write data and plots; also of a run that was interrupted."""
+    from tests.harness.plots.tornado import draw_tornados  # matplotlib takes a second to import
+
+    run.environment["load_after"] = os.getloadavg()[0]
+    (folder / FILE).write_text(as_json(run), encoding="utf-8")
+    draw_tornados(run, folder / "plots")
+
+
+def _conclude(run: Costs, folder: Path, *, as_object: bool) -> None:
+    """Print all costs, with a word on how busy the machine was."""
+    load, cores = run.environment["load_before"], os.cpu_count() or 1
+    say(f"data and plots: {folder}")
+    if isinstance(load, float) and load > cores / 2:
+        say(f"CAUTION: the load was {load:.1f} on {cores} cores before: others work here, ratios vary more")
+    if as_object:
+        print((folder / FILE).read_text(encoding="utf-8"))
+        return
+    for cost in run.costs:
+        print("\n".join(lines(cost)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(commands.main(["settings", *sys.argv[1:]]))
