@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
 from typing import Self
 
@@ -117,4 +117,5 @@ def _client(connect: Connect, pipe: Connection) -> None:
     except EOFError:
         pass  # the parent needs no more
     except Exception as error:  # noqa: BLE001 - whatever it is, this side has failed
-        pipe.send(f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # the parent was interrupted, and reads no more
+            pipe.send(f"{type(error).__name__}: {error}")
