@@ -80,10 +80,12 @@ class Setting:
 
 DEFAULTS = {
     "xmlrpc": Setup(),
-    "pyro4": Setup(),
+    "pyro4": Setup(variables=(("LAB_PYRO_SERIALIZER", "msgpack"),)),
     "redis_impl": Setup(in_flight=100),
-    "rabbitmq": Setup(in_flight=250),  # times 4 clients: as many as the largest prefetch
+    # 250 times 4 clients: as many as the largest prefetch.
+    "rabbitmq": Setup(in_flight=250, variables=(("LAB_QUEUE_TYPE", "classic"),)),
 }
+"""Variables are given, so that those of the user's shell do not matter."""
 _BATCHES = ("1", "10", "100")
 _DEPTHS = ("1", "10", "1000")
 _SIZES = ("16 B", "1 KiB", "64 KiB")
