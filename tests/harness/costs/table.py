@@ -81,13 +81,12 @@ class Setting:
 DEFAULTS = {
     "xmlrpc": Setup(),
     "pyro4": Setup(variables=(("LAB_PYRO_SERIALIZER", "msgpack"),)),
-    "redis_impl": Setup(in_flight=100),
-    # 250 times 4 clients: as many as the largest prefetch.
+    # 250 times 4 clients: as many as the largest prefetch and the largest batch.
+    "redis_impl": Setup(in_flight=250),
     "rabbitmq": Setup(in_flight=250, variables=(("LAB_QUEUE_TYPE", "classic"),)),
 }
 """Variables are given, so that those of the user's shell do not matter."""
 _BATCHES = ("1", "10", "100")
-_DEPTHS = ("1", "10", "1000")
 _SIZES = ("16 B", "1 KiB", "64 KiB")
 _EVERYSEC = "weaker guarantee: a crash may lose the last second"
 _NO_FILE = "weaker guarantee: a kill loses everything"
@@ -111,8 +110,8 @@ SETTINGS = (
     ),
     Setting("pyro4", "batch", "off", _BATCHES, in_flight),
     Setting("pyro4", "payload", "64 B", _SIZES, payload),
-    Setting("redis_impl", "batch", "100", _DEPTHS, node_option("--batch")),
-    Setting("redis_impl", "in flight", "100", _DEPTHS, in_flight),
+    Setting("redis_impl", "batch", "500", _BATCHES, node_option("--batch")),
+    Setting("redis_impl", "in flight", "250", ("1", "10", "1000"), in_flight),
     Setting(
         "redis_impl",
         "appendonly",
