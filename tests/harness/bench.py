@@ -50,12 +50,15 @@ class Bench:
 
     def load(self, system: Cluster, clients: int, in_flight: int = 1) -> Generators:
         """Return load generators for *system*, which must be up; they are not yet started."""
+        return Generators(self.subject(system), clients, in_flight=in_flight, raw=self.raw)
+
+    def subject(self, system: Cluster) -> SystemSubject:
+        """Return *system*, which must be up, as load generators see it."""
         application = self.workload.application
         if application is Application.SERVICE:
             store_insults(system)
         pool = self.workload.pool() if application is Application.FILTER else []
-        subject = SystemSubject(system.spec.middleware, system.target, application, pool)
-        return Generators(subject, clients, in_flight=in_flight, raw=self.raw)
+        return SystemSubject(system.spec.middleware, system.target, application, pool)
 
     def point(
         self,

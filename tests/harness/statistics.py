@@ -61,6 +61,17 @@ def throughput_estimate(throughputs: Sequence[float], level: float = LEVEL) -> E
     return _estimate(_logarithms("throughputs", throughputs), level)
 
 
+def mean_estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Return the arithmetic mean of *values*, with its interval: for what must add up."""
+    if not values:
+        raise InvalidRequest(Code.MALFORMED, "values: none were measured")
+    mean, trials = fmean(values), len(values)
+    if trials < FEWEST_TRIALS:
+        return Estimate(mean, None, None, trials)
+    margin = t_quantile(trials - 1, (1 + level) / 2) * _standard_error(values)
+    return Estimate(mean, mean - margin, mean + margin, trials)
+
+
 def speedup_estimate(at_n: Sequence[float], at_one: Sequence[float], level: float = LEVEL) -> Estimate:
     """Return the throughput *at_n* over that *at_one*, paired: one of each per block, in the same order."""
     _check_blocks(at_n=at_n, at_one=at_one)
