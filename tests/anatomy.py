@@ -1,0 +1,124 @@
+"""Anatomy of a request: for each middleware, where the CPU time of one request goes."""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from lab.cli import commands
+from lab.cli.brokers import brokers, say
+from lab.contract import Application, Architecture
+from lab.errors import LabError
+from lab.middlewares import MIDDLEWARES
+from lab.settings import settings
+from tests.harness.anatomy.measuring import anatomy
+from tests.harness.bench import Bench
+from tests.harness.environment import environment
+from tests.harness.progress import Steps
+from tests.harness.record import new_folder
+from tests.harness.session import (
+    FAILED,
+    GOOD,
+    add_experiment_options,
+    count,
+    middleware_names,
+    needs,
+    seconds,
+)
+from tests.harness.workload import Workload
+
+if TYPE_CHECKING:
+    from tests.harness.anatomy.run import AnatomyRun
+
+QUICK, FULL = (1.0, 5), (5.0, 10)
+"""Seconds of a window, and pairs of a window without sampling and one with it."""
+START_SECONDS = 5.0
+"""About what it takes to start a system and its load generators, and to end them."""
+CLIENTS = 4
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    from tests.harness.anatomy.run import AnatomyRun, finish, show  # matplotlib: --help need not wait
+
+    workload = Workload(options.application, options.seed, options.corpus)
+    workload.check()
+    window, pairs = FULL if options.full else QUICK
+    options.seconds, options.pairs = options.seconds or window, options.pairs or pairs
+    asked = ("middleware", "architecture", "clients", "seconds", "pairs")
+    configuration = {name: getattr(options, name) for name in asked} | {"workload": workload.describe()}
+    run = AnatomyRun(configuration=configuration, environment=environment())
+    folder = new_folder(run.experiment, options.results)
+    with ExitStack() as stack:
+        stack.callback(finish, run, folder)  # also of a run that was interrupted
+        kinds = (needs(name, options.architecture) for name in options.middleware)
+        urls = stack.enter_context(brokers(settings(), frozenset().union(*kinds)))
+        run.environment["brokers"] = list(urls.descriptions)
+        code = _measure(options, Bench(urls, workload), run)
+    say(f"data and plot: {folder}")
+    if options.json:
+        print((folder / f"{run.experiment}.json").read_text(encoding="utf-8"))
+    else:
+        show(run, options.places)
+    return code
+
+
+def _measure(options: argparse.Namespace, bench: Bench, run: "AnatomyRun") -> int:
+    each = START_SECONDS + 2 * options.pairs * options.seconds
+    code = GOOD
+    with Steps(each * len(options.middleware)) as progress:
+        for name in options.middleware:
+            label = MIDDLEWARES[name].label
+            progress.step(label, each)
+            try:
+                found = anatomy(
+                    bench, name, options.architecture, options.clients, options.pairs, options.seconds
+                )
+            except LabError as error:
+                code = FAILED
+                run.notes.append(f"FAILED {label}: {error.code}: {error.message}")
+                progress.say(run.notes[-1])
+                continue
+            run.profiles.append(found)
+            if found.repetitions:
+                progress.say(f"{label}: {1000 * found.total.value:,.0f} us of CPU per request")
+            else:
+                progress.say(f"{label}: skipped, {found.missing}")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.anatomy", description=__doc__)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="5 pairs of windows of 1 s: the default")
+    length.add_argument("--full", action="store_true", help="10 pairs of windows of 5 s")
+    parser.add_argument(
+        "--middleware",
+        type=middleware_names,
+        default=list(MIDDLEWARES),
+        metavar="NAME,NAME",
+        help=f"default: {','.join(MIDDLEWARES)}",
+    )
+    parser.add_argument(
+        "--application", type=Application, choices=list(Application), default=Application.FILTER
+    )
+    parser.add_argument(
+        "--architecture", type=Architecture, choices=list(Architecture), default=Architecture.ONE_NODE
+    )
+    parser.add_argument("--clients", type=count, default=CLIENTS, metavar="N", help="default: 4")
+    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
+    parser.add_argument(
+        "--places",
+        type=count,
+        default=8,
+        metavar="N",
+        help="places of the code to name per process (default 8)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    add_experiment_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(commands.main(["anatomy", *sys.argv[1:]]))
