@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 
-from lab.cluster import Cluster, SystemSpec
-from lab.contract import Application, Architecture, Target
+from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.contract import Application, Architecture
 from lab.middlewares import MIDDLEWARES
 from lab.store import open_store
 from tests.harness.bars import clients
@@ -66,7 +66,10 @@ def insults(terms: Terms) -> Iterator[Finding]:
             yield Finding("insults", f"1,000,000 insults {where}", missing="no redis here")
             continue
         with ExitStack() as stack:
-            targets = {count: _stored(stack, architecture, count, terms) for count in (FEW, MANY)}
+            targets = {
+                count: stored(stack, "xmlrpc", architecture, count, terms.brokers).target
+                for count in (FEW, MANY)
+            }
             for operation, connect in (
                 ("insult_me", partial(clients.insult_me, check=False)),
                 ("add_insult, and remove_insult", clients.add_and_remove),
@@ -81,19 +84,21 @@ def insults(terms: Terms) -> Iterator[Finding]:
                 yield Finding("insults", what, ratios(many, few), FLAT, rates=rates, ours=f"{MANY:,} insults")
 
 
-def _stored(stack: ExitStack, architecture: Architecture, count: int, terms: Terms) -> Target:
-    """Start a service of one node and store *count* insults."""
-    spec = SystemSpec("xmlrpc", Application.SERVICE, architecture)
-    system = stack.enter_context(Cluster(spec, terms.brokers))
+def stored(
+    stack: ExitStack, middleware: str, architecture: Architecture, count: int, urls: BrokerUrls
+) -> Cluster:
+    """Start a service of one node and store *count* insults; in memory over XML-RPC only."""
+    spec = SystemSpec(middleware, Application.SERVICE, architecture)
+    system = stack.enter_context(Cluster(spec, urls))
     names = (f"insult number {number}" for number in range(count))
     if architecture is Architecture.N_NODE:
-        store = open_store(terms.brokers.redis, system.namespace)
+        store = open_store(urls.redis, system.namespace)
         while batch := list(islice(names, CALLS)):
             store.add_insults(batch)
         store.close()
-        return system.target
+        return system
     with ServerProxy(system.target.address) as proxy:
         while batch := list(islice(names, CALLS)):
             calls = [{"methodName": "add_insult", "params": [name]} for name in batch]
             proxy.system.multicall(calls)
-    return system.target
+    return system

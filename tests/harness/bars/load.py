@@ -57,6 +57,11 @@ class Load:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the clients."""
+        return [process.pid for process, _ in self._members if process.pid]
+
     def window(self, seconds: float) -> float:
         """Return the requests per second of all clients, from the first start to the last answer."""
         for _, pipe in self._members:

@@ -26,6 +26,7 @@ def speedup(
     blocks: int,
     window_seconds: float,
     fresh: bool = False,
+    clients: int = CLIENTS,
 ) -> Iterator[Point]:
     """Measure each of *node_counts* in every one of *blocks*, in random order.
 
@@ -34,11 +35,11 @@ def speedup(
     """
     order = random.Random(bench.workload.seed)
     with ExitStack() as stack:
-        running = {} if fresh else _start(bench, middleware, node_counts, work, stack)
+        running = {} if fresh else _start(bench, middleware, node_counts, work, stack, clients)
         for block in range(blocks):
             for nodes in order.sample(list(node_counts), len(node_counts)):
                 with ExitStack() as trial:
-                    ready = running or _start(bench, middleware, [nodes], work, trial)
+                    ready = running or _start(bench, middleware, [nodes], work, trial, clients)
                     system, load = ready[nodes]
                     yield bench.point(
                         "speedup",
@@ -57,14 +58,19 @@ def describe(work: tuple[str, str]) -> str:
 
 
 def _start(
-    bench: Bench, middleware: str, node_counts: Sequence[int], work: tuple[str, str], stack: ExitStack
+    bench: Bench,
+    middleware: str,
+    node_counts: Sequence[int],
+    work: tuple[str, str],
+    stack: ExitStack,
+    clients: int,
 ) -> dict[int, tuple[Cluster, Generators]]:
     """Start a system for each of *node_counts*, then the load generators of all side by side."""
     systems = {
         nodes: stack.enter_context(bench.system(middleware, Architecture.N_NODE, nodes, work))
         for nodes in node_counts
     }
-    loads = {nodes: bench.load(system, CLIENTS) for nodes, system in systems.items()}
+    loads = {nodes: bench.load(system, clients) for nodes, system in systems.items()}
     for load in loads.values():
         stack.callback(load.close)
     return {nodes: (systems[nodes], loads[nodes].wait_ready()) for nodes in node_counts}
