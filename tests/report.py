@@ -1,17 +1,23 @@
 """Draw the plots and the report of a run again, from its data."""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
-from tests.harness.costs.cost import FILE, read_costs
 from tests.harness.plots import draw
-from tests.harness.plots.tornado import draw_tornados
 from tests.harness.record import RESULTS, read_run
 from tests.harness.report import write_report
 from tests.harness.table import print_table
+
+SHEETS = {
+    "anatomy": "tests.harness.anatomy.run",
+    "growth": "tests.harness.growth.run",
+    "settings": "tests.settings",
+}
+"""Experiments with a record of their own, and what draws it again."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     folder: Path = parser.parse_args(argv).folder
     if not folder.is_dir():
         raise InvalidRequest(Code.MALFORMED, f"{folder}: no such folder; `lab run` makes one")
-    if (folder / FILE).exists():  # of `lab settings`, which writes plots and tables, but no report
-        print("\n".join(map(str, draw_tornados(read_costs(folder), folder / "plots"))))
-        return 0
+    for experiment, module in SHEETS.items():
+        if (folder / f"{experiment}.json").exists():
+            importlib.import_module(module).redraw(folder)
+            return 0
     run = read_run(folder / "run.json")
     draw(run, folder / "plots")
     print_table(run)

@@ -26,6 +26,7 @@ from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, new_folder
 from tests.harness.session import count, seconds
+from tests.harness.sheet import read_sheet
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
 """Seconds of a window, and pairs of windows."""
@@ -42,7 +43,14 @@ def main(argv: list[str] | None = None) -> int:
     usual_seconds, usual_pairs = FULL if options.full else QUICK
     window, pairs = options.seconds or usual_seconds, options.pairs or usual_pairs
     folder = new_folder("settings", options.results)
-    run = Costs(environment(), window, pairs, CLIENTS)
+    run = Costs(
+        experiment="settings",
+        configuration={"only": options.only},
+        environment=environment(),
+        seconds=window,
+        pairs=pairs,
+        clients=CLIENTS,
+    )
     needed = (MIDDLEWARES[name].needed_brokers(Architecture.ONE_NODE) for name in wanted)
     with ExitStack() as stack:
         stack.callback(_write, run, folder)
@@ -59,6 +67,15 @@ def main(argv: list[str] | None = None) -> int:
                         progress.say(line)
     _conclude(run, folder, as_object=options.json)
     return 0 if all(cost.is_valid or cost.missing for cost in run.costs) else 1
+
+
+def redraw(folder: Path) -> None:
+    """Draw and print a stored run again."""
+    from tests.harness.plots.tornado import draw_tornados
+
+    run = read_sheet(folder / FILE, Costs)
+    draw_tornados(run, folder / "plots")
+    _conclude(run, folder, as_object=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,10 +110,9 @@ def _write(run: Costs, folder: Path) -> None:
 
 def _conclude(run: Costs, folder: Path, *, as_object: bool) -> None:
     """Print all costs, with a word on how busy the machine was."""
-    load, cores = run.environment["load_before"], os.cpu_count() or 1
     say(f"data and plots: {folder}")
-    if isinstance(load, float) and load > cores / 2:
-        say(f"CAUTION: the load was {load:.1f} on {cores} cores before: others work here, ratios vary more")
+    if run.busy:
+        say(run.busy)
     if as_object:
         print((folder / FILE).read_text(encoding="utf-8"))
         return

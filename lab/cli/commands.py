@@ -32,6 +32,8 @@ COMMANDS = {
     "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
     "bench": Command("tests.bench", "what speed must hold, against a plain reference: bench [--only redis]"),
     "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
+    "anatomy": Command("tests.anatomy", "where the CPU time of one request goes, part by part: anatomy"),
+    "growth": Command("tests.growth", "cost as insults, subscribers, clients, nodes, requests grow: growth"),
     "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),

@@ -15,11 +15,12 @@ from pyro4._settings import SERVER_TYPES
 from rabbitmq.insult_filter import PREFETCH
 from redis_impl.insult_filter import BATCH
 from tests.harness.costs.clients import texts
-from tests.harness.costs.cost import FILE, SAME, Cost, Costs, as_json, noise_of, read_costs
+from tests.harness.costs.cost import FILE, SAME, Cost, Costs, as_json, noise_of
 from tests.harness.costs.table import DEFAULTS, SETTINGS, Setting, changes
 from tests.harness.costs.variants import VARIANTS
 from tests.harness.costs.words import lines
 from tests.harness.plots.tornado import draw_tornados
+from tests.harness.sheet import read_sheet
 from tests.harness.statistics import Verdict
 
 SIZES = {"16 B", "1 KiB", "64 KiB"}
@@ -138,11 +139,14 @@ def known() -> Costs:
     """Return a run with a change of every kind."""
     weaker = replace(VALID, setting="confirms", value="none", promise="weaker guarantee: nobody notices")
     return Costs(
-        {"load_before": 0.1},
-        1.0,
-        3,
-        4,
-        [
+        experiment="settings",
+        configuration={},
+        environment={"load_before": 0.1},
+        started="2026-01-01T00:00:00Z",
+        seconds=1.0,
+        pairs=3,
+        clients=4,
+        costs=[
             Cost("rabbitmq", SAME, usual_rates=(1.0, 1.0, 1.0), rates=(1.0, 1.1, 1.0), noise=1.1),
             replace(VALID, value="100", rates=(101.0, 99.0, 100.0)),
             VALID,
@@ -180,7 +184,7 @@ def test_nothing_measured_draws_nothing(tmp_path: Path) -> None:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(as_json(known()), encoding="utf-8")
-    assert as_json(read_costs(tmp_path)) == as_json(known())
+    assert as_json(read_sheet(tmp_path / FILE, Costs)) == as_json(known())
     (tmp_path / FILE).write_text('{"costs": 3}', encoding="utf-8")
     with pytest.raises(InvalidRequest, match="is damaged"):
-        read_costs(tmp_path)
+        read_sheet(tmp_path / FILE, Costs)

@@ -25,6 +25,8 @@ FILES = {
     "cut/run.json": b'{"schema": 2, "poi',
     "odd/run.json": f'{{"schema": {SCHEMA}, "points": 3}}'.encode(),
     "bare/other": b"",
+    "torn/anatomy.json": b'{"schema": 1, "pro',
+    "late/growth.json": b'{"schema": 9, "configuration": {}, "environment": {}}',
 }
 """What a test folder holds; `@` in a command line stands for the folder."""
 WRONG = {
@@ -44,6 +46,9 @@ WRONG = {
     "report @/none": "@/none: no such folder",
     "report @/old": f"@/old/run.json: has schema 1, and this lab reads {SCHEMA}",
     "report @/cut": "@/cut/run.json: is not the record of a run",
+    "report @/torn": "@/torn/anatomy.json: is damaged: 1 error(s), the first at its beginning: Invalid JSON",
+    "anatomy --middleware corba": "no middleware 'corba'",
+    "growth --only weight": "no study 'weight'; there are insults, subscribers, clients, nodes, requests",
     "serve corba service": "invalid choice: 'corba'",
     "serve xmlrpc service --nodes 0": "--nodes: '0' is not a number of nodes, 1 or more",
     "serve xmlrpc service --work-time 5ms": "--work-time means nothing to the service",
@@ -71,6 +76,17 @@ WRONG_TOO = {
     "run --corpus @/none.txt": "@/none.txt: cannot be read: No such file or directory",
     "report @/odd": "@/odd/run.json: is damaged",
     "compare xmlrpc xmlrpc --fail-if-slower x": "'x' is not a share such as 10%",
+    "report @/late": "@/late/growth.json: has schema 9, and this lab reads 1; measure again",
+    "anatomy --clients 0": "--clients: '0' is not a whole number, 1 or more",
+    "anatomy --places=-1": "--places: '-1' is not a whole number, 1 or more",
+    "anatomy --seconds=inf": "--seconds: inf must be more than 0 seconds",
+    "anatomy --quick --full": "not allowed with argument --quick",
+    "anatomy --corpus @/empty.txt": "@/empty.txt: holds no line of text",
+    "anatomy --results @/file": "@/file: cannot hold results",
+    "growth --windows 0": "--windows: '0' is not a whole number, 1 or more",
+    "growth --middleware corba": "no middleware 'corba'",
+    "growth --quick --full": "not allowed with argument --quick",
+    "growth --results @/file": "@/file: cannot hold results",
     "serve xmlrpc service --nodes=-1": "--nodes: '-1' is not a number of nodes, 1 or more",
 }
 """More of the same, tried without a process each."""

@@ -4,12 +4,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from lab.errors import Code, InvalidRequest
 from tests.harness.bars.finding import ratios
+from tests.harness.sheet import Sheet
 from tests.harness.statistics import FEWEST_TRIALS, Estimate, Verdict, throughput_estimate
 
 SAME = "the default again"
@@ -74,20 +71,16 @@ class Cost:
         return Verdict.FASTER if found.value > 1 else Verdict.SLOWER
 
 
-@dataclass(slots=True)
-class Costs:
+@dataclass(slots=True, kw_only=True)
+class Costs(Sheet):
     """A run of ``lab settings``: ``settings.json``."""
 
-    environment: dict[str, object]
     seconds: float
     pairs: int
     clients: int
     costs: list[Cost] = field(default_factory=list)
-    experiment: str = "settings"
-    schema: int = 1
 
 
-_FORMAT = TypeAdapter(Costs)
 FILE = "settings.json"
 
 
@@ -95,20 +88,6 @@ def as_json(run: Costs) -> str:
     """Return *run*, with what follows from it, as JSON."""
     said = [{**asdict(cost), **_conclusion(cost)} for cost in run.costs]
     return json.dumps({**asdict(run), "costs": said}, indent=1)
-
-
-def read_costs(folder: Path) -> Costs:
-    """Read what a run wrote into *folder*; one clear InvalidRequest if it is something else."""
-    path = folder / FILE
-    try:
-        return _FORMAT.validate_json(path.read_bytes())
-    except OSError as error:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
-        raise InvalidRequest(Code.MALFORMED, message) from error
 
 
 def noise_of(cost: Cost) -> float | None:

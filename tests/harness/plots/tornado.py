@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -13,11 +13,11 @@ from lab.middlewares import MIDDLEWARES
 from tests.harness.costs.cost import SAME, Cost, Costs
 from tests.harness.costs.table import DEFAULTS
 from tests.harness.costs.words import load, number, ratio
-from tests.harness.plots.style import GREY, INVALID, LOOKS, PLAIN, SETTINGS, mark_invalid
+from tests.harness.plots.style import GREY, INVALID, LOOKS, PLAIN, mark_invalid
+from tests.harness.sheet import save_figures
 from tests.harness.statistics import Verdict
 
 ROW_INCHES = 0.36
-DPI = 130
 FEW_DECADES = 2.0
 """Of an axis on which 2 and 5 have room between 1 and 10."""
 PALE = 0.35
@@ -27,22 +27,15 @@ ROOM = 0.3
 
 def draw_tornados(run: Costs, folder: Path) -> list[Path]:
     """Draw each middleware that has a change measured; return the PNG files."""
-    files = []
-    with mpl.rc_context(SETTINGS):
-        for middleware in dict.fromkeys(cost.middleware for cost in run.costs):
-            costs = [one for one in run.costs if one.middleware == middleware and one.setting != SAME]
-            shown = [one for one in costs if one.estimate or one.objections]
-            if not shown:
-                continue
-            folder.mkdir(exist_ok=True)
-            figure = _figure(run, middleware, sorted(shown, key=_effect, reverse=True))
-            for ending in ("svg", "png"):
-                figure.savefig(folder / f"tornado-{middleware}.{ending}", dpi=DPI)
-            files.append(folder / f"tornado-{middleware}.png")
-    return files
+    middlewares = dict.fromkeys(cost.middleware for cost in run.costs)
+    return save_figures({f"tornado-{name}": partial(_figure, run, name) for name in middlewares}, folder)
 
 
-def _figure(run: Costs, middleware: str, shown: Sequence[Cost]) -> Figure:
+def _figure(run: Costs, middleware: str) -> Figure | None:
+    costs = [one for one in run.costs if one.middleware == middleware and one.setting != SAME]
+    shown = sorted((one for one in costs if one.estimate or one.objections), key=_effect, reverse=True)
+    if not shown:
+        return None
     figure = Figure(figsize=(9.5, 1.9 + ROW_INCHES * len(shown)))
     axes = figure.subplots()
     noise = shown[0].noise
