@@ -51,7 +51,8 @@ def caveats(profile: Profile) -> list[str]:
     if profile.missing:
         return [f"Skipped {label}: {profile.missing}."]
     said = []
-    if profile.slowed.value < SLOWED:
+    slowed = profile.slowed
+    if slowed.value < SLOWED and (slowed.high or 0.0) < 1:
         said.append(f"{label}: sampling slowed it to {ratio(profile.slowed)} of its rate")
     for objection in dict.fromkeys(profile.objections):
         times, windows = list(profile.objections).count(objection), 2 * len(profile.repetitions)
