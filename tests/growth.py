@@ -49,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     run = GrowthRun(configuration=configuration, environment=environment())
     folder = new_folder(run.experiment, options.results)
     with ExitStack() as stack:
+        stack.callback(say, f"data and plots: {folder}")
         stack.callback(finish, run, folder)  # also of a run that was interrupted
         kinds = (STUDIES[study].needs(name) for study in options.only for name in options.middleware)
         urls = stack.enter_context(brokers(settings(), frozenset().union(*kinds)))
         run.environment["brokers"] = list(urls.descriptions)
         code = _measure(options, Bench(urls, workload), run)
-    say(f"data and plots: {folder}")
     if options.json:
         print((folder / f"{run.experiment}.json").read_text(encoding="utf-8"))
     else:
