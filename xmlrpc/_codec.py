@@ -102,10 +102,7 @@ def _unmarshal(body: bytes) -> tuple[str | None, tuple[object, ...]]:
 
 def write_answer(answer: object) -> bytes:
     """Write a method response; TOO_LARGE if it is longer than a reply may be."""
-    if type(answer) is str and not _SPECIAL.search(answer):
-        params = f"<params>\n<param>\n<value><string>{answer}</string></value>\n</param>\n</params>\n"
-    else:
-        params = _marshal((answer,))
+    params = _params((answer,))
     if len(params) > MAX_ANSWER_CHARACTERS:
         raise InvalidRequest(Code.TOO_LARGE, "the answer is too large to send; ask for fewer")
     return f"{_HEAD}<methodResponse>\n{params}</methodResponse>\n".encode()
@@ -123,7 +120,7 @@ def as_fault(error: LabError) -> Fault:
 
 def write_call(method: str, arguments: Sequence[object]) -> bytes:
     """Write a method call."""
-    params = _marshal(tuple(arguments)) if arguments else "<params>\n</params>\n"
+    params = _params(tuple(arguments))
     return f"{_HEAD}<methodCall>\n<methodName>{method}</methodName>\n{params}</methodCall>\n".encode()
 
 
@@ -158,6 +155,16 @@ class _TextSafeMarshaller(Marshaller):
             write(f"<value><string>{escaped.replace(chr(13), '&#13;')}</string></value>\n")
 
     dispatch: dict[Any, Any] = {**Marshaller.dispatch, str: dump_text}  # noqa: RUF012
+
+
+def _params(values: tuple[object, ...]) -> str:
+    """Return *values* as parameters; none, or one plain text, without the marshaller."""
+    if not values:
+        return "<params>\n</params>\n"
+    (first, *more) = values
+    if type(first) is str and not more and not _SPECIAL.search(first):
+        return f"<params>\n<param>\n<value><string>{first}</string></value>\n</param>\n</params>\n"
+    return _marshal(values)
 
 
 def _marshal(values: tuple[object, ...] | Fault) -> str:
