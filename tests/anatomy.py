@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 from tests.harness.anatomy.measuring import anatomy
+from tests.harness.anatomy.profile import Profile
 from tests.harness.bench import Bench
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
@@ -19,6 +21,7 @@ from tests.harness.record import new_folder
 from tests.harness.session import (
     FAILED,
     GOOD,
+    Step,
     add_experiment_options,
     count,
     middleware_names,
@@ -61,6 +64,18 @@ def main(argv: list[str] | None = None) -> int:
     else:
         show(run, options.places)
     return code
+
+
+def anatomy_step(middleware: str) -> Step:
+    """Return the anatomy of a request to one node, for a longer experiment."""
+    window, pairs = FULL
+    architecture = Architecture.ONE_NODE
+
+    def measure(bench: Bench) -> Iterator[Profile]:
+        yield anatomy(bench, middleware, architecture, CLIENTS, pairs, window)
+
+    what = f"anatomy of a request: {MIDDLEWARES[middleware].label}"
+    return Step(what, START_SECONDS + 2 * pairs * window, needs(middleware, architecture), measure)
 
 
 def _measure(options: argparse.Namespace, bench: Bench, run: "AnatomyRun") -> int:

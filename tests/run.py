@@ -6,6 +6,7 @@ import sys
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from tests.anatomy import anatomy_step
 from tests.dynamic_scaling import short_step, thorough_steps
 from tests.harness.experiments.capacity import Objective
 from tests.harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
@@ -16,8 +17,8 @@ from tests.stress import capacity_step, clients_step, requests_step
 
 LEFT_OUT = (
     "Left out of the short form: throughput over clients, capacity and the sweep of rates, CPU-bound "
-    "speedup, more than 3 nodes, trials with fresh processes, and all but one load of dynamic scaling. "
-    "`lab run --full` has them (about an hour)."
+    "speedup, more than 3 nodes, the anatomy of a request, trials with fresh processes, and all but one load "
+    "of dynamic scaling. `lab run --full` has them (about an hour)."
 )
 
 
@@ -78,6 +79,7 @@ def _full(middlewares: list[str]) -> list[Step]:
             steps.append(
                 speedup_step(name, (1, 2, 3, 4, 6, 8), work, blocks=5, window=5.0, fresh=True),
             )
+    steps += [anatomy_step(name) for name in middlewares]
     return [*steps, *(thorough_steps() if "rabbitmq" in middlewares else [])]
 
 

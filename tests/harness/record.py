@@ -16,12 +16,13 @@ from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES
+from tests.harness.anatomy.profile import Profile
 from tests.harness.fault_trial import FaultTrial
 from tests.harness.resources import Usage
 from tests.harness.scaling_trial import ScalingTrial
 from tests.harness.summary import Measurement
 
-SCHEMA = 3
+SCHEMA = 4
 RESULTS = ROOT / "results"
 
 
@@ -85,7 +86,7 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
-Result = Point | Capacity | ScalingTrial
+Result = Point | Capacity | ScalingTrial | Profile
 """What a step of an experiment yields."""
 
 
@@ -101,6 +102,7 @@ class Run:
     capacities: list[Capacity] = field(default_factory=list)
     faults: list[FaultTrial] = field(default_factory=list)
     scalings: list[ScalingTrial] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
 
@@ -113,6 +115,8 @@ class Run:
                 self.capacities.append(result)
             case ScalingTrial():
                 self.scalings.append(result)
+            case Profile():
+                self.profiles.append(result)
 
     def of(self, experiment: str, **conditions: object) -> list[Point]:
         """Return the points of *experiment* that meet *conditions*, in the order of their measurement."""
@@ -187,7 +191,13 @@ def read_run(path: Path) -> Run:
         where = ".".join(map(str, first["loc"]))
         message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
         raise InvalidRequest(Code.MALFORMED, message) from error
-    found: list[Result | FaultTrial] = [*run.points, *run.capacities, *run.faults, *run.scalings]
+    found: list[Result | FaultTrial] = [
+        *run.points,
+        *run.capacities,
+        *run.faults,
+        *run.scalings,
+        *run.profiles,
+    ]
     named = {one.middleware for one in found} | {one.architecture for one in found}
     unknown = sorted(named.difference(MIDDLEWARES, Architecture))
     if unknown:

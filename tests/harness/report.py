@@ -30,6 +30,7 @@ CAPTIONS = {
     "far above the grey line were paid for nothing.",
     "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
     "lost, or had its effect twice, is counted above each row.",
+    "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
 

@@ -1,6 +1,7 @@
 """Points in words, for progress, tables and the report."""
 
 from lab.middlewares import MIDDLEWARES
+from tests.harness.anatomy.profile import Profile
 from tests.harness.record import Capacity, Result
 from tests.harness.scaling_trial import ScalingTrial
 from tests.harness.scaling_words import describe_scaling, scaling_figures
@@ -10,6 +11,8 @@ def describe(result: Result) -> str:
     """Return a line about *result*."""
     if isinstance(result, ScalingTrial):
         return describe_scaling(result)
+    if isinstance(result, Profile):
+        return f"anatomy of a request: {_microseconds(result)} of CPU, all processes"
     if isinstance(result, Capacity):
         flaws = f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
         return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{flaws}"
@@ -31,6 +34,8 @@ def figures(result: Result) -> str:
     """Return the shortest account of *result*."""
     if isinstance(result, ScalingTrial):
         return scaling_figures(result)
+    if isinstance(result, Profile):
+        return _microseconds(result)
     if isinstance(result, Capacity):
         return capacity(result)
     p99 = milliseconds(result.measurement.response_ms.get("p99"))
@@ -61,3 +66,7 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _microseconds(profile: Profile) -> str:
+    return f"{1000 * profile.total.value:,.0f} us" if profile.repetitions else f"skipped: {profile.missing}"

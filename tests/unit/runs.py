@@ -11,6 +11,8 @@ from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step
 from lab.middlewares import MIDDLEWARES
+from tests.harness.anatomy.profile import Profile as Anatomy
+from tests.harness.anatomy.profile import Repetition
 from tests.harness.experiments.scaling import Load, trial
 from tests.harness.experiments.scaling_system import Observed
 from tests.harness.record import Capacity, Point, Run
@@ -108,6 +110,15 @@ def compare_points(ratio: float = 2.0, blocks: int = 3) -> list[Point]:
     ]
 
 
+REPETITION = Repetition(
+    plain_rate=1000.0,
+    sampled_rate=950.0,
+    cpu_ms={"node": 0.4, "generator": 0.2, "redis": 0.1},
+    sampled_cpu_ms={"node": 0.44, "generator": 0.2, "redis": 0.1},
+    samples={"node": {"transport": 30, "application": 10}, "generator": {"harness": 5, "unknown": 5}},
+)
+
+
 def full_run() -> Run:
     """Return a run with every kind of point, of all four, and capacities."""
     points: list[Point] = []
@@ -120,7 +131,13 @@ def full_run() -> Run:
             ]
         points += speedup_points(name)
     capacities = [_capacity(name) for name in MIDDLEWARES]
-    return run_of(*points, *compare_points(), capacities=capacities, scalings=scaling_trials())
+    anatomies = [
+        Anatomy(name, "one-node", "filter", 1, 4, [REPETITION, REPETITION], objections=[])
+        for name in MIDDLEWARES
+    ]
+    return run_of(
+        *points, *compare_points(), capacities=capacities, scalings=scaling_trials(), profiles=anatomies
+    )
 
 
 def scaling_trials() -> list[ScalingTrial]:

@@ -21,17 +21,11 @@ from tests.harness.anatomy.sampling import Frame, Sampling, Stack, read_stacks
 from tests.harness.anatomy.words import caveats
 from tests.harness.plots.anatomy import anatomy_figure
 from tests.harness.sheet import write_sheet
+from tests.unit.runs import REPETITION
 
 LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = sysconfig.get_path("purelib")
 LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
-REPETITION = Repetition(
-    plain_rate=1000.0,
-    sampled_rate=950.0,
-    cpu_ms={"node": 0.4, "generator": 0.2, "redis": 0.1},
-    sampled_cpu_ms={"node": 0.44, "generator": 0.2, "redis": 0.1},
-    samples={"node": {"transport": 30, "application": 10}, "generator": {"harness": 5, "unknown": 5}},
-)
 
 
 def line_of(file: str, text: str) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from tests.harness.plots.anatomy import anatomy_figure
 from tests.harness.plots.faults import timelines
 from tests.harness.plots.latency import percentiles, rate_and_latency
 from tests.harness.plots.resources import cpu_per_request
@@ -24,6 +25,7 @@ PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "speedup": speedup,
     "efficiency": efficiency,
     "cpu-per-request": cpu_per_request,
+    "anatomy": lambda run: anatomy_figure(run.profiles),
 }
 FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {"scaling": scaling, "faults": timelines}
 """Plots of which there are several: the file's name begins with the family's and ends with the figure's."""
