@@ -117,7 +117,7 @@ class Replies:
             except redis.RedisError as error:
                 self._is_behind = True
                 was_sent = was_sent or not _is_surely_refused(error)
-                if isinstance(error, redis.OutOfMemoryError) and not was_sent:
+                if _is_out_of_memory(error) and not was_sent:
                     raise Overloaded("Redis has no memory left for petitions; try again later") from error
                 if time.monotonic() + pause_seconds >= deadline:
                     message = f"Redis does not serve: {error}; is it running?"
@@ -128,5 +128,10 @@ class Replies:
 
 def _is_surely_refused(error: redis.RedisError) -> bool:
     """Tell whether what failed cannot have been done: nobody listened, or Redis said no."""
-    refusals = (redis.BusyLoadingError, redis.OutOfMemoryError)
-    return isinstance(error, refusals) or isinstance(error.__context__, ConnectionRefusedError)
+    is_refusal = isinstance(error, redis.BusyLoadingError) or _is_out_of_memory(error)
+    return is_refusal or isinstance(error.__context__, ConnectionRefusedError)
+
+
+def _is_out_of_memory(error: redis.RedisError) -> bool:
+    """Tell whether Redis had no memory: it says so before a script's first write, 6.2 in a text of its own."""
+    return isinstance(error, redis.OutOfMemoryError) or "-OOM command not allowed" in str(error)

@@ -1,5 +1,6 @@
 """What scenarios share: brokers, seed, size, and how a trial is judged in the end."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,7 @@ from lab.middlewares import MIDDLEWARES
 from lab.operations import Operation
 from tests.faults.injector import Injector
 from tests.faults.ledger import Account, Entry, Found, Outcome, close
-from tests.faults.load import HANG_SECONDS, Load, bugs
+from tests.faults.load import BUG, HANG_SECONDS, Load, bugs
 from tests.faults.site import Brokers, Site
 from tests.faults.timeline import held_up, timeline
 from tests.harness.fault_trial import Check, FaultTrial
@@ -141,9 +142,16 @@ def trial(
         [
             *notes,
             *(f"{name}: {' '.join(tokens[:5])}" for name, tokens in named.items() if tokens),
+            *_unanswered(ended.entries),
             *bugs(ended.entries),
         ],
     )
+
+
+def _unanswered(entries: Sequence[Entry]) -> list[str]:
+    """Return which errors clients got, and how often."""
+    codes = Counter(entry.code for entry in entries if entry.code and not entry.code.startswith(BUG))
+    return [f"errors: {', '.join(f'{code} {times}' for code, times in codes.most_common())}"] if codes else []
 
 
 def delays_at_faults(ended: Ended) -> list[float]:

@@ -19,7 +19,8 @@ def describe(trial: FaultTrial) -> str:
     figures = "".join(f", {name} {number(value)}" for name, value in trial.figures.items())
     times = ", ".join(f"{fault.at_seconds:.1f}" for fault in trial.faults[:20])
     at = f"; faults at {times} s" if times else ""
-    notes = "".join(f"\n      {note}" for note in trial.notes)
+    ledger = ", ".join(f"{name} {number(count)}" for name, count in trial.counts.items())
+    notes = "".join(f"\n      {note}" for note in [*([f"ledger: {ledger}"] if ledger else []), *trial.notes])
     name = f"{verdict(trial)} {trial.scenario}, {trial.middleware}"
     return f"{name}: {bars}{figures}; seed {trial.seed}{at}{notes}"
 

@@ -1,16 +1,10 @@
 """Pyro4 under faults: masters and nodes that die, freeze or stop, while clients work."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import Pyro4
 import pytest
 
-from lab.cluster import Cluster
-from lab.contract import Application, Target
+from lab.contract import Application
 from lab.errors import Overloaded
-from lab.jobs import heartbeat
 from pyro4._connection import PyroConnection
 from pyro4._names import MASTER, Names
 from tests import direct_scenarios as scenarios
@@ -61,29 +55,3 @@ def test_a_connection_too_many_is_told_so_and_the_node_goes_on(system: StartSyst
             refused.call("get_insults", (), 5.0)
     with cluster.service() as client:
         assert eventually(lambda: client.get_insults() == [])
-
-
-def test_replies_lost_after_execution_have_no_effect_twice(system: StartSystem) -> None:
-    scenarios.replies_lost(system, MIDDLEWARE, _second_node)
-
-
-def test_a_frozen_subscriber_delays_nobody_and_is_told_what_it_missed(system: StartSystem) -> None:
-    scenarios.subscriber_frozen(system, MIDDLEWARE)
-
-
-@contextmanager
-def _second_node(cluster: Cluster, port: int) -> Iterator[Target]:
-    """Tell the master that the node is at *port* too."""
-    names = Names(cluster.target.address)
-    master = PyroConnection(names.lookup(MASTER))
-    served = cluster.nodes[0].address.partition("@")[0]
-    fields = {"application": "service", "name": "second", "uri": f"{served}@127.0.0.1:{port}"}
-    pulse = heartbeat("pulse", 0.3, lambda: master.call("heartbeat_slave", [json.dumps(fields)], 2.0))
-    master.call("heartbeat_slave", [json.dumps(fields)], 2.0)
-    pulse.start()
-    try:
-        yield cluster.target
-    finally:
-        pulse.stop(2.0)
-        master.close()
-        names.close()

@@ -21,7 +21,7 @@ from tests.rabbitmq.rig import PrivateRabbit, Worker, outcome
 
 PATIENCE_SECONDS = 90.0
 """For a broker's restart on a busy machine, too."""
-KILLS = 3
+KILLS = 2
 ENOUGH_MEMORY = "0.4"
 NO_MEMORY = "0.000001"
 

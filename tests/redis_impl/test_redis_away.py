@@ -2,16 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 
-from lab.bootstrap import ROOT
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
 from lab.brokers.server import free_port
@@ -172,38 +168,6 @@ def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker
     assert numbers[0] > 3  # nothing from before it subscribed
 
 
-def test_a_frozen_subscriber_delays_nobody_and_catches_up_or_is_told_the_gap(broker: Broker) -> None:
-    with (
-        cluster_on(broker.url, Application.SERVICE, 1, interval="100ms") as cluster,
-        cluster.service() as client,
-    ):
-        client.add_insult("tonto")
-        frozen = _subscriber(broker.url, cluster)
-        assert frozen.stderr
-        assert frozen.stdout
-        assert "subscribed" in frozen.stderr.readline()
-        with client.subscribe() as subscription:
-            client.start_broadcast()
-            first = int(frozen.stdout.readline().split()[1][1:])
-            os.kill(frozen.pid, signal.SIGSTOP)
-            arrivals = []
-            for _ in range(30):
-                tick = subscription.receive(10.0)
-                assert tick
-                arrivals.append(time.monotonic())
-                last = tick.number
-            pauses = [later - at for at, later in pairwise(arrivals)]
-            print(f"the other got a tick each 100 ms, at most {1000 * max(pauses):.0f} ms apart")
-            os.kill(frozen.pid, signal.SIGCONT)
-            told = [first]
-            while told[-1] < last:
-                words = frozen.stdout.readline().replace(",", "").split()
-                told += map(int, words[2:]) if words[0] == "missed" else [int(words[1][1:])]
-        assert told == list(range(first, told[-1] + 1))
-        frozen.kill()
-        frozen.communicate()
-
-
 def _through(proxy: Proxy, cluster: Cluster) -> Target:
     address = cluster.target.address
     before, _, after = address.rpartition("@")[2].partition(":")
@@ -218,14 +182,3 @@ def _answers(client: object) -> bool:
         return bool(client.filter("tonto") == "CENSORED")  # type: ignore[attr-defined]
     except LabError:
         return False
-
-
-def _subscriber(url: str, cluster: Cluster) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "redis_impl.subscriber", "--namespace", cluster.namespace],
-        cwd=ROOT,
-        env={**os.environ, "LAB_REDIS_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

@@ -1,15 +1,9 @@
 """XML-RPC under faults: masters and nodes that die, freeze or stop, while clients work."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from lab.cluster import Cluster
-from lab.contract import Application, Architecture, Target
+from lab.contract import Application
 from lab.errors import Overloaded
-from lab.jobs import heartbeat
-from lab.launcher import ProcessSpec
 from tests import direct_scenarios as scenarios
 from tests.conftest import StartSystem
 from tests.direct import crowd, port_of
@@ -17,7 +11,6 @@ from tests.eventually import eventually
 from tests.xmlrpc.kinds import GOOD, post
 from xmlrpc._connection import XmlRpcConnection
 from xmlrpc._http import MAX_CONNECTIONS
-from xmlrpc._membership import PULSE_SECONDS, MasterClient
 from xmlrpc.client import ServerProxy
 
 MIDDLEWARE = "xmlrpc"
@@ -59,26 +52,3 @@ def test_a_connection_too_many_is_told_so_and_the_node_goes_on(system: StartSyst
             refused.call("get_insults", (), 5.0)
     with cluster.service() as client:
         assert eventually(lambda: client.get_insults() == [])
-
-
-def test_replies_lost_after_execution_have_no_effect_twice(system: StartSystem) -> None:
-    scenarios.replies_lost(system, MIDDLEWARE, _second_node)
-
-
-def test_a_frozen_subscriber_delays_nobody_and_is_told_what_it_missed(system: StartSystem) -> None:
-    scenarios.subscriber_frozen(system, MIDDLEWARE)
-
-
-@contextmanager
-def _second_node(cluster: Cluster, port: int) -> Iterator[Target]:
-    """Start another master, which knows of nobody but the node at *port*."""
-    process = cluster.launcher.start(ProcessSpec("second", "xmlrpc.master", ("--port", "0")))
-    master, url = MasterClient(process.address), f"http://127.0.0.1:{port}"
-    master.join(Application.SERVICE, "second", url)
-    pulse = heartbeat("pulse", PULSE_SECONDS, lambda: master.join(Application.SERVICE, "second", url))
-    pulse.start()
-    try:
-        yield Target(process.address, Architecture.N_NODE)
-    finally:
-        pulse.stop(2.0)
-        master.close()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,9 +38,10 @@ def subscribers(rig: Rig, middleware: str) -> FaultTrial:
         system = stack.enter_context(site(middleware, Application.SERVICE, rig.brokers, interval=text))
         client = stack.enter_context(system.service())
         client.add_insult("tonto")
-        for mine in arrivals:
-            connected = stack.enter_context(system.service())
-            _listen(stack.enter_context(connected.subscribe()), mine)
+        subscriptions = [stack.enter_context(system.service()).subscribe() for _ in arrivals]
+        stack.callback(_close, subscriptions)
+        for subscription, mine in zip(subscriptions, arrivals, strict=True):
+            _listen(subscription, mine)
         said = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-logs-"))) / "subscriber"
         process = stack.enter_context(_subscriber(system, said))
         stack.callback(process.kill)
@@ -92,6 +94,12 @@ def _listen(subscription: Subscription, arrivals: Arrivals) -> None:
             arrivals[tick.number] = now()
 
     threading.Thread(target=note, daemon=True).start()
+
+
+def _close(subscriptions: list[Subscription]) -> None:
+    """Close all at once: one after the other takes seconds."""
+    with ThreadPoolExecutor(len(subscriptions)) as pool:
+        list(pool.map(lambda subscription: subscription.close(), subscriptions))
 
 
 def _subscriber(system: Site, said: Path) -> "subprocess.Popen[bytes]":
