@@ -86,12 +86,17 @@ class ServedObjects:
         return uris
 
     def close(self, timeout_seconds: float) -> None:
-        """Accept nothing more, and end."""
-        if self._thread.is_alive():
-            self.daemon.shutdown()
-            self._thread.join(timeout_seconds)
-        with contextlib.suppress(OSError):
-            self.daemon.close()
+        """Accept nothing more, and end; what takes longer than *timeout_seconds* ends with the process."""
+        # Pyro4's shutdown waits up to 5 s for its loop: all the time that a process has to drain.
+        end = self.daemon.shutdown if self._thread.is_alive() else self.daemon.close
+        ending = threading.Thread(target=_quietly, args=(end,), name="end of pyro4", daemon=True)
+        ending.start()
+        ending.join(timeout_seconds)
+
+
+def _quietly(end: Callable[[], object]) -> None:
+    with contextlib.suppress(OSError):
+        end()
 
 
 def exposed(

@@ -133,5 +133,5 @@ def _is_surely_refused(error: redis.RedisError) -> bool:
 
 
 def _is_out_of_memory(error: redis.RedisError) -> bool:
-    """Tell whether Redis had no memory: it says so before a script's first write, 6.2 in a text of its own."""
+    """Tell whether Redis had no memory: it says so before any write. 6.2 wraps what a script gets."""
     return isinstance(error, redis.OutOfMemoryError) or "-OOM command not allowed" in str(error)

@@ -1,9 +1,11 @@
 """Our side: the lab's own clients, and the standard library's against our server."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from time import perf_counter
 
 import Pyro4
@@ -48,8 +50,25 @@ def add_and_remove(middleware: str, target: Target) -> Iterator[Run]:
         number = itertools.count()
 
         def step() -> bool:
-            insult = f"new {id(client)} {next(number)}"
+            insult = f"new {os.getpid()} {next(number)}"
             return client.add_insult(insult) and client.remove_insult(insult)
+
+        yield repeated(step)
+
+
+@contextmanager
+def change(middleware: str, target: Target, *, with_ids: bool) -> Iterator[Run]:
+    """Add an insult and remove it, in turn; *with_ids*: so that a repeated request has its effect once."""
+    if not with_ids:
+        client_module = import_module(f"{middleware}._client")
+        vars(client_module)["MUTATING_OPERATIONS"] = frozenset()  # in this process, which is this client's
+    with MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS) as client:
+        number = itertools.count()
+
+        def step() -> bool:
+            pair, is_second = divmod(next(number), 2)
+            insult = f"new {os.getpid()} {pair}"
+            return client.remove_insult(insult) if is_second else client.add_insult(insult)
 
         yield repeated(step)
 

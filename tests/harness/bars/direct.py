@@ -19,6 +19,7 @@ LIBRARY = {
     "pyro4": ("our node, Pyro4's Proxy", clients.pyro_proxy),
 }
 """Our node called by the client that comes with the library."""
+WITH_IDS, WITHOUT_IDS = "ours, insults changed, each effect once", "ours, insults changed, nothing promised"
 LIMIT = "limit: bare TCP echo"
 PLAIN = {"xmlrpc": plain_xmlrpc, "pyro4": plain_pyro4}
 ASSUMED = (270, 200)
@@ -35,15 +36,26 @@ def insult_me(middleware: str, terms: Terms) -> Iterator[Finding]:
         sides: dict[str, Side] = {OURS: ours, name: _reference(stack, middleware, terms)}
         beside, connect = LIBRARY[middleware]
         sides[beside] = loaded(stack, partial(connect, target.address))
+        changed = service(stack, middleware, terms)
+        for name_of_side, with_ids in ((WITH_IDS, True), (WITHOUT_IDS, False)):
+            change = partial(clients.change, middleware, changed, with_ids=with_ids)
+            sides[name_of_side] = loaded(stack, change)
         request, reply, note = _wire(ours)
         port = started(stack, "tests.harness.bars.limits", str(request), str(reply))
         sides[LIMIT] = loaded(stack, partial(limits.echo, port, request, reply))
         rates = alternate(sides, terms.pairs, terms.seconds)
-    what = f"{MIDDLEWARES[middleware].label} insult_me, 4 clients, against the {name}"
+    label = MIDDLEWARES[middleware].label
+    what = f"{label} insult_me, 4 clients, against the {name}"
     values = ratios(rates[OURS], rates[name])
+    shown = {side: rates[side] for side in rates if side not in (WITH_IDS, WITHOUT_IDS)}
     yield Finding(
-        middleware, what, values, BARS[middleware], rates=rates, ours=OURS, limit=LIMIT, notes=[note]
+        middleware, what, values, BARS[middleware], rates=shown, ours=OURS, limit=LIMIT, notes=[note]
     )
+    promised = {WITH_IDS: "with operation ids: each effect once", WITHOUT_IDS: "without: nothing promised"}
+    for side, promise in promised.items():
+        what = f"{label} add_insult and remove_insult, {promise}, against the {name}'s insult_me"
+        shown = {one: rates[one] for one in (side, name)}
+        yield Finding(middleware, what, ratios(rates[side], rates[name]), rates=shown, ours=side)
 
 
 def reference_name(terms: Terms) -> str:

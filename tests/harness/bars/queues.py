@@ -11,8 +11,8 @@ from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Target
 from lab.launcher import LocalLauncher, ProcessSpec
 from lab.middlewares import MIDDLEWARES
-from lab.store.namespace import throwaway_namespace
-from tests.harness.bars import clients, limits, unguarded
+from lab.store.namespace import delete_namespace, throwaway_namespace
+from tests.harness.bars import clients, limits, unguarded, unguarded_redis
 from tests.harness.bars.direct import OURS, reference_name
 from tests.harness.bars.finding import Finding, ratios
 from tests.harness.bars.servers import BARE, rabbitmq_for_guests, redis_with, yardstick_environment
@@ -43,6 +43,8 @@ def redis_filter(terms: Terms) -> Iterator[Finding]:
             sides[_limit(setting)] = loaded(
                 stack, partial(limits.lists, url, DEPTH // 10, payload, len(FILTERED))
             )
+        plain = _unguarded(stack, unguarded_redis.__name__, "redis_impl", BrokerUrls(redis=bare))
+        sides[UNGUARDED] = loaded(stack, partial(clients.filter_many, "redis_impl", plain, DEPTH))
         rates = alternate(sides, terms.pairs, terms.seconds)
     notes = [f"{DEPTH:,} in flight per client; the reference's Redis keeps nothing on the disk"]
     for setting, bar in REDIS_BARS.items():
@@ -59,6 +61,9 @@ def redis_filter(terms: Terms) -> Iterator[Finding]:
             limit=limit,
             notes=notes,
         )
+    what = f"Redis filter, request to result, the reference's own guarantees (none), against the {name}"
+    shown = {side: rates[side] for side in (UNGUARDED, name)}
+    yield Finding("redis", what, ratios(rates[UNGUARDED], rates[name]), rates=shown, ours=UNGUARDED)
 
 
 def rabbitmq_filter(terms: Terms) -> Iterator[Finding]:
@@ -68,7 +73,7 @@ def rabbitmq_filter(terms: Terms) -> Iterator[Finding]:
         amqp = rabbitmq_for_guests(stack) if terms.yardstick else terms.brokers.amqp
         urls = BrokerUrls(amqp=amqp)
         target = _filter(stack, "rabbitmq", urls)
-        bare = _unguarded(stack, urls)
+        bare = _unguarded(stack, unguarded.__name__, "rabbitmq", urls)
         sides: dict[str, Side] = {
             OURS: loaded(stack, partial(clients.filter_many, "rabbitmq", target, DEPTH)),
             name: _rabbitmq_reference(stack, amqp, terms),
@@ -94,13 +99,17 @@ def _filter(stack: ExitStack, middleware: str, urls: BrokerUrls) -> Target:
     return stack.enter_context(Cluster(spec, urls)).target
 
 
-def _unguarded(stack: ExitStack, urls: BrokerUrls) -> Target:
+def _unguarded(stack: ExitStack, module: str, middleware: str, urls: BrokerUrls) -> Target:
+    """Start the node *module*, which is like ours and guarantees nothing."""
     namespace = throwaway_namespace()
-    stack.callback(MIDDLEWARES["rabbitmq"].delete_queues, urls.amqp, namespace)
+    if urls.amqp:
+        stack.callback(MIDDLEWARES[middleware].delete_queues, urls.amqp, namespace)
+    else:
+        stack.callback(delete_namespace, urls.redis, namespace)
     launcher = stack.enter_context(LocalLauncher())
     arguments = ("--namespace", namespace, "--insults", str(_insults(stack)))
-    launcher.start(ProcessSpec("unguarded", unguarded.__name__, arguments, urls.environment()))
-    return Target(urls.amqp, namespace=namespace)
+    launcher.start(ProcessSpec("unguarded", module, arguments, urls.environment()))
+    return Target(urls.amqp or urls.redis, namespace=namespace)
 
 
 def _insults(stack: ExitStack) -> Path:

@@ -32,9 +32,9 @@ class Row:
 
 
 ROWS = {
-    "xmlrpc": Row("XML-RPC insult_me", partial(insult_me, "xmlrpc"), 4, 5),
-    "pyro4": Row("Pyro4 insult_me", partial(insult_me, "pyro4"), 4, 5),
-    "redis": Row("Redis filter", redis_filter, 5, 6, frozenset({"redis"})),
+    "xmlrpc": Row("XML-RPC insult_me", partial(insult_me, "xmlrpc"), 6, 6),
+    "pyro4": Row("Pyro4 insult_me", partial(insult_me, "pyro4"), 6, 6),
+    "redis": Row("Redis filter", redis_filter, 6, 7, frozenset({"redis"})),
     "rabbitmq": Row("RabbitMQ filter", rabbitmq_filter, 4, 6, frozenset({"rabbitmq"})),
     "speedup": Row("speedup at 3 and 8 nodes", speedups, 12, 20),
     "insults": Row("1,000,000 insults against 10", insults, 8, 60),
