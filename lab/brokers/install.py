@@ -50,7 +50,7 @@ def install_package(debian: str, brew: str, *, agreed: bool) -> bool:
         return False
     if not (agreed or _agrees(what)):
         return False
-    say(f"{what}: a minute or so; the server that it brings is not started")
+    say(f"{what}: a minute or so; no server that it brings is started")
     return _succeeds(command)
 
 

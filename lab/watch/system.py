@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application
+from lab.data import default_insults
 from lab.errors import LabError
 from lab.load.texts import generated_texts
 from lab.store import Store, open_store
@@ -53,6 +54,8 @@ class WatchedSystem:
                 stack.enter_context(cluster)
             self._store: Store = open_store(self._brokers.redis, self._any.namespace)
             stack.callback(self._store.close)
+            if not self._store.count_insults():  # the service alone: something to hand out from the start
+                self._store.add_insults(default_insults())
             if Application.SERVICE in self._clusters:
                 ticks = threading.Thread(target=self._follow_ticks, name="ticks", daemon=True)
                 ticks.start()

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import psutil
 
 from lab.bootstrap import ROOT
 from tests.eventually import eventually
@@ -42,18 +44,13 @@ class Watching:
     @property
     def namespace(self) -> str:
         """The throw-away namespace, as its processes were told."""
-        listed = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "args="],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        words = listed.stdout.split()
+        children = psutil.Process(self.process.pid).children()
+        words = next(words for child in children if "--namespace" in (words := child.cmdline()))
         return words[words.index("--namespace") + 1]
 
     def ask(
         self, method: str, path: str, body: bytes = b"", **headers: str
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Return status, headers and body of an answer; as the page asks, but for *headers* (empty: none)."""
         usual = {
             "Host": self.host,
@@ -69,7 +66,7 @@ class Watching:
                 connection.putheader(name, value)
             connection.endheaders(body)
             answer = connection.getresponse()
-            return answer.status, dict(answer.headers.items()), answer.read()
+            return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
 
@@ -96,10 +93,19 @@ class Watching:
         rows = self.state()["rows"]
         return [row["pid"] for row in rows if row["name"] == name and row["state"] == state]
 
+    def running(self) -> list[psutil.Process]:
+        """Return the processes that it started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
     def end(self, how: signal.Signals = signal.SIGINT) -> int:
         """Press Ctrl-C; return the exit code."""
         self.process.send_signal(how)
         return self.process.wait(END_SECONDS)
+
+
+def still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those of *processes* that did not end; an ended one may wait to be reaped by another."""
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 @contextmanager

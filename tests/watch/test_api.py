@@ -16,7 +16,7 @@ from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.store.namespace import throwaway_namespaces
 from lab.watch.nodes import MOST_NODES
 from tests.eventually import eventually
-from tests.watch.session import Watching, watching
+from tests.watch.session import Watching, still_running, watching
 
 LOAD = json.dumps({"rate": 1}).encode()
 
@@ -251,10 +251,10 @@ def test_ctrl_c_ends_processes_and_namespace_while_a_page_is_open(redis_url: str
         eventually(lambda: command.point().get("achieved"))
         namespace = command.namespace
         assert namespace in throwaway_namespaces(redis_url)
-        children = psutil.Process(command.process.pid).children(recursive=True)
+        started = command.running()
         events = stream(command)
         next(events)
         assert command.end() == 130
-        assert not [child for child in children if child.is_running()]
+        assert not still_running(started)
         assert namespace not in throwaway_namespaces(redis_url)
         assert "Traceback" not in command.err, command.err

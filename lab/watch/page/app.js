@@ -2,7 +2,7 @@
 
 import { Chart, short } from "./charts.js";
 
-const SILENCE_MS = 6000, AGAIN_MS = 2000, KEPT_POINTS = 180, KEPT_LINES = 200;
+const SILENCE_MS = 5000, AGAIN_MS = 1000, KEPT_POINTS = 180, KEPT_LINES = 200;
 const BUTTONS = { remove_node: ["Remove", "plain"], kill_node: ["Kill", "bad"], kill_worker: ["Kill", "bad"] };
 const COLUMNS = {
   name: ["process", ""], pid: ["pid", ""], state: ["state", ""], cpu: ["CPU %", "number cpu"],
