@@ -132,6 +132,8 @@ def test_the_rate_is_set_and_the_figures_follow(tab: Tab, command: Watching) -> 
     shows(tab, "#result", "35 requests per second")
     tab.wait("+document.querySelector('#tiles dd span').textContent > 25")
     assert tab.run("document.querySelector('#rate').value") == "35"
+    command.press("load", rate=20)  # as another page does
+    tab.wait("document.querySelector('#rate-number').value === '20'")
     assert "answered" in tab.run("document.querySelector('#charts svg').getAttribute('aria-label')")
 
 

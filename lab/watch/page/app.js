@@ -11,7 +11,7 @@ const COLUMNS = {
 
 const $ = (id) => document.getElementById(id);
 let charts = [], tiles = new Map(), points = [], faults = [], columns = [], rows = new Map();
-let source, silence, hasRate = false;
+let source, silence, shownRate;
 
 function make(name, text = "", classes = "") {
   const made = document.createElement(name);
@@ -86,7 +86,7 @@ function layButtons({ actions, applications, load }) {
   }
   $("rate").max = $("rate-number").max = load.most;
   $("rate-label").textContent = `${load.label}, 0–${load.most}`;
-  hasRate = false;
+  shownRate = undefined;
   if (!$("scales").children.length) $("scales").replaceChildren(...applications.map(scaleLine));
 }
 
@@ -221,9 +221,9 @@ function setText(where, text) {
 }
 
 function showFacts(facts) {
-  if (!hasRate && facts.rate !== undefined) {
-    setRate(facts.rate);
-    hasRate = true;
+  if (facts.rate !== undefined && facts.rate !== shownRate) { // another page may have set it
+    shownRate = facts.rate;
+    if (!$("rate").form.contains(document.activeElement)) setRate(facts.rate);
   }
   setText($("insults"), facts.insults === null ? "An unknown number" : `${facts.insults} insults`);
   setText($("broadcast"), facts.broadcast === null ? "unknown" : facts.broadcast ? "is on" : "is off");
