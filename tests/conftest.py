@@ -1,19 +1,23 @@
 """Brokers, throw-away namespaces and systems for every test; nothing is left behind."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.brokers.server import is_open
 from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
+from lab.middlewares import MIDDLEWARES
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from tests.systems import cluster_for
 
 StartSystem = Callable[..., Cluster]
+USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,18 @@ def namespace(redis_url: str) -> Iterator[str]:
     name = throwaway_namespace()
     yield name
     delete_namespace(redis_url, name)
+
+
+@pytest.fixture
+def terminal(redis_url: str, amqp_url: str, namespace: str) -> Iterator[dict[str, str]]:
+    """What a terminal has after `lab up`, but with a throw-away namespace; the usual ports must be free."""
+    taken = [port for port in USUAL_PORTS if is_open(port)]
+    if taken:
+        complain = pytest.fail if settings().require_brokers else pytest.skip
+        complain(f"ports that documents show are taken: {taken}")
+    brokers = {"LAB_REDIS_URL": redis_url, "LAB_AMQP_URL": amqp_url, "LAB_NAMESPACE": namespace}
+    yield {**os.environ, **brokers}
+    MIDDLEWARES["rabbitmq"].delete_queues(amqp_url, namespace)
 
 
 @pytest.fixture

@@ -1,75 +1,136 @@
-"""The compose file, without an engine: pinned, on loopback, health-checked, and its commands are ours."""
+"""The compose file: what it says without an engine, its commands as processes here, and all of it in one."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
-import sys
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from lab.bootstrap import ROOT
+from lab.brokers import rabbitmq_server, redis_server
+from lab.brokers.server import is_open
+from lab.middlewares import MIDDLEWARES
 from lab.settings import read_settings
+from tests.compose_model import ComposeFile
+from tests.eventually import eventually
+from tests.sessions import here, is_answered, server
 
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-BROKERS = [name for name, service in SERVICES.items() if "build" not in service]
-NODES = [name for name in SERVICES if name not in BROKERS]
+FILE = ROOT / "docker-compose.yml"
+SERVICES = ComposeFile.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8"))).services
+BROKERS = [name for name, service in SERVICES.items() if not service.build]
+NODES = [name for name, service in SERVICES.items() if service.build]
+PREFIXES = {"xmlrpc": "xmlrpc-", "pyro4": "pyro4-", "redis_impl": "redis-", "rabbitmq": "rabbitmq-"}
+"""Of the names of a middleware's nodes."""
+CONTAINER_SECONDS = 900.0
 
 
-def _words(service: str) -> list[str]:
-    """Return the words after ``python -m`` of what *service* runs."""
-    command = SERVICES[service]["command"]
-    words = command if isinstance(command, list) else shlex.split(command)
-    if words[0] == "sh":
-        words = shlex.split(words[2])
-    return cast(list[str], words[words.index("-m") + 1 :])
+def locally(command: str) -> str:
+    """Return a command of a container for this machine, where all share a loopback address."""
+    one_place = command.replace("$$(hostname -i)", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
+    return re.sub(r"(?<=[ /])(xmlrpc-master|xmlrpc-broadcaster|pyro4-name-server)\b", "127.0.0.1", one_place)
+
+
+def in_order(names: list[str]) -> Iterator[str]:
+    """Yield *names*, each behind those that it waits for."""
+    done: set[str] = set(BROKERS)
+    while waiting := [name for name in names if name not in done]:
+        ready = [name for name in waiting if set(SERVICES[name].depends_on) <= done]
+        assert ready, f"{waiting} wait for each other"
+        yield from ready
+        done |= set(ready)
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_a_broker_is_pinned_to_a_release(broker: str) -> None:
-    assert re.search(r":\d+\.\d+\.\d+", SERVICES[broker]["image"])
+def test_a_broker_is_pinned_to_a_release_and_says_when_it_is_healthy(broker: str) -> None:
+    assert re.search(r":\d+\.\d+\.\d+", SERVICES[broker].image)
+    assert SERVICES[broker].healthcheck
 
 
-@pytest.mark.parametrize("broker", BROKERS)
-def test_a_broker_says_when_it_is_healthy(broker: str) -> None:
-    assert {"test", "interval", "timeout", "retries"} <= set(SERVICES[broker]["healthcheck"])
+def test_the_brokers_are_where_the_lab_looks_for_them_and_on_loopback_only() -> None:
+    published = {port for service in SERVICES.values() for port in service.ports}
+    usual = {urlsplit(url).port for url in (redis_server.DEFAULT_URL, rabbitmq_server.DEFAULT_URL)}
+    assert published == {f"127.0.0.1:{port}:{port}" for port in usual}
 
 
 def test_redis_keeps_what_it_acknowledges() -> None:
-    words = SERVICES["redis"]["command"]
+    words = SERVICES["redis"].words
     assert words[words.index("--appendonly") + 1] == "yes"
     assert words[words.index("--appendfsync") + 1] == "always"
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_nothing_is_published_beyond_loopback(service: str) -> None:
-    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", []))
-
-
 @pytest.mark.parametrize("node", NODES)
-def test_a_node_waits_for_services_that_exist(node: str) -> None:
-    for name, condition in SERVICES[node]["depends_on"].items():
-        needs_health = condition["condition"] == "service_healthy"
-        assert not needs_health or "healthcheck" in SERVICES[name]
+def test_a_node_is_started_on_demand_with_settings_that_exist_and_the_brokers_of_the_file(node: str) -> None:
+    assert SERVICES[node].profiles == ["nodes"]
+    given = read_settings(SERVICES[node].environment)
+    assert urlsplit(given.redis_url).hostname in BROKERS
+    assert urlsplit(given.amqp_url).hostname in BROKERS
+    for name, waited_for in SERVICES[node].depends_on.items():
+        assert waited_for.condition == "service_started" or SERVICES[name].healthcheck
 
 
-@pytest.mark.parametrize("node", NODES)
-def test_a_node_is_started_only_on_demand(node: str) -> None:
-    assert SERVICES[node]["profiles"] == ["nodes"]
+def test_the_image_has_the_packages_that_nodes_run_and_no_other() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \w+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.M))
+    run = {re.findall(r"-m (\w+)", service.line)[0] for service in SERVICES.values() if service.build}
+    assert copied == run | {"lab"}
+    allowed = set(re.findall(r"^!(\w+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.M))
+    assert copied == allowed
 
 
-@pytest.mark.parametrize("node", NODES)
-def test_a_node_is_given_settings_and_options_that_it_knows(node: str) -> None:
-    read_settings(SERVICES[node]["environment"])
-    module, *options = _words(node)
-    command = [sys.executable, "-m", module, *options, "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    given = {option for option in options if option.startswith("--")}
-    assert given <= set(re.findall(r"--[a-z-]+", done.stdout))
+@pytest.mark.parametrize("middleware", MIDDLEWARES)
+def test_the_commands_make_a_system_that_answers(middleware: str, terminal: dict[str, str]) -> None:
+    names = [name for name in NODES if name.startswith(PREFIXES[middleware])]
+    assert len(names) >= 3
+    with ExitStack() as stack:
+        for name in in_order(names):
+            assert '"ready": true' in stack.enter_context(server(locally(SERVICES[name].line), terminal)), name
+            if probe := SERVICES[name].healthcheck:
+                subprocess.run(["sh", "-c", here(shlex.join(probe.test[1:]))], check=True)
+        shell = f"python3 -m lab shell {middleware} --architecture n-node"
+        for typed, answer in (("add jolly buffoon", "stored\n"), ("filter a jolly buffoon", "a CENSORED\n")):
+            eventually(partial(is_answered, shell, typed, answer, terminal))
 
 
-def test_all_four_middlewares_have_nodes() -> None:
-    modules = {_words(node)[0] for node in NODES}
-    for package in ("xmlrpc", "pyro4", "redis_impl", "rabbitmq"):
-        assert {f"{package}.insult_service", f"{package}.insult_filter", f"{package}.broadcaster"} <= modules
+def compose(*words: str, text: str = "") -> str:
+    """Run ``docker compose`` for a project of its own; return what it printed."""
+    command = ["docker", "compose", "--project-name", f"lab-test-{os.getpid()}", "--profile", "nodes", *words]
+    done = subprocess.run(
+        command, cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=CONTAINER_SECONDS
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def has_engine() -> bool:
+    """Tell whether a Docker engine answers, and has compose."""
+    if not shutil.which("docker"):
+        return False
+    asked = (["docker", "info"], ["docker", "compose", "version"])
+    return all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in asked)
+
+
+@pytest.mark.slow
+def test_all_four_answer_in_containers() -> None:
+    if not has_engine():
+        pytest.skip("no Docker engine with compose answers here")
+    if any(is_open(int(port.rpartition(":")[2])) for broker in BROKERS for port in SERVICES[broker].ports):
+        pytest.skip("the ports of the compose file's brokers are taken here")
+    try:
+        compose("up", "--build", "--wait")
+        for middleware, options in {
+            "xmlrpc": ["--address", "http://xmlrpc-master:8000"],
+            "pyro4": ["--address", "pyro4-name-server:9090"],
+            "redis_impl": [],
+            "rabbitmq": [],
+        }.items():
+            shell = ["python", "-m", "lab", "shell", middleware, "--architecture", "n-node", *options]
+            said = compose("exec", "-T", f"{PREFIXES[middleware]}filter", *shell, text="filter a word\n")
+            assert said.strip() == "a word"
+    finally:
+        compose("down", "--volumes", "--remove-orphans", "--timeout", "10")

@@ -1,0 +1,112 @@
+"""Sessions as pages show them, each server in a process of its own: run, and compared with what is shown."""
+
+import doctest
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lab.bootstrap import ROOT
+from tests.eventually import eventually
+
+PATIENCE_SECONDS = 60
+_BLOCK = re.compile(r"^```console\n\$ ([^\n]+)\n(.*?)^```$", re.M | re.S)
+_DIALOGUE = re.compile(r"^[\w-]+> (.+)\n((?:(?![\w-]+> ).+\n)*)", re.M)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands in one terminal: a command, and what it prints or is told."""
+
+    command: str
+    output: str
+
+    @property
+    def is_server(self) -> bool:
+        """Tell whether it runs until it is ended."""
+        return self.output.startswith('{"ready"')
+
+    @property
+    def dialogue(self) -> list[tuple[str, str]]:
+        """What is typed at the prompts of a shell, and the answers."""
+        return _DIALOGUE.findall(self.output)
+
+
+def blocks_of(part: str) -> list[Block]:
+    """Return the terminals that a part of a page shows."""
+    return [Block(*block) for block in _BLOCK.findall(part)]
+
+
+def play(blocks: list[Block], environment: dict[str, str]) -> None:
+    """Do what *blocks* say, one after the other; servers run until the last is done."""
+    with ExitStack() as stack:
+        for block in blocks:
+            if block.is_server:
+                said = stack.enter_context(server(block.command, environment))
+                assert shows(block.output.replace("insults", environment["LAB_NAMESPACE"]), said)
+            elif block.dialogue:
+                for typed, answer in block.dialogue:
+                    # Each line until it is answered so: what one node stored, another knows within a second.
+                    eventually(partial(is_answered, block.command, typed, answer, environment))
+            else:
+                assert shows(block.output, run(block.command, environment))
+
+
+@contextmanager
+def server(command: str, environment: dict[str, str]) -> Iterator[str]:
+    """Start a server and give the line by which it says that it is ready; end it as Ctrl-C does not: TERM."""
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {here(command)}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def is_answered(command: str, typed: str, answer: str, environment: dict[str, str]) -> bool:
+    """Tell whether a shell answers *typed* with *answer*."""
+    return shows(answer, run(command, environment, typed))
+
+
+def run(command: str, environment: dict[str, str], typed: str = "") -> str:
+    """Run *command* to its end; return what it printed."""
+    return subprocess.run(
+        ["sh", "-c", here(command)],
+        cwd=ROOT,
+        env=environment,
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    ).stdout
+
+
+def here(command: str) -> str:
+    """Return *command* for this interpreter."""
+    return re.sub(r"\bpython3? (?=-[mc])", f"'{sys.executable}' ", command)
+
+
+def shows(expected: str, got: str) -> bool:
+    """Compare; ``...`` and times of day stand for what varies."""
+    timeless = re.sub(r"\d\d:\d\d:\d\d", "...", expected)
+    return doctest.OutputChecker().check_output(timeless, got, doctest.ELLIPSIS)
+
+
+def missing_links(page: Path) -> list[str]:
+    """Return the files that *page* refers to and that do not exist."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
+    return [link for link in links if not (page.parent / link).exists()]
