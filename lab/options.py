@@ -10,6 +10,7 @@ from lab.applications.work import Work
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
 from lab.settings import SettingsError, settings
+from lab.settings import namespace as settings_namespace
 
 LOOPBACK = "127.0.0.1"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
@@ -141,8 +142,16 @@ def interval(text: str) -> float:
     """Read a duration that is not zero; return seconds."""
     seconds = duration(text)
     if not seconds:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time between two events; write such as 200ms")
+        raise argparse.ArgumentTypeError(f"{text!r} is too short a time; write such as 200ms")
     return seconds
+
+
+def namespace(text: str) -> str:
+    """Read a prefix of keys, queues and names."""
+    try:
+        return settings_namespace(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def port(text: str) -> int:
@@ -165,10 +174,10 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 def _add_system_options(parser: argparse.ArgumentParser) -> None:
     try:
-        namespace = settings().namespace
+        usual = settings().namespace
     except SettingsError as error:
         parser.error(str(error))
-    parser.add_argument("--namespace", default=namespace, help="prefix of keys, queues and names")
+    parser.add_argument("--namespace", type=namespace, default=usual, help="prefix of keys, queues and names")
     parser.add_argument(
         "--architecture",
         type=Architecture,

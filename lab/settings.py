@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -65,6 +66,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 MIN_KEY_CHARACTERS = 16
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHOICES = {
     "LAB_QUEUE_TYPE": ("classic", "quorum"),
     "LAB_PYRO_SERIALIZER": ("msgpack", "serpent"),
@@ -76,6 +78,13 @@ _CHOICES = {
 def settings() -> Settings:
     """Return the settings of this process, read once."""
     return read_settings(os.environ)
+
+
+def namespace(text: str) -> str:
+    """Return *text* if it can be a namespace: a sign in it must not stand for what belongs to another."""
+    if not _NAMESPACE.fullmatch(text):
+        raise SettingsError(f"{text!r} is not a namespace: 1 to 64 letters, digits, - and _")
+    return text
 
 
 def _parse(name: str, raw: str, kind: type) -> object:
@@ -91,6 +100,8 @@ def _parse(name: str, raw: str, kind: type) -> object:
         return int(raw)
     if name == "LAB_PYRO_KEY" and 0 < len(raw) < MIN_KEY_CHARACTERS:  # the key itself is never shown
         raise SettingsError(f"LAB_PYRO_KEY must have {MIN_KEY_CHARACTERS} characters or more")
+    if name == "LAB_NAMESPACE":
+        return namespace(raw)
     if raw not in _CHOICES.get(name, (raw,)):
         raise SettingsError(f"{name}={raw!r} must be one of {', '.join(_CHOICES[name])}")
     return raw

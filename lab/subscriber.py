@@ -1,5 +1,6 @@
 """The subscriber's command line, the same in all four middlewares."""
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ def subscriber_main(
 ) -> int:
     """Subscribe and print each tick on a line until Ctrl-C, or ``--count`` of them."""
     parser = client_parser(module, "Subscribe to the broadcast and print what comes.")
-    parser.add_argument("--count", type=int, default=0, help="end after so many ticks; 0: at Ctrl-C")
+    parser.add_argument("--count", type=_count, default=0, help="end after so many ticks; 0: at Ctrl-C")
     arguments = parser.parse_args(argv)
     try:
         address = arguments.address or default_address(arguments.architecture, Application.SERVICE)
@@ -32,6 +33,12 @@ def subscriber_main(
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
 
 
 def print_ticks(ticks: Iterable[Tick], count: int = 0) -> None:

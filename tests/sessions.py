@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from lab.bootstrap import ROOT
 from tests.eventually import eventually
 
 PATIENCE_SECONDS = 60
+INTERRUPTED = 130
 _BLOCK = re.compile(r"^```console\n\$ ([^\n]+)\n(.*?)^```$", re.M | re.S)
 _DIALOGUE = re.compile(r"^[\w-]+> (.+)\n((?:(?![\w-]+> ).+\n)*)", re.M)
 
@@ -32,6 +34,11 @@ class Block:
         return self.output.startswith('{"ready"')
 
     @property
+    def is_system(self) -> bool:
+        """Tell whether it is a whole system, which runs until Ctrl-C."""
+        return re.search(r"-m lab (serve|watch) ", self.command) is not None
+
+    @property
     def dialogue(self) -> list[tuple[str, str]]:
         """What is typed at the prompts of a shell, and the answers."""
         return _DIALOGUE.findall(self.output)
@@ -44,9 +51,14 @@ def blocks_of(part: str) -> list[Block]:
 
 def play(blocks: list[Block], environment: dict[str, str]) -> None:
     """Do what *blocks* say, one after the other; servers run until the last is done."""
+    process = ""
     with ExitStack() as stack:
         for block in blocks:
-            if block.is_server:
+            if block.is_system:
+                said = stack.enter_context(system(block.command, environment))
+                assert shows(block.output.replace("PID", "..."), said), said
+                process = "".join(re.findall(r"\(process (\d+)\)", said)[-1:])
+            elif block.is_server:
                 said = stack.enter_context(server(block.command, environment))
                 assert shows(block.output.replace("insults", environment["LAB_NAMESPACE"]), said)
             elif block.dialogue:
@@ -54,7 +66,8 @@ def play(blocks: list[Block], environment: dict[str, str]) -> None:
                     # Each line until it is answered so: what one node stored, another knows within a second.
                     eventually(partial(is_answered, block.command, typed, answer, environment))
             else:
-                assert shows(block.output, run(block.command, environment))
+                command = re.sub(r"\bPID\b", process, block.command)
+                assert shows(block.output, run(command, environment))
 
 
 @contextmanager
@@ -72,6 +85,25 @@ def server(command: str, environment: dict[str, str]) -> Iterator[str]:
             yield process.stdout.readline()
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+@contextmanager
+def system(command: str, environment: dict[str, str]) -> Iterator[str]:
+    """Start a system, give what it says until it serves, and press Ctrl-C at the end."""
+    with (
+        tempfile.NamedTemporaryFile("w") as said,
+        subprocess.Popen(
+            ["sh", "-c", f"exec {here(command)}"], cwd=ROOT, env=environment, stdout=said, stderr=said
+        ) as process,
+    ):
+        words = Path(said.name).read_text
+        try:
+            eventually(lambda: "Ctrl-C ends" in words() or process.poll() is not None, PATIENCE_SECONDS)
+            yield words()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_SECONDS) == INTERRUPTED
         finally:
             process.kill()
 

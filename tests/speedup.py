@@ -22,6 +22,7 @@ from tests.harness.session import (
 from tests.harness.workload import Workload
 
 START_SECONDS = 2.5
+MOST_NODES = 64
 """About what it takes to start a system and its load generators."""
 
 
@@ -93,6 +94,8 @@ def _counts(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,2,3") from error
     if counts[0] != 1 or list(counts) != sorted(set(counts)):
         raise argparse.ArgumentTypeError("numbers of nodes start at 1 and ascend: speedup is against 1 node")
+    if counts[-1] > MOST_NODES:
+        raise argparse.ArgumentTypeError(f"at most {MOST_NODES} nodes: each is a process on this machine")
     return counts
 
 

@@ -89,7 +89,9 @@ def test_the_commands_make_a_system_that_answers(middleware: str, terminal: dict
     assert len(names) >= 3
     with ExitStack() as stack:
         for name in in_order(names):
-            assert '"ready": true' in stack.enter_context(server(locally(SERVICES[name].line), terminal)), name
+            assert '"ready": true' in stack.enter_context(server(locally(SERVICES[name].line), terminal)), (
+                name
+            )
             if probe := SERVICES[name].healthcheck:
                 subprocess.run(["sh", "-c", here(shlex.join(probe.test[1:]))], check=True)
         shell = f"python3 -m lab shell {middleware} --architecture n-node"

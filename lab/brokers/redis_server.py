@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from lab.brokers.server import Server, free_port, redacted
+from lab.brokers.server import SILENT, Server, free_port, redacted
 from lab.settings import SettingsError
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -15,13 +15,21 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 def answers(url: str) -> bool:
     """Tell whether the Redis at *url* serves us."""
+    return not refusal(url)
+
+
+def refusal(url: str) -> str:
+    """Return why the Redis at *url* does not serve us: SILENT, or its own words; empty: it does."""
     try:
         with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
-            return bool(client.ping())
+            client.ping()
     except ValueError as error:
         raise SettingsError(f"{redacted(url)} is not the URL of a Redis: {error}") from error
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        return str(error).rstrip(".")
     except redis.RedisError:
-        return False
+        return SILENT
+    return ""
 
 
 def guarantees(url: str) -> str:

@@ -20,6 +20,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
+SILENT = "does not answer"
+"""Why a broker cannot be used at whose address nobody serves."""
 SERVER_PORTS = range(20_000, 32_000)
 
 

@@ -18,7 +18,8 @@ def brokers(
 ) -> Iterator[BrokerUrls]:
     """Provide the *kinds* of brokers, say where each comes from, and end private ones afterwards.
 
-    One that cannot be had is said in one line and has no URL; with ``LAB_REQUIRE_BROKERS`` it is an error.
+    One that cannot be had is said in one line and has no URL; it is an error if ``LAB_*_URL`` names it, or
+    with ``LAB_REQUIRE_BROKERS``.
     *announce*: processes in other terminals find private ones too.
     """
     urls: dict[str, str] = {}
@@ -28,7 +29,7 @@ def brokers(
             try:
                 broker = stack.enter_context(_provide(kind, settings, yes))
             except Unavailable as error:
-                if settings.require_brokers:
+                if settings.require_brokers or (settings.redis_url if kind == "redis" else settings.amqp_url):
                     raise
                 say(f"skipping what needs {kind}: {error}")
                 continue

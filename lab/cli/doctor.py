@@ -7,6 +7,7 @@ from dataclasses import asdict
 from lab.cli.brokers import say
 from lab.cli.findings import MISSING, Finding, findings
 from lab.cli.leftovers import leftovers
+from lab.options import duration
 from lab.settings import Settings, settings
 
 IDLE_SECONDS = 3600.0
@@ -21,10 +22,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sweep", action="store_true", help="remove what killed runs left behind")
     parser.add_argument(
         "--idle",
-        type=float,
+        type=duration,
         default=IDLE_SECONDS,
-        metavar="SECONDS",
-        help="unused for that long (%(default)g)",
+        metavar="TIME",
+        help="unused for that long (default 1h)",
     )
     arguments = parser.parse_args(argv)
     if arguments.sweep:

@@ -1,7 +1,9 @@
 """What is here, what is missing, and how to get it: the rows of ``lab doctor``."""
 
 import importlib.metadata
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from lab.cli.leftovers import leftovers
 from lab.errors import Unavailable
 from lab.settings import Settings
 
+RESULTS = ROOT / "results"
+LITTLE_ROOM = 2**30
 GOOD, NOTE, MISSING = "good", "note", "MISSING"
 PORTS = {
     "ports of XML-RPC": (
@@ -44,7 +48,7 @@ def findings(known: Settings, idle_seconds: float) -> list[Finding]:
     rows = [_python(), *_requirements(), _redis(known), _rabbitmq(known)]
     who = listeners()
     rows += [_ports(what, *expected, who) for what, expected in PORTS.items()]
-    return [*rows, _lock(), *_leftovers(known, idle_seconds)]
+    return [*rows, _results(), _lock(), *_leftovers(known, idle_seconds)]
 
 
 def _python() -> Finding:
@@ -108,6 +112,20 @@ def _ports(what: str, ports: range, mend: str, who: Mapping[int, set[int]]) -> F
 
 def _names(pids: set[int] | None) -> str:
     return " and ".join(described(pid) for pid in sorted(pids)) if pids else "somebody (ask as root)"
+
+
+def _results() -> Finding:
+    """Look whether runs can be written, and how much room there is for them."""
+    try:
+        with tempfile.TemporaryFile(dir=RESULTS if RESULTS.exists() else ROOT):
+            free = shutil.disk_usage(ROOT).free
+    except OSError as error:
+        detail = f"{RESULTS} cannot be written: {error.strerror}"
+        return Finding("results", MISSING, detail, "mend it, or name another folder by --results")
+    detail = f"{free / 2**30:.1f} GiB free"
+    if free < LITTLE_ROOM:
+        return Finding("results", NOTE, detail, "delete old folders of results/")
+    return Finding("results", GOOD, detail)
 
 
 def _lock() -> Finding:

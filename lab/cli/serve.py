@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from collections.abc import Callable
 
 from lab.brokers import redacted
 from lab.cli.brokers import brokers, say
@@ -9,7 +10,7 @@ from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
-from lab.options import duration
+from lab.options import duration, interval, namespace
 from lab.settings import settings
 from lab.supervisor import BackOff
 
@@ -47,11 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
     )
     parser.add_argument("middleware", choices=MIDDLEWARES)
-    parser.add_argument("application", type=Application, choices=list(Application))
+    parser.add_argument("application", choices=[*Application])
     parser.add_argument(
         "--nodes", type=_count, metavar="N", help="n-node with N nodes; without it, one node on its own"
     )
-    parser.add_argument("--namespace", default=settings().namespace, help="prefix of keys, queues and names")
+    parser.add_argument(
+        "--namespace", type=namespace, default=settings().namespace, help="prefix of keys and queues"
+    )
     parser.add_argument("--free-ports", action="store_true", help="take free ports, not the usual ones")
     parser.add_argument("--interval", metavar="TIME", help="service: time between broadcasts (default 5s)")
     parser.add_argument("--work-time", metavar="TIME", help="filter: sleep so long per text, such as 5ms")
@@ -66,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _spec(options: argparse.Namespace) -> SystemSpec:
-    is_filter = options.application is Application.FILTER
+    application = Application(options.application)
+    is_filter = application is Application.FILTER
     given = {name: getattr(options, name) for name in ("interval", "work_time", "work_cpu", "insults")}
     foreign = ("interval",) if is_filter else ("work_time", "work_cpu", "insults")
     for name in foreign:
@@ -74,13 +78,13 @@ def _spec(options: argparse.Namespace) -> SystemSpec:
             _parser().error(f"--{name.replace('_', '-')} means nothing to the {options.application}")
     for name in ("interval", "work_time", "work_cpu"):
         if given[name]:
-            _checked_duration(name, given[name])
+            _check_time(name, given[name], interval if name == "interval" else duration)
     arguments = [
         f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value and name != "interval"
     ]
     return SystemSpec(
         options.middleware,
-        options.application,
+        application,
         Architecture.N_NODE if options.nodes else Architecture.ONE_NODE,
         options.nodes or 1,
         options.namespace,
@@ -90,9 +94,9 @@ def _spec(options: argparse.Namespace) -> SystemSpec:
     )
 
 
-def _checked_duration(name: str, text: str) -> None:
+def _check_time(name: str, text: str, read: Callable[[str], float]) -> None:
     try:
-        duration(text)
+        read(text)
     except argparse.ArgumentTypeError as error:
         _parser().error(f"--{name.replace('_', '-')}: {error}")
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
-from lab.options import duration
+from lab.options import interval, namespace
 from lab.settings import settings
 from lab.subscriber import print_ticks
 
@@ -32,8 +32,10 @@ def main(argv: list[str]) -> int:
         default=Architecture.ONE_NODE,
         help="that of the system (default one-node)",
     )
-    parser.add_argument("--namespace", default=settings().namespace, help="that of the system")
-    parser.add_argument("--deadline", type=duration, default=5.0, metavar="TIME", help="per call (5s)")
+    parser.add_argument(
+        "--namespace", type=namespace, default=settings().namespace, help="that of the system"
+    )
+    parser.add_argument("--deadline", type=interval, default=5.0, metavar="TIME", help="per call (5s)")
     options = parser.parse_args(argv)
     with Shell(options) as shell:
         shell.cmdloop()

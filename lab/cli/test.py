@@ -6,6 +6,7 @@ from lab.cli.brokers import brokers, child_environment
 from lab.cli.child import run_child
 from lab.settings import settings
 
+WRONG_USAGE_OF_PYTEST = 4
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
 Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;
@@ -22,4 +23,5 @@ def main(argv: list[str]) -> int:
     options = [argument for argument in argv if argument != "--yes"]
     with brokers(settings(), frozenset({"redis", "rabbitmq"}), yes="--yes" in argv) as urls:
         command = [sys.executable, "-m", "pytest", *options]
-        return 1 if run_child(command, child_environment(urls)) else 0
+        code = run_child(command, child_environment(urls))
+        return {0: 0, WRONG_USAGE_OF_PYTEST: 2}.get(code, 1)

@@ -5,6 +5,8 @@ import secrets
 
 import redis
 
+from lab.errors import Unavailable
+
 _THROWAWAY = re.compile(r"lab-[0-9a-f]{8}")
 _KEYS_AT_ONCE = 1000
 
@@ -21,6 +23,16 @@ def is_throwaway(namespace: str) -> bool:
 
 def delete_namespace(url: str, namespace: str) -> int:
     """Delete every key of *namespace* in the Redis at *url*; return how many there were."""
+    try:
+        return _delete(url, namespace)
+    except redis.RedisError as error:
+        message = (
+            f"{namespace} is not deleted, for Redis does not serve: {error}; `lab doctor --sweep` does it"
+        )
+        raise Unavailable(message) from error
+
+
+def _delete(url: str, namespace: str) -> int:
     deleted = 0
     with redis.Redis.from_url(url) as client:
         keys: list[bytes] = []

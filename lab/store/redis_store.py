@@ -48,6 +48,8 @@ def translated(method: Callable[P, T]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(*args, **kwargs)
+        except redis.AuthenticationError as error:
+            raise Unavailable(f"the Redis store does not let us in: {error}") from error
         except redis.RedisError as error:
             raise Unavailable(f"the Redis store does not serve: {error}; is it running?") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from lab.cluster import SystemSpec
 from lab.contract import Application, Architecture
 from lab.middlewares import MIDDLEWARES
-from lab.options import LOOPBACK, duration, interval, port
+from lab.options import LOOPBACK, duration, interval, namespace, port
 from lab.store.namespace import throwaway_namespace
 from lab.watch.load import MOST_RATE
 from lab.watch.nodes import MOST_NODES
@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max", type=_up_to(MOST_WORKERS), metavar="N", help="dynamic: most workers (default 10)"
     )
-    parser.add_argument("--namespace", help="prefix of keys and queues (default: a throw-away one)")
+    parser.add_argument(
+        "--namespace", type=namespace, help="prefix of keys and queues (default: a throw-away one)"
+    )
     parser.add_argument("--host", default=LOOPBACK, help="address of the page (default 127.0.0.1)")
     parser.add_argument("--port", type=port, default=0, help="port of the page (default: a free one)")
     parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")

@@ -69,6 +69,14 @@ def test_it_is_compared_with_another(tmp_path: Path) -> None:
     assert {point["middleware"] for point in measured(tmp_path)["points"]} == {"sockets", "redis_impl"}
 
 
+@pytest.mark.usefixtures("redis_url")
+def test_replies_that_are_lost_have_no_effect_twice_over_it(tmp_path: Path) -> None:
+    words = ("--only", "sockets", "--scenario", "replies", "--results", str(tmp_path))
+    done = run("lab", "faults", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Sockets" in next(tmp_path.glob("2*/report.html")).read_text(encoding="utf-8")
+
+
 def test_it_is_served_and_talked_to() -> None:
     serve = [sys.executable, "-m", "lab", "serve", "sockets", "filter", "--free-ports"]
     process = subprocess.Popen(

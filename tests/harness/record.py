@@ -5,6 +5,7 @@ docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it
 
 import itertools
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -132,13 +133,19 @@ FORMAT = TypeAdapter(Run)
 """The format of ``run.json``, as docs/run.schema.json has it."""
 
 
-def new_folder(experiment: str, results: Path = RESULTS) -> Path:
-    """Make the folder of a new run and let ``latest`` point to it."""
+def make_results(results: Path) -> None:
+    """Make the folder of all runs, unless it is there; an InvalidRequest if nothing can be written there."""
     try:
         results.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results).close()
     except OSError as error:
-        message = f"{results}: cannot hold results: {error.strerror}"
+        message = f"{results}: cannot hold results: {error.strerror}; name another folder by --results"
         raise InvalidRequest(Code.MALFORMED, message) from error
+
+
+def new_folder(experiment: str, results: Path = RESULTS) -> Path:
+    """Make the folder of a new run and let ``latest`` point to it."""
+    make_results(results)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{experiment}"
     folder = next(filter(_made, (results / f"{name}{suffix}" for suffix in _suffixes())))
     latest = results / "latest"

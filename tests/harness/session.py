@@ -14,7 +14,7 @@ from lab.settings import settings
 from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, Result, Run, losses, new_folder
+from tests.harness.record import RESULTS, Result, Run, losses, make_results, new_folder
 from tests.harness.words import describe, figures
 from tests.harness.workload import Workload
 
@@ -55,6 +55,7 @@ def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] =
     from tests.harness.finish import finish  # matplotlib takes a second to import: --help need not wait
 
     kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
+    make_results(results)  # before brokers are started
     with brokers(settings(), kinds) as urls:
         workload = experiment.workload
         configuration = {"seed": workload.seed, **experiment.configuration, "workload": workload.describe()}

@@ -54,6 +54,7 @@ WRONG = {
     "serve xmlrpc service --work-time 5ms": "--work-time means nothing to the service",
     "shell corba": "invalid choice: 'corba'",
     "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
+    "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
     "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
 }
 """Command lines, with variables before them, and what their message must say."""
@@ -87,6 +88,12 @@ WRONG_TOO = {
     "growth --middleware corba": "no middleware 'corba'",
     "growth --quick --full": "not allowed with argument --quick",
     "growth --results @/file": "@/file: cannot hold results",
+    "serve redis_impl service --interval 0": "--interval: '0' is too short a time",
+    "serve redis_impl talk": "argument application: invalid choice: 'talk'",
+    "serve redis_impl filter --namespace *": "'*' is not a namespace",
+    "shell redis_impl --deadline 0": "--deadline: '0' is too short a time",
+    "speedup xmlrpc --nodes 1,100000": "at most 64 nodes",
+    "doctor --idle x": "--idle: 'x' is not a time",
     "serve xmlrpc service --nodes=-1": "--nodes: '-1' is not a number of nodes, 1 or more",
 }
 """More of the same, tried without a process each."""
