@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             _run(arguments, queues, policy, outlook)
     except LabError as error:
         print(f"dynamic: {error.code}: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
+        return WRONG_USAGE
     except BrokenPipeError:  # nobody reads what is shown any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -19,7 +19,7 @@ from dynamic.events import EventNames
 from dynamic.sender import EventSender
 from dynamic.simulator import SIMULATED
 from lab.brokers.locate import locate_rabbitmq
-from lab.errors import InvalidRequest, LabError, Overloaded
+from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
 from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
 from lab.load.plans import Plan
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except LabError as error:
         print(f"publisher: {error.code}: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
+        return WRONG_USAGE if isinstance(error, InvalidRequest | Unavailable) else 1
     finally:
         for number in STOP_SIGNALS:  # the code is settled
             signal.signal(number, signal.SIG_IGN)

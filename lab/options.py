@@ -142,7 +142,7 @@ def interval(text: str) -> float:
     """Read a duration that is not zero; return seconds."""
     seconds = duration(text)
     if not seconds:
-        raise argparse.ArgumentTypeError(f"{text!r} is too short a time; write such as 200ms")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: it must be more than 0, such as 200ms")
     return seconds
 
 
