@@ -1,4 +1,4 @@
-"""``python -m tests.docs.pictures RESULTS``: draw the README's pictures again, from the folder of a `lab run`."""
+"""``python -m tests.docs.pictures RESULTS``: draw the README's pictures again, of a ``lab run``."""
 
 import shutil
 import sys
