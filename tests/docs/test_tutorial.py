@@ -21,7 +21,7 @@ EXPERIMENTS = [
     for block in re.findall(r"^```sh\n(.*?)^```$", step, re.M | re.S)
     for line in block.splitlines()
 ]
-AT_ONCE = 3
+AT_ONCE = 6
 SECONDS = 300.0
 
 Done = subprocess.CompletedProcess[str]
