@@ -13,7 +13,8 @@ def explain_missing_packages() -> None:
     sys.excepthook = _explain
 
 
-def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+# In quotes: an interpreter that is too old reads this file before it is told so.
+def _explain(kind: "type[BaseException]", error: BaseException, trace: "TracebackType | None") -> None:
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if not name or not _is_required(name):
         _usual_hook(kind, error, trace)
