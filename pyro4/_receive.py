@@ -49,21 +49,24 @@ class TimelyReceiver:
         return received[:size]
 
     def _receive(self, size: int) -> None:
-        parts = bytearray(self._received)
+        parts, length = [self._received], len(self._received)
         try:
-            while len(parts) < size:
-                data = self._socket.recv(max(_RECEIVE_BYTES, size - len(parts)))
+            while length < size:
+                missing = size - length
+                is_large = missing > _RECEIVE_BYTES  # then as one piece: memory holds it once
+                data = self._socket.recv(max(missing, _RECEIVE_BYTES), socket.MSG_WAITALL if is_large else 0)
                 if not data:
                     raise errors.ConnectionClosedError("receiving: not enough data")
-                parts += data
-                if len(parts) < size:
+                parts.append(data)
+                length += len(data)
+                if length < size:
                     self._hurry()
         except (TimeoutError, BlockingIOError) as error:
             raise errors.TimeoutError("receiving: timeout") from error
         except OSError as error:
             raise errors.ConnectionClosedError(f"receiving: connection lost: {error}") from error
         finally:
-            self._received = bytes(parts)
+            self._received = b"".join(parts)
             if self._deadline:
                 limit(self._socket, self._silence)
 
