@@ -1,4 +1,4 @@
-"""A whole system on this machine: ``with Cluster(spec, brokers) as system: system.filter().filter(text)``."""
+"""A whole system, on this machine or several: ``with Cluster(spec, brokers) as system: system.filter().filter(text)``."""
 
 import logging
 import secrets
@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
 from lab.data import default_insults
 from lab.errors import LabError
-from lab.launcher import Handle, LocalLauncher, ProcessSpec
+from lab.launcher import FREE_PORT, Handle, Launcher, LocalLauncher, ProcessSpec
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.middlewares import MIDDLEWARES
 from lab.store import open_store
@@ -73,6 +72,7 @@ class Cluster:
     *insults* are put into the shared store before n nodes start, if it is empty; one node has its own.
     *supervised*: a process that ends unasked is started again, at the same address if others know it, and the
     master is told; *say* is told both. Off by default: a measurement must not be of two systems.
+    *launcher*: where its processes run, closed with it; none: on this machine.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Cluster:
         supervised: bool = False,
         back_off: BackOff | None = None,
         say: Callable[[str], None] = log.info,
+        launcher: Launcher | None = None,
     ) -> None:
         self.spec = spec
         self.middleware = MIDDLEWARES[spec.middleware]
@@ -91,7 +92,7 @@ class Cluster:
         self.handles: dict[str, list[Handle]] = {}
         self._brokers = brokers
         self._insults = insults
-        self.launcher = LocalLauncher()
+        self.launcher: Launcher = launcher or LocalLauncher()
         self.supervisor: Supervisor | None = None
         self._supervised = supervised
         self._back_off = back_off
@@ -201,7 +202,7 @@ class Cluster:
 
     def _role_arguments(self, role: Role) -> list[str]:
         # Not 0: a port of that range would be given to a client while its server is being started again.
-        port = [] if self.spec.usual_ports else ["--port", str(free_port())]
+        port = [] if self.spec.usual_ports else ["--port", FREE_PORT]
         if role.name == BROADCASTER:
             return [*port, "--interval", self.spec.interval]
         if role.name != NODE:

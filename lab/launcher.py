@@ -21,15 +21,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab.bootstrap import ROOT as ROOT
+from lab.brokers.server import free_port
 from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import DRAIN_SECONDS
+from lab.options import LOOPBACK
 
 READY_SECONDS = 30.0
 LAST_WORDS_SECONDS = 2.0
 """For a process that cannot start, to say why."""
 SHARE_SECONDS = 0.5
 """Of the time to drain, kept for each role that ends after the nodes."""
-ROOT = Path(__file__).resolve().parent.parent
+FREE_PORT = "{free port}"
+"""Among the arguments of a process: a port that nobody uses on the machine where it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,10 @@ class _LocalHandle:
 
 
 class LocalLauncher:
-    """The :class:`Launcher` on this machine; a context manager."""
+    """The :class:`Launcher` on this machine; a context manager. What it starts listens at *host*."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = LOOPBACK) -> None:
+        self._host = host
         self._folder = tempfile.TemporaryDirectory(prefix="lab-logs-")
         self._handles: list[_LocalHandle] = []
         self._numbers = itertools.count()
@@ -134,10 +139,11 @@ class LocalLauncher:
         return handle
 
     def spawn(self, spec: ProcessSpec) -> _LocalHandle:
+        arguments = [str(free_port(self._host)) if one == FREE_PORT else one for one in spec.arguments]
         log = Path(self._folder.name) / f"{next(self._numbers)}-{spec.name}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", spec.module, *spec.arguments],
+                [sys.executable, "-m", spec.module, *arguments],
                 cwd=ROOT,
                 env={**os.environ, **spec.environment, "LAB_PARENT": str(os.getpid())},
                 stdin=subprocess.DEVNULL,

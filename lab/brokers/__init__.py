@@ -5,23 +5,29 @@ A node imports only :mod:`lab.brokers.locate`, so the libraries behind these fun
 
 from lab.brokers.broker import Broker
 from lab.brokers.server import redacted
+from lab.options import LOOPBACK
 from lab.settings import Settings
 
 __all__ = ["Broker", "rabbitmq_broker", "redacted", "redis_broker"]
 
 
-def redis_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
+def redis_broker(
+    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
+) -> Broker:
     """Return a Redis; raise Unavailable, with the mend, if there is none.
 
     *private*: one of our own in any case. *may_install*: do not ask before a package is installed.
+    *host*: the address at which a private one listens.
     """
     from lab.brokers import provide
 
-    return provide.redis_broker(settings, private=private, may_install=may_install)
+    return provide.redis_broker(settings, private=private, may_install=may_install, host=host)
 
 
-def rabbitmq_broker(settings: Settings, *, private: bool = False, may_install: bool = False) -> Broker:
+def rabbitmq_broker(
+    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
+) -> Broker:
     """Return a RabbitMQ; see :func:`redis_broker`."""
     from lab.brokers import provide
 
-    return provide.rabbitmq_broker(settings, private=private, may_install=may_install)
+    return provide.rabbitmq_broker(settings, private=private, may_install=may_install, host=host)

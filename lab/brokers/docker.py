@@ -10,6 +10,7 @@ from signal import SIGTERM
 from lab.brokers import rabbitmq_server
 from lab.brokers.install import say
 from lab.brokers.server import Server, free_port
+from lab.options import LOOPBACK
 
 IMAGE = "rabbitmq:3.13-alpine"
 ENGINE_SECONDS = 5.0
@@ -30,16 +31,16 @@ def ready() -> bool:
     return _docker("pull", "-q", IMAGE).returncode == 0
 
 
-def rabbitmq(folder: Path, *, detached: bool = False) -> tuple[str, Server]:
-    """Start RabbitMQ in a container on a free port of loopback, its data in *folder*; return its URL too."""
-    port, data = free_port(), folder / "data"
+def rabbitmq(folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
+    """Start RabbitMQ in a container on a free port of *host*, its data in *folder*; return its URL too."""
+    port, data = free_port(host), folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     password = rabbitmq_server.password(folder)
     name = f"lab-rabbitmq-{secrets.token_hex(4)}"
-    url = f"amqp://lab:{password}@127.0.0.1:{port}/%2F"
+    url = f"amqp://lab:{password}@{host}:{port}/%2F"
     # Its user is ours, so that we can delete the data; its host name is fixed, so that it finds them again.
     own = ["--name", name, "--hostname", "lab", "--user", f"{os.getuid()}:{os.getgid()}"]
-    shared = ["--publish", f"127.0.0.1:{port}:5672", "--volume", f"{data}:/var/lib/rabbitmq"]
+    shared = ["--publish", f"{host}:{port}:5672", "--volume", f"{data}:/var/lib/rabbitmq"]
     environment = {
         "RABBITMQ_DEFAULT_USER": "lab",
         "RABBITMQ_DEFAULT_PASS": password,

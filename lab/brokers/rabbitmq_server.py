@@ -12,6 +12,7 @@ import pika
 import pika.exceptions
 
 from lab.brokers.server import SILENT, Server, free_port, is_open, redacted
+from lab.options import LOOPBACK
 from lab.settings import SettingsError
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
@@ -75,17 +76,17 @@ def script() -> str:
     return shutil.which("rabbitmq-server") or ""
 
 
-def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
-    """Start the server *path* on free ports of loopback, with an epmd, user and data of its own.
+def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
+    """Start the server *path* on a free port of *host*, with an epmd (on loopback), user and data of its own.
 
     Return its URL too. A *folder* that an earlier one left is taken over with its data, user and password.
     """
-    port, epmd_port = free_port(), free_port()
+    port, epmd_port = free_port(host), free_port()
     environment = {
         "HOME": str(folder),
         # The same on the second start, or it would not find its data; its own epmd keeps it from clashing.
         "RABBITMQ_NODENAME": "lab@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_IP_ADDRESS": host,
         "RABBITMQ_NODE_PORT": str(port),
         "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -99,7 +100,7 @@ def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Se
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
     }
-    url = f"amqp://lab:{password(folder)}@127.0.0.1:{port}/%2F"
+    url = f"amqp://lab:{password(folder)}@{host}:{port}/%2F"
     epmd = _private_epmd(folder, epmd_port, detached=detached)
     server = Server([path], environment, folder, lambda: answers(url), detached=detached, companions=[epmd])
     server.start()

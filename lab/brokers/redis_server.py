@@ -8,6 +8,7 @@ from pathlib import Path
 import redis
 
 from lab.brokers.server import SILENT, Server, free_port, redacted
+from lab.options import LOOPBACK
 from lab.settings import SettingsError
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -57,15 +58,15 @@ def binary() -> str:
     return str(bundled) if bundled and bundled.exists() else ""
 
 
-def private(path: str, folder: Path, *, detached: bool = False) -> tuple[str, Server]:
-    """Start the server *path* on a free port of loopback, durable, with a password; return its URL too."""
-    port, password = free_port(), secrets.token_urlsafe(18)
-    url = f"redis://default:{password}@127.0.0.1:{port}/0"
+def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
+    """Start the server *path* on a free port of *host*, durable, with a password; return its URL too."""
+    port, password = free_port(host), secrets.token_urlsafe(18)
+    url = f"redis://default:{password}@{host}:{port}/0"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"  # a file, so that the password stands in no process list
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nsave ''\nappendonly yes\nappendfsync always\n"
+        f"bind {host}\nport {port}\ndir \"{folder}\"\nsave ''\nappendonly yes\nappendfsync always\n"
         f"requirepass {password}\n",
         encoding="utf-8",
     )

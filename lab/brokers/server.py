@@ -1,5 +1,6 @@
 """A private server process: started on free ports, killed and restarted at will, gone at the end."""
 
+import errno
 import os
 import random
 import re
@@ -10,11 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from lab.bootstrap import ROOT
 from lab.errors import Unavailable
-from lab.launcher import ROOT
+from lab.options import LOOPBACK
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -114,17 +115,22 @@ class Server:
             time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody uses just now, below those that clients get.
+def free_port(host: str = LOOPBACK) -> int:
+    """Return a TCP port of *host*, an address of this machine, that nobody uses just now, below those that clients get.
 
     A client that knocks on the port of a killed server would sooner or later be given that very port for its
     own end, and the server could not come back.
     """
     while True:
         port = random.choice(SERVER_PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise Unavailable(f"{host} is no address of this machine: {error.strerror}") from error
+            else:
+                return port
 
 
 def redacted(url: str) -> str:
@@ -132,7 +138,7 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//", url)
 
 
-def is_open(port: int, host: str = "127.0.0.1") -> bool:
+def is_open(port: int, host: str = LOOPBACK) -> bool:
     """Tell whether somebody listens on *port* of *host*."""
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
