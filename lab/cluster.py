@@ -1,4 +1,4 @@
-"""A whole system, on this machine or several: ``with Cluster(spec, brokers) as system: system.filter().filter(text)``."""
+"""A whole system, here or on several machines: ``with Cluster(spec, brokers) as system: system.filter()``."""
 
 import logging
 import secrets

@@ -10,7 +10,14 @@ from tests.anatomy import anatomy_step
 from tests.dynamic_scaling import short_step, thorough_steps
 from tests.harness.experiments.capacity import Objective
 from tests.harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
-from tests.harness.session import Experiment, Step, add_experiment_options, conduct, middleware_names
+from tests.harness.session import (
+    Experiment,
+    Step,
+    add_cluster_option,
+    add_experiment_options,
+    conduct,
+    middleware_names,
+)
 from tests.harness.workload import Workload
 from tests.speedup import speedup_step
 from tests.stress import capacity_step, clients_step, requests_step
@@ -19,6 +26,12 @@ LEFT_OUT = (
     "Left out of the short form: throughput over clients, capacity and the sweep of rates, CPU-bound "
     "speedup, more than 3 nodes, the anatomy of a request, trials with fresh processes, and all but one load "
     "of dynamic scaling. `lab run --full` has them (about an hour)."
+)
+
+
+ON_ONE_MACHINE = (
+    "Left out with --cluster: dynamic scaling, whose pool forks its workers on one machine, and the parts of a "
+    "request's CPU time, which are sampled there."
 )
 
 
@@ -37,19 +50,25 @@ def main(argv: list[str] | None = None) -> int:
         help="only these middlewares",
     )
     add_experiment_options(parser)
+    add_cluster_option(parser)
     options = parser.parse_args(argv)
     if options.quick and options.full:
         parser.error("--quick and --full exclude each other")
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
     steps = _full(options.only) if options.full else _quick(options.only)
+    left_out = [] if options.full else [LEFT_OUT]
+    if options.cluster:
+        left_out.append(ON_ONE_MACHINE)
+    else:
+        steps += _on_one_machine(options.only, is_full=options.full)
     configuration: dict[str, object] = {
         "form": "full" if options.full else "quick",
         "only": options.only,
         "seed": options.seed,
     }
-    left_out = () if options.full else (LEFT_OUT,)
-    return conduct(Experiment("run", steps, workload, configuration, left_out), options.results)
+    experiment = Experiment("run", steps, workload, configuration, left_out, options.cluster)
+    return conduct(experiment, options.results)
 
 
 def _quick(middlewares: list[str]) -> list[Step]:
@@ -62,7 +81,7 @@ def _quick(middlewares: list[str]) -> list[Step]:
         speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.8, fresh=False)
         for name in middlewares
     ]
-    return [*steps, *([short_step()] if "rabbitmq" in middlewares else [])]
+    return steps
 
 
 def _full(middlewares: list[str]) -> list[Step]:
@@ -79,7 +98,14 @@ def _full(middlewares: list[str]) -> list[Step]:
             steps.append(
                 speedup_step(name, (1, 2, 3, 4, 6, 8), work, blocks=5, window=5.0, fresh=True),
             )
-    steps += [anatomy_step(name) for name in middlewares]
+    return steps
+
+
+def _on_one_machine(middlewares: list[str], *, is_full: bool) -> list[Step]:
+    """Return what cannot be spread."""
+    if not is_full:
+        return [short_step()] if "rabbitmq" in middlewares else []
+    steps = [anatomy_step(name) for name in middlewares]
     return [*steps, *(thorough_steps() if "rabbitmq" in middlewares else [])]
 
 

@@ -13,6 +13,7 @@ from tests.harness.experiments.speedup import LATENCY_BOUND, describe, speedup
 from tests.harness.session import (
     Experiment,
     Step,
+    add_cluster_option,
     add_experiment_options,
     conduct,
     count,
@@ -64,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=count, default=5, help="fresh processes each (default 5)")
     parser.add_argument("--seconds", type=seconds, default=4.0, help="window of a trial (default 4)")
     add_experiment_options(parser)
+    add_cluster_option(parser)
     options = parser.parse_args(argv)
     for text in filter(None, (options.work_time, options.work_cpu)):
         try:
@@ -84,7 +86,9 @@ def main(argv: list[str] | None = None) -> int:
         "trials": options.trials,
         "seconds": options.seconds,
     }
-    return conduct(Experiment("speedup", [step], workload, configuration), options.results)
+    return conduct(
+        Experiment("speedup", [step], workload, configuration, cluster=options.cluster), options.results
+    )
 
 
 def _counts(text: str) -> tuple[int, ...]:

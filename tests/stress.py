@@ -15,7 +15,15 @@ from tests.harness.experiments.capacity import SHARES, Objective, capacity
 from tests.harness.experiments.planned import planned
 from tests.harness.experiments.stress import CLIENT_COUNTS, over_clients, over_requests
 from tests.harness.record import Capacity, Point
-from tests.harness.session import Experiment, Step, add_experiment_options, conduct, needs, seconds
+from tests.harness.session import (
+    Experiment,
+    Step,
+    add_cluster_option,
+    add_experiment_options,
+    conduct,
+    needs,
+    seconds,
+)
 from tests.harness.workload import Workload
 
 START_SECONDS = 2.0
@@ -73,7 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     configuration = {
         name: getattr(options, name) for name in ("middleware", "study", "seconds", "rate", "profile")
     }
-    return conduct(Experiment("stress", steps, workload, configuration), options.results)
+    return conduct(
+        Experiment("stress", steps, workload, configuration, cluster=options.cluster), options.results
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--objective", type=float, default=50.0, metavar="MS", help="p99 that a rate must keep (default 50)"
     )
     add_experiment_options(parser)
+    add_cluster_option(parser)
     return parser
 
 

@@ -116,7 +116,7 @@ class Server:
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a TCP port of *host*, an address of this machine, that nobody uses just now, below those that clients get.
+    """Return a TCP port of *host*, an address of this machine, which nobody uses, below those of clients.
 
     A client that knocks on the port of a killed server would sooner or later be given that very port for its
     own end, and the server could not come back.

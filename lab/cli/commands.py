@@ -18,9 +18,11 @@ class Command(NamedTuple):
     requirements: str = "requirements.txt"
 
 
+CLUSTER = "requirements-cluster.txt"
+"""With Dask: only what uses several machines needs it."""
 COMMANDS = {
     "run": Command("tests.run", "measure all four middlewares and draw the plots: about two minutes"),
-    "test": Command("lab.cli.test", "run every functional test, on real brokers"),
+    "test": Command("lab.cli.test", "run every functional test, on real brokers", CLUSTER),
     "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
     "watch": Command("lab.watch.command", "a page that shows a system and lets you play: watch MIDDLEWARE"),
     "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
@@ -37,6 +39,7 @@ COMMANDS = {
     "faults": Command("tests.faults.__main__", "break all four under load; account for every request"),
     "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
     "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
+    "machine": Command("lab.cli.machine", "let this machine measure with others: docs/cluster.md", CLUSTER),
     "up": Command("lab.cli.up", "start brokers that stay until `down`"),
     "down": Command("lab.cli.down", "end what `up` started; --purge deletes its data"),
     "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
@@ -58,7 +61,8 @@ def main(argv: list[str]) -> int:
     command = COMMANDS[name]
     signal.signal(signal.SIGTERM, terminate)
     try:
-        enter(argv, command.requirements)
+        has_cluster = any(word.split("=")[0] == "--cluster" for word in rest)
+        enter(argv, CLUSTER if has_cluster else command.requirements)
         return _run(command, rest)
     except SetUpError as error:
         return _complain(str(error), FAILED)

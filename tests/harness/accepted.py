@@ -16,7 +16,7 @@ from tests.harness.bench import Bench
 from tests.harness.loops import now
 from tests.harness.record import Point
 from tests.harness.recorder import RawFile, Recorder
-from tests.harness.resources import Meter, component_pids
+from tests.harness.resources import meter
 from tests.harness.summary import summarise
 from tests.harness.validity import objections
 
@@ -39,7 +39,8 @@ def accepted_to_completed(bench: Bench, system: Cluster, clients: int, seconds: 
         recorder = Recorder(raw)
         warm_up = Recorder(stack.enter_context(closing(RawFile(Path(os.devnull)))))
         _round(connected, bench.workload.pool(), warm_up)  # discarded
-        meter = stack.enter_context(Meter(component_pids(system, bench.brokers)))
+        spent_there = meter(system, bench.brokers)
+        stack.enter_context(spent_there)
         spent = time.process_time()
         end = time.monotonic() + seconds
         while time.monotonic() < end and not recorder.tally.lost:
@@ -55,7 +56,7 @@ def accepted_to_completed(bench: Bench, system: Cluster, clients: int, seconds: 
         clients,
         ROUND // clients,
         measured,
-        usage=meter.usage,
+        usage=spent_there.usage,
         objections=objections(measured, processes=1),
     )
 

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.data import default_insults
-from tests.harness.measure import Generators
+from tests.harness.measure import Generators, LocalGenerators
 from tests.harness.record import Point
-from tests.harness.resources import Meter, component_pids
-from tests.harness.subject import NullSubject, SystemSubject
+from tests.harness.resources import meter
+from tests.harness.subject import NullSubject, Subject, SystemSubject
 from tests.harness.summary import Measurement
 from tests.harness.validity import objections
 from tests.harness.workload import Workload
+
+if TYPE_CHECKING:  # needs Dask
+    from lab.machines.far import Machines
 
 NULL_SECONDS = 0.3
 N_NODES = 3
@@ -37,6 +40,8 @@ class Bench:
     workload: Workload
     raw: Path | None = None
     null_rates: Mapping[int, float] = field(default_factory=dict)
+    machines: "Machines | None" = None
+    """Where systems and load generators run; None: here."""
 
     def system(
         self, middleware: str, architecture: Architecture, nodes: int = 0, arguments: tuple[str, ...] = ()
@@ -46,11 +51,11 @@ class Bench:
         spec = SystemSpec(
             middleware, self.workload.application, architecture, nodes or usual, node_arguments=arguments
         )
-        return Cluster(spec, self.brokers)
+        return Cluster(spec, self.brokers, launcher=self.machines.launcher() if self.machines else None)
 
     def load(self, system: Cluster, clients: int, in_flight: int = 1) -> Generators:
         """Return load generators for *system*, which must be up; they are not yet started."""
-        return Generators(self.subject(system), clients, in_flight=in_flight, raw=self.raw)
+        return self.generators(self.subject(system), clients, in_flight)
 
     def subject(self, system: Cluster) -> SystemSubject:
         """Return *system*, which must be up, as load generators see it."""
@@ -59,6 +64,14 @@ class Bench:
             store_insults(system)
         pool = self.workload.pool() if application is Application.FILTER else []
         return SystemSubject(system.spec.middleware, system.target, application, pool)
+
+    def generators(self, subject: Subject, clients: int, in_flight: int = 1) -> Generators:
+        """Return load generators for *subject*, on every machine; they are not yet started."""
+        if self.machines is None:
+            return LocalGenerators(subject, clients, in_flight=in_flight, raw=self.raw)
+        from tests.harness.far import FarGenerators
+
+        return FarGenerators(self.machines, subject, clients, in_flight=in_flight, raw=self.raw)
 
     def point(
         self,
@@ -69,7 +82,7 @@ class Bench:
         **conditions: Unpack[Conditions],
     ) -> Point:
         """Measure one window of *system*, with what its components spend."""
-        with Meter(component_pids(system, self.brokers)) as meter:
+        with meter(system, self.brokers) as spent:
             measured = make(load)
         return Point(
             experiment,
@@ -80,19 +93,20 @@ class Bench:
             load.in_flight,
             measured,
             application=system.spec.application,
-            usage=meter.usage,
+            usage=spent.usage,
             objections=objections(
-                measured, processes=len(load.pids), null_rate=self.null_rates.get(load.in_flight, 0.0)
+                measured, processes=load.processes, null_rate=self.null_rates.get(load.in_flight, 0.0)
             ),
+            generators=list(load.hosts),
             **conditions,
         )
 
 
-def null_rates(clients: int, depths: tuple[int, ...]) -> dict[int, float]:
+def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int, float]:
     """Measure what the load generators make against a middleware that takes no time."""
     rates = {}
     for depth in depths:
-        with Generators(NullSubject(), clients, in_flight=depth) as load:
+        with bench.generators(NullSubject(), clients, depth) as load:
             rates[depth] = load.closed(NULL_SECONDS).throughput or 0.0
     return rates
 

@@ -3,12 +3,11 @@
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import psutil
 
-from lab.bootstrap import ROOT
+from lab.code import commit, is_dirty
 
 LIBRARIES = ("Pyro4", "redis", "hiredis", "pika", "httptools", "uvloop", "msgpack")
 
@@ -24,8 +23,8 @@ def environment() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "is_dirty": bool(_git("status", "--porcelain")),
+        "commit": commit(),
+        "is_dirty": is_dirty(),
     }
 
 
@@ -52,11 +51,3 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip()

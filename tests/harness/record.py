@@ -49,6 +49,8 @@ class Point:
     usage: Usage = field(default_factory=Usage)
     objections: list[str] = field(default_factory=list)
     """Why nothing may be concluded from it; empty: it is valid."""
+    generators: list[str] = field(default_factory=list)
+    """The machines on which its load generators ran; empty: the one that the run was started on."""
 
     @property
     def throughput(self) -> float:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from lab.cluster import BrokerUrls, Cluster
+from lab.machines.launcher import DaskLauncher
 
 SAMPLES_PER_SECOND = 2.0
 Pids = Mapping[str, Sequence[int]]
@@ -75,6 +76,45 @@ class Meter:
                     rss += process.memory_info().rss / 2**20
             if rss:
                 self._rss[name] = max(rss, self._rss.get(name, 0.0))
+
+
+class FarMeter:
+    """What the processes of *launcher* spend on other machines while its block runs; *here*: on this one."""
+
+    def __init__(self, launcher: DaskLauncher, here: Meter) -> None:
+        self._launcher = launcher
+        self._here = here
+        self._before: Mapping[str, tuple[float, float]] = {}
+        self._after: Mapping[str, tuple[float, float]] = {}
+
+    def __enter__(self) -> Self:
+        self._before = self._launcher.spent()
+        self._here.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._here.__exit__(kind, error, trace)
+        if error is None:
+            self._after = self._launcher.spent()
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent in the block; memory at its end."""
+        here = self._here.usage
+        before = {role: spent for role, (spent, _) in self._before.items()}
+        cpu = {role: spent - before.get(role, 0.0) for role, (spent, _) in self._after.items()}
+        rss = {role: mib for role, (_, mib) in self._after.items()}
+        return Usage(here.cpu_seconds | cpu, here.rss_mib | rss)
+
+
+def meter(system: Cluster, brokers: BrokerUrls) -> Meter | FarMeter:
+    """Return what measures *system* and the brokers it uses; brokers on other machines are left out."""
+    pids = component_pids(system, brokers)
+    if not isinstance(system.launcher, DaskLauncher):
+        return Meter(pids)
+    return FarMeter(system.launcher, Meter({k: v for k, v in pids.items() if k not in system.handles}))
 
 
 def component_pids(system: Cluster, brokers: BrokerUrls) -> dict[str, list[int]]:

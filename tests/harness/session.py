@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.harness.bench import Bench, null_rates
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, Result, Run, losses, make_results, new_folder
+from tests.harness.several import described, several
 from tests.harness.words import describe, figures
 from tests.harness.workload import Workload
 
@@ -45,6 +47,8 @@ class Experiment:
     configuration: dict[str, object]
     left_out: Sequence[str] = ()
     """Sentences on what a short form leaves out."""
+    cluster: str = ""
+    """The Dask scheduler of the machines to measure on; empty: this machine."""
 
 
 def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] = lambda run: GOOD) -> int:
@@ -56,17 +60,21 @@ def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] =
 
     kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
     make_results(results)  # before brokers are started
-    with brokers(settings(), kinds) as urls:
+    with ExitStack() as stack:
+        machines = stack.enter_context(several(experiment.cluster, kinds)) if experiment.cluster else None
+        urls = stack.enter_context(brokers(settings(), kinds))
         workload = experiment.workload
         configuration = {"seed": workload.seed, **experiment.configuration, "workload": workload.describe()}
-        run = Run(experiment.name, configuration, {**environment(), "brokers": list(urls.descriptions)})
+        where = described(machines) if machines else {}
+        facts = {**environment(), **where, "brokers": list(urls.descriptions)}
+        run = Run(experiment.name, configuration, facts)
         run.notes += experiment.left_out
         folder = new_folder(experiment.name, results)
         raw = folder / "raw"
         raw.mkdir()
         code = GOOD
         try:
-            code = _measure(experiment, Bench(urls, experiment.workload, raw), run)
+            code = _measure(experiment, Bench(urls, experiment.workload, raw, machines=machines), run)
         except KeyboardInterrupt:
             code = INTERRUPTED
             run.notes.append("Interrupted: what was measured until then is kept.")
@@ -89,6 +97,17 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster_option(parser: argparse.ArgumentParser) -> None:
+    """Add what an experiment takes that can be spread over machines."""
+    parser.add_argument(
+        "--cluster",
+        default="",
+        metavar="URL",
+        help="spread nodes and load generators over the machines of the Dask scheduler at tcp://HOST:8786 "
+        "(docs/cluster.md)",
+    )
+
+
 def middleware_names(text: str) -> list[str]:
     """Read a comma-separated list of middlewares."""
     names = [name.strip() for name in text.split(",")]
@@ -107,7 +126,7 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
     code = GOOD
     with Steps(CALIBRATION_SECONDS + sum(step.seconds for step in experiment.steps)) as progress:
         progress.step("what the load generators can do", CALIBRATION_SECONDS)
-        rates = null_rates(CLIENTS, DEPTHS)
+        rates = null_rates(bench, CLIENTS, DEPTHS)
         run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
         for depth, rate in rates.items():
             progress.say(
@@ -128,6 +147,9 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                 code = FAILED
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")
                 progress.say(run.notes[-1])
+                if bench.machines and not bench.machines.is_whole:
+                    run.notes.append("What was left is not measured: a machine is lost.")
+                    break
     return FAILED if losses(run) else code
 
 

@@ -5,7 +5,7 @@ import sys
 
 import psutil
 
-from tests.harness.measure import Generators
+from tests.harness.measure import LocalGenerators
 from tests.harness.subject import NullSubject
 
 REQUESTS = 10_000_000
@@ -14,7 +14,7 @@ CLIENTS = 2
 
 def main(requests: int = REQUESTS) -> None:
     """Measure; print what was done, in how many seconds, and all resident megabytes before and after."""
-    with Generators(NullSubject(), CLIENTS, in_flight=50) as generators:
+    with LocalGenerators(NullSubject(), CLIENTS, in_flight=50) as generators:
         processes = [psutil.Process(), *map(psutil.Process, generators.pids)]
         before = sum(process.memory_info().rss for process in processes) / 1e6
         measured = generators.requests(requests // CLIENTS)

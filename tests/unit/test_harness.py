@@ -11,7 +11,7 @@ from lab.load.plans import Plan
 from tests.harness.experiments.capacity import Objective, search
 from tests.harness.generator import Window
 from tests.harness.known import known_server
-from tests.harness.measure import PROCESSES, Generators, shares
+from tests.harness.measure import PROCESSES, Generators, LocalGenerators, shares
 from tests.harness.subject import NullSubject, Subject
 from tests.harness.summary import Measurement
 from tests.harness.validity import objections
@@ -21,7 +21,7 @@ NO_WARM_UP = Window(requests=1)
 
 def load(subject: Subject, clients: int = 2, **options: int) -> Generators:
     """Return generators for *subject*, with hardly a warm-up: a known server needs none."""
-    return Generators(subject, clients, warm_up=NO_WARM_UP, **options)  # type: ignore[arg-type]
+    return LocalGenerators(subject, clients, warm_up=NO_WARM_UP, **options)  # type: ignore[arg-type]
 
 
 def test_a_fixed_service_time_is_what_is_measured() -> None:

@@ -19,7 +19,7 @@ from tests.harness.anatomy.parts import part_of, place_of
 from tests.harness.anatomy.profile import GENERATOR, Profile, Repetition
 from tests.harness.anatomy.sampling import Sampling, Stack
 from tests.harness.bench import N_NODES, Bench
-from tests.harness.measure import Generators
+from tests.harness.measure import Generators, LocalGenerators
 from tests.harness.record import Point
 from tests.harness.subject import Driver, Subject
 
@@ -93,7 +93,7 @@ def _loaded(bench: Bench, profile: Profile) -> Iterator[_Windows]:
         spec = SystemSpec(profile.middleware, bench.workload.application, architecture, profile.nodes)
         system = stack.enter_context(_SampledCluster(spec, bench.brokers, folder))
         subject = _SampledSubject(bench.subject(system), folder)
-        load = stack.enter_context(Generators(subject, profile.clients))
+        load = stack.enter_context(LocalGenerators(subject, profile.clients))
         yield _Windows(bench, system, load, folder)
 
 

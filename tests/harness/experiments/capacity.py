@@ -48,7 +48,7 @@ def capacity(
 
         def attempt(rate: float) -> Measurement:
             measured = load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
-            bound[:] = bound or client_bound(measured, processes=len(load.pids))
+            bound[:] = bound or client_bound(measured, processes=load.processes)
             return measured
 
         found = search(attempt, objective, guess / 2)

@@ -1,0 +1,41 @@
+"""``lab machine``: let this machine be one of several that measure together (docs/cluster.md)."""
+
+import argparse
+import os
+import sys
+
+from lab.bootstrap import ROOT
+from lab.cli.brokers import say
+from lab.options import port
+
+SCHEDULER_PORT = 8786
+
+
+def main(argv: list[str]) -> int:
+    """Become the Dask scheduler, or the one Dask worker of this machine, until Ctrl-C."""
+    options = _parser().parse_args(argv)
+    if options.scheduler == bool(options.address):
+        _parser().error("give the scheduler's ADDRESS to join it, or --scheduler to be it")
+    dask = [sys.executable, "-m", "dask"]
+    if options.scheduler:
+        where = ["--host", options.host, "--port", str(options.port)]
+        join = f"python3 -m lab machine tcp://{options.host}:{options.port} --host"
+        say(f"on each machine, this one too: {join} ITS_ADDRESS")
+        command = [*dask, "scheduler", *where, "--no-dashboard", "--no-jupyter"]
+    else:
+        # One process that nobody starts again, pauses or kills for its memory: the lab looks after it.
+        alone = ["--nworkers", "1", "--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--no-dashboard"]
+        command = [*dask, "worker", options.address, "--host", options.host, *alone]
+    os.chdir(ROOT)
+    os.execv(sys.executable, command)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m lab machine", description=__doc__)
+    parser.add_argument("address", nargs="?", default="", help="join the scheduler at tcp://HOST:8786")
+    parser.add_argument("--scheduler", action="store_true", help="be the scheduler")
+    parser.add_argument(
+        "--host", required=True, help="address of this machine, at which the others can reach it"
+    )
+    parser.add_argument("--port", type=port, default=SCHEDULER_PORT, help="of the scheduler (default 8786)")
+    return parser
