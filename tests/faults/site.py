@@ -13,7 +13,7 @@ from lab.brokers.server import free_port
 from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture, Target
 from lab.errors import Unavailable
-from lab.launcher import Handle, ProcessSpec
+from lab.launcher import Handle, Launcher, ProcessSpec
 from lab.limits import MAX_PAGE
 from lab.operations import Operation
 from lab.settings import settings
@@ -74,9 +74,14 @@ class Site(Cluster):
     """
 
     def __init__(
-        self, spec: SystemSpec, brokers: Brokers, environment: Mapping[str, str], proxy: Proxy | None
+        self,
+        spec: SystemSpec,
+        brokers: Brokers,
+        environment: Mapping[str, str],
+        proxy: Proxy | None,
+        launcher: Launcher | None = None,
     ) -> None:
-        super().__init__(spec, brokers.urls, supervised=True, back_off=BACK_OFF)
+        super().__init__(spec, brokers.urls, supervised=True, back_off=BACK_OFF, launcher=launcher)
         self.brokers = brokers
         self._proxy = proxy
         self._proxied_target: Target | None = None

@@ -19,7 +19,7 @@ from lab.launcher import ProcessSpec
 from lab.machines.far import Machines
 from lab.machines.launcher import FarHandle
 from tests.harness.generator import Window
-from tests.harness.measure import ANSWER_SECONDS, PROCESSES, WARM_UP, Generators, shares
+from tests.harness.measure import ANSWER_SECONDS, WARM_UP, Generators, shares
 from tests.harness.orders import Answer, Order, Start
 from tests.harness.recorder import Tally
 from tests.harness.subject import Subject
@@ -29,7 +29,7 @@ GENERATOR = ProcessSpec("generator", "tests.harness.far_process")
 
 
 class FarGenerators(Generators):
-    """As :class:`LocalGenerators`, on every one of *machines*."""
+    """As :class:`LocalGenerators`, one process on every one of *machines*."""
 
     def __init__(
         self,
@@ -42,7 +42,6 @@ class FarGenerators(Generators):
     ) -> None:
         parts = shares(clients, len(machines))
         super().__init__(clients, in_flight, [machine.host for machine in machines[: len(parts)]])
-        self._processes = sum(len(shares(part, PROCESSES)) for part in parts)
         self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
         self._raw = raw or Path(self._scratch.name)
         self._windows = 0
@@ -60,7 +59,7 @@ class FarGenerators(Generators):
 
     @property
     def processes(self) -> int:
-        return self._processes
+        return len(self._handles)
 
     def wait_ready(self) -> Self:
         try:

@@ -42,7 +42,12 @@ def main() -> int:
 
 def _started(order: Start) -> LocalGenerators:
     return LocalGenerators(
-        order.subject, order.clients, in_flight=order.in_flight, warm_up=order.warm_up, first=order.first
+        order.subject,
+        order.clients,
+        processes=1,
+        in_flight=order.in_flight,
+        warm_up=order.warm_up,
+        first=order.first,
     )
 
 

@@ -1,0 +1,1 @@
+"""Several machines: on loopback, and as hosts of their own in network namespaces."""

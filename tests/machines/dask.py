@@ -1,0 +1,60 @@
+"""A Dask scheduler and workers as processes, one at each address; they end with the test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Self
+
+from distributed import Client
+
+from lab.bootstrap import ROOT
+from lab.brokers.server import free_port
+
+START_SECONDS = 60.0
+TETHER = (sys.executable, "-m", "lab.tether", str(os.getpid()), "SIGKILL", sys.executable)
+
+
+class Dask:
+    """A scheduler at *host*; a context manager."""
+
+    def __init__(self, host: str) -> None:
+        port = free_port(host)
+        self.url = f"tcp://{host}:{port}"
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._stack = ExitStack()
+        self._start("-m", "lab", "machine", "--scheduler", "--host", host, "--port", str(port))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def add_worker(self, host: str, place: AbstractContextManager[object] | None = None) -> None:
+        """Start a worker at *host*, in *place* (a namespace)."""
+        with place or nullcontext():
+            self.workers[host] = self._start("-m", "lab", "machine", self.url, "--host", host)
+
+    def add_foreign_worker(self, host: str, folder: Path) -> None:
+        """Start a worker in *folder*, where other code of the lab is."""
+        options = ("--nworkers", "1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        self._start("-m", "dask", "worker", self.url, "--host", host, *options, folder=folder)
+
+    def wait(self, workers: int) -> Self:
+        """Wait until there are so many *workers*."""
+        with Client(self.url, timeout=START_SECONDS, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(workers, timeout=START_SECONDS)
+        return self
+
+    def _start(self, *arguments: str, folder: Path = ROOT) -> "subprocess.Popen[bytes]":
+        silent: Sequence[int] = (subprocess.DEVNULL, subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)} if folder == ROOT else dict(os.environ)
+        process = subprocess.Popen(
+            [*TETHER, *arguments], cwd=folder, env=environment, stdout=silent[0], stderr=silent[1]
+        )
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return process
