@@ -15,6 +15,8 @@ from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.machines.launcher import DaskLauncher
 from lab.machines.machine import LEASE_SECONDS, Description, Machine, describe
 
+log = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 10.0
 REGISTER_SECONDS = 3.0
 CALL_SECONDS = 20.0
@@ -127,15 +129,25 @@ class Machines(Sequence[FarMachine]):
             host = str(urlsplit(address).hostname)
             if host in found:
                 raise Unavailable(f"two Dask workers run on {host}; start one on each machine: {HOW_TO}")
+            if not _is_ipv4(host):
+                raise Unavailable(f"the Dask worker on {host} is not at an IPv4 address: {HOW_TO}")
             found[host] = address
         if not found:
             raise Unavailable(f"the scheduler at {scheduler} has no workers: {HOW_TO}")
-        return dict(sorted(found.items(), key=lambda item: ipaddress.ip_address(item[0]).packed))
+        return dict(sorted(found.items(), key=lambda item: ipaddress.IPv4Address(item[0])))
 
     def _described(self, host: str, address: str) -> Description:
         asking = self._client.submit(describe, workers=[address], **PINNED)
         described: Description = _result(asking, host)
         return described
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _connect(scheduler: str) -> Client:
@@ -152,9 +164,11 @@ def _connect(scheduler: str) -> Client:
     for name in ("distributed", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        return Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        if is_open(url.port or 0, url.hostname or ""):  # Dask would ask again and again
+            return Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, TimeoutError) as error:
-        raise Unavailable(f"no Dask scheduler answers at {scheduler}: {HOW_TO}") from error
+        log.debug("%r", error)
+    raise Unavailable(f"no Dask scheduler answers at {scheduler}: {HOW_TO}")
 
 
 def _result(future: "Future[Any]", host: str) -> Any:

@@ -46,7 +46,8 @@ class Dask:
     def wait(self, workers: int) -> Self:
         """Wait until there are so many *workers*."""
         with Client(self.url, timeout=START_SECONDS, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            client.wait_for_workers(workers, timeout=START_SECONDS)
+            if workers:
+                client.wait_for_workers(workers, timeout=START_SECONDS)
         return self
 
     def _start(self, *arguments: str, folder: Path = ROOT) -> "subprocess.Popen[bytes]":

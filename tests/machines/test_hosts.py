@@ -23,6 +23,7 @@ from lab.contract import Application, Architecture
 from lab.errors import LabError, Unavailable
 from lab.load.plans import Plan
 from lab.machines.far import Machines
+from lab.machines.launcher import FarHandle
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 from tests.eventually import eventually
@@ -96,6 +97,8 @@ def test_nothing_acknowledged_is_lost_when_a_host_is_cut_off_and_it_serves_when_
             assert bugs(load.entries) == []
             assert account.outcomes[Outcome.ACKNOWLEDGED] > len(load.entries) / 2
             *others, cut_off = system.nodes
+            assert isinstance(cut_off, FarHandle)
+            assert cut_off.machine.host == lab.network.hosts[-1].address
             assert machines.is_whole
             for node in others:
                 system.launcher.stop(node)
