@@ -5,7 +5,10 @@ import os
 import sys
 
 from lab.bootstrap import ROOT
+from lab.brokers.server import free_port, is_open
 from lab.cli.brokers import say
+from lab.errors import Unavailable
+from lab.machines.address import check_scheduler
 from lab.options import port
 
 SCHEDULER_PORT = 8786
@@ -16,6 +19,11 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     if options.scheduler == bool(options.address):
         _parser().error("give the scheduler's ADDRESS to join it, or --scheduler to be it")
+    free_port(options.host)  # is it an address of this machine?
+    if options.address:
+        check_scheduler(options.address)
+    elif is_open(options.port, options.host):
+        raise Unavailable(f"somebody listens at {options.host}:{options.port} already; take another --port")
     dask = [sys.executable, "-m", "dask"]
     if options.scheduler:
         where = ["--host", options.host, "--port", str(options.port)]

@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from distributed import Client, Future
 
-from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.errors import LabError, Unavailable
+from lab.machines.address import check_scheduler, nobody_at
 from lab.machines.launcher import DaskLauncher
 from lab.machines.machine import LEASE_SECONDS, Description, Machine, describe
-
-log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 REGISTER_SECONDS = 3.0
@@ -151,24 +150,14 @@ def _is_ipv4(host: str) -> bool:
 
 
 def _connect(scheduler: str) -> Client:
-    try:
-        url = urlsplit(scheduler)
-        is_address = url.scheme in ("tcp", "tls") and url.hostname and url.port
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise InvalidRequest(
-            Code.MALFORMED, f"--cluster: {scheduler!r} is not a Dask scheduler's address like tcp://host:8786"
-        )
+    check_scheduler(scheduler)
     # Dask tells of every lost connection, at length; we say it in a line of our own.
     for name in ("distributed", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        if is_open(url.port or 0, url.hostname or ""):  # Dask would ask again and again
-            return Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        return Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, TimeoutError) as error:
-        log.debug("%r", error)
-    raise Unavailable(f"no Dask scheduler answers at {scheduler}: {HOW_TO}")
+        raise nobody_at(scheduler) from error
 
 
 def _result(future: "Future[Any]", host: str) -> Any:

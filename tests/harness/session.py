@@ -101,11 +101,18 @@ def add_cluster_option(parser: argparse.ArgumentParser) -> None:
     """Add what an experiment takes that can be spread over machines."""
     parser.add_argument(
         "--cluster",
+        type=_given,
         default="",
         metavar="URL",
         help="spread nodes and load generators over the machines of the Dask scheduler at tcp://HOST:8786 "
         "(docs/cluster.md)",
     )
+
+
+def _given(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("give the address of a Dask scheduler, such as tcp://10.0.0.1:8786")
+    return text
 
 
 def middleware_names(text: str) -> list[str]:
