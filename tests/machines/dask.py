@@ -11,7 +11,8 @@ from typing import Self
 from distributed import Client
 
 from lab.bootstrap import ROOT
-from lab.brokers.server import free_port
+from lab.brokers.server import free_port, is_open
+from tests.eventually import eventually
 
 START_SECONDS = 60.0
 TETHER = (sys.executable, "-m", "lab.tether", str(os.getpid()), "SIGKILL", sys.executable)
@@ -26,6 +27,7 @@ class Dask:
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
         self._start("-m", "lab", "machine", "--scheduler", "--host", host, "--port", str(port))
+        eventually(lambda: is_open(port, host), START_SECONDS)  # workers do not wait for it
 
     def __enter__(self) -> Self:
         return self
