@@ -47,8 +47,8 @@ class Experiment:
     configuration: dict[str, object]
     left_out: Sequence[str] = ()
     """Sentences on what a short form leaves out."""
-    cluster: str = ""
-    """The Dask scheduler of the machines to measure on; empty: this machine."""
+    cluster: str | None = None
+    """The Dask scheduler of the machines to measure on; None: this machine."""
 
 
 def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] = lambda run: GOOD) -> int:
@@ -102,7 +102,6 @@ def add_cluster_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster",
         type=_given,
-        default="",
         metavar="URL",
         help="spread nodes and load generators over the machines of the Dask scheduler at tcp://HOST:8786 "
         "(docs/cluster.md)",
