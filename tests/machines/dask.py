@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Self
@@ -26,6 +26,7 @@ class Dask:
         self.url = f"tcp://{host}:{port}"
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
+        self._scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-dask-"))
         self._start("-m", "lab", "machine", "--scheduler", "--host", host, "--port", str(port))
         eventually(lambda: is_open(port, host), START_SECONDS)  # workers do not wait for it
 
@@ -53,10 +54,13 @@ class Dask:
         return self
 
     def _start(self, *arguments: str, folder: Path = ROOT) -> "subprocess.Popen[bytes]":
-        silent: Sequence[int] = (subprocess.DEVNULL, subprocess.DEVNULL)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)} if folder == ROOT else dict(os.environ)
+        environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": self._scratch}
         process = subprocess.Popen(
-            [*TETHER, *arguments], cwd=folder, env=environment, stdout=silent[0], stderr=silent[1]
+            [*TETHER, *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
