@@ -30,8 +30,8 @@ LEFT_OUT = (
 
 
 ON_ONE_MACHINE = (
-    "Left out with --cluster: dynamic scaling, whose pool forks its workers on one machine, and the parts of a "
-    "request's CPU time, which are sampled there."
+    "Left out with --cluster: dynamic scaling, whose pool forks its workers on one machine, and the parts of "
+    "a request's CPU time, which are sampled there."
 )
 
 
