@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass, field
 from typing import cast
 
+from dynamic.decisions import Decision, State
 from dynamic.outlook import Outlook
 from dynamic.policies import Policy
 from dynamic.pool_socket import PoolClient
 from dynamic.queues import EventQueues
-from dynamic.samples import Decision, Sample, State
+from dynamic.samples import Sample
 from dynamic.slots import quantile
 from lab.errors import Unavailable
 

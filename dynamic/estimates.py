@@ -2,7 +2,8 @@
 
 import math
 
-from dynamic.samples import Sample, State
+from dynamic.decisions import State
+from dynamic.samples import Sample
 from dynamic.staffing import ceil, margin
 
 NOISE = 3.0

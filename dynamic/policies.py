@@ -19,8 +19,9 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from dynamic.decisions import Decision, State
 from dynamic.estimates import arrival_rate, needs, with_rate, with_service
-from dynamic.samples import Decision, Sample, State
+from dynamic.samples import Sample
 from dynamic.saturation import bearable_workers, observe
 from dynamic.staffing import TARGET_SECONDS, ceil, needed_workers
 from lab.errors import Code, InvalidRequest

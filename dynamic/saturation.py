@@ -8,10 +8,9 @@ half of what those before had brought each, something else is the limit.
 
 import math
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from dynamic.samples import Sample
+from dynamic.samples import Sample
 
 BUSY_SHARE = 0.9
 """Workers count as all busy from this share of their time on."""
@@ -72,7 +71,7 @@ class Evidence(NamedTuple):
         return self.before is not None and self.now is not None and not self.now.is_ripe
 
 
-def observe(sample: "Sample", evidence: Evidence) -> Evidence:
+def observe(sample: Sample, evidence: Evidence) -> Evidence:
     """Return *evidence* with a reading that is not void."""
     if sample.completions and 0 < sample.busy_seconds <= sample.cores * sample.interval_seconds:
         evidence = evidence._replace(alone=sample.completions / sample.busy_seconds)
@@ -90,7 +89,7 @@ def observe(sample: "Sample", evidence: Evidence) -> Evidence:
     return _unlimited_if_hurt(now, evidence) if evidence.limit else _judged(now, evidence, sample.cores)
 
 
-def bearable_workers(sample: "Sample", evidence: Evidence) -> int:
+def bearable_workers(sample: Sample, evidence: Evidence) -> int:
     """Return how many workers to try at most; very many if nothing speaks against more.
 
     Where more workers are busy than there are processors and all of them do no more than one on each would,
@@ -104,14 +103,14 @@ def bearable_workers(sample: "Sample", evidence: Evidence) -> int:
     return math.ceil(1.5 * sample.workers) if _is_saturated(sample) else sample.workers
 
 
-def _uses_all_cores(sample: "Sample") -> bool:
+def _uses_all_cores(sample: Sample) -> bool:
     """Tell whether the workers compute so much that another could only take from the others."""
     if sample.cpu_seconds is None or sample.ready <= sample.cores:
         return False
     return sample.cpu_seconds >= ALL_SHARE * sample.cores * sample.interval_seconds
 
 
-def _is_saturated(sample: "Sample") -> bool:
+def _is_saturated(sample: Sample) -> bool:
     enough = BUSY_SHARE * sample.ready * sample.interval_seconds
     return 0 < sample.ready < sample.backlog and sample.busy_seconds >= enough
 

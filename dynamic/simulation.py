@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dynamic.decisions import State
 from dynamic.policies import Policy
 from dynamic.queueing import Queue, Seconds, Times
-from dynamic.samples import Sample, State
+from dynamic.samples import Sample
 from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.staffing import TARGET_SECONDS, needed_workers
 from lab.errors import Code, InvalidRequest

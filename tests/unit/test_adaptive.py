@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from dynamic.decisions import Decision, State
 from dynamic.policies import chosen
-from dynamic.samples import Decision, State
 from tests.unit.test_policies import READING, decisions, wanted
 
 
