@@ -156,7 +156,11 @@ class PetitionServer:
         """
         own = self._membership.own
         source = own if self._has_own_list or not self._joined else self._keys.entry
-        raw = self._redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
+        try:
+            raw = self._redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
+        except redis.RedisError:
+            # Not raised: the batch before is settled, and settled again it would take this petition with it.
+            return Batch()  # if one was moved, it is on the processing list, which is looked at next
         return Batch() if raw is None else Batch([str(raw)])  # an empty petition is one, too
 
     def _enter_anew(self, dropped: int) -> None:

@@ -20,6 +20,15 @@ StartSystem = Callable[..., Cluster]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, keep those of a file together, and those that need usual ports."""
+    for item in items:
+        is_marked = item.get_closest_marker("usual_ports") is not None
+        needs_ports = is_marked or "terminal" in getattr(item, "fixturenames", ())
+        group = "usual ports" if needs_ports else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A Redis: the one given or found, else a private one for this session."""

@@ -22,6 +22,8 @@ from lab.bootstrap import ROOT
 from lab.settings import settings
 from tests.eventually import eventually
 
+pytestmark = pytest.mark.usual_ports
+
 NAMESPACE = "lab-0badf00d"
 QUEUES = "lab-0badcafe"
 PORTS = range(8000, 8011)
@@ -104,7 +106,7 @@ def test_a_taken_port_is_said_with_who_took_it(lab: Lab) -> None:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 break
         said = lab.doctor("ports of XML-RPC")
-    assert f"{port} taken by process {os.getpid()}, pytest" in said
+    assert f"{port} taken by process {os.getpid()}, " in said
     assert "give a master another by --port" in said
 
 

@@ -15,6 +15,8 @@ import pytest
 from lab.bootstrap import ROOT
 from xmlrpc.topology import FILTER_PORT
 
+pytestmark = pytest.mark.usual_ports
+
 FAILED, INTERRUPTED = 1, 130
 SECONDS = 30
 

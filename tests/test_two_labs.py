@@ -16,6 +16,8 @@ import pytest
 from lab.bootstrap import ROOT
 from lab.settings import settings
 
+pytestmark = pytest.mark.usual_ports
+
 SECONDS = 30
 Start = Callable[..., "Running"]
 

@@ -6,7 +6,7 @@ import sys
 from lab.cli import test
 from lab.cli.child import run_child
 
-PACKAGES = ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq", "examples", "tests")
+PACKAGES = ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq", "dynamic", "examples", "tests")
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],

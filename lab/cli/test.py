@@ -1,5 +1,6 @@
 """``lab test``: every functional test, on real brokers."""
 
+import os
 import sys
 
 from lab.cli.brokers import brokers, child_environment
@@ -7,9 +8,11 @@ from lab.cli.child import run_child
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4
+SIDE_BY_SIDE = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadgroup"]
+"""Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
-Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;
+Run the functional tests; all of them, and nothing said of how, a few at a time. Redis and RabbitMQ are used where they run, else started privately for the tests;
 --yes installs a missing one without asking.
 Whatever follows goes to pytest: `lab test -k rabbitmq`, `lab test tests/unit -x`.
 """
@@ -20,7 +23,7 @@ def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]):
         print(HELP)
         return 0
-    options = [argument for argument in argv if argument != "--yes"]
+    options = [argument for argument in argv if argument != "--yes"] or SIDE_BY_SIDE
     with brokers(settings(), frozenset({"redis", "rabbitmq"}), yes="--yes" in argv) as urls:
         command = [sys.executable, "-m", "pytest", *options]
         code = run_child(command, child_environment(urls))

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_a_submit_whose_reply_is_lost_is_stored_once(broker: Broker) -> None:
             assert store.zcard(f"{results}:order") == len(accepted)
 
 
+def test_a_petition_that_a_node_took_without_hearing_of_it_is_not_lost(broker: Broker) -> None:
+    """The node waits for each of them, and one in ten of its answers from Redis is lost on the way."""
+    print(f"seed {SEED}")
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(SEED, {Harm.DROP: 0.1}))
+        cluster = stack.enter_context(cluster_on(_between(proxy, broker.url), Application.FILTER, 1))
+        target = Target(broker.url, Architecture.N_NODE, cluster.namespace)
+        client = stack.enter_context(InsultFilterClient(target, 15.0))
+        store = stack.enter_context(connected(broker.url))
+        proxy.is_armed = True
+        for number in range(1, 101):
+            client.submit(f"{number} tonto")
+            eventually(lambda n=number: store.hlen(f"{cluster.namespace}:results") >= n)  # type: ignore[misc]
+        proxy.is_armed = False  # the cluster ends undisturbed
+
+
 def test_while_redis_is_away_calls_end_with_their_deadline_and_only_so_many_wait() -> None:
     target = Target(f"redis://127.0.0.1:{free_port()}/0", Architecture.N_NODE, "lab-00000000")
     codes: list[type[LabError]] = []
@@ -169,12 +186,16 @@ def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker
 
 
 def _through(proxy: Proxy, cluster: Cluster) -> Target:
-    address = cluster.target.address
-    before, _, after = address.rpartition("@")[2].partition(":")
-    port = int(after.partition("/")[0])
-    through = proxy.listen("127.0.0.1", 0, before, port)
+    address = _between(proxy, cluster.target.address)
     proxy.is_armed = True
-    return Target(address.replace(f":{port}/", f":{through}/"), Architecture.N_NODE, cluster.namespace)
+    return Target(address, Architecture.N_NODE, cluster.namespace)
+
+
+def _between(proxy: Proxy, url: str) -> str:
+    """Return the URL of the Redis at *url* behind *proxy*."""
+    host, _, after = url.rpartition("@")[2].removeprefix("redis://").partition(":")
+    port = int(after.partition("/")[0])
+    return url.replace(f":{port}/", f":{proxy.listen('127.0.0.1', 0, host, port)}/")
 
 
 def _answers(client: object) -> bool:
