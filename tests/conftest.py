@@ -21,7 +21,7 @@ USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, keep those of a file together, and those that need usual ports."""
+    """Where processes share the tests, keep those of a file together, and those that need the usual ports."""
     for item in items:
         is_marked = item.get_closest_marker("usual_ports") is not None
         needs_ports = is_marked or "terminal" in getattr(item, "fixturenames", ())

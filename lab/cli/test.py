@@ -12,8 +12,8 @@ SIDE_BY_SIDE = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadgro
 """Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
-Run the functional tests; all of them, and nothing said of how, a few at a time. Redis and RabbitMQ are used where they run, else started privately for the tests;
---yes installs a missing one without asking.
+Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;
+--yes installs a missing one without asking. The whole of them runs a few at a time.
 Whatever follows goes to pytest: `lab test -k rabbitmq`, `lab test tests/unit -x`.
 """
 
