@@ -52,7 +52,8 @@ class PyroConnection:
             raise InvalidRequest(Code.MALFORMED, f"{uri!r} is a path; give PYRO:object@host:port")
         self._proxy._pyroSerializer = serializer
         self._proxy._pyroHmacKey = settings().pyro_key or None
-        self._is_plain = serializer is None and not self._proxy._pyroHmacKey
+        is_msgpack = (serializer or Pyro4.config.SERIALIZER) == "msgpack"
+        self._is_plain = is_msgpack and not self._proxy._pyroHmacKey
         self.uri = uri
 
     def call(

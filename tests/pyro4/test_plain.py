@@ -1,16 +1,22 @@
 """Plain messages are Pyro4's, byte for byte, and nothing else is taken for one."""
 
+import socket
 import struct
+import threading
 
+import Pyro4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from Pyro4 import message
+from Pyro4 import message, socketutil, util
 
+from lab.errors import LabError
 from pyro4 import _plain
+from pyro4.transport import PyroConnection
 
 NOTES = st.dictionaries(st.text("ABCXYZ", min_size=4, max_size=4), st.binary(max_size=40), max_size=3)
 KIND = message.MSG_INVOKE
+META = {"methods": ["insult_me"], "oneway": [], "attrs": []}
 
 
 def pyro_message(
@@ -64,3 +70,37 @@ def test_what_is_not_plain_is_left_to_pyro4(data: bytes) -> None:
 
 def _noted(notes: dict[str, bytes]) -> int:
     return sum(6 + len(value) for value in notes.values())
+
+
+@pytest.mark.parametrize(
+    ("usual", "chosen", "sent"), [("serpent", None, 1), ("msgpack", None, 6), ("msgpack", "serpent", 1)]
+)
+def test_a_call_is_in_the_serializer_that_was_chosen(
+    monkeypatch: pytest.MonkeyPatch, usual: str, chosen: str | None, sent: int
+) -> None:
+    monkeypatch.setattr(Pyro4.config, "SERIALIZER", usual)
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: seen.extend(serializers_of_two_messages(listener)))
+        thread.start()
+        connection = PyroConnection(f"PYRO:served@127.0.0.1:{listener.getsockname()[1]}", chosen)
+        with pytest.raises(LabError):
+            connection.call("insult_me", (), 5.0)
+        thread.join()
+    assert seen == [sent, sent]
+
+
+def serializers_of_two_messages(listener: socket.socket) -> list[int]:
+    """Welcome a client, read its call, and close; return the serializers that both were in."""
+    stream, _ = listener.accept()
+    with stream:
+        wire = socketutil.SocketConnection(stream)
+        first = message.Message.recv(wire)
+        serializer = util.get_serializer_by_id(first.serializer_id)
+        content, _ = serializer.serializeData(
+            {"handshake": "hello", "meta": {"methods": ["insult_me"], "oneway": [], "attrs": []}}
+        )
+        flags = message.FLAGS_META_ON_CONNECT
+        answer = message.Message(message.MSG_CONNECTOK, content, first.serializer_id, flags, first.seq)
+        wire.send(answer.to_bytes())
+        return [first.serializer_id, message.Message.recv(wire).serializer_id]
