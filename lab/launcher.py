@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -139,11 +139,12 @@ class LocalLauncher:
         return handle
 
     def spawn(self, spec: ProcessSpec) -> _LocalHandle:
-        arguments = [str(free_port(self._host)) if one == FREE_PORT else one for one in spec.arguments]
+        arguments = (str(free_port(self._host)) if one == FREE_PORT else one for one in spec.arguments)
+        spec = replace(spec, arguments=tuple(arguments))  # started again from it, it is at the same port
         log = Path(self._folder.name) / f"{next(self._numbers)}-{spec.name}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", spec.module, *arguments],
+                [sys.executable, "-m", spec.module, *spec.arguments],
                 cwd=ROOT,
                 env={**os.environ, **spec.environment, "LAB_PARENT": str(os.getpid())},
                 stdin=subprocess.DEVNULL,

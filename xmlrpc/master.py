@@ -24,7 +24,8 @@ from .transport import Lane, Method, XmlRpcConnection
 
 log = logging.getLogger(__name__)
 
-FIRST_NODE_PORT = 8002
+NODE_PORTS_ABOVE = 2
+"""The first port of a node is so far above the master's; in between is the broadcaster's."""
 LAST_PORT = 65535
 PORTS_TO_LOOK_AT = 1000
 
@@ -35,7 +36,7 @@ class InsultMaster:
     Arrivals are stamped with its own monotonic clock; nobody else's time is used.
     """
 
-    def __init__(self, options: NodeOptions, first_node_port: int = FIRST_NODE_PORT) -> None:
+    def __init__(self, options: NodeOptions, first_node_port: int) -> None:
         self._registries = {application: Registry(LEASE_SECONDS) for application in Application}
         self._ports = itertools.cycle(range(first_node_port, LAST_PORT + 1))
         self._names = itertools.count(first_identifier())
@@ -171,10 +172,11 @@ def _doc(function: Callable[..., object]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = process_parser("xmlrpc.master", "Know the live nodes and tell each client one.", MASTER_PORT)
     parser.add_argument(
-        "--node-ports", type=port, default=FIRST_NODE_PORT, metavar="FIRST", help="first port given to nodes"
+        "--node-ports", type=port, metavar="FIRST", help="first port given to nodes (default: --port + 2)"
     )
     arguments = parser.parse_args(argv)
-    return run("master", lambda: InsultMaster(node_options(arguments), arguments.node_ports))
+    first = arguments.node_ports or arguments.port + NODE_PORTS_ABOVE
+    return run("master", lambda: InsultMaster(node_options(arguments), first))
 
 
 if __name__ == "__main__":
