@@ -70,7 +70,7 @@ def _unpack(serializer: util.SerializerBase, data: bytes) -> Any:
             object_hook=lambda fields: serializer.object_hook(count(fields)),
             list_hook=count,
             ext_hook=serializer.ext_hook,
-            max_array_len=MAX_VALUES,
+            max_array_len=MAX_BATCH,  # no page is longer either; refused before it takes memory
             max_map_len=MAX_VALUES,
         )
     except ValueError as error:

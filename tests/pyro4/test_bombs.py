@@ -7,6 +7,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.contract import Application
 from lab.errors import Code
+from lab.limits import MAX_BATCH
 from tests.bombs import assert_cheap, cost_of
 from tests.pyro4.kinds import (
     COMPRESSED,
@@ -37,9 +38,9 @@ def msgpack_list(item: bytes) -> bytes:
 
 
 def msgpack_lists(item: bytes) -> bytes:
-    """The same, in lists of 250, within any limit on one list."""
-    inner = b"\xdc" + (250).to_bytes(2, "big") + item * 250
-    count = ROOM // len(inner)
+    """The same, in lists of 1,000, within the limit on one list."""
+    inner = b"\xdc" + MAX_BATCH.to_bytes(2, "big") + item * MAX_BATCH
+    count = min(MAX_BATCH, ROOM // len(inner))
     return packed(HEAD + b"\xdd" + count.to_bytes(4, "big") + inner * count + b"\x80")
 
 
