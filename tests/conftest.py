@@ -21,6 +21,7 @@ StartSystem = Callable[..., Cluster]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where processes share the tests, keep those of a file together, and those that need the usual ports."""
     for item in items:
