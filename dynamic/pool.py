@@ -92,8 +92,10 @@ class Pool:
             self._fork(joins=True)
         if missing or is_starting:
             return 0.05
-        if not self._failures and not self._has_leaving():  # spares last: they must delay nobody needed
-            for _ in range(self._spares - len(self._waiting())):
+        if not self._has_leaving():  # spares last: they must delay nobody needed
+            lacking = self._spares - len(self._waiting())
+            # After a failure one is tried, though nobody is missing: nothing else would tell that it is over.
+            for _ in range(min(1, lacking) if self._failures else lacking):
                 self._fork(joins=False)
         return 1.0
 

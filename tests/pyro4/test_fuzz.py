@@ -26,6 +26,7 @@ from tests.pyro4.kinds import (
     INVOKE,
     KINDS,
     MSGPACK,
+    PING,
     SERPENT,
     Header,
     annotation,
@@ -113,7 +114,8 @@ def test_any_message_gets_a_value_or_a_documented_code(
         except OSError:  # refused before it was all sent
             pass
         while found := _answer(connection):
-            _assert_documented(*found)
+            if found[0].kind != PING:  # it is answered in kind, with no data in any serializer
+                _assert_documented(*found)
     assert not [
         record for record in caplog.records if record.levelno >= logging.ERROR and "failed" in record.message
     ]
