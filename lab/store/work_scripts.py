@@ -93,16 +93,18 @@ local record = ns .. 'op:resolve:' .. ARGV[4]
 local function keep(value)
   redis.call('SET', record, value, 'EX', ARGV[5])
 end
-give_back_expired(ns, time, tonumber(ARGV[3]))
-local known = redis.call('GET', record)
+local known, petition, answer = redis.call('GET', record), nil, nil
 if known == '[]' then return false end
 if known then
-  local petition, answer = unpack(cjson.decode(known))
+  petition, answer = unpack(cjson.decode(known))
   answer = answer or result(ns, petition, time - tonumber(ARGV[6]))
   if answer then
     keep(cjson.encode({petition, answer}))
     return {petition, answer, 0}
   end
+end
+give_back_expired(ns, time, tonumber(ARGV[3]))
+if petition then
   if redis.call('ZSCORE', ns .. 'taken', petition) then return {petition, '', -1} end
   local text = redis.call('HGET', ns .. 'texts', petition)
   if text then  -- it waits again, at the front or near it
