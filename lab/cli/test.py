@@ -8,7 +8,7 @@ from lab.cli.child import run_child
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4
-SIDE_BY_SIDE = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadgroup"]
+SIDE_BY_SIDE = ["-n", str(max(2, min(4, os.cpu_count() or 1))), "--dist", "loadgroup"]
 """Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
