@@ -133,7 +133,7 @@ class PyroConnection:
         seq = proxy._pyroSeq = (proxy._pyroSeq + 1) & 0xFFFF
         request = _plain.call(connection.objectId, method, arguments, seq, annotations)
         try:
-            if connection.recv.__class__ is not TimelyReceiver:
+            if not isinstance(connection.recv, TimelyReceiver):
                 connection.recv = TimelyReceiver(connection.sock, timeout_seconds)
             connection.recv.begin(timeout_seconds)
             connection.send(request)

@@ -23,15 +23,22 @@ class TimelyReceiver:
         self._silence = hundredths(silence_seconds)
         self._received = b""
         self._deadline = 0.0
+        self._is_hurried = False
         limit(connection, self._silence)
 
-    def begin(self, silence_seconds: float | None = None) -> None:
-        """Begin a message: its time counts from the first part of it that does not come at once.
+    @property
+    def has_more(self) -> bool:
+        """Tell whether some of the next message has come with the last one."""
+        return bool(self._received)
 
-        Its sender may be silent for *silence_seconds*; none: as long as before.
+    def begin(self, timeout_seconds: float | None = None) -> None:
+        """Begin a message, to be there whole within *timeout_seconds*.
+
+        None: its sender may be silent as long as ever, and its time counts from the first part of it that does
+        not come at once.
         """
-        self._deadline = 0.0
-        silence = hundredths(silence_seconds) or self._silence
+        self._deadline = 0.0 if timeout_seconds is None else time.monotonic() + timeout_seconds
+        silence = hundredths(timeout_seconds) or self._silence
         if silence != self._silence or self._socket.gettimeout() is not None:  # Pyro4 sets Python's
             self._silence = silence
             limit(self._socket, silence)
@@ -67,7 +74,8 @@ class TimelyReceiver:
             raise errors.ConnectionClosedError(f"receiving: connection lost: {error}") from error
         finally:
             self._received = b"".join(parts)
-            if self._deadline:
+            if self._is_hurried:
+                self._is_hurried = False
                 limit(self._socket, self._silence)
 
     def _hurry(self) -> None:
@@ -75,5 +83,6 @@ class TimelyReceiver:
         self._deadline = self._deadline or time.monotonic() + MESSAGE_SECONDS
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise errors.TimeoutError(f"a message was not whole {MESSAGE_SECONDS:g} s after it began")
+            raise errors.TimeoutError("a message was not whole in time")
+        self._is_hurried = True
         limit(self._socket, min(hundredths(left), self._silence or hundredths(left)))

@@ -92,6 +92,12 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         conn.send(reply.to_bytes())
 
     def handleRequest(self, conn: Any) -> None:  # noqa: N802  # Pyro4's name
+        """Answer a message, and those that came with it: who waits for the socket does not see them."""
+        self._answer(conn)
+        while conn.recv.has_more:
+            self._answer(conn)
+
+    def _answer(self, conn: Any) -> None:
         """Answer a message; also one that Pyro4 cannot read, on which it would only close the connection."""
         conn.recv.begin()
         try:

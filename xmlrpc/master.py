@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         "--node-ports", type=port, metavar="FIRST", help="first port given to nodes (default: --port + 2)"
     )
     arguments = parser.parse_args(argv)
-    first = arguments.node_ports or arguments.port + NODE_PORTS_ABOVE
+    first = arguments.node_ports or (arguments.port or MASTER_PORT) + NODE_PORTS_ABOVE
     return run("master", lambda: InsultMaster(node_options(arguments), first))
 
 

@@ -14,6 +14,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import Code
+from tests.conftest import StartSystem
 from tests.eventually import eventually
 from tests.pyro4.kinds import (
     CONNECT,
@@ -230,3 +231,13 @@ def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in
         assert not getattr(caught.value, "_pyroTraceback", None)
         assert eventually(lambda: proxy.filter(f"quin {INSULT}")) == "quin CENSORED"
     assert_same_process(shared_filter)
+
+
+@pytest.mark.parametrize("server_type", ["thread", "multiplex"])
+def test_calls_that_come_at_once_are_all_answered(system: StartSystem, server_type: str) -> None:
+    node = system("pyro4", Application.SERVICE, node_arguments=("--server-type", server_type)).nodes[0]
+    client = Client(node.address)
+    calls = [call(OBJECT, "add_insult", (insult,), {}) for insult in ("bobo", "zopenco", "bobo")]
+    answers = [client.ask(request)[1] for request in (b"".join(calls), b"", b"")]
+    client.close()
+    assert answers == [True, True, False]

@@ -62,10 +62,7 @@ def drain(rig: Rig, middleware: str) -> FaultTrial:
         Check("queues left", len(queues), 0),
         Check("answered", ended.answered_percent, 100.0, "%", is_least=True),
     ]
-    notes = [
-        *(f"key {key}" for key in _keys(system)[:3]),
-        *(f"queue {queue}" for queue in _queues(system)[:3]),
-    ]
+    notes = [*(f"key {key}" for key in keys[:3]), *(f"queue {queue}" for queue in queues[:3])]
     return trial("drain", middleware, rig, ended, checks, figures={"stops": float(stops)}, notes=notes)
 
 
