@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from dynamic.decisions import Decision, State
 from dynamic.estimates import arrival_rate, needs, with_rate, with_service
 from dynamic.samples import Sample
-from dynamic.saturation import bearable_workers, observe
+from dynamic.saturation import as_many_as_help, observe
 from dynamic.staffing import TARGET_SECONDS, ceil, needed_workers
 from lab.errors import Code, InvalidRequest
 
@@ -185,14 +185,10 @@ def adaptive(
     if evidence != state.evidence:
         state = state._replace(evidence=evidence)
     wish, lasting, reason = needs(sample, state, catch_up)
-    limit = evidence.limit
-    if limit is not None and wish > limit:
-        wish, reason = limit, f"more than {limit} workers have not helped on {sample.cores} cores"
+    if evidence.limit is not None and wish > evidence.limit:
         state = state._replace(wishes=(), peaks=())
-    elif evidence.is_open and wish > sample.workers > sample.cores:
-        wish, reason = sample.workers, "waiting to see whether the added workers help"
-    elif wish > (bearable := bearable_workers(sample, evidence)):
-        wish, reason = bearable, "workers are slow as if they shared processors; trying whether more help"
+    wish, objection = as_many_as_help(sample, evidence, wish)
+    reason = objection or reason
     state, seconds = _remembered(sample, state, wish, min(wish, lasting), hold, settle, memory)
     wanted = max(size for _, size in state.wishes + state.peaks)
     was = sample.workers if state.wanted is None else state.wanted

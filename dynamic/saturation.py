@@ -89,7 +89,19 @@ def observe(sample: Sample, evidence: Evidence) -> Evidence:
     return _unlimited_if_hurt(now, evidence) if evidence.limit else _judged(now, evidence, sample.cores)
 
 
-def bearable_workers(sample: Sample, evidence: Evidence) -> int:
+def as_many_as_help(sample: Sample, evidence: Evidence, wish: int) -> tuple[int, str]:
+    """Return *wish*, or fewer where more would not help, and why not more; empty: as many as wished."""
+    limit = evidence.limit
+    if limit is not None and wish > limit:
+        return limit, f"more than {limit} workers have not helped on {sample.cores} cores"
+    if evidence.is_open and wish > sample.workers > sample.cores:
+        return sample.workers, "waiting to see whether the added workers help"
+    if wish > (bearable := _bearable_workers(sample, evidence)):
+        return bearable, "workers are slow as if they shared processors; trying whether more help"
+    return wish, ""
+
+
+def _bearable_workers(sample: Sample, evidence: Evidence) -> int:
     """Return how many workers to try at most; very many if nothing speaks against more.
 
     Where more workers are busy than there are processors and all of them do no more than one on each would,

@@ -141,8 +141,7 @@ def simulate(policy: Policy, setting: Setting, keep: bool = True) -> Run:
 class _Simulation:
     def __init__(self, policy: Policy, setting: Setting) -> None:
         self.policy, self.setting, self.state = policy, setting, State()
-        profile = setting.profile
-        plan = Plan.following(profile, profile.duration_seconds, setting.seed)
+        plan = Plan.following(setting.profile, setting.profile.duration_seconds, setting.seed)
         self.arrivals: Seconds = plan.due_ns / 1e9
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])

@@ -34,8 +34,8 @@ class TimelyReceiver:
     def begin(self, timeout_seconds: float | None = None) -> None:
         """Begin a message, to be there whole within *timeout_seconds*.
 
-        None: its sender may be silent as long as ever, and its time counts from the first part of it that does
-        not come at once.
+        None: its sender may be silent as long as ever; its time counts from the first part that does not come
+        at once.
         """
         self._deadline = 0.0 if timeout_seconds is None else time.monotonic() + timeout_seconds
         silence = hundredths(timeout_seconds) or self._silence

@@ -23,10 +23,10 @@ from tests.harness.session import (
     GOOD,
     Step,
     add_experiment_options,
+    add_window_options,
     count,
     middleware_names,
     needs,
-    seconds,
 )
 from tests.harness.workload import Workload
 
@@ -104,9 +104,7 @@ def _measure(options: argparse.Namespace, bench: Bench, run: "AnatomyRun") -> in
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.anatomy", description=__doc__)
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="5 pairs of windows of 1 s: the default")
-    length.add_argument("--full", action="store_true", help="10 pairs of windows of 5 s")
+    add_window_options(parser, QUICK, FULL)
     parser.add_argument(
         "--middleware",
         type=middleware_names,
@@ -121,8 +119,6 @@ def _parser() -> argparse.ArgumentParser:
         "--architecture", type=Architecture, choices=list(Architecture), default=Architecture.ONE_NODE
     )
     parser.add_argument("--clients", type=count, default=CLIENTS, metavar="N", help="default: 4")
-    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
     parser.add_argument(
         "--places",
         type=count,
@@ -130,7 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="places of the code to name per process (default 8)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     add_experiment_options(parser)
     return parser
 

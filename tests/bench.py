@@ -17,7 +17,7 @@ from tests.harness.bars.words import lines
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, new_folder
-from tests.harness.session import count, seconds
+from tests.harness.session import add_window_options
 
 QUICK, FULL = (1.0, 3), (5.0, 7)
 """Seconds of a window, and pairs of windows."""
@@ -52,12 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="3 pairs of windows of 1 s: the default")
-    length.add_argument("--full", action="store_true", help="7 pairs of windows of 5 s: what bars ask for")
+    add_window_options(parser, QUICK, FULL)
     parser.add_argument("--only", type=_rows, default=list(ROWS), metavar="ROW,ROW", help=", ".join(ROWS))
-    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 to be judged")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
     parser.add_argument(
         "--yardstick",
         type=_program,
@@ -65,7 +61,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a program to compare with, not the plain reference",
     )
     parser.add_argument("--corpus", type=_program, metavar="FILE", help="lines of text to censor")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_argument(
         "--no-judge", action="store_true", help="only print: exit code 0 also where a bar is missed"
     )

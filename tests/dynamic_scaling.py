@@ -124,6 +124,25 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(POLICIES)}; settings after colons: static:workers=20 "
         f"(default {','.join(DEFAULT_POLICIES)})",
     )
+    _add_load_options(parser)
+    parser.add_argument("--min", type=whole, default=1, help="fewest workers (default 1)")
+    parser.add_argument("--max", type=count, default=50, help="most workers (default 50)")
+    parser.add_argument(
+        "--misjudged",
+        type=factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="tell the policies a C that is wrong by this factor, such as 1.3 or 0.7 (default 1)",
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="all policies at the same time, each its own system"
+    )
+    parser.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
+    add_experiment_options(parser)
+    return parser
+
+
+def _add_load_options(parser: argparse.ArgumentParser) -> None:
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
         "--profile",
@@ -140,21 +159,6 @@ def _parser() -> argparse.ArgumentParser:
     usual = f"default 100ms; bursts: {BURSTS_WORK}"
     for option, what in (("--work-time", f"a worker waits so long ({usual})"), ("--work-cpu", "or computes")):
         work.add_argument(option, type=_work_time, metavar="TIME", help=what)
-    parser.add_argument("--min", type=whole, default=1, help="fewest workers (default 1)")
-    parser.add_argument("--max", type=count, default=50, help="most workers (default 50)")
-    parser.add_argument(
-        "--misjudged",
-        type=factor,
-        default=1.0,
-        metavar="FACTOR",
-        help="tell the policies a C that is wrong by this factor, such as 1.3 or 0.7 (default 1)",
-    )
-    parser.add_argument(
-        "--together", action="store_true", help="all policies at the same time, each its own system"
-    )
-    parser.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
-    add_experiment_options(parser)
-    return parser
 
 
 def _work_time(text: str) -> str:

@@ -25,7 +25,7 @@ from tests.harness.costs.words import lines
 from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, new_folder
-from tests.harness.session import count, seconds
+from tests.harness.session import add_window_options
 from tests.harness.sheet import read_sheet
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
@@ -84,15 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="3 pairs of windows of 0.7 s: the default")
-    length.add_argument("--full", action="store_true", help="7 pairs of windows of 5 s, for narrow intervals")
+    add_window_options(parser, QUICK, FULL)
     parser.add_argument(
         "--only", default="", metavar="WHAT,WHAT", help="MIDDLEWARE, MIDDLEWARE:SETTING or ...:SETTING=VALUE"
     )
-    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
     )

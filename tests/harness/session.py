@@ -114,6 +114,19 @@ def _given(text: str) -> str:
     return text
 
 
+def add_window_options(
+    parser: argparse.ArgumentParser, quick: tuple[float, int], full: tuple[float, int]
+) -> None:
+    """Add how long to measure: two forms of *seconds* a window and pairs of windows, or one's own."""
+    length = parser.add_mutually_exclusive_group()
+    said = "{1} pairs of windows of {0:g} s"
+    length.add_argument("--quick", action="store_true", help=f"{said.format(*quick)}: the default")
+    length.add_argument("--full", action="store_true", help=f"{said.format(*full)}, for narrow intervals")
+    parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+
 def middleware_names(text: str) -> list[str]:
     """Read a comma-separated list of middlewares."""
     names = [name.strip() for name in text.split(",")]

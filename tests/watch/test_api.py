@@ -2,15 +2,12 @@
 
 import http.client
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
 
-from lab.bootstrap import ROOT
 from lab.errors import Code
 from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.store.namespace import throwaway_namespaces
@@ -209,32 +206,6 @@ def stream(page: Watching) -> Iterator[tuple[str, dict[str, Any]]]:
                 name = " "
     finally:
         connection.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["redis_impl", "filter", "--nodes", "500"], f"from 1 to {MOST_NODES}"),
-        (["redis_impl", "filter", "--policy", "hpa"], "means nothing to redis_impl"),
-        (["dynamic", "filter"], "means nothing to dynamic"),
-        (["redis_impl", "service", "--work-time", "1ms"], "means nothing to the service"),
-        (["redis_impl", "--rate", "nan"], "not a rate"),
-        (["soap"], "invalid choice"),
-    ],
-)
-def test_a_wrong_command_line_is_told(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "lab", "watch", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2
-    assert said in ended.stderr
-
-
-def test_a_port_that_is_taken_is_told(page: Watching) -> None:
-    command = [sys.executable, "-m", "lab", "watch", "redis_impl", "--port", page.host.rpartition(":")[2]]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
-    assert "cannot listen" in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 def test_it_listens_on_loopback_only_and_shows_no_secret(page: Watching) -> None:

@@ -4,7 +4,7 @@ import json
 import selectors
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -79,28 +79,12 @@ def lists(url: str, depth: int, petition_bytes: int, reply_bytes: int) -> Iterat
         ("LPOP", replies),
     ]
     batch = b"".join(_packed(*command) for command in commands for _ in range(depth))
-    where = urlsplit(url)
-    with socket.create_connection(
-        (where.hostname or "127.0.0.1", where.port or 6379), WAIT_SECONDS
-    ) as stream:
-        reader = hiredis.Reader()
-
-        def answers(count: int) -> None:
-            for _ in range(count):
-                while (answer := reader.gets()) is False:
-                    reader.feed(stream.recv(65536))
-                if isinstance(answer, Exception):
-                    raise answer
-
-        if where.password:
-            stream.sendall(_packed("AUTH", where.username or "default", where.password))
-            answers(1)
+    with _redis_connection(url) as ask:
 
         def run(deadline: float) -> int:
             done = 0
             while perf_counter() < deadline:
-                stream.sendall(batch)
-                answers(len(commands) * depth)
+                ask(batch, len(commands) * depth)
                 done += depth
             return done
 
@@ -109,6 +93,26 @@ def lists(url: str, depth: int, petition_bytes: int, reply_bytes: int) -> Iterat
         finally:
             with redis.Redis.from_url(url) as cleaner:
                 cleaner.delete(queue, moved, replies)
+
+
+@contextmanager
+def _redis_connection(url: str) -> Iterator[Callable[[bytes, int], None]]:
+    """Connect; yield what sends packed commands and waits for so many answers."""
+    where, reader = urlsplit(url), hiredis.Reader()
+    address = (where.hostname or "127.0.0.1", where.port or 6379)
+    with socket.create_connection(address, WAIT_SECONDS) as stream:
+
+        def ask(packed: bytes, count: int) -> None:
+            stream.sendall(packed)
+            for _ in range(count):
+                while (answer := reader.gets()) is False:
+                    reader.feed(stream.recv(65536))
+                if isinstance(answer, Exception):
+                    raise answer
+
+        if where.password:
+            ask(_packed("AUTH", where.username or "default", where.password), 1)
+        yield ask
 
 
 @contextmanager
