@@ -27,6 +27,7 @@ from tests.harness.session import (
     middleware_names,
     seconds,
 )
+from tests.harness.words import not_here
 from tests.harness.workload import Workload
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _curves(options: argparse.Namespace, bench: Bench, study: str, name: str) ->
     growth = STUDIES[study]
     missing = growth.needs(name) - bench.brokers.kinds
     if missing:
-        yield Curve(study, name, "not measured", missing=f"no {' and no '.join(sorted(missing))} here")
+        yield Curve(study, name, "not measured", missing=not_here(missing))
         return
     sizes = growth.sizes(is_full=options.full)
     yield from growth.measure(name, Terms(bench, sizes, options.windows, options.seconds, options.full))

@@ -17,7 +17,7 @@ from tests.harness.environment import environment
 from tests.harness.progress import Steps
 from tests.harness.record import RESULTS, Result, Run, losses, make_results, new_folder
 from tests.harness.several import described, several
-from tests.harness.words import describe, figures
+from tests.harness.words import describe, figures, not_here
 from tests.harness.workload import Workload
 
 GOOD, FAILED, INTERRUPTED = 0, 1, 130
@@ -156,7 +156,7 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
             progress.step(step.what, step.seconds)
             missing = step.needs - bench.brokers.kinds
             if missing:
-                run.notes.append(f"Skipped {step.what}: no {' and no '.join(sorted(missing))} here.")
+                run.notes.append(f"Skipped {step.what}: {not_here(missing)}.")
                 continue
             try:
                 for result in step.measure(bench):

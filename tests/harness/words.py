@@ -1,5 +1,7 @@
 """Points in words, for progress, tables and the report."""
 
+from collections.abc import Iterable
+
 from lab.middlewares import MIDDLEWARES
 from tests.harness.anatomy.profile import Profile
 from tests.harness.record import Capacity, Result
@@ -40,6 +42,11 @@ def figures(result: Result) -> str:
         return capacity(result)
     p99 = milliseconds(result.measurement.response_ms.get("p99"))
     return f"{result.throughput:,.0f}/s, p99 {p99} ms"
+
+
+def not_here(brokers: Iterable[str]) -> str:
+    """Say which brokers are missing, and so why something was not measured."""
+    return f"no {' and no '.join(sorted(brokers))} here"
 
 
 def system_name(middleware: str, architecture: str) -> str:

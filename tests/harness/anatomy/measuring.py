@@ -22,6 +22,7 @@ from tests.harness.bench import N_NODES, Bench
 from tests.harness.measure import Generators, LocalGenerators
 from tests.harness.record import Point
 from tests.harness.subject import Driver, Subject
+from tests.harness.words import not_here
 
 Seen = Mapping[str, Counter[Stack]]
 
@@ -39,7 +40,7 @@ def anatomy(
     profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
     missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
     if missing:
-        return replace(profile, missing=f"no {' and no '.join(sorted(missing))} here")
+        return replace(profile, missing=not_here(missing))
     found: list[Repetition] = []
     places: dict[str, Counter[str]] = {NODE: Counter(), GENERATOR: Counter()}
     objections: list[str] = []

@@ -19,6 +19,7 @@ from lab.middlewares import MIDDLEWARES
 from tests.harness.bars.finding import Finding
 from tests.harness.bars.load import SideFailed
 from tests.harness.bars.sides import Side, Terms, alternate
+from tests.harness.words import not_here
 
 LINES = 40_000
 CENSOR_BAR = 20.0
@@ -90,7 +91,7 @@ def starting(terms: Terms) -> Iterator[Finding]:
             what = f"{described.label}, filter, {whole}, until it is ready"
             missing = described.needed_brokers(architecture) - terms.brokers.kinds
             if missing:
-                yield Finding("start", what, missing=f"no {' and no '.join(sorted(missing))} here")
+                yield Finding("start", what, missing=not_here(missing))
                 continue
             spec = SystemSpec(middleware, Application.FILTER, architecture, nodes)
             times = [_start_milliseconds(spec, terms) for _ in range(3)]

@@ -15,6 +15,7 @@ from tests.harness.bars.load import SideFailed
 from tests.harness.bars.sides import Rates, Side, Terms, alternate, loaded
 from tests.harness.bench import Bench
 from tests.harness.experiments.speedup import LATENCY_BOUND, speedup
+from tests.harness.words import not_here
 from tests.harness.workload import Workload
 from xmlrpc.client import ServerProxy
 
@@ -32,7 +33,7 @@ def speedups(terms: Terms) -> Iterator[Finding]:
         missing = described.needed_brokers(Architecture.N_NODE) - terms.brokers.kinds
         if missing:
             what = f"{described.label}, speedup"
-            yield Finding("speedup", what, missing=f"no {' and no '.join(sorted(missing))} here")
+            yield Finding("speedup", what, missing=not_here(missing))
         else:
             yield from _speedups(bench, middleware, terms)
 

@@ -14,6 +14,7 @@ from tests.harness.bars.load import SideFailed
 from tests.harness.bars.queues import rabbitmq_filter, redis_filter
 from tests.harness.bars.sides import Terms
 from tests.harness.bars.workers import worker_start
+from tests.harness.words import not_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def measured(name: str, row: Row, terms: Terms) -> Iterator[Finding]:
     """Yield what *row* finds; a side that fails makes a finding that says so, and is no pass."""
     missing = row.needs - terms.brokers.kinds
     if missing:
-        yield Finding(name, row.what, missing=f"no {' and no '.join(sorted(missing))} here")
+        yield Finding(name, row.what, missing=not_here(missing))
         return
     try:
         yield from row.measure(terms)

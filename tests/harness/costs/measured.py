@@ -14,6 +14,7 @@ from tests.harness.costs.cost import SAME, Cost, noise_of
 from tests.harness.costs.sides import Sides
 from tests.harness.costs.table import DEFAULTS, Change
 from tests.harness.validity import FEWEST_REQUESTS, MOST_GENERATOR_CPU
+from tests.harness.words import not_here
 
 USUAL, CHANGED = "default", "changed"
 LONGEST_SECONDS = 5.0
@@ -37,7 +38,7 @@ def measured(
     """
     missing = MIDDLEWARES[middleware].needed_brokers(Architecture.ONE_NODE) - terms.brokers.kinds
     if missing:
-        yield Cost(middleware, SAME, missing=f"no {' and no '.join(sorted(missing))} here")
+        yield Cost(middleware, SAME, missing=not_here(missing))
         return
     with ExitStack() as stack:
         sides, noise = Sides(stack, middleware, terms.brokers, clients), None
