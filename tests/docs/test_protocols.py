@@ -20,11 +20,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.brokers.install import install_package
 from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.middlewares import MIDDLEWARES
 from lab.operations import SIGNATURES
+from lab.settings import settings
 from tests.systems import cluster_for
 from xmlrpc._codec import FAULT_CODES
 
@@ -171,8 +173,11 @@ def test_an_example_prints_what_the_page_shows(
     example: Example, environment: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     for tool in sorted(example.tools):
+        package = PACKAGES.get(tool, "amqp-tools")
+        if not shutil.which(tool, path=environment["PATH"]) and settings().require_brokers:  # CI
+            install_package(package, "rabbitmq-c" if package == "amqp-tools" else package, agreed=False)
         if not shutil.which(tool, path=environment["PATH"]):
-            pytest.skip(f"{tool} is not installed: apt-get install {PACKAGES.get(tool, 'amqp-tools')}")
+            pytest.skip(f"{tool} is not installed: apt-get install {package}")
     with cluster_for(request, example.spec) as cluster:
         failures = []
         for block in example.blocks:  # all of them: the last may clean up
