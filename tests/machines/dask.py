@@ -54,7 +54,8 @@ class Dask:
         return self
 
     def _start(self, *arguments: str, folder: Path = ROOT) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": self._scratch}
+        # All of it: what is killed at the end cannot remove what it made.
+        environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": self._scratch, "TMPDIR": self._scratch}
         process = subprocess.Popen(
             [*TETHER, *arguments],
             cwd=folder,

@@ -50,7 +50,7 @@ class Browser:
         ]
         duplicates = [(null, 0), (null, 1), (null, 2), (theirs_in, 3), (theirs_out, 4)]
         actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in duplicates]
-        environment = {**os.environ, "HOME": self._folder.name}
+        environment = {**os.environ, "HOME": self._folder.name, "TMPDIR": self._folder.name}
         self._pid = os.posix_spawn(
             self._program, [self._program, *switches], environment, file_actions=actions, setsid=True
         )
