@@ -31,17 +31,20 @@ def main(argv: list[str]) -> int:
         if arguments.purge:
             for folder in (FOLDER / "redis", FOLDER / "rabbitmq") if others else (FOLDER,):
                 shutil.rmtree(folder, ignore_errors=True)
-            _purge(settings())
+            _purge(settings(), {broker.url for broker in lasting.values()})
     return 0
 
 
-def _purge(known: Settings) -> None:
-    """Delete our namespace, and nothing else, from the brokers that still run: they are the user's."""
+def _purge(known: Settings, ended: set[str]) -> None:
+    """Delete our namespace, and nothing else, from the brokers that still run: they are the user's.
+
+    The settings may name one that has just *ended*, as `lab up` proposes.
+    """
     redis, rabbitmq = located("redis", known), located("rabbitmq", known)
-    if redis:
+    if redis and redis[0] not in ended:
         count = delete_namespace(redis[0], known.namespace)
         say(f"{count} keys of {known.namespace!r} deleted from the Redis at {redacted(redis[0])}")
-    if rabbitmq:
+    if rabbitmq and rabbitmq[0] not in ended:
         MIDDLEWARES["rabbitmq"].delete_queues(rabbitmq[0], known.namespace)
         say(f"the queues of {known.namespace!r} deleted from the RabbitMQ at {redacted(rabbitmq[0])}")
     say("what the brokers of `lab up` stored is deleted")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,13 +29,13 @@ class Lab:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
         self._environment["LAB_NAMESPACE"] = throwaway_namespace()  # `down --purge` deletes it everywhere
 
-    def run(self, *arguments: str) -> str:
-        """Run a command; return what it printed and said."""
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run a command with more variables; return what it printed and said."""
         command = [sys.executable, "-m", "lab", *arguments]
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=self._environment,
+            env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -78,9 +79,10 @@ def test_what_is_stored_is_there_again_after_down_and_up(lab: Lab) -> None:
 
 
 def test_down_with_purge_leaves_no_process_and_no_data(lab: Lab) -> None:
-    lab.run("up")
+    exported = dict(re.findall(r"export (\w+)='(.*)'", lab.run("up")))
+    assert exported.keys() == {"LAB_REDIS_URL", "LAB_AMQP_URL"}
     started = lab.processes()
-    lab.run("down", "--purge")
+    lab.run("down", "--purge", **exported)  # in the terminal in which they were pasted
     assert not (lab.root / ".lab").exists()
     assert not any(_runs(pid) for pid in started)
 
