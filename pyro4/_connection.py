@@ -1,5 +1,6 @@
 """A proxy with a time limit for each call, operation ids, and our errors."""
 
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -90,13 +91,15 @@ class PyroConnection:
         connection = self._proxy._pyroConnection
         if connection is None:
             return True
-        try:
-            ahead: bytes = connection.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        # Asked first: with a time limit Python would wait for a byte, whatever flags a receive is given.
+        look = select.poll()
+        look.register(connection.sock, select.POLLIN)
+        if not look.poll(0):
             return False  # it is silent, as it should be between two calls
+        try:
+            return not connection.sock.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
-        return not ahead
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
