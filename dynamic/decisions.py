@@ -17,7 +17,7 @@ class State(NamedTuple):
     decided_at: float | None = None
     """When a policy with a period of its own (`hpa`) last decided."""
     smooth_rate: float | None = None
-    """EWMA of the arrival rate, messages per second; None before the first reading."""
+    """EWMA of the arrival rate, messages per second; None before the first message."""
     completions: float = 0.0
     """Messages finished, those of old readings counting less and less."""
     busy_seconds: float = 0.0
@@ -27,7 +27,7 @@ class State(NamedTuple):
     wishes: tuple[tuple[float, int], ...] = ()
     """Times and sizes of the wishes that still hold workers back from being retired."""
     begun_at: float | None = None
-    """When the first reading was."""
+    """When the first reading with messages was: how long nobody has sent any says nothing of a load."""
     direction: int = 0
     """Of the last change of the load that was more than noise: 1 up, -1 down; 0: none yet."""
     is_mixed: bool = False

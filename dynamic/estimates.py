@@ -24,7 +24,7 @@ def with_rate(sample: Sample, state: State, weight: float, memory: float) -> Sta
     turns = tuple(turn for turn in state.turns if sample.time - turn < memory - 1e-9)
     now, smooth = arrival_rate(sample), state.smooth_rate
     if smooth is None:
-        return state._replace(smooth_rate=now, turns=turns)
+        return state._replace(smooth_rate=now, begun_at=sample.time) if now else state
     change = (now - smooth) * sample.interval_seconds
     if abs(change) <= NOISE * math.sqrt((now + smooth) * sample.interval_seconds):
         rate = now if state.is_mixed else weight * now + (1 - weight) * smooth

@@ -204,12 +204,11 @@ def _remembered(
 ) -> tuple[State, float]:
     """Return the memory with the new wishes, and for how many seconds the lasting one is held."""
     now, turns = sample.time, len(state.turns)
-    begun_at = now if state.begun_at is None else state.begun_at
-    is_unsettled = turns > 0 or now - begun_at < settle
+    is_unsettled = turns > 0 or state.begun_at is None or now - state.begun_at < settle
     seconds = min(memory, hold * max(1, turns))
     wishes = _recent(state.wishes, now, lasting, seconds)
     peaks = _recent(state.peaks if is_unsettled else (), now, wish, settle)
-    return state._replace(wishes=wishes, peaks=peaks, begun_at=begun_at), seconds
+    return state._replace(wishes=wishes, peaks=peaks), seconds
 
 
 def _recent(

@@ -46,6 +46,14 @@ def test_adaptive_keeps_workers_for_a_backlog_only_while_it_lasts_or_the_load_is
     assert [one.wanted for one in found[:7]] == [24] * 6 + [11]
 
 
+@pytest.mark.parametrize("idle", [0, 1, 20])
+def test_adaptive_takes_a_load_for_new_from_its_first_message_on(idle: int) -> None:
+    silent = [replace(READING, arrivals=0, backlog=0)] * idle
+    calm = [replace(READING, arrivals=200, backlog=0)] * 8
+    found = decisions(chosen("adaptive"), *silent, replace(READING, backlog=140), *calm)
+    assert [one.wanted for one in found[idle:][:7]] == [24] * 6 + [11]
+
+
 def test_adaptive_does_not_retire_a_tenth() -> None:
     assert at_rates("adaptive", *[400] * 8, *[384] * 20)[-1] == 21  # 19.2 + 0.35 is 20
     assert at_rates("adaptive", *[400] * 8, *[350] * 20)[-1] == 18
