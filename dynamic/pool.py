@@ -29,6 +29,10 @@ YOUNG_SECONDS = 1.0
 FROZEN_SECONDS = 5.0
 """A worker that gives no sign of life for so long is killed and replaced."""
 KEPT_STARTS = 20
+STARTING_AT_ONCE = 2 * (os.cpu_count() or 1)
+"""Starting takes processor time: where all start at once, all are late; in turn, the first work soon."""
+WAVE_SECONDS = 0.01
+"""When to see whether some have started and others may."""
 
 
 class Pool:
@@ -47,6 +51,7 @@ class Pool:
         self._failures = 0
         """Workers that ended young, one after the other; while there are any, one is tried at a time."""
         self._failed_at = self._not_before = 0.0
+        self._lacking_since: float | None = None
         self._tended_at = self._judge_from = time.monotonic()
         self._start_seconds: deque[float] = deque(maxlen=KEPT_STARTS)
         gc.freeze()  # what is imported is shared with the workers; their collections need not touch it
@@ -80,23 +85,24 @@ class Pool:
         for worker in active[: max(0, len(active) - self._wanted)]:
             self._let_leave(worker)
         missing = max(0, self._wanted - len(active))
+        since = now if self._failures else self._lacking_since or now  # a broken start is not a slow one
+        self._lacking_since = since if missing else None
         for spare in self._waiting()[:missing]:
-            self._let_join(spare)
+            self._let_join(spare, since)
             missing -= 1
         if now < self._not_before:
             return self._not_before - now
-        is_starting = any(worker.is_starting for worker in self._workers.values())
-        if self._failures:
-            missing = 0 if is_starting else min(1, missing)
-        for _ in range(missing):
-            self._fork(joins=True)
-        if missing or is_starting:
-            return 0.05
+        starting = sum(worker.is_starting for worker in self._workers.values())
+        at_once = 1 if self._failures else STARTING_AT_ONCE
+        for _ in range(min(missing, at_once - starting)):
+            self._fork(joins_since=since)
+        if missing or starting:
+            return WAVE_SECONDS
         if not self._has_leaving():  # spares last: they must delay nobody needed
             lacking = self._spares - len(self._waiting())
             # After a failure one is tried, though nobody is missing: nothing else would tell that it is over.
             for _ in range(min(1, lacking) if self._failures else lacking):
-                self._fork(joins=False)
+                self._fork()
         return 1.0
 
     def status(self) -> dict[str, object]:
@@ -107,7 +113,7 @@ class Pool:
             "started": self._forked,
             "failures": self._failures,
             "start_seconds": statistics.median(self._start_seconds) if self._start_seconds else None,
-            **reported(self._workers.values(), self._totals),
+            **reported(self._workers.values(), self._totals, max(0, self._wanted - len(self._active()))),
         }
 
     def _active(self) -> list[PooledWorker]:
@@ -120,7 +126,8 @@ class Pool:
     def _has_leaving(self) -> bool:
         return any(worker.left_at is not None for worker in self._workers.values())
 
-    def _fork(self, *, joins: bool) -> None:
+    def _fork(self, joins_since: float | None = None) -> None:
+        """Fork a spare, or one that joins because it has been lacking *since* a time."""
         slot = self._slots.free()
         if slot is None:  # all are draining; one that has left makes room
             return
@@ -134,8 +141,8 @@ class Pool:
         self._forked += 1
         worker = PooledWorker(pid, slot, self._forked, time.monotonic())
         self._workers[pid] = worker
-        if joins:
-            self._let_join(worker)
+        if joins_since is not None:
+            self._let_join(worker, joins_since)
 
     def _become_worker(self, slot: Slot, pool: int) -> None:
         code = 1
@@ -147,8 +154,8 @@ class Pool:
         finally:
             os._exit(code)  # nothing of the pool's may run here
 
-    def _let_join(self, worker: PooledWorker) -> None:
-        worker.joined_at = time.monotonic()
+    def _let_join(self, worker: PooledWorker, since: float) -> None:
+        worker.joined_at = since
         os.kill(worker.pid, JOIN)
 
     def _let_leave(self, worker: PooledWorker) -> None:

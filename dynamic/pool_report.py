@@ -17,11 +17,11 @@ class PooledWorker:
     """Counts all that were forked: the oldest has the lowest."""
     forked_at: float
     joined_at: float | None = None
-    """When it was told to take events; None: a spare."""
+    """Since when there was a place for it among those that take events; None: a spare."""
     left_at: float | None = None
     """When it was told to leave."""
     start_seconds: float | None = None
-    """From the order to take events until it did."""
+    """From then until it did."""
 
     @property
     def phase(self) -> Phase:
@@ -62,8 +62,11 @@ class Totals:
         self.buckets = _added(self.buckets, slot)
 
 
-def reported(workers: Iterable[PooledWorker], totals: Totals) -> dict[str, object]:
-    """Return what *workers* and those before them did, as JSON has it; times are seconds."""
+def reported(workers: Iterable[PooledWorker], totals: Totals, lacking: int) -> dict[str, object]:
+    """Return what *workers* and those before them did, as JSON has it; times are seconds.
+
+    *lacking* ones that are not forked yet count as starting: they are wished for, and paid.
+    """
     now_ns, buckets = time.monotonic_ns(), totals.buckets
     finished, worked_ns, cpu_ns = totals.finished, totals.worked_ns, totals.cpu_ns
     begun_ns = under_way = 0
@@ -80,7 +83,8 @@ def reported(workers: Iterable[PooledWorker], totals: Totals) -> dict[str, objec
         described.append(_described(worker, report))
     states = [worker["state"] for worker in described]
     return {
-        **{state: states.count(state) for state in ("ready", "starting", "spare", "leaving")},
+        **{state: states.count(state) for state in ("ready", "spare", "leaving")},
+        "starting": states.count("starting") + lacking,
         "under_way": under_way,
         "finished": finished,
         "worked_seconds": worked_ns / 1e9,
