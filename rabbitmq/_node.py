@@ -19,6 +19,8 @@ from ._queues import declare_broadcast, declare_guards, declare_queues
 from ._wire import Message, Names, read_reply
 
 CANARY_SECONDS = 10.0
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+"""A pseudo-queue, cheaper to the broker than a real one: https://www.rabbitmq.com/docs/direct-reply-to."""
 
 
 class QueueServer:
@@ -44,6 +46,7 @@ class QueueServer:
         self._joined = False
         self._canary: Future[object] = Future()
         self._to_open = 0
+        self._publisher: Channel | None = None
 
     def start(self) -> None:
         """Connect, declare what the namespace needs, serve the node's own queue."""
@@ -51,9 +54,8 @@ class QueueServer:
 
     def canary(self, message: Message) -> None:
         """Send *message* to the node's own queue and wait for the reply."""
-        properties = message.properties
-        properties.reply_to = f"{self._own_queue}.canary"
-        self._link.call(lambda: self._link.open_channel(lambda channel: self._send_canary(channel, message)))
+        message.properties.reply_to = DIRECT_REPLY_TO
+        self._link.call(lambda: self._send_canary(message))
         try:
             answer = self._canary.result(CANARY_SECONDS)
         except TimeoutError as error:
@@ -92,7 +94,7 @@ class QueueServer:
         link.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
-        self._publisher: Channel | None = channel
+        self._publisher = channel
 
         def declared_queues() -> None:
             declare_guards(channel, self._guarded, self._queue_type, declared_guards)
@@ -124,18 +126,13 @@ class QueueServer:
         for lane in self._lanes:
             lane.lost()
 
-    def _send_canary(self, channel: Channel, message: Message) -> None:
-        back = f"{self._own_queue}.canary"
-
+    def _send_canary(self, message: Message) -> None:
         def returned(_: object, __: object, properties: BasicProperties, body: bytes) -> None:
             self._canary.set_result(read_reply(properties, body))
-            channel.queue_delete(back)
 
-        def send(_: object) -> None:
-            channel.basic_consume(back, returned, auto_ack=True)
-            channel.basic_publish("", self._own_queue, message.body, message.properties)
-
-        channel.queue_declare(back, exclusive=True, callback=send)
+        if self._publisher is not None:  # else the connection broke, and no answer is one, too
+            self._publisher.basic_consume(DIRECT_REPLY_TO, returned, auto_ack=True)
+            self._publisher.basic_publish("", self._own_queue, message.body, message.properties)
 
 
 def canary_properties(code: str = "") -> BasicProperties:
