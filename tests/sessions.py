@@ -136,9 +136,3 @@ def shows(expected: str, got: str) -> bool:
     """Compare; ``...`` and times of day stand for what varies."""
     timeless = re.sub(r"\d\d:\d\d:\d\d", "...", expected)
     return doctest.OutputChecker().check_output(timeless, got, doctest.ELLIPSIS)
-
-
-def missing_links(page: Path) -> list[str]:
-    """Return the files that *page* refers to and that do not exist."""
-    links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
-    return [link for link in links if not (page.parent / link).exists()]

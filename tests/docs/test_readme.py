@@ -1,4 +1,4 @@
-"""The sessions of the README, on the ports that it shows, and its links."""
+"""The sessions of the README, on the ports that it shows."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ from dynamic.queues import EventQueues
 from lab.bootstrap import ROOT
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
-from tests.sessions import PATIENCE_SECONDS, Block, blocks_of, here, missing_links, play, run
+from tests.sessions import PATIENCE_SECONDS, Block, blocks_of, here, play, run
 
 README = ROOT / "README.md"
 
@@ -54,7 +54,3 @@ def test_the_scaling_session_shows_what_the_readme_says(terminal: dict[str, str]
         assert queues.waiting() == 0
         queues.delete()
     assert any(line.fullmatch(one) and " 0 ready" not in one for one in shown)
-
-
-def test_the_readme_shows_nothing_that_does_not_exist() -> None:
-    assert missing_links(README) == []

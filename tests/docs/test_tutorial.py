@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.bootstrap import ROOT
-from tests.sessions import Block, blocks_of, here, missing_links, play
+from tests.sessions import Block, blocks_of, here, play
 
 PAGE = ROOT / "docs" / "tutorial.md"
 STEPS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]
@@ -69,7 +69,6 @@ def test_an_experiment_runs_to_its_end(command: str, experiments: dict[str, "Fut
     assert "Traceback" not in said
 
 
-def test_every_step_has_something_to_run_and_every_link_leads_somewhere() -> None:
+def test_every_step_has_something_to_run() -> None:
     assert len(STEPS) == 10
     assert all("```" in step for step in STEPS[:-1])
-    assert missing_links(PAGE) == []
