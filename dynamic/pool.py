@@ -28,7 +28,8 @@ YOUNG_SECONDS = 1.0
 """A worker that lived longer did not die of what it was started with."""
 FROZEN_SECONDS = 5.0
 """A worker that gives no sign of life for so long is killed and replaced."""
-KEPT_STARTS = 20
+KEPT_STARTS = 100
+"""More than a batch: the last ones of it start latest."""
 STARTING_AT_ONCE = 2 * (os.cpu_count() or 1)
 """Starting takes processor time: where all start at once, all are late; in turn, the first work soon."""
 WAVE_SECONDS = 0.01

@@ -165,7 +165,7 @@ def apply_settings() -> None:
     config = Pyro4.config
     config.SERVERTYPE = SERVER_TYPES[0]
     config.THREADPOOL_SIZE = 1024  # the default of 40 refused 60 of 100 idle clients
-    config.THREADPOOL_SIZE_MIN = 8
+    config.THREADPOOL_SIZE_MIN = 1  # every subscriber serves, too: a thousand would keep thousands idle
     config.COMMTIMEOUT = 5.0  # without it one silent client freezes accept
     config.MAX_MESSAGE_SIZE = MAX_REQUEST_BYTES
     config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound

@@ -63,7 +63,7 @@ def test_random_work_waits_as_erlang_says_with_five_workers() -> None:
     assert mean_wait("exponential", 5, 0.8) == pytest.approx(0.5541, rel=0.06)  # M/M/5: C(5, 4) / (5 - 4)
 
 
-@pytest.mark.parametrize("spread", ["constant", "exponential", "lognormal"])
+@pytest.mark.parametrize("spread", ["constant", "uniform", "exponential", "lognormal"])
 def test_times_have_the_mean_they_say(spread: str) -> None:
     drawn = Times(0.3, spread).draw(np.random.default_rng(1), 200_000)
     assert drawn.mean() == pytest.approx(0.3, rel=0.02)

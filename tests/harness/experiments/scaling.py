@@ -62,9 +62,9 @@ def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[Scali
 
 
 def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
-    """Return what came of *policy*, beside what the simulator says of it."""
+    """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
     start = seen.start_seconds
-    setting = load.setting if start is None else replace(load.setting, start=Times(max(start, 1e-6)))
+    setting = load.setting if start is None else replace(load.setting, start=Times(start, "uniform"))
     real = observed_run(setting, plan, seen)
     oracle = simulate(chosen("oracle"), setting)
     simulated = simulate(chosen(policy), setting)
