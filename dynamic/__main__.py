@@ -24,6 +24,7 @@ from dynamic.staffing import TARGET_SECONDS
 from dynamic.view import View, view_for
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
+from lab.cores import usable_cores
 from lab.data import default_insults, read_insults
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.lifeline import die_with
@@ -161,8 +162,7 @@ def _bounds(arguments: argparse.Namespace) -> Bounds:
     rate = 1 / declared if declared else USUAL_RATE
     if arguments.C is not None:
         rate = arguments.C / TARGET_SECONDS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Bounds(arguments.min, arguments.max, rate, arguments.interval, cores)
+    return Bounds(arguments.min, arguments.max, rate, arguments.interval, usable_cores())
 
 
 if __name__ == "__main__":

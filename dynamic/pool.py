@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dynamic.pool_report import PooledWorker, Totals, reported
 from dynamic.slots import Phase, Report, Slot, Slots
 from dynamic.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
+from lab.cores import usable_cores
 from lab.limits import DRAIN_SECONDS
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ FROZEN_SECONDS = 5.0
 """A worker that gives no sign of life for so long is killed and replaced."""
 KEPT_STARTS = 100
 """More than a batch: the last ones of it start latest."""
-STARTING_AT_ONCE = 2 * (os.cpu_count() or 1)
+STARTING_AT_ONCE = 2 * usable_cores()
 """Starting takes processor time: where all start at once, all are late; in turn, the first work soon."""
 WAVE_SECONDS = 0.01
 """When to see whether some have started and others may."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
+from lab.cores import usable_cores
 from lab.settings import settings
 from tests.harness.bars.finding import Finding, Verdict, as_json
 from tests.harness.bars.rows import ROWS, measured
@@ -111,7 +112,7 @@ def _write(
 
 def _conclude(findings: list[Finding], before: dict[str, object], folder: Path, *, as_object: bool) -> None:
     """Print all findings, with a word on how busy the machine was."""
-    load, cores = before["load_before"], os.cpu_count() or 1
+    load, cores = before["load_before"], usable_cores()
     say(f"data and plots: {folder}")
     if isinstance(load, float) and load > cores / 2:
         say(f"CAUTION: the load was {load:.1f} on {cores} cores before: others work here, ratios vary more")

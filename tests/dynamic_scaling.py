@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dynamic.simulator import SIMULATED
 from dynamic.staffing import TARGET_SECONDS
 from lab.cli import commands
 from lab.cli.brokers import brokers
+from lab.cores import usable_cores
 from lab.errors import Unavailable
 from lab.load.profiles import Profile, from_trace, step
 from lab.options import interval
@@ -91,6 +93,8 @@ def _load(profile: Profile, options: argparse.Namespace) -> Load:
     if options.work_cpu:
         work = ("--work-cpu", options.work_cpu)
     setting = _setting(profile, options.min, options.max, options.seed)
+    if options.work_cpu:
+        setting = replace(setting, cores=usable_cores())
     return Load(setting, work, options.misjudged, options.together)
 
 

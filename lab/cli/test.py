@@ -1,14 +1,14 @@
 """``lab test``: every functional test, on real brokers."""
 
-import os
 import sys
 
 from lab.cli.brokers import brokers, child_environment
 from lab.cli.child import run_child
+from lab.cores import usable_cores
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4
-SIDE_BY_SIDE = ["-n", str(max(2, min(4, os.cpu_count() or 1))), "--dist", "loadgroup"]
+SIDE_BY_SIDE = ["-n", str(max(2, min(4, usable_cores()))), "--dist", "loadgroup"]
 """Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 

@@ -16,6 +16,7 @@ from multiprocessing.connection import Client
 import psutil
 
 from lab.code import commit, digest
+from lab.cores import usable_cores
 from lab.errors import Unavailable
 from lab.launcher import Handle, LocalLauncher, ProcessSpec
 
@@ -40,11 +41,10 @@ class Description:
 
 def describe() -> Description:
     """Describe the machine on which this runs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = round(psutil.virtual_memory().total / 2**30, 1)
     return Description(
         platform.node(),
-        cores,
+        usable_cores(),
         platform.python_version(),
         commit(),
         digest(),

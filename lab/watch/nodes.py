@@ -1,6 +1,5 @@
 """The processes of the watched clusters: what the page shows of them, and the buttons that change them."""
 
-import os
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ import psutil
 
 from lab.cluster import Cluster
 from lab.contract import Application
+from lab.cores import usable_cores
 from lab.errors import Code, InvalidRequest, NotFound
 from lab.launcher import Handle
 from lab.topology import NODE
@@ -84,7 +84,7 @@ class Nodes:
         application, count = self._application(given), fields.whole(given, "count")
         if not 0 <= count <= MOST_NODES:
             message = (
-                f"from 0 to {MOST_NODES} nodes run here, which share {os.cpu_count()} cores; "
+                f"from 0 to {MOST_NODES} nodes run here, which share {usable_cores()} cores; "
                 f"for more, `python3 -m lab speedup` measures what they would bring"
             )
             raise InvalidRequest(Code.TOO_LARGE, message)

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from lab.code import commit, is_dirty
+from lab.cores import usable_cores
 
 LIBRARIES = ("Pyro4", "redis", "hiredis", "pika", "httptools", "uvloop", "msgpack")
 
@@ -16,7 +17,7 @@ def environment() -> dict[str, object]:
     """Describe this machine now."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count(),
+        "cores": usable_cores(),
         "cpu_quota": _quota(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": os.getloadavg()[0],

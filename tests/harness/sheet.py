@@ -1,7 +1,6 @@
 """The record of an experiment that has a file of its own: ``results/<UTC time>-<experiment>/``."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter, ValidationError
 
+from lab.cores import usable_cores
 from lab.errors import Code, InvalidRequest
 from tests.harness.plots import DPI
 from tests.harness.plots.style import SETTINGS
@@ -33,7 +33,7 @@ class Sheet:
     @property
     def busy(self) -> str:
         """A warning if others worked on the machine before; empty: nobody did."""
-        load, cores = self.environment.get("load_before"), os.cpu_count() or 1
+        load, cores = self.environment.get("load_before"), usable_cores()
         if not isinstance(load, float) or load <= cores / 2:
             return ""
         return f"CAUTION: the load was {load:.1f} on {cores} cores before: others work here, times vary more"

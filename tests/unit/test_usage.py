@@ -12,6 +12,7 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
+from lab.cores import usable_cores
 from lab.errors import Code, InvalidRequest
 from tests.harness.record import SCHEMA
 
@@ -115,7 +116,7 @@ def results(folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, 
     """What became of the command lines of the tests that were chosen; some run at the same time."""
     chosen = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
     lines = [spec.params["line"] for spec in chosen if spec and "line" in spec.params]
-    with ThreadPoolExecutor(max(2, (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(max(2, usable_cores())) as pool:
         yield {line: pool.submit(run, line, folder) for line in lines}
 
 
