@@ -105,6 +105,8 @@ class Pool:
             # After a failure one is tried, though nobody is missing: nothing else would tell that it is over.
             for _ in range(min(1, lacking) if self._failures else lacking):
                 self._fork()
+        if self.is_empty:  # nobody is wanted, so nobody fails
+            self._failures = 0
         return 1.0
 
     def status(self) -> dict[str, object]:

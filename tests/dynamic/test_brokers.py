@@ -13,7 +13,7 @@ from lab.brokers.server import Server
 from lab.errors import Unavailable
 from lab.settings import settings
 from rabbitmq.transport import QUEUE_TYPES
-from tests.dynamic.rig import Load, Program, Rig, workers
+from tests.dynamic.rig import Load, Program, Rig, number, workers
 from tests.eventually import eventually
 
 AWAY_SECONDS = 3.0
@@ -85,6 +85,21 @@ def test_a_redis_that_is_away_for_seconds_costs_nothing(rig: Rig, brokers: tuple
         server.start()
     load.assert_none_lost(within=60.0)
     assert controller.end() == 0
+
+
+def test_failures_of_workers_that_nobody_wants_any_more_are_forgotten(
+    rig: Rig, brokers: tuple[Broker, Broker]
+) -> None:
+    pool = rig.pool("--max", "2", "--spares", "0")
+    server = _server(brokers[0])
+    server.kill()
+    try:
+        pool.ask("scale", wanted=1)
+        eventually(lambda: number(pool, "failures") > 0, within=20.0)
+        pool.ask("scale", wanted=0)
+        eventually(lambda: number(pool, "failures") == 0, within=20.0)
+    finally:
+        server.start()
 
 
 def _under_load(rig: Rig, *arguments: str) -> tuple[Load, Program]:

@@ -36,7 +36,6 @@ def test_one_node_needs_no_redis(rig: Rig, load: Load) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the first wish leaps to --max, and without a lower level nothing is compared")
 def test_workers_that_share_processors_stop_growing_and_say_why(rig: Rig, load: Load) -> None:
     controller = rig.controller("--work-cpu", "20ms", "--max", "20", "--interval", "2s")
     limited = "have not helped"

@@ -6,6 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
+from dynamic.pool import STARTING_AT_ONCE
 from dynamic.pool_socket import PoolClient
 from tests.dynamic.rig import Load, Rig, number, workers
 from tests.eventually import eventually
@@ -45,6 +46,14 @@ def test_a_pool_keeps_to_its_most_workers(rig: Rig) -> None:
     pool.ask("scale", wanted=100)
     eventually(lambda: len(workers(pool)) == 2)
     assert number(pool, "wanted") == 2
+
+
+def test_a_large_batch_starts_in_turn_and_counts_as_starting_from_the_wish_on(rig: Rig) -> None:
+    pool = rig.pool("--max", "20", "--spares", "0")
+    status: Any = pool.ask("scale", wanted=20)
+    assert status["starting"] == 20
+    assert len(status["workers"]) <= STARTING_AT_ONCE
+    eventually(lambda: len(workers(pool)) == 20)
 
 
 def test_a_pool_forks_from_a_single_thread(rig: Rig) -> None:
