@@ -66,11 +66,12 @@ def _stairs(axes: Axes, curve: Curve, end: float, **how: object) -> None:
 
 
 def _fill_starting(axes: Axes, trial: ScalingTrial, colour: str) -> None:
-    """Mark, at the foot of the panel, when workers were starting."""
+    """Show how many workers were starting, as an area at the foot of the panel."""
     pairs = zip(trial.starting.times, [*trial.starting.times[1:], trial.seconds], strict=True)
     for (begin, end), value in zip(pairs, trial.starting.values, strict=True):
         if value:
-            axes.axvspan(begin, max(end, begin + 0.2), color=colour, alpha=0.25, linewidth=0)
+            width = max(end - begin, 0.2)  # seen, however short
+            axes.bar(begin, value, width, align="edge", color=colour, alpha=0.25, linewidth=0)
 
 
 def _legends(figure: Figure, workers: Axes, rates: Axes, trials: Sequence[ScalingTrial]) -> None:
