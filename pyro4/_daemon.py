@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import Pyro4
 from Pyro4.core import current_context
@@ -100,13 +100,21 @@ def _quietly(end: Callable[[], object]) -> None:
 
 
 def exposed(
-    application: object, operations: Sequence[Operation], documented: type, in_flight: InFlight
+    application: object,
+    operations: Sequence[Operation],
+    instant: Collection[Operation],
+    documented: type,
+    in_flight: InFlight,
 ) -> object:
-    """Return an object with a remote method for each operation; its help is the contract's docstring."""
-    methods = {
+    """Return an object with a remote method for each operation; its help is the contract's docstring.
+
+    *instant* are those that return at once.
+    """
+    methods: dict[str, object] = {
         operation.value: _remote_method(application, operation, documented, in_flight)
         for operation in operations
     }
+    methods["_instant"] = frozenset(operation.value for operation in instant)
     return Pyro4.expose(type("Node", (), methods))()
 
 

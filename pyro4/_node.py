@@ -1,5 +1,7 @@
 """What the nodes of both applications share: a daemon, a name, a canary, a clean end."""
 
+from collections.abc import Collection
+
 from lab.contract import Application, Architecture
 from lab.deadline import Deadline
 from lab.operations import Operation
@@ -20,6 +22,7 @@ class NodeServer:
         self,
         application_object: object,
         operations: tuple[Operation, ...],
+        instant: Collection[Operation],
         documented: type,
         options: NodeOptions,
         application: Application,
@@ -27,7 +30,7 @@ class NodeServer:
         server_type: str,
     ) -> None:
         self._in_flight = InFlight()
-        self._object = exposed(application_object, operations, documented, self._in_flight)
+        self._object = exposed(application_object, operations, instant, documented, self._in_flight)
         self._options = options
         self._server_type = server_type
         is_one_of_n = options.architecture is Architecture.N_NODE

@@ -31,6 +31,21 @@ class TimelyReceiver:
         """Tell whether some of the next message has come with the last one."""
         return bool(self._received)
 
+    @property
+    def silence_seconds(self) -> float:
+        """For how long the other side may be silent; for ever: a thousand days."""
+        return (self._silence or 8_640_000_000) / 100
+
+    def receive_at_once(self) -> None:
+        """Receive what has come, if anything; raise Pyro4's ConnectionClosedError at the end."""
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not data:
+            raise errors.ConnectionClosedError("the other side has closed the connection")
+        self._received += data
+
     def begin(self, timeout_seconds: float | None = None) -> None:
         """Begin a message, to be there whole within *timeout_seconds*.
 

@@ -7,10 +7,13 @@ from typing import Any, cast
 import msgpack  # type: ignore[import-untyped]
 import Pyro4
 from Pyro4 import errors, message, util
+from Pyro4.socketserver import threadpoolserver
 
 from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 from lab.settings import settings
+
+from ._instant import Conversation, LockedPool
 
 BATCH_METHOD = "<batch>"
 _SPECIAL_METHODS = {BATCH_METHOD, "__getattr__", "__setattr__"}
@@ -180,6 +183,8 @@ def apply_settings() -> None:
     util.SerializerBase.deserializeData = _load_data
     util.SerializerBase.serializeData = _write_data
     util.formatTraceback = _no_traceback
+    threadpoolserver.ClientConnectionJob = Conversation
+    threadpoolserver.Pool = LockedPool
 
 
 apply_settings()

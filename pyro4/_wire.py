@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import Pyro4
 from Pyro4 import constants, errors, message, util
@@ -17,6 +17,7 @@ from lab.errors import Code, InvalidRequest, LabError, Overloaded, as_text
 from lab.settings import settings
 
 from . import _plain, _settings
+from ._instant import InstantLoop
 from ._receive import TimelyReceiver
 
 LINGER_SECONDS = 2.0
@@ -31,6 +32,23 @@ _RECEIVE_BYTES = 64 * 1024
 _INSIDE = re.compile("<[^>]*>")
 
 
+class _Call(NamedTuple):
+    """A plain call to an object that is here; it takes *size* bytes."""
+
+    size: int
+    seq: int
+    annotations: dict[str, bytes]
+    served: Any
+    method: str
+    arguments: list[object]
+    named: dict[str, object]
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether it returns at once, as its object says."""
+        return self.method in getattr(self.served, "_instant", ())
+
+
 class Daemon(Pyro4.Daemon):  # type: ignore[misc]
     """A Pyro4 daemon whose refusals are a ValueError with ``CODE: message``, without a traceback.
 
@@ -40,6 +58,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
     def __init__(self, host: str, port: int, finished: Callable[[], None], **named: Any) -> None:
         self._denied: deque[tuple[float, Any]] = deque()
         self._finished = finished
+        self.instant = InstantLoop(self)
         super().__init__(host=host, port=port, **named)
         self._pyroHmacKey = settings().pyro_key or None
         self.sock.listen(BACKLOG)  # beyond Pyro4's 200, a client waits a second for its next try
@@ -74,6 +93,11 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         if len(self._denied) > MAX_LINGERING:
             _drop(self._denied.popleft()[1])
         return False
+
+    def close(self) -> None:
+        """Close, also the connections that wait for their next instant call."""
+        self.instant.stop()
+        super().close()
 
     def _housekeeping(self) -> None:
         """Close denied connections; Pyro4 calls this every two seconds."""
@@ -118,28 +142,53 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         finally:
             self._finished()
 
+    def answer_instantly(self, conn: Any, sender: Any) -> bool:
+        """Answer the plain, instant call that has come, through *sender*; false: it is no such call."""
+        call = self._plain_call(conn.recv.ahead(0))
+        if not call or not call.is_instant:
+            return False
+        conn.recv.begin()
+        conn.recv(call.size)
+        try:
+            self._perform(call, sender)
+        finally:
+            self._finished()
+        return True
+
     def _answer_plainly(self, conn: Any) -> bool:
         """Answer a plain call to an object that is here; false: it is for Pyro4, and not yet taken."""
-        if self._pyroHmacKey:
+        call = self._plain_call(conn.recv.ahead(_plain.HEADER.size))
+        conn.is_instant = bool(call and call.is_instant)
+        if not call:
             return False
-        call = _plain.read(conn.recv.ahead(_plain.HEADER.size), message.MSG_INVOKE)
+        conn.recv(call.size)
+        self._perform(call, conn)
+        return True
+
+    def _plain_call(self, data: bytes) -> _Call | None:
+        """Return the plain call to an object that is here with which *data* begins."""
+        if self._pyroHmacKey or len(data) < _plain.HEADER.size:
+            return None
+        call = _plain.read(data, message.MSG_INVOKE)
         if not call or not isinstance(call.content, list) or len(call.content) != 4:
-            return False
+            return None
         name, method, arguments, named = call.content
         served = self.objectsById.get(name) if isinstance(name, str) else None
         if served is None or not _settings.is_call(method, arguments, named):
-            return False
-        conn.recv(call.size)
+            return None
+        return _Call(call.size, call.seq, call.annotations, served, method, arguments, named)
+
+    def _perform(self, call: _Call, sender: Any) -> None:
+        """Make *call*, and send its answer, or its error, through *sender*."""
         current_context.annotations = call.annotations
         try:
-            result = util.getAttribute(served, method)(*arguments, **named)
+            result = util.getAttribute(call.served, call.method)(*call.arguments, **call.named)
             content, _ = _MSGPACK.serializeData(result)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told
             current_context.correlation_id, current_context.response_annotations = None, {}
-            self._sendExceptionResponse(conn, call.seq, _plain.MSGPACK, error, [])
+            self._sendExceptionResponse(sender, call.seq, _plain.MSGPACK, error, [])
         else:
-            conn.send(_plain.write(message.MSG_RESULT, call.seq, content, {}))
-        return True
+            sender.send(_plain.write(message.MSG_RESULT, call.seq, content, {}))
 
     def _sendExceptionResponse(  # noqa: N802  # Pyro4's name
         self,

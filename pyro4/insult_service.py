@@ -1,5 +1,6 @@
 """Node and client of the InsultService over Pyro4."""
 
+from lab.applications.instant import instant_service_operations
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
 from lab.callbacks import AllowedHosts, CalledBackService
@@ -35,6 +36,7 @@ class InsultServiceNode:
         self._server = NodeServer(
             application,
             SERVICE_OPERATIONS,
+            instant_service_operations(options.architecture),
             InsultService,
             options,
             Application.SERVICE,

@@ -19,7 +19,7 @@ from tests.pyro4.kinds import (
     call,
     message,
 )
-from tests.pyro4.test_wire import Client
+from tests.pyro4.raw_client import Client
 from tests.wire import assert_refused, each, one_node
 
 ROOM = MEBIBYTE - 1000

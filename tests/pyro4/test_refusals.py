@@ -13,7 +13,7 @@ from lab.launcher import LocalLauncher, ProcessSpec
 from pyro4._name_service import NAME_SERVER
 from pyro4._names import MASTER
 from tests.pyro4.kinds import FIRST, KINDS, MSGPACK, OBJECT, call, message
-from tests.pyro4.test_wire import Client
+from tests.pyro4.raw_client import Client
 from tests.wire import assert_refused, each, one_node
 
 KEY = "correct horse battery staple"

@@ -1,13 +1,7 @@
 """Whatever arrives at a Pyro4 node gets an error with its code, and the node goes on serving."""
 
-import ast
-import json
-import pickle
-import socket
 from collections.abc import Iterator
-from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
 import Pyro4
 import pytest
 
@@ -17,27 +11,17 @@ from lab.errors import Code
 from tests.conftest import StartSystem
 from tests.eventually import eventually
 from tests.pyro4.kinds import (
-    CONNECT,
-    CONNECT_FAIL,
-    CONNECT_OK,
-    EXCEPTION,
     FIRST,
     GOOD,
-    GREETING,
-    HEADER,
-    JSON,
     KINDS,
-    MSGPACK,
     OBJECT,
     ONEWAY,
-    PICKLE,
-    Header,
     adding,
     call,
-    message,
+    packed,
 )
+from tests.pyro4.raw_client import Client
 from tests.wire import (
-    ANSWER_SECONDS,
     BROKEN_RESULT,
     INSULT,
     assert_internal_error,
@@ -47,70 +31,6 @@ from tests.wire import (
     each,
     one_node,
 )
-
-
-class Client:
-    """A raw socket that speaks Pyro4's protocol."""
-
-    def __init__(self, uri: str, greeting: bytes = b"") -> None:
-        host, _, port = uri.rpartition("@")[2].rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), ANSWER_SECONDS)
-        if not greeting:
-            assert self.ask(message(GREETING, CONNECT))[0].kind == CONNECT_OK
-
-    def ask(self, request: bytes) -> tuple[Header, Any]:
-        """Send *request*; return the header of the answer, and its data."""
-        self._socket.sendall(request)
-        header = Header(*HEADER.unpack(self._read(HEADER.size)))
-        self._read(header.annotations_size)
-        data = self._read(header.size)
-        assert b"Traceback (" not in data
-        assert b'File "' not in data
-        if header.serializer == PICKLE:  # of our own node
-            return header, pickle.loads(data)
-        return header, _read(data, header.serializer)
-
-    def refusal(self, request: bytes) -> str:
-        """Send *request*; return the text of the exception that is the answer."""
-        header, error = self.ask(request)
-        if header.kind == CONNECT_FAIL:
-            return str(error)
-        assert header.flags & EXCEPTION, error
-        if isinstance(error, ValueError):
-            return str(error)
-        assert error["__class__"] == "builtins.ValueError"
-        assert not error["attributes"]["_pyroTraceback"]
-        return str(error["args"][0])
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def shut(self) -> None:
-        """Say that nothing more comes."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def is_closed(self) -> bool:
-        """Tell whether the node has closed the connection."""
-        return self._socket.recv(1) == b""
-
-    def send(self, request: bytes) -> None:
-        self._socket.sendall(request)
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self._socket.recv(size - len(data))
-            assert part, "the node closed the connection without an answer"
-            data += part
-        return data
-
-
-def _read(data: bytes, serializer: int) -> Any:
-    if serializer == MSGPACK:
-        return msgpack.unpackb(data)
-    if serializer == JSON:
-        return json.loads(data)
-    return ast.literal_eval(data.decode())
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +66,13 @@ def test_a_bad_greeting_gets_its_code_and_the_node_goes_on(
     assert_serves(node)
 
 
+@pytest.mark.parametrize("calls_before", [0, 2])
 @pytest.mark.parametrize(("request_bytes", "code"), each(KINDS))
 def test_a_bad_call_gets_its_code_and_the_node_goes_on(
-    node: Cluster, client: Client, request_bytes: bytes, code: Code
+    node: Cluster, client: Client, request_bytes: bytes, code: Code, calls_before: int
 ) -> None:
+    for _ in range(calls_before):  # then the connection has no thread of its own
+        assert client.ask(packed(*GOOD))[1] in (True, False)
     assert_refused(client.refusal(request_bytes), code)
     assert_serves(node)
 

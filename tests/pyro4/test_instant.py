@@ -1,0 +1,82 @@
+"""Connections whose calls need no wait share a thread, and none of them can keep the others waiting."""
+
+import contextlib
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from lab.cluster import Cluster
+from lab.contract import Application
+from tests.eventually import eventually
+from tests.pyro4.kinds import GOOD, OBJECT, call, packed
+from tests.pyro4.raw_client import Client
+from tests.wire import one_node
+
+MANY = 100
+CALL = packed(*GOOD)
+SILENCE_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    yield from one_node(request, "pyro4", Application.SERVICE)
+
+
+@contextlib.contextmanager
+def clients(node: Cluster, count: int) -> Iterator[list[Client]]:
+    """Connect *count* clients that have made an instant call each."""
+    with contextlib.ExitStack() as stack:
+        connected = []
+        for _ in range(count):
+            client = Client(node.nodes[0].address)
+            stack.callback(client.close)
+            assert client.ask(CALL)[1] in (True, False)
+            connected.append(client)
+        yield connected
+
+
+def threads(node: Cluster) -> int:
+    return psutil.Process(node.nodes[0].pid).num_threads()
+
+
+def test_connections_between_instant_calls_have_no_thread_each(node: Cluster) -> None:
+    with clients(node, MANY) as connected:
+        eventually(lambda: threads(node) < MANY // 2)
+        for client in connected:
+            assert client.ask(CALL)[1] in (True, False)
+        assert threads(node) < MANY // 2
+
+
+def test_who_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: Cluster) -> None:
+    page = packed(OBJECT, "get_insults", ("", 1000), {})
+    with clients(node, 3) as (slow, deaf, other):
+        for number in range(1000):
+            other.ask(packed(OBJECT, "add_insult", (f"{number:0200}",), {}))
+        slow.send(CALL[:50])
+        for _ in range(50):  # 10 MB of answers: more than a socket holds
+            deaf.send(page)
+            assert other.ask(CALL)[1] in (True, False)
+        slow.send(CALL[50:])
+        assert slow.ask(b"")[1] in (True, False)
+        assert [len(deaf.ask(b"")[1]) for _ in range(50)] == [1000] * 50
+
+
+def test_a_call_of_another_form_and_one_that_fails_are_answered_in_between(node: Cluster) -> None:
+    with clients(node, 1) as (client,):
+        for _ in range(3):
+            assert client.ask(call(*GOOD))[1] in (True, False)
+            assert "TOO_LARGE" in client.refusal(packed(OBJECT, "add_insult", ("x" * 201,), {}))
+            assert client.ask(CALL)[1] in (True, False)
+
+
+def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: Cluster) -> None:
+    process = psutil.Process(node.nodes[0].pid)
+    before = process.num_fds()
+    with clients(node, 20) as connected:
+        assert process.num_fds() >= before + 20
+        for client in connected[:10]:
+            client.close()
+        eventually(lambda: process.num_fds() <= before + 10)
+        eventually(lambda: process.num_fds() <= before, within=3 * SILENCE_SECONDS)
+        assert all(client.is_closed() for client in connected[10:])
