@@ -66,7 +66,7 @@ RULES = (
     ),
     Rule(TRANSPORT, r"redis/(?:connection|_parsers/.*|utils)\.py|redis/_parsers/.*"),
     Rule(PARSING, rf"{_OURS}/_(?:codec|wire|http|settings|bounds|scripts)\.py"),
-    Rule(TRANSPORT, r"xmlrpc/_connection\.py|pyro4/_receive\.py|redis_impl/_connection\.py"),
+    Rule(TRANSPORT, r"xmlrpc/_connection\.py|pyro4/_(?:receive|instant)\.py|redis_impl/_connection\.py"),
     Rule(APPLICATION, r"lab/(?:applications/.*|store/.*|censor\.py|trie\.py)"),
     Rule(HANDLING, rf"(?:lab|{_OURS}|Pyro4|pika|redis)/.*"),
 )
