@@ -47,8 +47,8 @@ from .transport import (
 )
 
 PREFETCH = 200
-BUSY_PREFETCH = 2
-"""Where each text takes time: one to work on and one to follow; the others are left to the other nodes."""
+BUSY_PREFETCH = 3
+"""Where each text takes time: one to work on and two that bridge the way to the broker and back."""
 CONTROL_PREFETCH = 1
 
 
