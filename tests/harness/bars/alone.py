@@ -71,8 +71,8 @@ def memory(terms: Terms) -> Iterator[Finding]:
         if found["done"] != millions * 1_000_000:
             raise SideFailed(f"{found['done']:,} requests were done")
         used.append(found["after"])
-        grown.append(found["after"] - found["before"])
-    notes = [f"all processes; grown while measuring by {max(grown):.1f} MB at most"]
+        grown.append(found["settled"] - found["before"])
+    notes = [f"all processes; without what is free but kept, grown by {max(grown):.1f} MB at most"]
     objections = [] if max(grown) < GROWTH_MEGABYTES else [f"memory grew by {max(grown):.1f} MB"]
     if not terms.is_full:
         notes.append("one million: --full measures ten")
