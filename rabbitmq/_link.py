@@ -126,6 +126,9 @@ class Link:
             connection.ioloop.start()
         except (AMQPError, OSError) as error:
             self._failed(error)
+        except AssertionError:
+            if not self._stopping:  # pika's, for a connection that is closed while it opens
+                raise
         finally:
             self._connection = None
 
