@@ -16,21 +16,18 @@ CLOSE_SECONDS = 1.0
 
 
 class NodeServer:
-    """Serves *application_object* as a node of *application*, known to the name server at *name_server*.
-
-    *instant* are the operations that take microseconds: decision 12.
-    """
+    """Serves *application_object* as a node of *application*, known to the name server at *name_server*."""
 
     def __init__(
         self,
         application_object: object,
         operations: tuple[Operation, ...],
+        instant: Collection[Operation],
         documented: type,
         options: NodeOptions,
         application: Application,
         name_server: str,
         server_type: str,
-        instant: Collection[Operation] = (),
     ) -> None:
         self._in_flight = InFlight()
         self._object = exposed(application_object, operations, instant, documented, self._in_flight)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from lab.applications.build import build_filter
+from lab.applications.instant import instant_filter_operations
 from lab.applications.state import open_node_store
 from lab.batches import batches
 from lab.contract import Application, InsultFilter, ResultPage, Target
@@ -28,9 +29,11 @@ class InsultFilterNode:
     def __init__(self, options: NodeOptions, name_server: str, server_type: str) -> None:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=True)
+        application = self._parts.application
         self._server = NodeServer(
-            self._parts.application,
+            application,
             FILTER_OPERATIONS,
+            instant_filter_operations(options.architecture, is_work_instant=application.is_instant),
             InsultFilter,
             options,
             Application.FILTER,

@@ -1,5 +1,6 @@
 """Node and client of the InsultService over Pyro4."""
 
+from lab.applications.instant import instant_service_operations
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
 from lab.callbacks import AllowedHosts, CalledBackService
@@ -29,22 +30,22 @@ class InsultServiceNode:
 
     def __init__(self, options: NodeOptions, name_server: str, server_type: str) -> None:
         self._store = open_node_store(options)
-        is_alone = options.architecture is Architecture.ONE_NODE
         application = CalledBackService(
             self._store, "pyro", split_uri, AllowedHosts(options.allow_subscribers)
         )
         self._server = NodeServer(
             application,
             SERVICE_OPERATIONS,
+            instant_service_operations(options.architecture),
             InsultService,
             options,
             Application.SERVICE,
             name_server,
             server_type,
-            instant=SERVICE_OPERATIONS if is_alone else (),
         )
         self._notifier = Notifier()
         self._fan_out = FanOut(self._store, self._notifier.notify)
+        is_alone = options.architecture is Architecture.ONE_NODE
         self._broadcaster = (
             Broadcaster(self._store, self._fan_out, options.interval_seconds) if is_alone else None
         )

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from lab.applications.build import build_filter
+from lab.applications.instant import instant_filter_operations
 from lab.applications.state import open_node_store
 from lab.batches import batches
-from lab.contract import Application, Architecture, InsultFilter, ResultPage, Target
+from lab.contract import Application, InsultFilter, ResultPage, Target
 from lab.deadline import MOST_OF_IT, Deadline
 from lab.errors import Code
 from lab.failover import wait_for_result
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
 from lab.node import run
-from lab.operations import Operation
+from lab.operations import FILTER_OPERATIONS, Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.plain import page_from_plain
 
@@ -29,14 +30,10 @@ class InsultFilterNode:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=True)
         application = self._parts.application
-        store_lane = Lane.LOOP if options.architecture is Architecture.ONE_NODE else Lane.STORE
-        lanes = {
-            Operation.FILTER: Lane.LOOP if application.is_instant else Lane.WORK,
-            Operation.SUBMIT: store_lane,
-            Operation.RESULT: store_lane,
-            Operation.GET_RESULTS: store_lane,
-            Operation.RESOLVE: Lane.WORK,
-        }
+        instant = instant_filter_operations(options.architecture, is_work_instant=application.is_instant)
+        lanes = dict.fromkeys(FILTER_OPERATIONS, Lane.STORE)
+        lanes |= dict.fromkeys((Operation.FILTER, Operation.RESOLVE), Lane.WORK)
+        lanes |= dict.fromkeys(instant, Lane.LOOP)
         methods = methods_of(application, lanes, InsultFilter)
         self._server = NodeServer(methods, options, Application.FILTER, master)
 

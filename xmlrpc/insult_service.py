@@ -1,5 +1,6 @@
 """Node and client of the InsultService over XML-RPC."""
 
+from lab.applications.instant import instant_service_operations
 from lab.applications.state import open_node_store
 from lab.broadcast import Broadcaster, FanOut
 from lab.callbacks import AllowedHosts, CalledBackService
@@ -31,11 +32,12 @@ class InsultServiceNode:
     def __init__(self, options: NodeOptions, master: str = "") -> None:
         self._store = open_node_store(options)
         is_alone = options.architecture is Architecture.ONE_NODE
-        lane = Lane.LOOP if is_alone else Lane.STORE
         application = CalledBackService(
             self._store, "http", split_uri, AllowedHosts(options.allow_subscribers)
         )
-        methods = methods_of(application, dict.fromkeys(SERVICE_OPERATIONS, lane), InsultService)
+        instant = instant_service_operations(options.architecture)
+        lanes = {each: Lane.LOOP if each in instant else Lane.STORE for each in SERVICE_OPERATIONS}
+        methods = methods_of(application, lanes, InsultService)
         self._server = NodeServer(methods, options, Application.SERVICE, master)
         self._notifier = Notifier()
         self._fan_out = FanOut(self._store, self._notifier.notify)
