@@ -9,13 +9,15 @@ from typing import NamedTuple
 from lab.bootstrap import SetUpError, enter
 from lab.cli.child import terminate
 
+USUAL = "requirements.txt"
+
 
 class Command(NamedTuple):
     """Where a command is, and its line in the help. Its module is loaded only when it is chosen."""
 
     module: str
     help: str
-    requirements: str = "requirements.txt"
+    requirements: str = USUAL
 
 
 CLUSTER = "requirements-cluster.txt"
@@ -61,13 +63,20 @@ def main(argv: list[str]) -> int:
     command = COMMANDS[name]
     signal.signal(signal.SIGTERM, terminate)
     try:
-        has_cluster = any(word.split("=")[0] == "--cluster" for word in rest)
-        enter(argv, CLUSTER if has_cluster else command.requirements)
+        enter(argv, _requirements(command, rest))
         return _run(command, rest)
     except SetUpError as error:
         return _complain(str(error), FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted; everything started is ended", INTERRUPTED)
+
+
+def _requirements(command: Command, arguments: list[str]) -> str:
+    """Return the file of what *command* needs; to tell how it is used it needs no more than the others."""
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        return USUAL
+    has_cluster = any(word.split("=")[0] == "--cluster" for word in arguments)
+    return CLUSTER if has_cluster else command.requirements
 
 
 def _run(command: Command, arguments: list[str]) -> int:
