@@ -181,7 +181,7 @@ class _Client:
                 return True, self._filter.submit(request.text)
             return self._filter.filter(request.text) == request.expected, ""
         if self._service is None:
-            raise NotImplementedError(request.operation)
+            raise ValueError(f"this load has no service to ask for {request.operation}")
         if request.operation is Operation.ADD_INSULT:
             return self._service.add_insult(request.text), ""
         return bool(self._service.insult_me()), ""

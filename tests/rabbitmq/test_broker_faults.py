@@ -43,6 +43,11 @@ class Load:
     done_at: list[float] = field(default_factory=list)
     added: list[bool] = field(default_factory=list)
 
+    def said(self) -> str:
+        """Say how much of it there was."""
+        asked = f"{len(self.confirmed)} confirmed and {len(self.done_at)} answered, none lost"
+        return f"{asked}; {len(self.unconfirmed)} refused or unknown"
+
     def submit(self, client: InsultFilter) -> None:
         """Submit with a short deadline: some are refused, or nobody knows, and that is well."""
         for number in count():
@@ -103,9 +108,7 @@ def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_whe
         for petition_id in load.confirmed:
             assert asker.result(petition_id, PATIENCE_SECONDS).startswith("CENSORED ")
     print(
-        f"{len(load.confirmed)} confirmed and {len(load.done_at)} answered, none lost; "
-        f"{len(load.unconfirmed)} refused or unknown; "
-        f"all went on {', '.join(f'{each:.1f}' for each in resumed)} s after RabbitMQ answered"
+        f"{load.said()}; all went on {', '.join(f'{each:.1f}' for each in resumed)} s after RabbitMQ answered"
     )
     assert set(load.added) == {True}
     assert {type(error) for error in load.unconfirmed} <= {DeadlineExceeded, Unavailable}
