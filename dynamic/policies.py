@@ -187,8 +187,7 @@ def adaptive(
     wish, lasting, reason = needs(sample, state, catch_up)
     if evidence.limit is not None and wish > evidence.limit:
         state = state._replace(wishes=(), peaks=())
-    wish, objection = as_many_as_help(sample, evidence, wish)
-    reason = objection or reason
+    wish, reason = as_many_as_help(sample, evidence, wish, reason)
     state, seconds = _remembered(sample, state, wish, min(wish, lasting), hold, settle, memory)
     wanted = max(size for _, size in state.wishes + state.peaks)
     was = sample.workers if state.wanted is None else state.wanted

@@ -89,8 +89,8 @@ def observe(sample: Sample, evidence: Evidence) -> Evidence:
     return _unlimited_if_hurt(now, evidence) if evidence.limit else _judged(now, evidence, sample.cores)
 
 
-def as_many_as_help(sample: Sample, evidence: Evidence, wish: int) -> tuple[int, str]:
-    """Return *wish*, or fewer where more would not help, and why not more; empty: as many as wished."""
+def as_many_as_help(sample: Sample, evidence: Evidence, wish: int, reason: str) -> tuple[int, str]:
+    """Return *wish* and its *reason*; or fewer where more would not help, and why not more."""
     limit = evidence.limit
     if limit is not None and wish > limit:
         return limit, f"more than {limit} workers have not helped on {sample.cores} cores"
@@ -98,7 +98,7 @@ def as_many_as_help(sample: Sample, evidence: Evidence, wish: int) -> tuple[int,
         return sample.workers, "waiting to see whether the added workers help"
     if wish > (bearable := _bearable_workers(sample, evidence)):
         return bearable, "workers are slow as if they shared processors; trying whether more help"
-    return wish, ""
+    return wish, reason
 
 
 def _bearable_workers(sample: Sample, evidence: Evidence) -> int:

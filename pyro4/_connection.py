@@ -25,7 +25,7 @@ from lab.settings import settings
 
 from . import _plain
 from ._receive import TimelyReceiver
-from ._wire import NOT_SIGNED
+from ._refusals import NOT_SIGNED
 
 OPERATION_ID = "OPID"
 TICK = "TICK"

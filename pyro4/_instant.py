@@ -93,19 +93,21 @@ class InstantLoop:
 
     def __init__(self, daemon: Any) -> None:
         self._daemon = daemon
-        self._selector = selectors.DefaultSelector()
-        self._thread: threading.Thread | None = None
+        self._selector: Any = None
+        """None until there is a first connection: most daemons are of subscribers, and never have one."""
         self._lock = threading.Lock()
         self._stopping = False
 
     def take(self, conversation: Conversation) -> bool:
         """Wait for the next call of *conversation*; false if there are too many already."""
         with self._lock:
-            if self._stopping or len(self._selector.get_map()) >= MAX_CONNECTIONS:
+            if self._stopping:
                 return False
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="instant", daemon=True)
-                self._thread.start()
+            if self._selector is None:
+                self._selector = selectors.DefaultSelector()
+                threading.Thread(target=self._run, name="instant", daemon=True).start()
+            if len(self._selector.get_map()) >= MAX_CONNECTIONS:
+                return False
             conversation.expires_at = time.monotonic() + conversation.csock.recv.silence_seconds
             self._selector.register(conversation.csock.sock, selectors.EVENT_READ, conversation)
         return True
@@ -124,6 +126,7 @@ class InstantLoop:
                 swept_at = now
                 self._end_if(lambda conversation: conversation.expires_at < now)  # noqa: B023
         self._end_if(lambda _: True)
+        self._selector.close()
 
     def _answer(self, conversation: Conversation) -> None:
         connection = conversation.csock

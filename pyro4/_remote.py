@@ -12,7 +12,7 @@ from Pyro4 import errors
 from lab.errors import Code, InternalError, InvalidRequest, LabError
 from lab.limits import MAX_URI_CHARACTERS
 
-from ._wire import as_builtin
+from ._refusals import as_builtin
 
 log = logging.getLogger(__name__)
 

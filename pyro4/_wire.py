@@ -1,6 +1,5 @@
 """Pyro4's messages, as a daemon takes them: whatever comes gets one code, and never a traceback."""
 
-import re
 import socket
 import struct
 import time
@@ -13,23 +12,22 @@ import Pyro4
 from Pyro4 import constants, errors, message, util
 from Pyro4.core import current_context
 
-from lab.errors import Code, InvalidRequest, LabError, Overloaded, as_text
+from lab.errors import Code, InvalidRequest, Overloaded, as_text
 from lab.settings import settings
 
 from . import _plain, _settings
 from ._instant import InstantLoop
 from ._receive import TimelyReceiver
+from ._refusals import as_builtin
 
 LINGER_SECONDS = 2.0
 """A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
 MAX_LINGERING = 256
 BACKLOG = 1024
-NOT_SIGNED = "the message is not signed with the key of this system; both sides need the same LAB_PYRO_KEY"
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
 _MSGPACK = util.get_serializer("msgpack")
 _RECEIVE_BYTES = 64 * 1024
-_INSIDE = re.compile("<[^>]*>")
 
 
 class _Call(NamedTuple):
@@ -222,32 +220,6 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             raise InvalidRequest(Code.MISSING_FIELD, "the connection names no object")
         described = self.objectsById[constants.DAEMON_NAME].get_metadata(data["object"], as_lists=True)
         return {"handshake": greeting, "meta": described}
-
-
-def as_builtin(error: Exception) -> Exception:
-    """Return *error* as one that a proxy without our code can read."""
-    if isinstance(error, LabError):
-        return ValueError(as_text(error))
-    said = str(error)
-    if said.partition(": ")[0] in Code.__members__:
-        return error if type(error) is ValueError else ValueError(said)
-    reason = _INSIDE.sub("...", said)[:100].encode("unicode_escape").decode()
-    if isinstance(error, errors.SecurityError):
-        return ValueError(f"{Code.MALFORMED}: {NOT_SIGNED}")
-    if isinstance(error, errors.NamingError):  # which Pyro4's own clients expect
-        named: Exception = errors.NamingError(f"{Code.NOT_FOUND}: {reason}")
-        return named
-    if isinstance(error, AttributeError):
-        return ValueError(f"{Code.UNKNOWN_OPERATION}: no such method: {reason}")
-    if isinstance(error, errors.DaemonError):
-        return ValueError(f"{Code.NOT_FOUND}: {reason}")
-    if isinstance(error, errors.SerializeError):
-        return ValueError(f"{Code.BAD_ENCODING}: {reason}; serpent and msgpack are understood")
-    if isinstance(error, UnicodeError):
-        return ValueError(f"{Code.BAD_ENCODING}: the request is not UTF-8: {reason}")
-    if isinstance(error, (RecursionError, MemoryError)) or not reason:  # msgpack's StackError says nothing
-        return ValueError(f"{Code.MALFORMED}: the request is nested too deeply")
-    return ValueError(f"{Code.MALFORMED}: the request cannot be read: {type(error).__name__}: {reason}")
 
 
 def _serializer(serializer_id: int) -> Any:

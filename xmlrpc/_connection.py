@@ -1,6 +1,5 @@
 """A lean XML-RPC client: one kept-alive connection, one call at a time, a time limit for each."""
 
-import re
 import socket
 import time
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from lab.patience import PROBE_SECONDS
 from lab.patient_socket import hundredths, limit
 
 from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
+from ._plain import plain_reply
 
 MAX_ANSWER_BYTES = 4 * MAX_ANSWER_CHARACTERS
 _RECEIVE_BYTES = 256 * 1024
-_PLAIN_HEAD = re.compile(rb"HTTP/1\.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: (\d{1,7})\r\n\r\n")
-"""How our own server begins a reply: read at once, without a parser for each."""
 
 
 class XmlRpcConnection:
@@ -73,10 +71,8 @@ class XmlRpcConnection:
             self._limit(connection, deadline)
             connection.sendall(request)
             data = connection.recv(_RECEIVE_BYTES)
-            plain = _PLAIN_HEAD.match(data)
-            if plain and len(data) == plain.end() + int(plain[1]):
-                return data[plain.end() :]
-            return self._parsed(connection, data, deadline)
+            plain = plain_reply(data)
+            return self._parsed(connection, data, deadline) if plain is None else plain
         except (TimeoutError, BlockingIOError) as error:
             self.close()
             raise DeadlineExceeded(f"{self.url} did not answer in time") from error

@@ -1,11 +1,10 @@
 """One HTTP/1.1 connection of the server: requests in, replies out, within limits of size and time."""
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -13,6 +12,7 @@ from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloa
 from lab.limits import MAX_OPERATION_ID_CHARACTERS, MAX_REQUEST_BYTES
 
 from ._codec import write_fault
+from ._plain import Request, plain_request
 from ._refusals import cause_of, too_large
 
 MAX_CONNECTIONS = 2000
@@ -27,28 +27,6 @@ IDLE_SECONDS = 60.0
 """A connection without a request is closed after this time."""
 LINGER_SECONDS = 2.0
 """A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
-
-_PLAIN_HEAD = re.compile(
-    rb"POST / HTTP/1\.1\r\nHost: [\w.:\[\]-]{1,255}\r\nContent-Type: text/xml\r\n"
-    rb"(?:Idempotency-Key: ([\w-]{1,128})\r\n)?Content-Length: (\d{1,6})\r\n\r\n"
-)
-"""What our own client writes: read at once, where the parser would call back for every line."""
-
-
-class Request(NamedTuple):
-    """A whole request."""
-
-    body: bytes
-    operation_id: str
-    keep_alive: bool
-
-
-def plain_request(data: bytes) -> Request | None:
-    """Return the request that *data* is, if it is one, whole and in its plainest form; the parser agrees."""
-    head = _PLAIN_HEAD.match(data)
-    if not head or len(data) != head.end() + int(head[2]):
-        return None
-    return Request(data[head.end() :], (head[1] or b"").decode(), keep_alive=True)
 
 
 class Server(Protocol):

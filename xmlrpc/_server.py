@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from lab.errors import LabError, Unavailable
 
 from ._codec import parse_call, write_answer, write_fault
-from ._http import HttpConnection, Request
+from ._http import HttpConnection
 from ._methods import Lane, Methods
+from ._plain import Request
 
 SWEEP_SECONDS = 1.0
 STORE_THREADS = 8

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from xmlrpc._codec import write_answer
 from xmlrpc._connection import XmlRpcConnection
-from xmlrpc._http import HttpConnection, Request, plain_request
+from xmlrpc._http import HttpConnection
+from xmlrpc._plain import Request, plain_request
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nContent-Type: text/xml\r\n"
 
