@@ -19,8 +19,8 @@ WARM_UP = 100_000
 def main(requests: int = REQUESTS) -> None:
     """Measure; print what was done, in how many seconds, and the resident megabytes of all processes.
 
-    ``before`` and ``settled``, afterwards, are without what the allocator keeps though it is free; ``after``
-    is with it.
+    ``before`` and ``settled``, afterwards, are without what the allocator of this process keeps though it is
+    free; ``after`` is with it. The load generators do not grow at all.
     """
     with LocalGenerators(NullSubject(), CLIENTS, in_flight=50) as generators:
         generators.requests(WARM_UP // CLIENTS)

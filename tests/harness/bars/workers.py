@@ -48,7 +48,7 @@ def worker_start(terms: Terms) -> Iterator[Finding]:
     )
     notes = [f"all workers of a batch: {spread([each for batch in batches for each in batch])}"]
     slowest = [max(batch) for batch in batches]
-    what = f"a batch of {BATCH} forked at once, order to the last one's first message"
+    what = f"a batch of {BATCH} wished for at once, order to the last one's first message"
     yield Finding("worker", what, slowest, None, "ms", at_least=False, notes=notes)
 
 
