@@ -12,7 +12,7 @@ from typing import TypeVar
 from lab.errors import DeadlineExceeded, Unavailable
 
 PATIENCE_SECONDS = 3.0
-"""Before a node is suspected, or a third of the deadline if that is less."""
+"""Before a node, or a connection, is suspected, or a third of the deadline if that is less."""
 PROBE_SECONDS = 0.5
 """Time limit of the request that tells whether it lives."""
 LEAST_DEADLINE_SECONDS = 3 * PROBE_SECONDS
@@ -20,6 +20,11 @@ LEAST_DEADLINE_SECONDS = 3 * PROBE_SECONDS
 LONGEST_PAUSE_SECONDS = 0.2
 
 Answer = TypeVar("Answer")
+
+
+def suspect_after(left: float) -> float:
+    """Return how many of the seconds that are *left* to wait before anything is suspected."""
+    return min(PATIENCE_SECONDS, left / 3)
 
 
 def patiently(call: Callable[[float], Answer], answers: Callable[[], bool], left: float) -> Answer:
@@ -32,7 +37,7 @@ def patiently(call: Callable[[float], Answer], answers: Callable[[], bool], left
         return call(left)
     deadline = time.monotonic() + left
     try:
-        return call(min(PATIENCE_SECONDS, left / 3))
+        return call(suspect_after(left))
     except DeadlineExceeded as error:
         if not answers():
             raise Unavailable(f"{error.message}, and neither to a simple question: it is frozen") from error

@@ -3,6 +3,7 @@
 import json
 import time
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
@@ -13,6 +14,7 @@ from lab.contract import Target
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
+from lab.patience import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.settings import settings
 
 from ._link import Link
@@ -61,7 +63,12 @@ class QueueClient:
 
     def answer(self, operation_id: str, request: Request, deadline: float) -> object:
         """Wait for the reply to a request, or its confirmation, until *deadline*."""
+        left = deadline - time.monotonic()
         try:
+            if left >= LEAST_DEADLINE_SECONDS:
+                with suppress(TimeoutError):
+                    return request.answer.result(suspect_after(left))
+                self._link.doubt()
             return request.answer.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:
             raise self._too_late(request) from error

@@ -9,10 +9,11 @@ from concurrent.futures import Future
 
 import pika
 from pika.channel import Channel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
 
 from lab.brokers import redacted
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
+from lab.patience import PROBE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Link:
         self._connection: pika.SelectConnection | None = None
         self._first: Future[None] = Future()
         self._stopping = False
+        self._in_doubt = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
 
@@ -72,6 +74,13 @@ class Link:
             return False
         connection.ioloop.add_callback_threadsafe(work)
         return True
+
+    def doubt(self) -> None:
+        """Ask the broker something; if nothing at all comes for a while, open the connection anew.
+
+        A network that swallows what is sent says so to nobody, and heartbeats take 9 to 18 s to tell.
+        """
+        self.call(self._ask)
 
     def open_channel(self, then: Callable[[Channel], None]) -> None:
         """Open a channel and call *then* with it. A channel that the broker closes ends the connection."""
@@ -105,7 +114,7 @@ class Link:
         while not self._stopping:
             connected_at = time.monotonic()
             self._connect()
-            self.is_blocked = False
+            self.is_blocked = self._in_doubt = False
             self._on_lost()
             if self._first.done() and time.monotonic() - connected_at > LONGEST_PAUSE_SECONDS:
                 pause_seconds = FIRST_PAUSE_SECONDS
@@ -145,6 +154,23 @@ class Link:
         log.warning("RabbitMQ takes messages again")
         self.is_blocked = False
         self._on_unblocked()
+
+    def _ask(self) -> None:
+        connection = self._connection
+        # A broker that takes nothing for now does not read questions either.
+        if connection is None or not connection.is_open or self.is_blocked or self._in_doubt:
+            return
+        self._in_doubt = True
+        heard_bytes = connection.bytes_received
+        connection.channel(on_open_callback=lambda channel: channel.close())
+
+        def judge() -> None:
+            self._in_doubt = False
+            if connection.is_open and connection.bytes_received == heard_bytes and not self.is_blocked:
+                silence = AMQPHeartbeatTimeout(f"the connection is silent: no answer for {PROBE_SECONDS:g} s")
+                connection._terminate_stream(silence)  # close() would wait for an answer, too
+
+        connection.ioloop.call_later(PROBE_SECONDS, judge)
 
     def _ended(self, connection: pika.SelectConnection, error: Exception | str) -> None:
         connection.ioloop.stop()

@@ -4,12 +4,17 @@ import socket
 import threading
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from lab.contract import Target
 from lab.errors import LabError
 from rabbitmq._link import Link
+from rabbitmq.insult_filter import InsultFilterClient
 from tests.eventually import eventually
+from tests.faults.proxy import Harm, Proxy
+from tests.rabbitmq.rig import PrivateRabbit, Worker
 
 
 def test_a_link_that_is_closed_while_it_connects_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +38,19 @@ def test_a_link_that_is_closed_while_it_connects_ends_quietly(monkeypatch: pytes
             eventually(lambda: not any(thread.name == "amqp" for thread in threading.enumerate()))
         starting.join()
     assert said == []
+
+
+def test_a_connection_that_swallows_everything_is_opened_anew_before_the_deadline(
+    rabbit: PrivateRabbit,
+) -> None:
+    url = urlsplit(rabbit.url)
+    with Proxy(1, {Harm.BLACK_HOLE: 1.0}) as proxy:
+        port = proxy.listen("127.0.0.1", 0, str(url.hostname), url.port or 0)
+        target = Target(rabbit.url.replace(f":{url.port}/", f":{port}/"), namespace="swallowed")
+        with InsultFilterClient(target) as client:
+            client.submit("tonto")
+            proxy.is_armed = True
+            asking = Worker(lambda: client.submit("tonto"))
+            eventually(lambda: proxy.done[Harm.BLACK_HOLE] > 0)
+            proxy.is_armed = False
+            asking.finish()
