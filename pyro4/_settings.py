@@ -1,6 +1,5 @@
 """Pyro4's settings, and what it leaves open to abuse closed. Applied before Pyro4 is used."""
 
-import re
 from collections.abc import Sized
 from typing import Any, cast
 
@@ -14,15 +13,10 @@ from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 from lab.settings import settings
 
 from ._instant import Conversation, LockedPool
+from ._serpent import check_serpent
 
 BATCH_METHOD = "<batch>"
 _SPECIAL_METHODS = {BATCH_METHOD, "__getattr__", "__setattr__"}
-MAX_SERPENT_STRUCTURE = 16 * 1024
-"""Bytes of a serpent message besides its texts, and a byte for each of these: a thousand calls take 12,000.
-Python's own parser reads serpent; a list that fills a message took it 3 s and 300 MB."""
-MAX_SERPENT_TEXT = 512 * 1024
-"""Bytes of one text as serpent writes it: the longest that is allowed, escaped throughout, takes less."""
-_TEXT = re.compile(rb"""'(?:[^'\\]++|\\.?)*+(?:'|\Z)|"(?:[^"\\]++|\\.?)*+(?:"|\Z)""", re.DOTALL)
 MAX_VALUES = 20_000
 """In a msgpack message: 1,000 calls in a batch have 9,000. A byte may become an object of 64."""
 SERIALIZERS = {"serpent", "msgpack"}
@@ -35,25 +29,9 @@ def load(serializer: util.SerializerBase, data: bytes) -> Any:
     """Read a message's data; TOO_LARGE if there are too many values in it."""
     if isinstance(serializer, util.MsgpackSerializer):
         return _unpack(serializer, data) if len(data) > MAX_VALUES else serializer.loads(data)
-    _check_structure(serializer, data)
+    if isinstance(serializer, util.SerpentSerializer):
+        check_serpent(data)
     return serializer.loads(data)
-
-
-def _check_structure(serializer: util.SerializerBase, data: bytes) -> None:
-    """Refuse a serpent message of too many values, or with a text too long."""
-    if not isinstance(serializer, util.SerpentSerializer) or len(data) <= MAX_SERPENT_STRUCTURE:
-        return
-    structure = end = 0
-    for text in _TEXT.finditer(data):
-        structure += 1 + text.start() - end
-        end = text.end()
-        if structure > MAX_SERPENT_STRUCTURE:
-            break
-        if end - text.start() > MAX_SERPENT_TEXT:
-            raise InvalidRequest(Code.TOO_LARGE, f"a text has more than {MAX_SERPENT_TEXT} bytes in serpent")
-    if structure + len(data) - end > MAX_SERPENT_STRUCTURE:
-        message = f"besides its texts it has more than {MAX_SERPENT_STRUCTURE} bytes; send fewer values"
-        raise InvalidRequest(Code.TOO_LARGE, message)
 
 
 def _unpack(serializer: util.SerializerBase, data: bytes) -> Any:

@@ -4,6 +4,7 @@ A request of 1 MiB can hold a quarter of a million elements, each of which costs
 """
 
 from lab.errors import Code, InvalidRequest
+from lab.limits import MAX_BATCH
 from xmlrpc.client import ExpatParser, Unmarshaller
 
 MAX_ELEMENTS = 16_000
@@ -12,12 +13,16 @@ MAX_DEPTH = 64
 """Arrays and structs inside one another; a multicall has four."""
 MAX_TAG_BYTES = 64 * 1024
 """Length of one tag or comment, whose attributes come at once."""
+_CALL = b"<name>methodName</name>"
+"""Stands once in each call of a multicall, and nowhere else, as long as nothing is quoted with CDATA."""
 _PIECE_BYTES = 16 * 1024
 _CONTAINERS = frozenset(("array", "struct"))
 
 
 def parse_within_bounds(unmarshaller: Unmarshaller, body: bytes) -> None:
     """Feed *body* to *unmarshaller*; TOO_LARGE beyond a bound, MALFORMED for nesting or a document type."""
+    if body.count(_CALL) > MAX_BATCH and b"CDATA" not in body:  # it would be read for milliseconds
+        raise InvalidRequest(Code.TOO_LARGE, f"more than {MAX_BATCH} calls in one multicall; send fewer")
     parser = ExpatParser(unmarshaller)
     expat = parser._parser  # type: ignore[attr-defined]
     bounds = _Bounds(unmarshaller)
