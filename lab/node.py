@@ -11,6 +11,7 @@ from typing import Protocol
 from lab.errors import InvalidRequest, LabError
 from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
+from lab.memory import give_back_large_blocks
 from lab.settings import settings
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def run(name: str, make: Callable[[], Node]) -> int:
     )
     # Blocked here and in every thread started from now on; a handler that sets an Event can deadlock.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    give_back_large_blocks()
     try:
         die_with(settings().parent)
         node = make()

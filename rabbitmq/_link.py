@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import pika
+from pika.adapters.utils.io_services_utils import _AsyncTransportBase
 from pika.channel import Channel
 from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
 
@@ -24,6 +25,8 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 # pika logs every failed attempt with a traceback; what matters of it is said here, in a line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+# pika takes 4 KiB at a time, and copies what it has of a frame each time. Private, but a constant.
+_AsyncTransportBase._MAX_RECV_BYTES = 16 * 1024
 
 
 class Link:
