@@ -76,8 +76,8 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told
             first = getattr(error, "pyroMsg", first)
             kind, answer, flags = message.MSG_CONNECTFAIL, str(as_builtin(error)), 0
-        is_understood = first.serializer_id in _settings.SERIALIZER_IDS
-        self._send(conn, kind, answer, flags, first if is_understood else None, _is_signed(first))
+        to = first if first.serializer_id in _settings.SERIALIZER_IDS else None
+        self._send(conn, kind, answer, flags, to, _is_signed(first))
         if kind == message.MSG_CONNECTFAIL:
             _hear_out(conn)
         return bool(kind == message.MSG_CONNECTOK)

@@ -8,6 +8,7 @@ import pytest
 
 from lab.cluster import Cluster
 from lab.contract import Application
+from pyro4._daemon import ServedObjects, expose
 from tests.eventually import eventually
 from tests.pyro4.kinds import GOOD, OBJECT, call, packed
 from tests.pyro4.raw_client import Client
@@ -80,3 +81,27 @@ def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: Cluster) 
         eventually(lambda: process.num_fds() <= most - 10)
         eventually(lambda: process.num_fds() <= most - 20, within=3 * SILENCE_SECONDS)
         assert all(client.is_closed() for client in connected[10:])
+
+
+def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro4._instant.MAX_CONNECTIONS", 2)
+    served = ServedObjects("127.0.0.1", 0, "127.0.0.1")
+    served.serve({OBJECT: Instant()})
+    question = packed(OBJECT, "insult_me", (), {})
+    try:
+        with contextlib.ExitStack() as stack:
+            connected = [stack.enter_context(contextlib.closing(Client(served.address))) for _ in range(4)]
+            for client in 3 * connected:
+                assert client.ask(question)[1] == "tonto"
+            selector = served.daemon.instant._selector
+            eventually(lambda: len(selector.get_map()) == 2)
+    finally:
+        served.close(1.0)
+
+
+@expose
+class Instant:
+    _instant = frozenset({"insult_me"})
+
+    def insult_me(self) -> str:
+        return "tonto"

@@ -14,6 +14,7 @@ import pytest
 from lab.bootstrap import ROOT
 from lab.errors import Unavailable
 from tests.anatomy import main
+from tests.harness.anatomy import sampled
 from tests.harness.anatomy.parts import PARTS, part_of, place_of
 from tests.harness.anatomy.profile import Profile, Repetition
 from tests.harness.anatomy.run import AnatomyRun, draw, redraw
@@ -23,6 +24,7 @@ from tests.harness.plots.anatomy import anatomy_figure
 from tests.harness.sheet import write_sheet
 from tests.unit.runs import REPETITION
 
+can_be_sampled = pytest.mark.skipif(bool(sampled.WHY_NOT), reason=sampled.WHY_NOT)
 LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = sysconfig.get_path("purelib")
 LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
@@ -111,6 +113,7 @@ def spender(tmp_path: Path) -> Iterator[int]:
         process.kill()
 
 
+@can_be_sampled
 def test_stacks_are_seen_as_often_as_their_functions_spend(spender: int, tmp_path: Path) -> None:
     with Sampling(tmp_path, {"spender": [spender]}) as sampling:
         time.sleep(2.0)  # how long it is watched
@@ -126,6 +129,7 @@ def test_stacks_are_seen_as_often_as_their_functions_spend(spender: int, tmp_pat
     assert not seen["waits"]
 
 
+@can_be_sampled
 def test_sampling_ends_and_begins_again(spender: int, tmp_path: Path) -> None:
     with Sampling(tmp_path, {"spender": [spender]}):
         pass
@@ -190,6 +194,16 @@ def test_the_plot_has_a_stretch_per_part_and_is_drawn_again_from_the_record(tmp_
     assert anatomy_figure(profiles[1:]) is None
 
 
+def test_an_interpreter_that_dies_of_it_is_not_sampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled, "WHY_NOT", "it dies of it")
+    assert main(["--middleware", "xmlrpc", "--results", str(tmp_path), "--json"]) == 0
+    [profile] = json.loads(capsys.readouterr().out)["profiles"]
+    assert profile["missing"] == "it dies of it"
+
+
+@can_be_sampled
 def test_the_command_measures_one_middleware_to_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,8 @@ def anatomy(
     """Return where the CPU time of a request goes."""
     nodes = N_NODES if architecture is Architecture.N_NODE else 1
     profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
+    if sampled.WHY_NOT:
+        return replace(profile, missing=sampled.WHY_NOT)
     missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
     if missing:
         return replace(profile, missing=not_here(missing))

@@ -16,6 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+_FAULTY = ((3, 12) <= sys.version_info < (3, 12, 8)) or ((3, 13) <= sys.version_info < (3, 13, 1))
+WHY_NOT = (
+    f"Python {sys.version.split()[0]} dies when its stacks are taken in a signal handler "
+    "(python/cpython#123967); use 3.11, 3.12.8, 3.13.1 or later"
+    if _FAULTY
+    else ""
+)
+"""Why this interpreter cannot be sampled; empty where it can."""
 SECONDS_BETWEEN = 0.001
 """Of processor time. The kernel rounds up to its tick, mostly 4 ms."""
 READY = b"+"
