@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from dynamic.pool_report import PooledWorker, Totals, reported
+from dynamic.samples import KEPT_STARTS
 from dynamic.slots import Phase, Report, Slot, Slots
 from dynamic.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
 from lab.cores import usable_cores
@@ -29,8 +30,6 @@ YOUNG_SECONDS = 1.0
 """A worker that lived longer did not die of what it was started with."""
 FROZEN_SECONDS = 5.0
 """A worker that gives no sign of life for so long is killed and replaced."""
-KEPT_STARTS = 100
-"""More than a batch: the last ones of it start latest."""
 STARTING_AT_ONCE = 2 * usable_cores()
 """Starting takes processor time: where all start at once, all are late; in turn, the first work soon."""
 WAVE_SECONDS = 0.01

@@ -14,7 +14,7 @@ BLOCK = 4096
 """Events looked at together: those that still wait then are looked at again."""
 MANY_WORKERS = 12
 """From so many on, numpy is faster than a heap where work times are constant."""
-SPREADS = ("constant", "uniform", "exponential", "lognormal")
+SPREADS = ("constant", "exponential", "lognormal", "in turn")
 
 Seconds = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Times:
 
     mean: float
     spread: str = "constant"
-    """One of SPREADS; `uniform` is from 0 to twice the mean, as of workers that start in turn."""
+    """One of SPREADS; `in turn`: one mean for the first of those drawn together, two for the second ..."""
     variation: float = 1.0
     """Standard deviation over mean, of `lognormal`."""
 
@@ -39,8 +39,8 @@ class Times:
 
     def draw(self, generator: np.random.Generator, count: int) -> Seconds:
         """Return the next *count* times."""
-        if self.spread == "uniform":
-            return generator.uniform(0.0, 2 * self.mean, count)
+        if self.spread == "in turn":
+            return self.mean * np.arange(1.0, count + 1)
         if self.spread == "exponential":
             return generator.exponential(self.mean, count)
         if self.spread == "lognormal":

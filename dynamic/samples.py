@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+KEPT_STARTS = 100
+"""More than a batch: the last ones of it start latest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -28,7 +31,7 @@ class Sample:
     declared_rate: float
     """Messages per second of one busy worker, as calibrated: the C of `assignment`, and a prior for mu."""
     start_seconds: float
-    """From the wish for a worker until it takes messages."""
+    """From the wish for a worker until it takes messages: the median of the last KEPT_STARTS."""
     cores: int
     """Processors that the workers share."""
     cpu_seconds: float | None = None

@@ -5,7 +5,9 @@ what the broker and the network take, and time that the controller needs to deci
 """
 
 import math
+import statistics
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,7 +16,7 @@ import numpy as np
 from dynamic.decisions import State
 from dynamic.policies import Policy
 from dynamic.queueing import Queue, Seconds, Times
-from dynamic.samples import Sample
+from dynamic.samples import KEPT_STARTS, Sample
 from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.staffing import TARGET_SECONDS, needed_workers
 from lab.errors import Code, InvalidRequest
@@ -145,7 +147,10 @@ class _Simulation:
         self.arrivals: Seconds = plan.due_ns / 1e9
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])
-        self.starting: list[float] = []
+        self.starting: list[tuple[float, float]] = []
+        """When each is ready, and how long that takes."""
+        self.started: deque[float] = deque(maxlen=KEPT_STARTS)
+        """How long the last starts took that are over."""
         self.workers = 0
         self.ready_changes: list[tuple[float, int]] = []
         self.paid_changes: list[tuple[float, int]] = []
@@ -190,12 +195,15 @@ class _Simulation:
     def _sample(self, time: float) -> Sample:
         queue, setting = self.queue, self.setting
         if self.starting:
-            self.starting = [ready for ready in self.starting if ready > time]
+            self.started.extend(took for ready, took in self.starting if ready <= time)
+            self.starting = [one for one in self.starting if one[0] > time]
         if queue.leaving:
             queue.leaving = [gone for gone in queue.leaving if gone > time]
         busy = [free - time for free in queue.free if free > time] + [gone - time for gone in queue.leaving]
         in_flight = len(busy) - len(self.starting)
-        busy += [time - ready for ready in self.starting]  # those are among the not yet free, but do not work
+        busy += [
+            time - ready for ready, _ in self.starting
+        ]  # those are among the not yet free, but do not work
         arrived = queue.arrived(time)
         done, busy_seconds = queue.taken - in_flight, queue.work_seconds - math.fsum(busy)
         then, arrived_then, done_then, busy_then = self.before
@@ -212,7 +220,7 @@ class _Simulation:
             min_workers=setting.min_workers,
             max_workers=setting.max_workers,
             declared_rate=self.declared_rate,
-            start_seconds=setting.start.mean,
+            start_seconds=statistics.median(self.started) if self.started else setting.start.mean,
             cores=self.cores,
             coming_rate=self._coming_rate(time),
             coming_service_rate=setting.service_rate_at(time + setting.interval_seconds),
@@ -230,9 +238,10 @@ class _Simulation:
     def _scale(self, wanted: int, time: float) -> None:
         more = wanted - self.workers
         if more > 0:
-            for ready in (time + self.setting.start.draw(self.generator, more)).tolist():
+            for took in self.setting.start.draw(self.generator, more).tolist():
+                ready = time + took
                 self.queue.add(ready)
-                self.starting.append(ready)
+                self.starting.append((ready, took))
                 self.ready_changes.append((ready, 1))
             self.paid_changes.append((time, more))
         elif more < 0:
@@ -242,8 +251,9 @@ class _Simulation:
     def _retire(self, count: int, time: float) -> None:
         for gone in self.queue.retire(count, time):
             self.paid_changes.append((gone, -1))
-            if gone in self.starting:  # never became ready
-                self.starting.remove(gone)
+            unready = next((one for one in self.starting if one[0] == gone), None)
+            if unready:  # and will never be
+                self.starting.remove(unready)
                 self.queue.leaving.remove(gone)
                 self.ready_changes.append((gone, -1))
             else:

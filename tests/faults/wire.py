@@ -67,24 +67,37 @@ class Wire(Protocol):
 
 
 class XmlRpcWire:
-    """HTTP requests, each on a connection of its own."""
+    """HTTP requests: on one connection, as a client sends them, if one is whole HTTP; else on its own."""
 
     def __init__(self, place: Where) -> None:
         self._url = urlsplit(place.node)
+        self._connection: socket.socket | None = None
 
     def refusal(self, kind: Kind) -> str:
-        with socket.create_connection((self._url.hostname, self._url.port), ANSWER_SECONDS) as connection:
-            with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
-                connection.sendall(kind.content)
-            response = HTTPResponse(connection, method="POST")
+        is_whole = _is_whole(kind.content)
+        if not self._connection or not is_whole:
+            self.close()
+            self._connection = socket.create_connection((self._url.hostname, self._url.port), ANSWER_SECONDS)
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+            self._connection.sendall(kind.content)
+        response = HTTPResponse(self._connection, method="POST")
+        try:
             response.begin()
-            try:
-                return str(xmlrpc.client.loads(response.read().decode())[0][0])[:60]
-            except xmlrpc.client.Fault as fault:
-                return _code(fault.faultString)
+            answer = response.read().decode()
+        except BaseException:
+            self.close()
+            raise
+        if response.will_close or not is_whole:
+            self.close()
+        try:
+            return str(xmlrpc.client.loads(answer)[0][0])[:60]
+        except xmlrpc.client.Fault as fault:
+            return _code(fault.faultString)
 
     def close(self) -> None:
-        """Nothing to free."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
 
 
 class PyroWire:
@@ -192,6 +205,12 @@ def wire_to(place: Where) -> Iterator[Wire]:
     finally:
         wire.close()
         data.encode_value = before
+
+
+def _is_whole(request: bytes) -> bool:
+    """Tell whether the body is as long as the header says, so that nothing of it is taken for another."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    return b"\r\nContent-Length: %d" % len(body) in head and b"\r\nTransfer-Encoding" not in head
 
 
 def _read_message(connection: socket.socket, header: Any) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dynamic.policies import chosen
+from dynamic.queueing import Times
 from dynamic.simulation import Setting, simulate
 from lab.contract import Architecture
 from lab.load.plans import Plan
@@ -140,6 +141,9 @@ def full_run() -> Run:
     )
 
 
+START_ALONE_SECONDS = 0.04
+
+
 def scaling_trials() -> list[ScalingTrial]:
     """Return trials of two policies on one load, as if the system had done what the simulator says."""
     return [observed_trial(policy) for policy in ("adaptive", "assignment")]
@@ -147,10 +151,10 @@ def scaling_trials() -> list[ScalingTrial]:
 
 def observed_trial(policy: str, profile: Profile = LOAD, **changes: Any) -> ScalingTrial:
     """Return a trial of *policy* from observations that the simulator made up."""
-    load = Load(Setting(profile))
+    load = Load(Setting(profile, start=Times(START_ALONE_SECONDS, "in turn")))
     run = simulate(chosen(policy), load.setting)
     plan = Plan.following(profile, profile.duration_seconds, load.setting.seed)
-    seen = Observed(10**12, start_seconds=load.setting.start.mean)
+    seen = Observed(10**12, start_seconds=run.samples[-1].start_seconds)
     seen.sent_ns = (plan.due_ns + seen.begin_ns).tolist()
     seen.done_ns = {number: round(1e9 * at) + 10**12 for number, at in enumerate(run.finished.tolist())}
     seen.confirmed = len(seen.done_ns)

@@ -1,5 +1,7 @@
 """Dynamic scaling: a policy on a load, on the real system and in the simulator, with the same scores."""
 
+import itertools
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +65,8 @@ def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[Scali
 
 def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
     """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
-    start = seen.start_seconds
-    setting = load.setting if start is None else replace(load.setting, start=Times(start, "uniform"))
+    start = _start_alone(seen, load.setting.min_workers)
+    setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
     real = observed_run(setting, plan, seen)
     oracle = simulate(chosen("oracle"), setting)
     simulated = simulate(chosen(policy), setting)
@@ -79,7 +81,7 @@ def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed
         seed=setting.seed,
         work=load.work_words,
         rate_alone=rate_alone,
-        start_seconds=setting.start.mean,
+        start_seconds=setting.start.mean if seen.start_seconds is None else seen.start_seconds,
         scores=real.scores(oracle),
         simulated=simulated.scores(oracle),
         confirmed=seen.confirmed,
@@ -96,6 +98,15 @@ def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed
         needed=_of_steps(setting.need()),
         objections=_objections(plan, seen),
     )
+
+
+def _start_alone(seen: Observed, least: int) -> float | None:
+    """Return how long a worker takes that starts alone, of the median of those that started in turn."""
+    if seen.start_seconds is None:
+        return None
+    wanted = [least, *(one["decision"]["wanted"] for one in seen.readings)]
+    batches = [least, *(later - earlier for earlier, later in itertools.pairwise(wanted) if later > earlier)]
+    return seen.start_seconds / statistics.median(turn for size in batches for turn in range(1, size + 1))
 
 
 def observed_run(setting: Setting, plan: Plan, seen: Observed) -> Run:
