@@ -126,7 +126,7 @@ def _soak(order: Order, rig: Rig, run: Run) -> int:
     run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": ["soak"]}
     with Steps(order.soak_seconds + SOAK_START_SECONDS) as progress:
         progress.step("soak: all side by side", order.soak_seconds + SOAK_START_SECONDS)
-        run.faults += soak(rig, order.middlewares, order.soak_seconds)
+        run.faults += soak(rig, order.middlewares, order.soak_seconds, progress.say)
         for trial in run.faults:
             progress.say(describe(trial), verdict(trial))
     return GOOD if all(trial.holds for trial in run.faults) else FAILED

@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -80,8 +80,8 @@ class _One:
         }
 
 
-def soak(rig: Rig, names: Sequence[str], seconds: float) -> list[FaultTrial]:
-    """Run the middlewares *names* side by side for *seconds*; return a trial of each."""
+def soak(rig: Rig, names: Sequence[str], seconds: float, say: Callable[[str], None]) -> list[FaultTrial]:
+    """Run the middlewares *names* side by side for *seconds*; return a trial of each. *say* each fault."""
     chance, growth = random.Random(rig.seed), Growth()
     with ExitStack() as stack:
         ones = [_started(stack, rig, name, seconds) for name in names]
@@ -98,7 +98,10 @@ def soak(rig: Rig, names: Sequence[str], seconds: float) -> list[FaultTrial]:
                 next_sample = now + SAMPLE_SECONDS
             if now >= next_fault + FAULT_EVERY_SECONDS and now < seconds - FAULT_EVERY_SECONDS / 2:
                 next_fault += FAULT_EVERY_SECONDS
-                _strike(chance.choice(ones), chance)
+                one = chance.choice(ones)
+                _strike(one, chance)
+                fault = one.injector.faults[-1]
+                say(f"{fault.at_seconds:,.0f} s: {fault.kind}, {one.name} {fault.target}")
             time.sleep(0.05)
         return [_judged(rig, one, growth, seconds) for one in ones]
 
