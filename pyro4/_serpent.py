@@ -21,7 +21,7 @@ MAX_SIGNS = 1000
 _A_TEXT = rb"""(?:'(?:[^'\\]++|(?:\\.)++)*+'|"(?:[^"\\]++|(?:\\.)++)*+")"""
 _TEXT = re.compile(_A_TEXT, re.DOTALL)
 _OTHER = rb"""[^'"]{0,%d}+""" % MAX_STRUCTURE
-_BOUNDED = re.compile(rb"(?:%s%s){0,%d}+%s" % (_OTHER, _A_TEXT, MAX_STRUCTURE, _OTHER), re.DOTALL)
+_BOUNDED = re.compile(rb"(?:%s(?>%s)){0,%d}%s" % (_OTHER, _A_TEXT, MAX_STRUCTURE, _OTHER), re.DOTALL)
 """As many texts, with as much between them, as may be; it looks no further than that."""
 
 
