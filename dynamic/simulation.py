@@ -5,9 +5,7 @@ what the broker and the network take, and time that the controller needs to deci
 """
 
 import math
-import statistics
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,9 +14,10 @@ import numpy as np
 from dynamic.decisions import State
 from dynamic.policies import Policy
 from dynamic.queueing import Queue, Seconds, Times
-from dynamic.samples import KEPT_STARTS, Sample
+from dynamic.samples import Sample
 from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.staffing import TARGET_SECONDS, needed_workers
+from dynamic.starts import Starts
 from lab.errors import Code, InvalidRequest
 from lab.load.plans import Plan
 from lab.load.profiles import Profile
@@ -147,10 +146,7 @@ class _Simulation:
         self.arrivals: Seconds = plan.due_ns / 1e9
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])
-        self.starting: list[tuple[float, float]] = []
-        """When each is ready, and how long that takes."""
-        self.started: deque[float] = deque(maxlen=KEPT_STARTS)
-        """How long the last starts took that are over."""
+        self.starts = Starts()
         self.workers = 0
         self.ready_changes: list[tuple[float, int]] = []
         self.paid_changes: list[tuple[float, int]] = []
@@ -194,16 +190,13 @@ class _Simulation:
 
     def _sample(self, time: float) -> Sample:
         queue, setting = self.queue, self.setting
-        if self.starting:
-            self.started.extend(took for ready, took in self.starting if ready <= time)
-            self.starting = [one for one in self.starting if one[0] > time]
+        self.starts.look(time)
+        starting = self.starts.ready_at
         if queue.leaving:
             queue.leaving = [gone for gone in queue.leaving if gone > time]
         busy = [free - time for free in queue.free if free > time] + [gone - time for gone in queue.leaving]
-        in_flight = len(busy) - len(self.starting)
-        busy += [
-            time - ready for ready, _ in self.starting
-        ]  # those are among the not yet free, but do not work
+        in_flight = len(busy) - len(starting)
+        busy += [time - ready for ready in starting]  # those are among the not yet free, but do not work
         arrived = queue.arrived(time)
         done, busy_seconds = queue.taken - in_flight, queue.work_seconds - math.fsum(busy)
         then, arrived_then, done_then, busy_then = self.before
@@ -215,12 +208,12 @@ class _Simulation:
             backlog=arrived - done,
             completions=done - done_then,
             busy_seconds=max(0.0, busy_seconds - busy_then),
-            ready=self.workers - len(self.starting),
-            starting=len(self.starting),
+            ready=self.workers - len(starting),
+            starting=len(starting),
             min_workers=setting.min_workers,
             max_workers=setting.max_workers,
             declared_rate=self.declared_rate,
-            start_seconds=statistics.median(self.started) if self.started else setting.start.mean,
+            start_seconds=self.starts.median(setting.start.mean),
             cores=self.cores,
             coming_rate=self._coming_rate(time),
             coming_service_rate=setting.service_rate_at(time + setting.interval_seconds),
@@ -238,10 +231,9 @@ class _Simulation:
     def _scale(self, wanted: int, time: float) -> None:
         more = wanted - self.workers
         if more > 0:
-            for took in self.setting.start.draw(self.generator, more).tolist():
-                ready = time + took
+            for ready in (time + self.setting.start.draw(self.generator, more)).tolist():
                 self.queue.add(ready)
-                self.starting.append((ready, took))
+                self.starts.begin(time, ready)
                 self.ready_changes.append((ready, 1))
             self.paid_changes.append((time, more))
         elif more < 0:
@@ -251,9 +243,7 @@ class _Simulation:
     def _retire(self, count: int, time: float) -> None:
         for gone in self.queue.retire(count, time):
             self.paid_changes.append((gone, -1))
-            unready = next((one for one in self.starting if one[0] == gone), None)
-            if unready:  # and will never be
-                self.starting.remove(unready)
+            if self.starts.gave_up(gone):
                 self.queue.leaving.remove(gone)
                 self.ready_changes.append((gone, -1))
             else:

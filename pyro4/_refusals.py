@@ -1,12 +1,20 @@
-"""What a client is told when Pyro4, or we, refuse a message: our code, and a class that any proxy knows."""
+"""What a client is told when Pyro4, or we, refuse a message: our code, and a class that any proxy knows; and
+how its connection is closed so that it can read that."""
 
 import re
+import socket
+import time
+from contextlib import suppress
+from typing import Any
 
 from Pyro4 import errors
 
 from lab.errors import Code, LabError, as_text
 
 NOT_SIGNED = "the message is not signed with the key of this system; both sides need the same LAB_PYRO_KEY"
+LINGER_SECONDS = 2.0
+"""A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
+_RECEIVE_BYTES = 64 * 1024
 _INSIDE = re.compile("<[^>]*>")
 
 
@@ -34,3 +42,22 @@ def as_builtin(error: Exception) -> Exception:
     if isinstance(error, (RecursionError, MemoryError)) or not reason:  # msgpack's StackError says nothing
         return ValueError(f"{Code.MALFORMED}: the request is nested too deeply")
     return ValueError(f"{Code.MALFORMED}: the request cannot be read: {type(error).__name__}: {reason}")
+
+
+def hear_out(conn: Any) -> None:
+    """Send nothing more on *conn*, and take what still comes, for a while."""
+    deadline = time.monotonic() + LINGER_SECONDS
+    with suppress(OSError):
+        conn.sock.shutdown(socket.SHUT_WR)
+        conn.sock.settimeout(LINGER_SECONDS)
+        while time.monotonic() < deadline and conn.sock.recv(_RECEIVE_BYTES):
+            pass
+
+
+def drop(conn: Any) -> None:
+    """Close *conn*, with what has come taken, at once."""
+    conn.keep_open = False
+    with suppress(OSError):
+        conn.sock.setblocking(False)
+        conn.sock.recv(_RECEIVE_BYTES)
+    conn.close()

@@ -1,6 +1,5 @@
 """Pyro4's messages, as a daemon takes them: whatever comes gets one code, and never a traceback."""
 
-import socket
 import struct
 import time
 from collections import deque
@@ -18,16 +17,13 @@ from lab.settings import settings
 from . import _plain, _settings
 from ._instant import InstantLoop
 from ._receive import TimelyReceiver
-from ._refusals import as_builtin
+from ._refusals import LINGER_SECONDS, as_builtin, drop, hear_out
 
-LINGER_SECONDS = 2.0
-"""A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
 MAX_LINGERING = 256
 BACKLOG = 1024
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
 _MSGPACK = util.get_serializer("msgpack")
-_RECEIVE_BYTES = 64 * 1024
 
 
 class _Call(NamedTuple):
@@ -79,7 +75,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         to = first if first.serializer_id in _settings.SERIALIZER_IDS else None
         self._send(conn, kind, answer, flags, to, _is_signed(first))
         if kind == message.MSG_CONNECTFAIL:
-            _hear_out(conn)
+            hear_out(conn)
         return bool(kind == message.MSG_CONNECTOK)
 
     def _deny(self, conn: Any) -> bool:
@@ -89,7 +85,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         conn.keep_open = True  # or closing it would take the answer back
         self._denied.append((time.monotonic() + LINGER_SECONDS, conn))
         if len(self._denied) > MAX_LINGERING:
-            _drop(self._denied.popleft()[1])
+            drop(self._denied.popleft()[1])
         return False
 
     def close(self) -> None:
@@ -101,7 +97,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         """Close denied connections; Pyro4 calls this every two seconds."""
         while self._denied and self._denied[0][0] < time.monotonic():
             with suppress(IndexError):  # the thread that accepts took it
-                _drop(self._denied.popleft()[1])
+                drop(self._denied.popleft()[1])
         super()._housekeeping()
 
     def _send(self, conn: Any, kind: int, answer: object, flags: int, to: Any, is_signed: bool) -> None:
@@ -135,7 +131,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             refusal._pyroTraceback = []  # type: ignore[attr-defined]  # where clients look for it
             is_signed = not isinstance(error, errors.SecurityError) or _is_signed(unread)
             self._send(conn, message.MSG_RESULT, refusal, flags, unread, is_signed)
-            _hear_out(conn)
+            hear_out(conn)
             raise
         finally:
             self._finished()
@@ -232,20 +228,3 @@ def _serializer(serializer_id: int) -> Any:
 
 def _is_signed(received: Any) -> bool:
     return "HMAC" in received.annotations
-
-
-def _drop(conn: Any) -> None:
-    conn.keep_open = False
-    with suppress(OSError):
-        conn.sock.setblocking(False)
-        conn.sock.recv(_RECEIVE_BYTES)
-    conn.close()
-
-
-def _hear_out(conn: Any) -> None:
-    deadline = time.monotonic() + LINGER_SECONDS
-    with suppress(OSError):
-        conn.sock.shutdown(socket.SHUT_WR)
-        conn.sock.settimeout(LINGER_SECONDS)
-        while time.monotonic() < deadline and conn.sock.recv(_RECEIVE_BYTES):
-            pass

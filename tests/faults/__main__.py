@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         help="scenarios, comma-separated (default: all)",
     )
-    parser.add_argument("--full", action="store_true", help="the sizes that are promised: about an hour")
+    parser.add_argument("--full", action="store_true", help="the sizes that are promised: about 80 minutes")
     parser.add_argument(
         "--soak",
         type=interval,

@@ -2,12 +2,12 @@
 
 import pytest
 import serpent
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest
 from lab.limits import MAX_BATCH
-from pyro4._serpent import MAX_SIGNS, MAX_STRUCTURE, UNCHECKED_BYTES, check_serpent
+from pyro4._serpent import _BOUNDED, MAX_SIGNS, MAX_STRUCTURE, UNCHECKED_BYTES, check_serpent
 
 PADDING = "x" * UNCHECKED_BYTES
 """Makes a message long enough to be looked at."""
@@ -21,6 +21,31 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_serpent_writes_within_the_bounds_is_read(value: object) -> None:
     check_serpent(serpent.dumps([PADDING, value]))
+
+
+@given(st.text(alphabet="'\"\\a,", max_size=14).map(str.encode))
+@example(b"['','','x")
+@example(b"'xx\\'")
+def test_where_texts_end_is_seen_as_by_a_plain_scanner(data: bytes) -> None:
+    """Python 3.11.2 (Debian 12) goes on behind a possessive group that did not match."""
+    matched = _BOUNDED.match(data)
+    assert matched
+    assert matched.end() == end_of_texts(data)
+
+
+def end_of_texts(data: bytes) -> int:
+    """Return where a text begins that does not end, or the length of *data*."""
+    place = 0
+    while place < len(data):
+        begin, quote = place, data[place]
+        place += 1
+        if quote in b"'\"":
+            while place < len(data) and data[place] != quote:
+                place += 2 if data[place] == ord("\\") else 1
+            if place >= len(data):
+                return begin
+            place += 1
+    return place
 
 
 @pytest.mark.parametrize("text", ["'", '"', "\\", "\\'", "\n", "})", "+-", "喂"])

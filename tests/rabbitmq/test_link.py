@@ -1,4 +1,4 @@
-"""A connection that is closed at any moment ends quietly."""
+"""A connection that is closed at any moment ends quietly; one that has become silent is given up."""
 
 import socket
 import threading

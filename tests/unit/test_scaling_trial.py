@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.harness.experiments.scaling import start_alone
+from tests.harness.experiments.scaling_system import Observed
 from tests.harness.scaling_words import describe_scaling, scaled, scaling_caveats
 from tests.harness.verdicts import caveats, conclusions
 from tests.unit.runs import LOAD, observed_trial, run_of
@@ -67,3 +69,11 @@ def test_the_conclusion_names_the_policy_with_the_fewest_late_events_first() -> 
     assert np.diff(late)[0] < 0
     sentence = next(one for one in conclusions(run_of(scalings=trials)) if "Dynamic scaling" in one)
     assert sentence.index("oracle 0") < sentence.index("static")
+
+
+def test_a_start_alone_is_told_from_the_median_of_those_in_turn() -> None:
+    seen = Observed(0, start_seconds=0.4)
+    assert start_alone(seen, 0) == 0.4
+    seen.readings = [{"decision": {"wanted": wanted}} for wanted in (1, 8, 3)]
+    assert start_alone(seen, 1) == pytest.approx(0.4 / 3.5)  # of 1, and of 1 to 7
+    assert start_alone(Observed(0), 1) is None

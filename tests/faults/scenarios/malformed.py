@@ -135,7 +135,12 @@ def _judged(
         Check("other codes than documented", len(mistakes), 0),
         Check("process ended", 0 if is_same else 1, 0),
         Check("good traffic answered", ended.answered_percent, 100.0, "%", is_least=True),
-        Check("good traffic's p99", node / twin if node and twin else None, SLOWER_AT_MOST, "x"),
+        Check(
+            "good traffic's p99, over that beside a twin",
+            node / twin if node and twin else None,
+            SLOWER_AT_MOST,
+            "x",
+        ),
     ]
     figures = {"malformed": float(len(got))}
     figures |= {f"p99 with it {bad.name.lower().replace('_', ' ')}, ms": p99s[bad] or 0 for bad in Bad}

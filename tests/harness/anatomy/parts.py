@@ -65,7 +65,7 @@ RULES = (
         PARSING, r"redis/_parsers/.*|redis/connection\.py", r"(?:pack|encode|_?decode|parse|read_response).*"
     ),
     Rule(TRANSPORT, r"redis/(?:connection|_parsers/.*|utils)\.py|redis/_parsers/.*"),
-    Rule(PARSING, rf"{_OURS}/_(?:codec|wire|http|plain|settings|bounds|scripts)\.py"),
+    Rule(PARSING, rf"{_OURS}/_(?:codec|wire|http|plain|settings|bounds|serpent|scripts)\.py"),
     Rule(TRANSPORT, r"xmlrpc/_connection\.py|pyro4/_(?:receive|instant)\.py|redis_impl/_connection\.py"),
     Rule(APPLICATION, r"lab/(?:applications/.*|store/.*|censor\.py|trie\.py)"),
     Rule(HANDLING, rf"(?:lab|{_OURS}|Pyro4|pika|redis)/.*"),

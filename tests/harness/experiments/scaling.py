@@ -11,7 +11,7 @@ import numpy as np
 
 from dynamic.policies import chosen
 from dynamic.queueing import Times
-from dynamic.samples import Sample
+from dynamic.samples import KEPT_STARTS, Sample
 from dynamic.scores import Steps
 from dynamic.simulation import Run, Setting, simulate
 from lab.load.plans import Plan
@@ -65,7 +65,7 @@ def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[Scali
 
 def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
     """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
-    start = _start_alone(seen, load.setting.min_workers)
+    start = start_alone(seen, load.setting.min_workers)
     setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
     real = observed_run(setting, plan, seen)
     oracle = simulate(chosen("oracle"), setting)
@@ -100,13 +100,14 @@ def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed
     )
 
 
-def _start_alone(seen: Observed, least: int) -> float | None:
+def start_alone(seen: Observed, least: int) -> float | None:
     """Return how long a worker takes that starts alone, of the median of those that started in turn."""
     if seen.start_seconds is None:
         return None
     wanted = [least, *(one["decision"]["wanted"] for one in seen.readings)]
     batches = [least, *(later - earlier for earlier, later in itertools.pairwise(wanted) if later > earlier)]
-    return seen.start_seconds / statistics.median(turn for size in batches for turn in range(1, size + 1))
+    turns = [turn for size in batches for turn in range(1, size + 1)]
+    return seen.start_seconds / statistics.median(turns[-KEPT_STARTS:] or [1])
 
 
 def observed_run(setting: Setting, plan: Plan, seen: Observed) -> Run:
