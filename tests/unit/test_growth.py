@@ -119,6 +119,16 @@ def test_the_plot_shows_shares_of_the_fewest_the_bar_and_what_is_invalid(tmp_pat
     assert growth_figure("nodes", [FLAT]) is None
 
 
+@pytest.mark.parametrize(("last", "scale"), [(900.0, "linear"), (90.0, "log")])
+def test_rates_that_hardly_differ_are_drawn_from_zero(last: float, scale: str) -> None:
+    curve = Curve("clients", "xmlrpc", "filter", sizes=[Size(1, [1000.0]), Size(256, [last])])
+    figure = growth_figure("clients", [curve])
+    assert figure
+    rates = figure.axes[0]
+    assert rates.get_yscale() == scale
+    assert (rates.get_ylim()[0] > 0) == (scale == "log")
+
+
 def test_a_run_is_drawn_again_from_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = GrowthRun(configuration={}, environment={}, curves=[FLAT, STEEP])
     draw(run, tmp_path)

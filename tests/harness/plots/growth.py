@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.harness.growth.curve import MILLISECONDS, Curve, Size
-from tests.harness.plots.style import GREY, LOOKS, PER_SECOND, Look, logarithmic, mark_invalid
+from tests.harness.plots.style import GREY, LOOKS, PER_SECOND, PLAIN, Look, logarithmic, mark_invalid
 
 ALONE = Look(GREY, "*")
 COMPONENTS = {
@@ -22,6 +22,8 @@ MEMORY_BAR_MIB = 300e6 / 2**20
 PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.0
 MOST_COLUMNS = 3
 MOST_TICKS = 6
+WIDE = 4.0
+"""Values so many times apart are drawn on a logarithmic scale; closer, it would make much of little."""
 
 
 def growth_figure(study: str, curves: Sequence[Curve]) -> Figure | None:
@@ -79,13 +81,17 @@ def _values(axes: Axes, curves: Sequence[Curve]) -> None:
     if bar is not None:
         axes.axhline(bar, color=GREY, linestyle="--", linewidth=1, label=f"bar: {bar:g} x")
         axes.set_ylabel("rate over that of the fewest", fontsize=8)
-        axes.set_ylim(bottom=0)
     else:
         is_time = curves[0].unit == MILLISECONDS
         axes.set_ylabel("milliseconds" if is_time else PER_SECOND, fontsize=8)
     if curves[0].study == "nodes":
         _ideal(axes, curves)
-    logarithmic(axes, x=True, y=bar is None)
+    medians = [one.median for curve in curves for one in curve.sizes]
+    is_wide = bar is None and max(medians) > WIDE * min(medians)
+    logarithmic(axes, x=True, y=is_wide)
+    if not is_wide:
+        axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
+        axes.yaxis.set_major_formatter(PLAIN)
 
 
 def _sizes(axes: Axes, curves: Sequence[Curve]) -> None:
