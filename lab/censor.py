@@ -1,7 +1,8 @@
 """Replace insults in texts: a word index, in which one more insult costs nothing per text.
 
 A text is a sequence of tokens: a maximal run of word characters (letters, digits, underscore, and the
-combining marks that follow them) is one, every other character is one of its own. An insult matches where
+combining marks that follow them) is one, every other character is one of its own, with the marks that follow
+it. An insult matches where
 its tokens stand in the text one after the other, folded (NFC, case-folded, NFC), so that it has a word
 boundary at both ends by construction. docs/decisions/0002 compares this with an automaton.
 """
@@ -30,7 +31,8 @@ def _marks() -> str:
 
 
 _ASCII_TOKEN = re.compile(r"\w+|\W", re.ASCII)
-_TOKEN = re.compile(rf"\w[\w{_marks()}]*|\W")
+_MARKS = _marks()
+_TOKEN = re.compile(rf"\w[\w{_MARKS}]*|[^\w\s][{_MARKS}]*|\s")
 _WORDS_ONLY = bytes(
     ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
 )

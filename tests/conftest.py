@@ -1,6 +1,7 @@
 """Brokers, throw-away namespaces and systems for every test; nothing is left behind."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
@@ -19,6 +20,12 @@ from tests.systems import cluster_for
 
 StartSystem = Callable[..., Cluster]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
+
+
+def pytest_configure() -> None:
+    """Let what the tests start be interrupted: started in the background of a shell, it would ignore that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook

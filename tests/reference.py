@@ -8,7 +8,8 @@ def reference_censor(text: str, insults: Iterable[str]) -> str:
     """Return *text* with each insult replaced by CENSORED.
 
     From left to right, at each place the longest insult with a word boundary at both ends. A word character
-    is a letter, a digit, an underscore, or a combining mark that follows one.
+    is a letter, a digit, an underscore, or a combining mark that follows one. A mark that follows another
+    character belongs to that, unless it is a space.
     """
     folded_insults = sorted({_fold(insult) for insult in insults}, key=len, reverse=True)
     written = []
@@ -42,7 +43,10 @@ def _match_end(text: str, start: int, folded_insults: list[str]) -> int:
 
 
 def _is_boundary(text: str, place: int) -> bool:
-    return not (place and place < len(text) and _in_word(text, place - 1) and _in_word(text, place))
+    if not 0 < place < len(text):
+        return True
+    is_mark = unicodedata.category(text[place]).startswith("M") and not text[place - 1].isspace()
+    return not is_mark and not (_in_word(text, place - 1) and _in_word(text, place))
 
 
 def _in_word(text: str, place: int) -> bool:
