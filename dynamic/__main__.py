@@ -24,13 +24,13 @@ from dynamic.staffing import TARGET_SECONDS
 from dynamic.view import View, view_for
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
-from lab.cores import usable_cores
 from lab.data import default_insults, read_insults
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
-from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
-from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.options import process_parser
+from lab.process.cores import usable_cores
+from lab.process.lifeline import die_with
+from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.settings import settings
 from lab.store import open_store
 

@@ -17,8 +17,8 @@ from dynamic.pool_report import PooledWorker, Totals, reported
 from dynamic.samples import KEPT_STARTS
 from dynamic.slots import Phase, Report, Slot, Slots
 from dynamic.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
-from lab.cores import usable_cores
 from lab.limits import DRAIN_SECONDS
+from lab.process.cores import usable_cores
 
 log = logging.getLogger(__name__)
 

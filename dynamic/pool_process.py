@@ -24,9 +24,9 @@ from lab.applications.state import open_node_store
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest, LabError, Overloaded
-from lab.lifeline import die_with
-from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.options import NodeOptions, node_options, process_parser
+from lab.process.lifeline import die_with
+from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.settings import settings
 
 log = logging.getLogger(__name__)

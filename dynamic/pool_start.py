@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dynamic.pool_socket import PoolClient, lock_path
 from lab.errors import Unavailable
-from lab.launcher import READY_SECONDS, ROOT
 from lab.limits import DRAIN_SECONDS
+from lab.process.launcher import READY_SECONDS, ROOT
 
 OTHER_SECONDS = 5.0
 """For a pool that somebody else just starts, to listen."""

@@ -20,13 +20,13 @@ from dynamic.sender import EventSender
 from dynamic.simulator import SIMULATED
 from lab.brokers.locate import locate_rabbitmq
 from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
-from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
 from lab.load.plans import Plan
 from lab.load.profiles import PUBLISHER_RATE, from_trace
 from lab.load.texts import corpus_texts, generated_texts
-from lab.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.options import client_parser, interval
+from lab.process.lifeline import die_with
+from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
 from lab.settings import settings
 
 SAY_SECONDS = 1.0

@@ -10,9 +10,9 @@ from dynamic.events import EventNames
 from dynamic.slots import PULSE_SECONDS, Phase, Slot
 from lab.applications.work import Work
 from lab.errors import LabError
-from lab.lifeline import die_with
 from lab.limits import DRAIN_SECONDS
 from lab.options import NodeOptions
+from lab.process.lifeline import die_with
 from rabbitmq.insult_filter import InsultFilterNode
 
 log = logging.getLogger(__name__)

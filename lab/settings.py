@@ -33,7 +33,7 @@ class Settings:
     pyro_serializer: str = "msgpack"
     """How Pyro4's clients write their calls, msgpack or serpent; nodes read both."""
     middlewares: str = ""
-    """Packages of more middlewares, comma-separated, such as examples.sockets (docs/add-a-middleware.md)."""
+    """Packages of more middlewares, comma-separated, such as contrib.sockets (docs/add-a-middleware.md)."""
     log_level: str = "INFO"
     poison: str = ""
     """For tests of faults: a word that ends a filter node which works on a text with it. Empty: none."""

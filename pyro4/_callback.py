@@ -6,11 +6,11 @@ from contextlib import suppress
 import Pyro4
 from Pyro4.core import current_context
 
-from lab.callbacks import SubscriberUri
+from lab.applications.callbacks import SubscriberUri
+from lab.client.subscription import Inbox
 from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
-from lab.subscription import Inbox
 from lab.validation import clean_insult
 
 from ._client import NodeClient

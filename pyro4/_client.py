@@ -4,12 +4,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
+from lab.client.deadline import Deadline
+from lab.client.failover import Failover
+from lab.client.retry import outlasting, patiently
 from lab.contract import Application, Architecture, Target
-from lab.deadline import Deadline
-from lab.failover import Failover
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
-from lab.patience import outlasting, patiently
 
 from ._connection import PyroConnection, answers
 from ._names import MASTER, Names

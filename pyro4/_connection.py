@@ -9,6 +9,7 @@ import Pyro4
 from Pyro4 import message, util
 from Pyro4.core import current_context
 
+from lab.client.retry import PROBE_SECONDS
 from lab.errors import (
     Code,
     DeadlineExceeded,
@@ -20,7 +21,6 @@ from lab.errors import (
     Unavailable,
     error_from_text,
 )
-from lab.patience import PROBE_SECONDS
 from lab.settings import settings
 
 from . import _plain

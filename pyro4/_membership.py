@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from lab.contract import Application
 from lab.errors import LabError
-from lab.jobs import BackgroundJob, heartbeat
+from lab.process.background import BackgroundJob, heartbeat
 
 from ._connection import PyroConnection
 from ._names import MASTER, NAMES_SECONDS, Names

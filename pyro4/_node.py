@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
+from lab.client.deadline import Deadline
 from lab.contract import Application, Architecture
-from lab.deadline import Deadline
 from lab.operations import Operation
 from lab.options import NodeOptions
 

@@ -5,7 +5,7 @@ import time
 
 from Pyro4 import errors
 
-from lab.patient_socket import hundredths, limit
+from lab.client.socket_timeout import hundredths, limit
 
 MESSAGE_SECONDS = 10.0
 """A message must be there whole this long after its first byte."""

@@ -1,10 +1,10 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
+from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.state import open_node_store
-from lab.broadcast import Broadcaster, FanOut
 from lab.contract import Architecture
-from lab.node import run
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.process.node import run
 
 from ._callback import Notifier
 from ._options import add_name_server_option

@@ -6,16 +6,16 @@ from typing import cast
 from lab.applications.build import build_filter
 from lab.applications.instant import instant_filter_operations
 from lab.applications.state import open_node_store
-from lab.batches import batches
+from lab.client.batches import batches
+from lab.client.deadline import MOST_OF_IT, Deadline
+from lab.client.failover import wait_for_result
 from lab.contract import Application, InsultFilter, ResultPage, Target
-from lab.deadline import MOST_OF_IT, Deadline
 from lab.errors import Code, InvalidRequest
-from lab.failover import wait_for_result
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
-from lab.node import run
 from lab.operations import FILTER_OPERATIONS, Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.plain import page_from_plain
+from lab.process.node import run
 
 from ._client import NodeClient
 from ._node import NodeServer

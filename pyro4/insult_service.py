@@ -1,14 +1,14 @@
 """Node and client of the InsultService over Pyro4."""
 
+from lab.applications.broadcast import Broadcaster, FanOut
+from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.applications.instant import instant_service_operations
 from lab.applications.state import open_node_store
-from lab.broadcast import Broadcaster, FanOut
-from lab.callbacks import AllowedHosts, CalledBackService
-from lab.calls import ServiceCalls
+from lab.client.calls import ServiceCalls
+from lab.client.deadline import MOST_OF_IT, Deadline
+from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, InsultService, Target
-from lab.deadline import MOST_OF_IT, Deadline
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.node import run
 from lab.operations import SERVICE_OPERATIONS, Operation
 from lab.options import (
     NodeOptions,
@@ -17,7 +17,7 @@ from lab.options import (
     node_options,
     process_parser,
 )
-from lab.subscription import Inbox
+from lab.process.node import run
 
 from ._callback import Notifier, receive_ticks, split_uri
 from ._client import NodeClient

@@ -8,11 +8,11 @@ import time
 
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, Unavailable
-from lab.jobs import BackgroundJob, heartbeat
-from lab.joining import check_room, first_identifier
-from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
-from lab.registry import Member, Registry
+from lab.process.background import BackgroundJob, heartbeat
+from lab.process.joining import check_room, first_identifier
+from lab.process.node import run
+from lab.process.registry import Member, Registry
 
 from ._connection import PyroConnection, answers
 from ._daemon import ServedObjects, expose

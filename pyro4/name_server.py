@@ -1,7 +1,7 @@
 """The name server, with our settings and limits; Pyro4's own (``python -m Pyro4.naming``) does as well."""
 
-from lab.node import run
 from lab.options import NodeOptions, node_options, process_parser
+from lab.process.node import run
 
 from .topology import NAME_SERVER_PORT
 from .transport import Names, ServedNames

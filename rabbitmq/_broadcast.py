@@ -5,8 +5,8 @@ from uuid import uuid4
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
+from lab.client.subscription import Inbox
 from lab.contract import Target, Tick
-from lab.subscription import Inbox
 
 from ._link import Link
 from ._queues import declare_broadcast

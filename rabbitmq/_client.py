@@ -10,11 +10,11 @@ from typing import Self, cast
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
+from lab.client.retry import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.contract import Target
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
-from lab.patience import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.settings import settings
 
 from ._link import Link

@@ -13,8 +13,8 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
 
 from lab.brokers import redacted
+from lab.client.retry import PROBE_SECONDS
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
-from lab.patience import PROBE_SECONDS
 
 log = logging.getLogger(__name__)
 

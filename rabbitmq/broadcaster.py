@@ -1,13 +1,13 @@
 """The broadcaster of n nodes: its own queue says when, a fanout exchange carries the ticks."""
 
+from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication, perform
 from lab.applications.state import open_node_store
-from lab.broadcast import Broadcaster
 from lab.contract import Architecture, Tick
 from lab.errors import Code, InvalidRequest, Unavailable
-from lab.node import run
 from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.process.node import run
 
 from ._broadcast import announcement
 from ._node import canary_properties

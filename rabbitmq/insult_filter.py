@@ -10,15 +10,15 @@ from uuid import uuid4
 from lab.applications.build import build_filter
 from lab.applications.service import perform
 from lab.applications.state import open_node_store
+from lab.client.failover import wait_for_result
 from lab.contract import ResultPage, Target
 from lab.errors import Code, InvalidRequest
-from lab.failover import wait_for_result
 from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
-from lab.node import run
 from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.plain import page_from_plain
+from lab.process.node import run
 from lab.validation import clean_text
 
 from ._node import canary_properties

@@ -1,16 +1,16 @@
 """Node and client of the InsultService over RabbitMQ."""
 
+from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication, perform
 from lab.applications.state import open_node_store
-from lab.broadcast import Broadcaster
-from lab.calls import ServiceCalls
+from lab.client.calls import ServiceCalls
+from lab.client.subscription import Inbox
 from lab.contract import Architecture, Target, Tick
 from lab.errors import Unavailable
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.node import run
 from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
-from lab.subscription import Inbox
+from lab.process.node import run
 
 from ._broadcast import announcement, receive_ticks
 from ._client import ServiceQueueClient

@@ -9,7 +9,7 @@ import redis
 
 from lab.brokers.locate import locate_redis
 from lab.errors import Unavailable
-from lab.jobs import BackgroundJob
+from lab.process.background import BackgroundJob
 from lab.store.redis_store import connect, translated
 
 from ._leases import LEAVE, PULSE

@@ -1,10 +1,10 @@
 """The broadcaster of n nodes: publishes what the shared store says is to be broadcast."""
 
-from lab.broadcast import Broadcaster
+from lab.applications.broadcast import Broadcaster
 from lab.brokers.locate import locate_redis
 from lab.contract import Architecture
-from lab.node import run
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.process.node import run
 from lab.store import open_store
 
 from ._broadcast import Announcer

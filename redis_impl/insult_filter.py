@@ -7,15 +7,15 @@ from typing import cast
 
 from lab.applications.build import build_filter
 from lab.brokers.locate import locate_redis
+from lab.client.failover import wait_for_result
 from lab.contract import Application, ResultPage, Target
 from lab.errors import Code, InvalidRequest
-from lab.failover import wait_for_result
 from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
-from lab.node import run
 from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.plain import page_from_plain
+from lab.process.node import run
 from lab.store import open_store
 from lab.validation import clean_text
 

@@ -1,15 +1,15 @@
 """Node and client of the InsultService over Redis."""
 
+from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication
-from lab.broadcast import Broadcaster
 from lab.brokers.locate import locate_redis
-from lab.calls import ServiceCalls
+from lab.client.calls import ServiceCalls
+from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.node import run
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.process.node import run
 from lab.store import open_store
-from lab.subscription import Inbox
 
 from ._broadcast import Announcer, receive_ticks
 from ._client import PetitionClient

@@ -6,19 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from lab.cli import commands
-from lab.cli.brokers import brokers, say
-from lab.contract import Application, Architecture
-from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
-from lab.settings import settings
-from tests.harness.anatomy.measuring import anatomy
-from tests.harness.anatomy.profile import Profile
-from tests.harness.bench import Bench
-from tests.harness.environment import environment
-from tests.harness.progress import Steps
-from tests.harness.record import new_folder
-from tests.harness.session import (
+from harness.anatomy.measuring import anatomy
+from harness.anatomy.profile import Profile
+from harness.bench import Bench
+from harness.environment import environment
+from harness.progress import Steps
+from harness.record import new_folder
+from harness.session import (
     FAILED,
     GOOD,
     Step,
@@ -28,10 +22,16 @@ from tests.harness.session import (
     middleware_names,
     needs,
 )
-from tests.harness.workload import Workload
+from harness.workload import Workload
+from lab.cli import commands
+from lab.cli.brokers import brokers, say
+from lab.contract import Application, Architecture
+from lab.errors import LabError
+from lab.middlewares import MIDDLEWARES
+from lab.settings import settings
 
 if TYPE_CHECKING:
-    from tests.harness.anatomy.run import AnatomyRun
+    from harness.anatomy.run import AnatomyRun
 
 QUICK, FULL = (1.0, 5), (5.0, 10)
 """Seconds of a window, and pairs of a window without sampling and one with it."""
@@ -42,7 +42,7 @@ CLIENTS = 4
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from tests.harness.anatomy.run import AnatomyRun, finish, show  # matplotlib: --help need not wait
+    from harness.anatomy.run import AnatomyRun, finish, show  # matplotlib: --help need not wait
 
     workload = Workload(options.application, options.seed, options.corpus)
     workload.check()

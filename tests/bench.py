@@ -7,18 +7,18 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from harness.bars.finding import Finding, Verdict, as_json
+from harness.bars.rows import ROWS, measured
+from harness.bars.sides import Terms
+from harness.bars.words import lines
+from harness.environment import environment
+from harness.progress import Steps
+from harness.record import RESULTS, new_folder
+from harness.session import add_window_options
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
-from lab.cores import usable_cores
+from lab.process.cores import usable_cores
 from lab.settings import settings
-from tests.harness.bars.finding import Finding, Verdict, as_json
-from tests.harness.bars.rows import ROWS, measured
-from tests.harness.bars.sides import Terms
-from tests.harness.bars.words import lines
-from tests.harness.environment import environment
-from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, new_folder
-from tests.harness.session import add_window_options
 
 QUICK, FULL = (1.0, 3), (5.0, 7)
 """Seconds of a window, and pairs of windows."""
@@ -95,7 +95,7 @@ def _write(
     options: argparse.Namespace,
 ) -> None:
     """Write data and plot; also of a run that was interrupted."""
-    from tests.harness.plots.bars import draw_bars  # matplotlib takes a second to import
+    from harness.plots.bars import draw_bars  # matplotlib takes a second to import
 
     record = {
         "schema": SCHEMA,

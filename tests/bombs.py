@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from lab.cluster import Cluster
+from lab.process.system import System
 
 Answer = TypeVar("Answer")
 
@@ -38,7 +38,7 @@ class Cost:
         return "{} of CPU, refused after {}, others waited {}".format(*times) + f", {self.megabytes:+.1f} MB"
 
 
-def cost_of(cluster: Cluster, send: Callable[[], Answer]) -> tuple[Answer, Cost]:
+def cost_of(cluster: System, send: Callable[[], Answer]) -> tuple[Answer, Cost]:
     """Return what *send* returns, and its cost; another client asks the node all the while."""
     pid = cluster.nodes[0].pid
     used = _cpu_seconds(pid)

@@ -9,11 +9,9 @@ import re
 import sys
 from functools import partial
 
-from lab.cli import commands
-from lab.cli.brokers import say
-from tests.harness.experiments.versus import Side, read_side, versus
-from tests.harness.record import Run
-from tests.harness.session import (
+from harness.experiments.versus import Side, read_side, versus
+from harness.record import Run
+from harness.session import (
     FAILED,
     GOOD,
     Experiment,
@@ -24,9 +22,11 @@ from tests.harness.session import (
     needs,
     seconds,
 )
-from tests.harness.statistics import slower_than
-from tests.harness.verdicts import FEWEST_BLOCKS, comparison_of, sentence
-from tests.harness.workload import Workload
+from harness.statistics import slower_than
+from harness.verdicts import FEWEST_BLOCKS, comparison_of, sentence
+from harness.workload import Workload
+from lab.cli import commands
+from lab.cli.brokers import say
 
 START_SECONDS = 4.0
 

@@ -9,16 +9,16 @@ import pytest
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.brokers.server import is_open
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
+from lab.process.system import System, SystemSpec
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from tests.eventually import eventually
-from tests.systems import cluster_for
+from tests.systems import system_for
 
-StartSystem = Callable[..., Cluster]
+StartSystem = Callable[..., System]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
 
 
@@ -87,9 +87,9 @@ def system(request: pytest.FixtureRequest) -> Iterator[StartSystem]:
             architecture: Architecture = Architecture.ONE_NODE,
             nodes: int = 1,
             **options: object,
-        ) -> Cluster:
+        ) -> System:
             spec = SystemSpec(middleware, application, architecture, nodes, **options)  # type: ignore[arg-type]
-            return stack.enter_context(cluster_for(request, spec))
+            return stack.enter_context(system_for(request, spec))
 
         yield start
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from lab.cluster import Cluster
 from lab.contract import Architecture, InsultService, Target
 from lab.errors import LabError
-from lab.launcher import Handle
 from lab.middlewares import MIDDLEWARES
+from lab.process.launcher import Handle
+from lab.process.system import System
 from tests.eventually import eventually
 
 DEADLINE_SECONDS = 5.0
@@ -56,7 +56,7 @@ class Load:
             self.errors.append(error)
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
 
-    def assert_sound(self, cluster: Cluster) -> None:
+    def assert_sound(self, cluster: System) -> None:
         """Nothing acknowledged is lost, nothing came twice, nobody waited beyond the deadline."""
         stored = set(all_insults(cluster))
         assert not self.acknowledged - stored
@@ -71,7 +71,7 @@ class Load:
 
 
 @contextmanager
-def loaded(cluster: Cluster, clients: int = 4, target: Target | None = None) -> Iterator[Load]:
+def loaded(cluster: System, clients: int = 4, target: Target | None = None) -> Iterator[Load]:
     """Let *clients* add insults until the block ends; all of them have been answered when it begins."""
     load = Load()
     with ExitStack() as stack:
@@ -100,7 +100,7 @@ def progress(load: Load, more: int, within: float = 15.0) -> None:
     eventually(lambda: len(load.acknowledged) >= wanted, within=within)
 
 
-def all_insults(cluster: Cluster) -> list[str]:
+def all_insults(cluster: System) -> list[str]:
     """Read every insult, page by page."""
     found: list[str] = []
     with cluster.service(10.0) as client:
@@ -120,7 +120,7 @@ def frozen(node: Handle) -> Iterator[None]:
             os.kill(node.pid, signal.SIGCONT)
 
 
-def kill_and_restart_master(cluster: Cluster) -> float:
+def kill_and_restart_master(cluster: System) -> float:
     """Kill the master, start it again; return how long it then takes until clients are served, in seconds."""
     master = cluster.handles["master"][0]
     cluster.launcher.kill(master)
@@ -134,14 +134,14 @@ def kill_and_restart_master(cluster: Cluster) -> float:
     return time.monotonic() - ready
 
 
-def _is_served(cluster: Cluster) -> bool:
+def _is_served(cluster: System) -> bool:
     with suppress(LabError), cluster.service(1.0) as client:
         client.get_insults()
         return True
     return False
 
 
-def drain_under_load(cluster: Cluster) -> float:
+def drain_under_load(cluster: System) -> float:
     """Stop a node by SIGTERM while it is asked; return how long it took to end, in seconds."""
     began = time.monotonic()
     assert cluster.launcher.stop(cluster.nodes[0], timeout_seconds=15.0) == 0

@@ -2,8 +2,8 @@
 
 import time
 
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
+from lab.process.system import System
 from tests.conftest import StartSystem
 from tests.direct import (
     DEADLINE_SECONDS,
@@ -20,7 +20,7 @@ from tests.eventually import eventually
 TEXTS = 30
 
 
-def master_dies(system: StartSystem, middleware: str) -> Cluster:
+def master_dies(system: StartSystem, middleware: str) -> System:
     """Kill the master under load and start it again; return the system, with one more node."""
     cluster = system(middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
     with loaded(cluster) as load:

@@ -11,18 +11,18 @@ from dynamic.policies import POLICIES, chosen
 from dynamic.simulation import Setting
 from dynamic.simulator import SIMULATED
 from dynamic.staffing import TARGET_SECONDS
+from harness.experiments.scaling import Load, scaling
+from harness.experiments.scaling_run import LEAD_SECONDS
+from harness.experiments.scaling_system import ScalingSystem
+from harness.session import Experiment, Step, add_experiment_options, conduct
+from harness.workload import Workload
 from lab.cli import commands
 from lab.cli.brokers import brokers
-from lab.cores import usable_cores
 from lab.errors import Unavailable
 from lab.load.profiles import Profile, from_trace, step
 from lab.options import interval
+from lab.process.cores import usable_cores
 from lab.settings import settings
-from tests.harness.experiments.scaling import Load, scaling
-from tests.harness.experiments.scaling_run import LEAD_SECONDS
-from tests.harness.experiments.scaling_system import System
-from tests.harness.session import Experiment, Step, add_experiment_options, conduct
-from tests.harness.workload import Workload
 
 BROKERS = frozenset({"redis", "rabbitmq"})
 START_SECONDS = 1.5
@@ -109,7 +109,7 @@ def _calibrate(load: Load, workload: Workload) -> int:
         missing = BROKERS - urls.kinds
         if missing:
             raise Unavailable(f"calibration needs {' and '.join(sorted(missing))}")
-        with System(urls, load.setting, load.work) as system:
+        with ScalingSystem(urls, load.setting, load.work) as system:
             rate = system.calibrate(workload.pool(), load.calibration_seconds)
     per_target = rate * TARGET_SECONDS
     print(f"one worker, {load.work_words}, never idle: {rate:.4g} messages per second")

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from lab.cli import commands
-from lab.cli.brokers import brokers, say
-from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
-from lab.settings import settings
-from tests.harness.bars.load import SideFailed
-from tests.harness.bench import Bench
-from tests.harness.environment import environment
-from tests.harness.growth.curve import Curve, Terms
-from tests.harness.growth.load import harness_alone
-from tests.harness.growth.studies import HARNESS_FULL, HARNESS_QUICK, HARNESS_SECONDS, STUDIES
-from tests.harness.progress import Steps
-from tests.harness.record import new_folder
-from tests.harness.session import (
+from harness.bars.load import SideFailed
+from harness.bench import Bench
+from harness.environment import environment
+from harness.growth.curve import Curve, Terms
+from harness.growth.load import harness_alone
+from harness.growth.studies import HARNESS_FULL, HARNESS_QUICK, HARNESS_SECONDS, STUDIES
+from harness.progress import Steps
+from harness.record import new_folder
+from harness.session import (
     FAILED,
     GOOD,
     add_experiment_options,
@@ -27,11 +22,16 @@ from tests.harness.session import (
     middleware_names,
     seconds,
 )
-from tests.harness.words import not_here
-from tests.harness.workload import Workload
+from harness.words import not_here
+from harness.workload import Workload
+from lab.cli import commands
+from lab.cli.brokers import brokers, say
+from lab.errors import LabError
+from lab.middlewares import MIDDLEWARES
+from lab.settings import settings
 
 if TYPE_CHECKING:
-    from tests.harness.growth.run import GrowthRun
+    from harness.growth.run import GrowthRun
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
 """Seconds of a window, and windows of each size, in turn with those of the other sizes."""
@@ -39,7 +39,7 @@ QUICK, FULL = (0.7, 3), (5.0, 7)
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from tests.harness.growth.run import GrowthRun, finish, show  # matplotlib: --help need not wait
+    from harness.growth.run import GrowthRun, finish, show  # matplotlib: --help need not wait
 
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()

@@ -14,15 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness.planning import Plan, plan
+from harness.planning_check import Checked, check
+from harness.planning_words import ASSUMPTIONS, capacities, cell, limit_words, share_words
+from harness.record import RESULTS, Run, read_run
+from harness.session import FAILED, GOOD
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES
 from lab.options import interval
-from tests.harness.planning import Plan, plan
-from tests.harness.planning_check import Checked, check
-from tests.harness.planning_words import ASSUMPTIONS, capacities, cell, limit_words, share_words
-from tests.harness.record import RESULTS, Run, read_run
-from tests.harness.session import FAILED, GOOD
 
 Sources = dict[tuple[str, str], tuple[str, Run]]
 

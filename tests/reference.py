@@ -1,4 +1,4 @@
-"""The rule of censoring, written down as plainly as can be: slow, and by another method than lab.censor."""
+"""The rule of censoring, written down as plainly as can be: slow, and by another method than the censor."""
 
 import unicodedata
 from collections.abc import Iterable

@@ -5,16 +5,16 @@ import importlib
 import sys
 from pathlib import Path
 
+from harness.plots import draw
+from harness.record import RESULTS, read_run
+from harness.report import write_report
+from harness.table import print_table
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
-from tests.harness.plots import draw
-from tests.harness.record import RESULTS, read_run
-from tests.harness.report import write_report
-from tests.harness.table import print_table
 
 SHEETS = {
-    "anatomy": "tests.harness.anatomy.run",
-    "growth": "tests.harness.growth.run",
+    "anatomy": "harness.anatomy.run",
+    "growth": "harness.growth.run",
     "settings": "tests.settings",
 }
 """Experiments with a record of their own, and what draws it again."""

@@ -3,14 +3,9 @@
 import argparse
 import sys
 
-from lab.cli import commands
-from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
-from tests.anatomy import anatomy_step
-from tests.dynamic_scaling import short_step, thorough_steps
-from tests.harness.experiments.capacity import Objective
-from tests.harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
-from tests.harness.session import (
+from harness.experiments.capacity import Objective
+from harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
+from harness.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -18,7 +13,12 @@ from tests.harness.session import (
     conduct,
     middleware_names,
 )
-from tests.harness.workload import Workload
+from harness.workload import Workload
+from lab.cli import commands
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+from tests.anatomy import anatomy_step
+from tests.dynamic_scaling import short_step, thorough_steps
 from tests.speedup import speedup_step
 from tests.stress import capacity_step, clients_step, requests_step
 

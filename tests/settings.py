@@ -11,22 +11,22 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from harness.bars.load import CLIENTS
+from harness.bars.sides import Terms
+from harness.costs.cost import FILE, Costs, as_json
+from harness.costs.measured import measured, seconds_of
+from harness.costs.table import changes
+from harness.costs.words import lines
+from harness.environment import environment
+from harness.progress import Steps
+from harness.record import RESULTS, new_folder
+from harness.session import add_window_options
+from harness.sheet import read_sheet
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
-from tests.harness.bars.load import CLIENTS
-from tests.harness.bars.sides import Terms
-from tests.harness.costs.cost import FILE, Costs, as_json
-from tests.harness.costs.measured import measured, seconds_of
-from tests.harness.costs.table import changes
-from tests.harness.costs.words import lines
-from tests.harness.environment import environment
-from tests.harness.progress import Steps
-from tests.harness.record import RESULTS, new_folder
-from tests.harness.session import add_window_options
-from tests.harness.sheet import read_sheet
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
 """Seconds of a window, and pairs of windows."""
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def redraw(folder: Path) -> None:
     """Draw and print a stored run again."""
-    from tests.harness.plots.tornado import draw_tornados
+    from harness.plots.tornado import draw_tornados
 
     run = read_sheet(folder / FILE, Costs)
     draw_tornados(run, folder / "plots")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(run: Costs, folder: Path) -> None:
     """Write data and plots; also of a run that was interrupted."""
-    from tests.harness.plots.tornado import draw_tornados  # matplotlib takes a second to import
+    from harness.plots.tornado import draw_tornados  # matplotlib takes a second to import
 
     run.environment["load_after"] = os.getloadavg()[0]
     (folder / FILE).write_text(as_json(run), encoding="utf-8")

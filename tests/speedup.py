@@ -5,12 +5,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from lab.cli import commands
-from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
-from lab.options import duration
-from tests.harness.experiments.speedup import LATENCY_BOUND, describe, speedup
-from tests.harness.session import (
+from harness.experiments.speedup import LATENCY_BOUND, describe, speedup
+from harness.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -20,7 +16,11 @@ from tests.harness.session import (
     needs,
     seconds,
 )
-from tests.harness.workload import Workload
+from harness.workload import Workload
+from lab.cli import commands
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+from lab.options import duration
 
 START_SECONDS = 2.5
 MOST_NODES = 64

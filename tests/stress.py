@@ -5,17 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lab.cli import commands
-from lab.contract import Application, Architecture
-from lab.load.plans import Plan
-from lab.load.profiles import PROFILES
-from lab.middlewares import MIDDLEWARES
-from tests.harness.bench import Bench
-from tests.harness.experiments.capacity import SHARES, Objective, capacity
-from tests.harness.experiments.planned import planned
-from tests.harness.experiments.stress import CLIENT_COUNTS, over_clients, over_requests
-from tests.harness.record import Capacity, Point
-from tests.harness.session import (
+from harness.bench import Bench
+from harness.experiments.capacity import SHARES, Objective, capacity
+from harness.experiments.planned import planned
+from harness.experiments.stress import CLIENT_COUNTS, over_clients, over_requests
+from harness.record import Capacity, Point
+from harness.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -24,7 +19,12 @@ from tests.harness.session import (
     needs,
     seconds,
 )
-from tests.harness.workload import Workload
+from harness.workload import Workload
+from lab.cli import commands
+from lab.contract import Application, Architecture
+from lab.load.plans import Plan
+from lab.load.profiles import PROFILES
+from lab.middlewares import MIDDLEWARES
 
 START_SECONDS = 2.0
 """About what it takes to start a system and its load generators."""

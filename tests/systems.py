@@ -2,14 +2,14 @@
 
 import pytest
 
-from lab.cluster import BrokerUrls, Cluster, SystemSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
 
 
-def cluster_for(request: pytest.FixtureRequest, spec: SystemSpec, *, supervised: bool = False) -> Cluster:
+def system_for(request: pytest.FixtureRequest, spec: SystemSpec, *, supervised: bool = False) -> System:
     """Return the cluster of *spec*, not yet started; skip or fail where a broker it needs is missing."""
     needed = spec.needed_brokers
     urls = BrokerUrls(
         redis=request.getfixturevalue("redis_url") if "redis" in needed else "",
         amqp=request.getfixturevalue("amqp_url") if "rabbitmq" in needed else "",
     )
-    return Cluster(spec, urls, supervised=supervised)
+    return System(spec, urls, supervised=supervised)

@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
-from lab.launcher import LocalLauncher, ProcessSpec
+from lab.process.launcher import LocalLauncher, ProcessSpec
+from lab.process.system import System, SystemSpec
 from tests.eventually import eventually
-from tests.systems import cluster_for
+from tests.systems import system_for
 
 ROUNDS = 5
 ANSWERS_WITHIN = 20.0
@@ -28,7 +28,7 @@ def test_systems_started_and_stopped_leave_no_open_file_folder_thread_or_process
     spec = SystemSpec(middleware, Application.FILTER, Architecture.N_NODE, nodes=2)
 
     def one_round() -> None:
-        with cluster_for(request, spec, supervised=True) as system:
+        with system_for(request, spec, supervised=True) as system:
             with system.filter(15.0) as client:
                 assert client.filter("tonto") == "CENSORED"
             kill_one(system)
@@ -53,7 +53,7 @@ def test_starts_that_fail_leave_no_open_file_and_no_folder(
     assert not any(tmp_path.iterdir())
 
 
-def kill_one(system: Cluster) -> None:
+def kill_one(system: System) -> None:
     """Let the supervisor replace a node."""
     [first, *_] = system.nodes
     system.launcher.kill(first)

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from lab.bootstrap import ROOT
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.process.system import System
 from lab.settings import settings
 from tests.conftest import StartSystem
 from tests.eventually import eventually
@@ -24,7 +24,7 @@ PASSWORD = "a-password-that-must-not-be-shown"
 LOOPBACK = ("127.", "::1")
 
 
-def processes_of(cluster: Cluster) -> list[psutil.Process]:
+def processes_of(cluster: System) -> list[psutil.Process]:
     """Return every process of *cluster*, and their children."""
     started = [psutil.Process(handle.pid) for handles in cluster.handles.values() for handle in handles]
     return [one for process in started for one in (process, *process.children(recursive=True))]

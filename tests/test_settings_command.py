@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import BrokerUrls
+from harness.bars.sides import Terms
+from harness.costs.cost import FILE, SAME
+from harness.costs.measured import measured
+from harness.costs.table import changes
+from lab.process.system import BrokerUrls
 from tests import report, settings
-from tests.harness.bars.sides import Terms
-from tests.harness.costs.cost import FILE, SAME
-from tests.harness.costs.measured import measured
-from tests.harness.costs.table import changes
 
 TINY = ["--pairs", "3", "--seconds", "0.2"]
 

@@ -10,13 +10,13 @@ import pytest
 import redis
 
 from lab.brokers.rabbitmq_queues import queue_names
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.process.system import System, SystemSpec
 from lab.store.namespace import throwaway_namespace
 from tests.eventually import eventually
-from tests.systems import cluster_for
+from tests.systems import system_for
 
 CLIENTS = 4
 ACCEPTED_BEFORE = 100
@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 2.0
 class Load:
     """Clients that send until told to stop, and what was acknowledged to them."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: System) -> None:
         self._cluster = cluster
         self._stopping = threading.Event()
         self.acknowledged: list[str] = []
@@ -70,7 +70,7 @@ def test_a_system_that_is_stopped_under_load_drains_loses_nothing_and_leaves_not
 ) -> None:
     kept = throwaway_namespace()  # not the system's own, which ends with it: what it did is looked at
     spec = SystemSpec(middleware, application, Architecture.N_NODE, nodes=2, namespace=kept)
-    cluster = cluster_for(request, spec)
+    cluster = system_for(request, spec)
     try:
         with cluster:
             load = Load(cluster)
@@ -82,14 +82,14 @@ def test_a_system_that_is_stopped_under_load_drains_loses_nothing_and_leaves_not
                 assert cluster.launcher.wait(handle) == 0, handle.spec
                 assert not psutil.pid_exists(handle.pid)
         assert not load.wrong
-        with cluster_for(request, spec) as again:  # what a queue accepted waits there for nodes
+        with system_for(request, spec) as again:  # what a queue accepted waits there for nodes
             assert_applied(again, load.acknowledged)
     finally:
         cluster.delete_namespace()
     assert_gone(request, spec, kept)
 
 
-def assert_applied(system: Cluster, acknowledged: list[str]) -> None:
+def assert_applied(system: System, acknowledged: list[str]) -> None:
     if system.spec.application is Application.SERVICE:
         eventually(lambda: set(acknowledged) <= insults(system), APPLIED_WITHIN)
         return
@@ -98,7 +98,7 @@ def assert_applied(system: Cluster, acknowledged: list[str]) -> None:
             assert client.result(petition_id, APPLIED_WITHIN).startswith("CENSORED ")
 
 
-def insults(system: Cluster) -> set[str]:
+def insults(system: System) -> set[str]:
     found: list[str] = []
     with system.service() as client:
         while page := client.get_insults(found[-1] if found else ""):

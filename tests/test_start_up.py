@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
-from lab.launcher import LocalLauncher, ProcessSpec
 from lab.middlewares import MIDDLEWARES
+from lab.process.launcher import LocalLauncher, ProcessSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import BROADCASTER, NODE, Role
 
 N_NODE = Architecture.N_NODE
@@ -31,7 +31,7 @@ def nowhere() -> Iterator[int]:
         yield closed.getsockname()[1]
 
 
-class Starter(Cluster):
+class Starter(System):
     """A cluster whose processes are started one by one, each told brokers of its own."""
 
     def until(self, name: str) -> ProcessSpec:

@@ -9,15 +9,15 @@ from pathlib import Path
 import Pyro4
 import pytest
 
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import LabError
-from lab.launcher import Handle, LocalLauncher, ProcessSpec
 from lab.middlewares import MIDDLEWARES
-from lab.supervisor import BackOff, Supervisor
+from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
+from lab.process.supervisor import BackOff, Supervisor
+from lab.process.system import System, SystemSpec
 from lab.topology import MASTER, NODE
 from tests.eventually import eventually
-from tests.systems import cluster_for
+from tests.systems import system_for
 from xmlrpc.client import ServerProxy
 
 NOTICED_SECONDS = 2.0
@@ -138,7 +138,7 @@ def test_one_node_on_its_own_is_there_again_where_its_clients_know_it(
     request: pytest.FixtureRequest, middleware: str
 ) -> None:
     spec = SystemSpec(middleware, Application.FILTER)
-    with cluster_for(request, spec, supervised=True) as system, system.filter(15.0) as client:
+    with system_for(request, spec, supervised=True) as system, system.filter(15.0) as client:
         assert client.filter("tonto") == "CENSORED"
         before = {name: list(handles) for name, handles in system.handles.items()}
         for handles in before.values():
@@ -152,7 +152,7 @@ def test_a_master_that_is_told_of_a_dead_node_names_it_no_more_and_a_live_one_st
     request: pytest.FixtureRequest, middleware: str
 ) -> None:
     spec = SystemSpec(middleware, Application.FILTER, Architecture.N_NODE, nodes=2)
-    with cluster_for(request, spec) as system:
+    with system_for(request, spec) as system:
         dead, live = system.nodes
         system.launcher.kill(dead)
         for node in (dead, live):
@@ -164,12 +164,12 @@ def test_a_master_that_is_told_of_a_dead_node_names_it_no_more_and_a_live_one_st
 
 def supervised(
     request: pytest.FixtureRequest, middleware: str, application: Application, nodes: int
-) -> Cluster:
+) -> System:
     spec = SystemSpec(middleware, application, Architecture.N_NODE, nodes)
-    return cluster_for(request, spec, supervised=True)
+    return system_for(request, spec, supervised=True)
 
 
-def all_replaced(system: Cluster, before: dict[str, list[Handle]]) -> bool:
+def all_replaced(system: System, before: dict[str, list[Handle]]) -> bool:
     old = {handle.pid for handles in before.values() for handle in handles}
     new = [handle for handles in system.handles.values() for handle in handles]
     return len(new) == len(old) and all(h.pid not in old and system.launcher.alive(h) for h in new)
@@ -182,7 +182,7 @@ def answer(client: InsultFilter) -> str:
         return str(error)
 
 
-def live_nodes(system: Cluster) -> int:
+def live_nodes(system: System) -> int:
     """Ask the master how many nodes it knows."""
     address = system.handles[MASTER][0].address
     if system.spec.middleware == "xmlrpc":

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Code
+from lab.process.system import System, SystemSpec
 from tests.eventually import eventually
-from tests.systems import cluster_for
+from tests.systems import system_for
 
 ANSWER_SECONDS = 15.0
 """A generous deadline for any answer."""
@@ -35,15 +35,15 @@ def one_node(
     application: Application,
     architecture: Architecture = Architecture.ONE_NODE,
     node_arguments: tuple[str, ...] = (),
-) -> Iterator[Cluster]:
+) -> Iterator[System]:
     """Run a system of one node, and see at the end that the process that was started is still there."""
     spec = SystemSpec(middleware, application, architecture, node_arguments=node_arguments)
-    with cluster_for(request, spec) as cluster:
+    with system_for(request, spec) as cluster:
         yield cluster
         assert_same_process(cluster)
 
 
-def assert_same_process(cluster: Cluster) -> None:
+def assert_same_process(cluster: System) -> None:
     """Nothing starts a node again: it lives if the process that was started does."""
     node = cluster.nodes[0]
     assert cluster.launcher.alive(node), cluster.launcher.logs(node)[-2000:]
@@ -64,14 +64,14 @@ def assert_clear(sentence: str) -> None:
     assert not [trace for trace in _TRACES if trace in sentence], sentence
 
 
-def break_a_result(redis_url: str, cluster: Cluster) -> None:
+def break_a_result(redis_url: str, cluster: System) -> None:
     """Put a result that is not UTF-8 into the store: the node that reads it fails, for real."""
     with redis.Redis.from_url(redis_url) as store:
         store.hset(f"{cluster.namespace}:results", BROKEN_RESULT, b"\xff\xfe")
         store.zadd(f"{cluster.namespace}:results:order", {BROKEN_RESULT: time.time()})
 
 
-def assert_internal_error(cluster: Cluster, answer: str) -> None:
+def assert_internal_error(cluster: System, answer: str) -> None:
     """*answer* is an INTERNAL_ERROR whose id leads to the traceback in the node's log."""
     assert_refused(answer, Code.INTERNAL_ERROR)
     found = _ERROR_ID.search(answer)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from lab.callbacks import SubscriberUri
+from lab.applications.callbacks import SubscriberUri
+from lab.client.subscription import Inbox
 from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
-from lab.subscription import Inbox
 from lab.validation import clean_insult
 
 from ._client import NodeClient

@@ -4,11 +4,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from lab.client.failover import Failover
+from lab.client.retry import outlasting, patiently
 from lab.contract import Application, Architecture, Target
-from lab.failover import Failover
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
-from lab.patience import outlasting, patiently
 
 from ._connection import XmlRpcConnection, answers
 from ._membership import MasterClient

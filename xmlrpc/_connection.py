@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from lab.client.retry import PROBE_SECONDS
+from lab.client.socket_timeout import hundredths, limit
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
-from lab.patience import PROBE_SECONDS
-from lab.patient_socket import hundredths, limit
 
 from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
 from ._plain import plain_reply

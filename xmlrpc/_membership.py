@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 
 from lab.contract import Application
 from lab.errors import LabError
-from lab.jobs import BackgroundJob, heartbeat
+from lab.process.background import BackgroundJob, heartbeat
 
 from ._connection import XmlRpcConnection
 

@@ -4,8 +4,8 @@ import errno
 from collections.abc import Callable, Mapping
 
 from lab.applications.service import perform
+from lab.client.deadline import Deadline
 from lab.contract import Application
-from lab.deadline import Deadline
 from lab.errors import InternalError, Unavailable
 from lab.operations import Operation, bind
 from lab.options import NodeOptions

@@ -1,10 +1,9 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
+from lab.applications.broadcast import Broadcaster, FanOut
+from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.applications.state import open_node_store
-from lab.broadcast import Broadcaster, FanOut
-from lab.callbacks import AllowedHosts, CalledBackService
 from lab.contract import Application, Architecture, InsultService
-from lab.node import run
 from lab.operations import Operation
 from lab.options import (
     NodeOptions,
@@ -13,6 +12,7 @@ from lab.options import (
     node_options,
     process_parser,
 )
+from lab.process.node import run
 
 from ._callback import Notifier, split_uri
 from ._node import NodeServer, methods_of

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, Overloaded, Unavailable
-from lab.joining import check_room, first_identifier
 from lab.limits import MAX_URI_CHARACTERS
-from lab.node import run
 from lab.options import NodeOptions, node_options, port, process_parser
-from lab.registry import Member, Registry
+from lab.process.joining import check_room, first_identifier
+from lab.process.node import run
+from lab.process.registry import Member, Registry
 
 from ._connection import answers
 from ._membership import LEASE_SECONDS

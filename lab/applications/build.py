@@ -3,14 +3,14 @@
 import logging
 from dataclasses import dataclass
 
+from lab.applications.censor import Censor
 from lab.applications.filter import RENEWAL_SECONDS, FilterApplication
 from lab.applications.jobs import Follower, work_through
-from lab.censor import Censor
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
 from lab.errors import LabError
-from lab.jobs import BackgroundJob, heartbeat
 from lab.options import NodeOptions
+from lab.process.background import BackgroundJob, heartbeat
 from lab.store import Store
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ import threading
 import time
 from uuid import uuid4
 
+from lab.applications.censor import Censor
 from lab.applications.rehearsal import rehearsal
 from lab.applications.work import Work
-from lab.censor import Censor
 from lab.contract import Result, ResultPage
 from lab.errors import NotFound, Unavailable
 from lab.ids import new_operation_id

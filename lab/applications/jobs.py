@@ -1,9 +1,9 @@
 """The two background jobs of a filter node: work through the work list, and follow the store's insults."""
 
+from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication
-from lab.censor import Censor
-from lab.jobs import BackgroundJob
 from lab.limits import MAX_PAGE
+from lab.process.background import BackgroundJob
 from lab.store.protocol import Store
 
 LOOK_AGAIN_SECONDS = 0.05

@@ -74,7 +74,7 @@ class Server:
             raise
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        tether = [sys.executable, "-m", "lab.tether", str(os.getpid()), self._end_signal.name]
+        tether = [sys.executable, "-m", "lab.process.tether", str(os.getpid()), self._end_signal.name]
         with (self.folder / "server.log").open("ab") as log:
             return subprocess.Popen(
                 [*([] if self._detached else tether), *self._command],

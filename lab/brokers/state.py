@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from lab.launcher import ROOT
+from lab.process.launcher import ROOT
 
 FOLDER = ROOT / ".lab"
 STATE = FOLDER / "brokers.json"

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.brokers.state import Running, announced, running
-from lab.cluster import BrokerUrls
 from lab.errors import Unavailable
+from lab.process.system import BrokerUrls
 from lab.settings import Settings
 
 

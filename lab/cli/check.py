@@ -6,7 +6,8 @@ import sys
 from lab.cli import test
 from lab.cli.child import run_child
 
-PACKAGES = ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq", "dynamic", "examples", "tests")
+MIDDLEWARES = ("xmlrpc", "pyro4", "redis_impl", "rabbitmq", "contrib")
+PACKAGES = ("lab", *MIDDLEWARES, "dynamic", "harness", "watch", "machines", "tests")
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],

@@ -8,8 +8,8 @@ from lab.bootstrap import ROOT
 from lab.brokers.server import free_port, is_open
 from lab.cli.brokers import say
 from lab.errors import Unavailable
-from lab.machines.address import check_scheduler
 from lab.options import port
+from machines.address import check_scheduler
 
 SCHEDULER_PORT = 8786
 

@@ -10,8 +10,8 @@ import psutil
 
 from lab.brokers.ports import described
 from lab.brokers.state import FOLDER, read_state
-from lab.launcher import ROOT
 from lab.middlewares import MIDDLEWARES
+from lab.process.launcher import ROOT
 
 END_SECONDS = 10.0
 BROKERS = ("redis-server", "beam.smp", "epmd")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from lab.brokers import redacted
 from lab.cli.brokers import brokers, say
-from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.options import duration, interval, namespace
+from lab.process.supervisor import BackOff
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
-from lab.supervisor import BackOff
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
     back_off = None if restart else BackOff(attempts=1)
-    with Cluster(spec, urls, supervised=True, back_off=back_off, say=say) as system:
+    with System(spec, urls, supervised=True, back_off=back_off, say=say) as system:
         for name, handles in system.handles.items():
             for handle in handles:
                 say(f"{name:12} {redacted(handle.address)}  (process {handle.pid})")
@@ -119,7 +119,7 @@ def _shell(spec: SystemSpec, address: str) -> str:
     return " ".join(words)
 
 
-def _wait(system: Cluster) -> None:
+def _wait(system: System) -> None:
     """Return when no process runs any more; a second Ctrl-C does not disturb the cleaning up."""
     if system.supervisor:
         try:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 
+from lab.client.subscriber import print_ticks
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from lab.options import interval, namespace
 from lab.settings import settings
-from lab.subscriber import print_ticks
 
 RESULT_SECONDS = 5.0
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.middlewares import MIDDLEWARES, Middleware
+from lab.process.system import System, SystemSpec
 from tests.conftest import StartSystem
-from tests.systems import cluster_for
+from tests.systems import system_for
 
 NODES = {Architecture.ONE_NODE: 1, Architecture.N_NODE: 3}
 INTERVAL = "300ms"
@@ -30,7 +30,7 @@ class Case:
     architecture: Architecture
     start_system: StartSystem
 
-    def start(self, application: Application, **options: object) -> Cluster:
+    def start(self, application: Application, **options: object) -> System:
         """Start a system of this kind, n-node with 3 nodes."""
         options.setdefault("nodes", NODES[self.architecture])
         options.setdefault("interval", INTERVAL)
@@ -52,19 +52,19 @@ def n_node(request: pytest.FixtureRequest, system: StartSystem) -> Case:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def service_system(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def service_system(request: pytest.FixtureRequest) -> Iterator[System]:
     """A running InsultService of each kind, for the tests of a module that do not disturb one another."""
     yield from _running(request, Application.SERVICE)
 
 
 @pytest.fixture(scope="module", params=CASES)
-def filter_system(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def filter_system(request: pytest.FixtureRequest) -> Iterator[System]:
     """A running InsultFilter of each kind, likewise."""
     yield from _running(request, Application.FILTER)
 
 
-def _running(request: pytest.FixtureRequest, application: Application) -> Iterator[Cluster]:
+def _running(request: pytest.FixtureRequest, application: Application) -> Iterator[System]:
     name, architecture = request.param
     spec = SystemSpec(name, application, architecture, NODES[architecture], interval=INTERVAL)
-    with cluster_for(request, spec) as cluster:
+    with system_for(request, spec) as cluster:
         yield cluster

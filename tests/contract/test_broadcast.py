@@ -2,8 +2,8 @@
 
 from contextlib import ExitStack
 
-from lab.cluster import Cluster
 from lab.contract import Subscription, Tick
+from lab.process.system import System
 from tests.contract.conftest import INTERVAL
 
 TICK_SECONDS = float(INTERVAL.removesuffix("ms")) / 1000
@@ -20,7 +20,7 @@ def ticks(subscription: Subscription, count: int) -> list[Tick]:
     return received
 
 
-def test_starting_and_stopping_twice_is_answered(service_system: Cluster) -> None:
+def test_starting_and_stopping_twice_is_answered(service_system: System) -> None:
     with service_system.service() as ana, service_system.service() as bert:
         assert ana.start_broadcast() is True
         assert bert.start_broadcast() is False
@@ -28,7 +28,7 @@ def test_starting_and_stopping_twice_is_answered(service_system: Cluster) -> Non
         assert ana.stop_broadcast() is False
 
 
-def test_each_of_three_subscribers_gets_every_tick_once(service_system: Cluster) -> None:
+def test_each_of_three_subscribers_gets_every_tick_once(service_system: System) -> None:
     with ExitStack() as stack:
         client = stack.enter_context(service_system.service())
         client.add_insult("tonto")
@@ -43,7 +43,7 @@ def test_each_of_three_subscribers_gets_every_tick_once(service_system: Cluster)
     assert received[0] == received[1] == received[2]
 
 
-def test_a_subscriber_that_left_hears_nothing_more(service_system: Cluster) -> None:
+def test_a_subscriber_that_left_hears_nothing_more(service_system: System) -> None:
     with service_system.service() as client:
         client.add_insult("tonto")
         with client.subscribe() as staying:
@@ -58,7 +58,7 @@ def test_a_subscriber_that_left_hears_nothing_more(service_system: Cluster) -> N
     assert all(number <= last + 1 for number in after)  # one may have been on its way
 
 
-def test_a_stopped_broadcast_is_silent(service_system: Cluster) -> None:
+def test_a_stopped_broadcast_is_silent(service_system: System) -> None:
     with service_system.service() as client:
         client.add_insult("tonto")
         with client.subscribe() as subscription:
@@ -70,7 +70,7 @@ def test_a_stopped_broadcast_is_silent(service_system: Cluster) -> None:
             assert subscription.receive(3 * TICK_SECONDS) is None
 
 
-def test_an_insult_added_while_the_broadcast_runs_is_broadcast(service_system: Cluster) -> None:
+def test_an_insult_added_while_the_broadcast_runs_is_broadcast(service_system: System) -> None:
     with service_system.service() as client:
         for insult in client.get_insults():
             client.remove_insult(insult)

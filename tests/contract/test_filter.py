@@ -4,27 +4,27 @@ from uuid import uuid4
 
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound
+from lab.process.system import System
 from tests.contract.conftest import Case
 from tests.eventually import eventually
 
 WAIT_SECONDS = 10.0
 
 
-def test_insults_in_a_text_are_censored(filter_system: Cluster) -> None:
+def test_insults_in_a_text_are_censored(filter_system: System) -> None:
     with filter_system.filter() as client:
         assert client.filter("Hola TONTO, adéu; tontos no.") == "Hola CENSORED, adéu; tontos no."
 
 
-def test_a_text_without_insults_comes_back_unchanged(filter_system: Cluster) -> None:
+def test_a_text_without_insults_comes_back_unchanged(filter_system: System) -> None:
     texts = ["", " ", "<&>\"' ]]>", "two\nlines\r\n\tand a tab", "e\u0301 decomposed", "\U0001f600 喂"]
     with filter_system.filter() as client:
         assert [client.filter(text) for text in texts] == texts
 
 
-def test_many_texts_come_back_in_their_order(filter_system: Cluster) -> None:
+def test_many_texts_come_back_in_their_order(filter_system: System) -> None:
     texts = [f"{number} tonto {number}" for number in range(300)]
     with filter_system.filter() as client:
         filtered = list(client.filter_many(texts, in_flight=50))
@@ -32,7 +32,7 @@ def test_many_texts_come_back_in_their_order(filter_system: Cluster) -> None:
 
 
 def test_many_large_texts_come_back_although_a_batch_of_them_is_too_large_to_send(
-    filter_system: Cluster,
+    filter_system: System,
 ) -> None:
     texts = ["tonto " * 5_000 for _ in range(20)]
     with filter_system.filter(deadline_seconds=20.0) as client:
@@ -40,7 +40,7 @@ def test_many_large_texts_come_back_although_a_batch_of_them_is_too_large_to_sen
     assert filtered == [text.replace("tonto", "CENSORED") for text in texts]
 
 
-def test_the_largest_text_is_filtered_and_a_larger_one_refused(filter_system: Cluster) -> None:
+def test_the_largest_text_is_filtered_and_a_larger_one_refused(filter_system: System) -> None:
     largest = ("tonto " * 20_000)[: 64 * 1024]
     with filter_system.filter() as client:
         assert client.filter(largest).startswith("CENSORED CENSORED")
@@ -50,13 +50,13 @@ def test_the_largest_text_is_filtered_and_a_larger_one_refused(filter_system: Cl
         assert client.filter("tonto") == "CENSORED"
 
 
-def test_a_submitted_text_gets_its_result(filter_system: Cluster) -> None:
+def test_a_submitted_text_gets_its_result(filter_system: System) -> None:
     with filter_system.filter() as ana, filter_system.filter() as bert:
         petition_id = ana.submit("quin tonto")
         assert bert.result(petition_id, WAIT_SECONDS) == "quin CENSORED"
 
 
-def test_results_are_listed_newest_first(filter_system: Cluster) -> None:
+def test_results_are_listed_newest_first(filter_system: System) -> None:
     marks = [uuid4().hex for _ in range(4)]
     with filter_system.filter() as client:
         for mark in marks:
@@ -66,7 +66,7 @@ def test_results_are_listed_newest_first(filter_system: Cluster) -> None:
         assert newest.more is True
 
 
-def test_a_page_of_results_stops_before_it_is_too_large(filter_system: Cluster) -> None:
+def test_a_page_of_results_stops_before_it_is_too_large(filter_system: System) -> None:
     with filter_system.filter(deadline_seconds=20.0) as client:
         ids = [client.submit(f"{number} " + "x" * 60_000) for number in range(12)]
         for petition_id in ids:
@@ -76,7 +76,7 @@ def test_a_page_of_results_stops_before_it_is_too_large(filter_system: Cluster) 
         assert 1 <= sum(len(result.text) for result in page) <= 512 * 1024
 
 
-def test_what_has_no_result_is_waited_for_until_the_timeout(filter_system: Cluster) -> None:
+def test_what_has_no_result_is_waited_for_until_the_timeout(filter_system: System) -> None:
     with filter_system.filter() as client, pytest.raises((DeadlineExceeded, NotFound)):
         client.result(uuid4().hex, 0.2)
 

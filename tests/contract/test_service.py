@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError, NoInsults
+from lab.process.system import System
 from tests.contract.conftest import Case
 from tests.eventually import eventually
 
@@ -15,28 +15,28 @@ def fresh(prefix: str = "tonto") -> str:
     return f"{prefix} {uuid4().hex[:8]}"
 
 
-def test_what_one_client_adds_another_sees(service_system: Cluster) -> None:
+def test_what_one_client_adds_another_sees(service_system: System) -> None:
     insult = fresh()
     with service_system.service() as ana, service_system.service() as bert:
         assert ana.add_insult(insult) is True
         assert insult in bert.get_insults(after=insult[:-1])
 
 
-def test_an_insult_is_new_only_once(service_system: Cluster) -> None:
+def test_an_insult_is_new_only_once(service_system: System) -> None:
     insult = fresh()
     with service_system.service() as ana, service_system.service() as bert:
         assert ana.add_insult(insult) is True
         assert bert.add_insult(f"  {insult} ") is False
 
 
-def test_insults_keep_their_case_and_are_normalised(service_system: Cluster) -> None:
+def test_insults_keep_their_case_and_are_normalised(service_system: System) -> None:
     insult = fresh("ESTÚPIDO")
     with service_system.service() as client:
         client.add_insult(insult.replace("Ú", "U\N{COMBINING ACUTE ACCENT}"))
         assert client.get_insults(after=insult[:-1], limit=1) == [insult]
 
 
-def test_a_removed_insult_is_gone_and_removing_it_again_says_so(service_system: Cluster) -> None:
+def test_a_removed_insult_is_gone_and_removing_it_again_says_so(service_system: System) -> None:
     insult = fresh()
     with service_system.service() as ana, service_system.service() as bert:
         ana.add_insult(insult)
@@ -45,7 +45,7 @@ def test_a_removed_insult_is_gone_and_removing_it_again_says_so(service_system: 
         assert insult not in ana.get_insults(after=insult[:-1])
 
 
-def test_insults_come_sorted_page_by_page(service_system: Cluster) -> None:
+def test_insults_come_sorted_page_by_page(service_system: System) -> None:
     prefix = f"ñ {uuid4().hex[:8]} "
     wanted = [f"{prefix}{number:03}" for number in range(25)]
     with service_system.service() as client:
@@ -58,7 +58,7 @@ def test_insults_come_sorted_page_by_page(service_system: Cluster) -> None:
         assert [insult for insult in pages if insult.startswith(prefix)] == wanted
 
 
-def test_a_random_insult_is_one_of_the_stored(service_system: Cluster) -> None:
+def test_a_random_insult_is_one_of_the_stored(service_system: System) -> None:
     with service_system.service() as client:
         client.add_insult(fresh())
         stored = set(client.get_insults())
@@ -81,7 +81,7 @@ def test_a_random_insult_of_none_is_an_error_of_its_own(case: Case) -> None:
     ],
 )
 def test_a_bad_insult_gets_its_code_and_the_service_goes_on(
-    service_system: Cluster, insult: str, code: Code
+    service_system: System, insult: str, code: Code
 ) -> None:
     with service_system.service() as client:
         with pytest.raises(InvalidRequest) as caught:
@@ -90,7 +90,7 @@ def test_a_bad_insult_gets_its_code_and_the_service_goes_on(
         assert client.add_insult(fresh()) is True
 
 
-def test_a_bad_page_gets_its_code(service_system: Cluster) -> None:
+def test_a_bad_page_gets_its_code(service_system: System) -> None:
     with service_system.service() as client:
         for limit in (0, -1, 1001):
             with pytest.raises(InvalidRequest) as caught:
@@ -98,7 +98,7 @@ def test_a_bad_page_gets_its_code(service_system: Cluster) -> None:
             assert caught.value.code is Code.TOO_LARGE
 
 
-def test_a_page_stops_before_it_is_too_large_to_send(service_system: Cluster) -> None:
+def test_a_page_stops_before_it_is_too_large_to_send(service_system: System) -> None:
     prefix = f"喂 {uuid4().hex[:6]} "
     wanted = [f"{prefix}{number:04} {'喂' * 180}" for number in range(1000)]
     with service_system.service() as client:
@@ -133,7 +133,7 @@ def test_an_added_insult_is_seen_at_every_node(n_node: Case) -> None:
             assert reader.insult_me() == insult
 
 
-def test_the_answer_comes_back_while_the_broadcast_runs(service_system: Cluster) -> None:
+def test_the_answer_comes_back_while_the_broadcast_runs(service_system: System) -> None:
     with service_system.service() as client:
         client.add_insult(fresh())
         client.start_broadcast()

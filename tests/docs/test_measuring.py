@@ -8,9 +8,9 @@ from functools import cache
 
 import pytest
 
+from harness.plots import PLOTS
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
-from tests.harness.plots import PLOTS
 
 PAGES = ("README.md", "docs/measuring.md")
 COMMAND = re.compile(r"python3 -m lab ([a-z]+)([^`#|\n]*)")

@@ -21,13 +21,13 @@ from pathlib import Path
 import pytest
 
 from lab.brokers.install import install_package
-from lab.cluster import Cluster, SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.middlewares import MIDDLEWARES
 from lab.operations import SIGNATURES
+from lab.process.system import System, SystemSpec
 from lab.settings import settings
-from tests.systems import cluster_for
+from tests.systems import system_for
 from xmlrpc._codec import FAULT_CODES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
@@ -98,7 +98,7 @@ def examples() -> list[Example]:
     return found
 
 
-def actual(text: str, cluster: Cluster) -> str:
+def actual(text: str, cluster: System) -> str:
     """Return *text* with the addresses and the namespace of *cluster* in place of the default ones."""
     addresses = {role: handles[0].address for role, handles in cluster.handles.items()}
     is_lone_filter = cluster.spec.application is Application.FILTER and "master" not in addresses
@@ -178,7 +178,7 @@ def test_an_example_prints_what_the_page_shows(
             install_package(package, "rabbitmq-c" if package == "amqp-tools" else package, agreed=False)
         if not shutil.which(tool, path=environment["PATH"]):
             pytest.skip(f"{tool} is not installed: apt-get install {package}")
-    with cluster_for(request, example.spec) as cluster:
+    with system_for(request, example.spec) as cluster:
         failures = []
         for block in example.blocks:  # all of them: the last may clean up
             here = replace(block, text=actual(block.text, cluster))

@@ -21,7 +21,7 @@ from dynamic.completions import Completions
 from dynamic.events import EventNames
 from dynamic.pool_socket import PoolClient
 from dynamic.sender import EventSender
-from lab.launcher import ROOT
+from lab.process.launcher import ROOT
 from lab.store import open_store
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from tests.eventually import eventually

@@ -15,7 +15,7 @@ from lab.brokers.server import free_port, is_open
 from tests.eventually import eventually
 
 START_SECONDS = 60.0
-TETHER = (sys.executable, "-m", "lab.tether", str(os.getpid()), "SIGKILL", sys.executable)
+TETHER = (sys.executable, "-m", "lab.process.tether", str(os.getpid()), "SIGKILL", sys.executable)
 
 
 class Dask:

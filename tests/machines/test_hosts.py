@@ -16,21 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from harness.faults.ledger import Outcome, close
+from harness.faults.load import Load, Stream, bugs, wait
+from harness.faults.rig import TEXTS
+from harness.faults.site import Brokers, Site
 from lab.bootstrap import ROOT
 from lab.brokers import rabbitmq_broker, redis_broker
-from lab.cluster import SystemSpec
 from lab.contract import Application, Architecture
 from lab.errors import LabError, Unavailable
 from lab.load.plans import Plan
-from lab.machines.far import Machines
-from lab.machines.launcher import FarHandle
 from lab.middlewares import MIDDLEWARES
+from lab.process.system import SystemSpec
 from lab.settings import settings
+from machines.far import Machines
+from machines.launcher import FarHandle
 from tests.eventually import eventually
-from tests.faults.ledger import Outcome, close
-from tests.faults.load import Load, Stream, bugs, wait
-from tests.faults.rig import TEXTS
-from tests.faults.site import Brokers, Site
 from tests.machines.dask import Dask
 from tests.machines.hosts import Host, Network, NotPermitted
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.several import several
 from lab.bootstrap import ROOT
 from lab.brokers.server import free_port
 from lab.errors import Code, InvalidRequest, Unavailable
-from lab.launcher import Handle, ProcessSpec
-from lab.machines.far import Machines
-from lab.machines.machine import LEASE_SECONDS
+from lab.process.launcher import Handle, ProcessSpec
+from machines.far import Machines
+from machines.machine import LEASE_SECONDS
 from tests.eventually import eventually
-from tests.harness.several import several
 from tests.machines.dask import Dask
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
@@ -27,8 +27,8 @@ NODE = ProcessSpec("node", "xmlrpc.insult_filter", ("--port", "0"))
 ENDS_WITHIN = 20.0
 OWNER = """
 import sys, time
-from lab.launcher import ProcessSpec
-from lab.machines.far import Machines
+from lab.process.launcher import ProcessSpec
+from machines.far import Machines
 machines = Machines(sys.argv[1])
 launcher = machines.launcher()
 spec = ProcessSpec("node", "xmlrpc.insult_filter", ("--port", "0"))

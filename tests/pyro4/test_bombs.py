@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application
 from lab.errors import Code
 from lab.limits import MAX_BATCH
+from lab.process.system import System
 from tests.bombs import assert_cheap, cost_of
 from tests.pyro4.kinds import (
     COMPRESSED,
@@ -77,13 +77,13 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "pyro4", Application.SERVICE)
 
 
 @pytest.mark.parametrize(("bomb", "code"), each(BOMBS))
 def test_a_bomb_is_refused_at_once_and_costs_others_nothing(
-    node: Cluster, bomb: bytes, code: Code, request: pytest.FixtureRequest
+    node: System, bomb: bytes, code: Code, request: pytest.FixtureRequest
 ) -> None:
     def send() -> str:
         raw = Client(node.nodes[0].address)

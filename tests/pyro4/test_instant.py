@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application
+from lab.process.system import System
 from pyro4._daemon import ServedObjects, expose
 from tests.eventually import eventually
 from tests.pyro4.kinds import GOOD, OBJECT, call, packed
@@ -20,12 +20,12 @@ SILENCE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "pyro4", Application.SERVICE)
 
 
 @contextlib.contextmanager
-def clients(node: Cluster, count: int) -> Iterator[list[Client]]:
+def clients(node: System, count: int) -> Iterator[list[Client]]:
     """Connect *count* clients that have made an instant call each."""
     with contextlib.ExitStack() as stack:
         connected = []
@@ -37,11 +37,11 @@ def clients(node: Cluster, count: int) -> Iterator[list[Client]]:
         yield connected
 
 
-def threads(node: Cluster) -> int:
+def threads(node: System) -> int:
     return psutil.Process(node.nodes[0].pid).num_threads()
 
 
-def test_connections_between_instant_calls_have_no_thread_each(node: Cluster) -> None:
+def test_connections_between_instant_calls_have_no_thread_each(node: System) -> None:
     with clients(node, MANY) as connected:
         eventually(lambda: threads(node) < MANY // 2)
         for client in connected:
@@ -49,7 +49,7 @@ def test_connections_between_instant_calls_have_no_thread_each(node: Cluster) ->
         assert threads(node) < MANY // 2
 
 
-def test_who_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: Cluster) -> None:
+def test_who_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: System) -> None:
     page = packed(OBJECT, "get_insults", ("", 1000), {})
     with clients(node, 3) as (slow, deaf, other):
         for number in range(1000):
@@ -63,7 +63,7 @@ def test_who_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: Clu
         assert [len(deaf.ask(b"")[1]) for _ in range(50)] == [1000] * 50
 
 
-def test_a_call_of_another_form_and_one_that_fails_are_answered_in_between(node: Cluster) -> None:
+def test_a_call_of_another_form_and_one_that_fails_are_answered_in_between(node: System) -> None:
     with clients(node, 1) as (client,):
         for _ in range(3):
             assert client.ask(call(*GOOD))[1] in (True, False)
@@ -71,7 +71,7 @@ def test_a_call_of_another_form_and_one_that_fails_are_answered_in_between(node:
             assert client.ask(CALL)[1] in (True, False)
 
 
-def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: Cluster) -> None:
+def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: System) -> None:
     process = psutil.Process(node.nodes[0].pid)
     with clients(node, 20) as connected:
         most = process.num_fds()

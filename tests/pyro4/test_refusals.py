@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import Pyro4
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import Code
-from lab.launcher import LocalLauncher, ProcessSpec
+from lab.process.launcher import LocalLauncher, ProcessSpec
+from lab.process.system import System
 from pyro4._name_service import NAME_SERVER
 from pyro4._names import MASTER
 from tests.pyro4.kinds import FIRST, KINDS, MSGPACK, OBJECT, call, message
@@ -68,15 +68,15 @@ MASTER_CALLS: dict[str, tuple[tuple[object, ...], Code]] = {
 
 
 @pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "pyro4", Application.FILTER, Architecture.N_NODE)
 
 
-def address(system: Cluster, role: str) -> str:
+def address(system: System, role: str) -> str:
     return system.handles[role][0].address
 
 
-def greeted(system: Cluster, role: str) -> Client:
+def greeted(system: System, role: str) -> Client:
     """Connect to *role* as its object wants to be greeted."""
     named = NAME_SERVER if role == "name_server" else MASTER
     client = Client(address(system, role), b"later")
@@ -87,7 +87,7 @@ def greeted(system: Cluster, role: str) -> Client:
 @pytest.mark.parametrize("role", ["name_server", "master"])
 @pytest.mark.parametrize(("greeting", "code"), each(FIRST))
 def test_a_bad_greeting_gets_the_code_that_it_gets_at_a_node(
-    system: Cluster, greeting: bytes, code: Code, role: str
+    system: System, greeting: bytes, code: Code, role: str
 ) -> None:
     raw = Client(address(system, role), greeting)
     assert_refused(raw.refusal(greeting), code)
@@ -97,7 +97,7 @@ def test_a_bad_greeting_gets_the_code_that_it_gets_at_a_node(
 @pytest.mark.parametrize("role", ["name_server", "master"])
 @pytest.mark.parametrize(("request_bytes", "code"), each(UNREADABLE))
 def test_a_bad_message_gets_the_code_that_it_gets_at_a_node(
-    system: Cluster, request_bytes: bytes, code: Code, role: str
+    system: System, request_bytes: bytes, code: Code, role: str
 ) -> None:
     raw = greeted(system, role)
     assert_refused(raw.refusal(request_bytes), code)
@@ -106,7 +106,7 @@ def test_a_bad_message_gets_the_code_that_it_gets_at_a_node(
 
 @pytest.mark.parametrize(("parts", "code"), each(NAMES_CALLS))
 def test_the_name_server_refuses_with_our_codes(
-    system: Cluster, parts: tuple[object, ...], code: Code
+    system: System, parts: tuple[object, ...], code: Code
 ) -> None:
     raw = greeted(system, "name_server")
     _, error = raw.ask(call(NAME_SERVER, *parts))
@@ -115,14 +115,14 @@ def test_the_name_server_refuses_with_our_codes(
 
 
 @pytest.mark.parametrize(("parts", "code"), each(MASTER_CALLS))
-def test_the_master_refuses_with_our_codes(system: Cluster, parts: tuple[object, ...], code: Code) -> None:
+def test_the_master_refuses_with_our_codes(system: System, parts: tuple[object, ...], code: Code) -> None:
     raw = greeted(system, "master")
     _, error = raw.ask(call(MASTER, *parts))
     assert_refused(str(error["args"][0]), code)
     raw.close()
 
 
-def test_pyro4s_own_clients_still_get_the_error_that_they_expect(system: Cluster) -> None:
+def test_pyro4s_own_clients_still_get_the_error_that_they_expect(system: System) -> None:
     host, _, port = address(system, "name_server").rpartition(":")
     with Pyro4.locateNS(host, int(port), broadcast=False) as names:
         assert MASTER in names.list(prefix="master.")
@@ -169,7 +169,7 @@ def test_with_a_key_a_message_that_is_signed_with_another_is_not_served(signed: 
         names.count()
 
 
-def test_without_a_key_signed_messages_are_refused(system: Cluster) -> None:
+def test_without_a_key_signed_messages_are_refused(system: System) -> None:
     with (
         pytest.raises(Pyro4.errors.PyroError, match="symmetric"),
         proxy_of(address(system, "name_server"), KEY) as names,
@@ -177,7 +177,7 @@ def test_without_a_key_signed_messages_are_refused(system: Cluster) -> None:
         names.count()
 
 
-def test_msgpack_is_understood_by_the_name_server(system: Cluster) -> None:
+def test_msgpack_is_understood_by_the_name_server(system: System) -> None:
     raw = greeted(system, "name_server")
     header, answer = raw.ask(
         message(b"\x94\xb0Pyro.NameServer\xa5count\x90\x80".replace(b"\xb0", b"\xaf"), serializer=MSGPACK)

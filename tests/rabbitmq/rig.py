@@ -14,8 +14,8 @@ from pika.spec import BasicProperties
 from lab.brokers import Broker
 from lab.brokers.rabbitmq_server import script
 from lab.brokers.server import Server
-from lab.cluster import Cluster
 from lab.errors import LabError
+from lab.process.system import System
 
 CTL_SECONDS = 60.0
 
@@ -46,7 +46,7 @@ class PrivateRabbit:
 class Supervisor:
     """Replaces the nodes of *cluster* that died. To be called in the thread that started them."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: System) -> None:
         self._cluster = cluster
         self.replaced: set[int] = set()
 

@@ -10,10 +10,10 @@ from itertools import count
 
 import pytest
 
-from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture, InsultFilter, InsultService
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
+from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.transport import Request
 from tests.eventually import eventually
@@ -27,9 +27,9 @@ NO_MEMORY = "0.000001"
 
 
 @pytest.fixture(scope="module")
-def filters(rabbit: PrivateRabbit, redis_url: str) -> Iterator[Cluster]:
+def filters(rabbit: PrivateRabbit, redis_url: str) -> Iterator[System]:
     spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
-    with Cluster(spec, BrokerUrls(redis_url, rabbit.url)) as cluster:
+    with System(spec, BrokerUrls(redis_url, rabbit.url)) as cluster:
         yield cluster
 
 
@@ -74,12 +74,12 @@ class Load:
 
 
 def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_when_it_is_back(
-    rabbit: PrivateRabbit, filters: Cluster, redis_url: str
+    rabbit: PrivateRabbit, filters: System, redis_url: str
 ) -> None:
     load = Load()
     spec = SystemSpec("rabbitmq", Application.SERVICE, Architecture.N_NODE)
     with ExitStack() as stack:
-        services = stack.enter_context(Cluster(spec, BrokerUrls(redis_url, rabbit.url)))
+        services = stack.enter_context(System(spec, BrokerUrls(redis_url, rabbit.url)))
         bystander = stack.enter_context(filters.filter(deadline_seconds=0.5))
         assert isinstance(bystander, InsultFilterClient)
         submitter = stack.enter_context(filters.filter(deadline_seconds=2.0))
@@ -150,7 +150,7 @@ def fill(client: InsultFilterClient, text: bytes) -> None:
 
 
 def test_while_rabbitmq_is_out_of_memory_clients_are_told_and_what_waits_is_sent_afterwards(
-    rabbit: PrivateRabbit, filters: Cluster
+    rabbit: PrivateRabbit, filters: System
 ) -> None:
     with (
         filters.filter(deadline_seconds=0.5) as hasty,
@@ -187,7 +187,7 @@ def test_a_throw_away_namespace_leaves_no_queue(rabbit: PrivateRabbit, redis_url
     namespaces = []
     for application in Application:
         spec = SystemSpec("rabbitmq", application, Architecture.N_NODE)
-        with Cluster(spec, BrokerUrls(redis_url, rabbit.url)) as cluster, ExitStack() as stack:
+        with System(spec, BrokerUrls(redis_url, rabbit.url)) as cluster, ExitStack() as stack:
             namespaces.append(cluster.namespace)
             if application is Application.FILTER:
                 stack.enter_context(cluster.filter()).submit("tonto")

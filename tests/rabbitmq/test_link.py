@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from harness.faults.proxy import Harm, Proxy
 from lab.contract import Target
 from lab.errors import LabError
 from rabbitmq._link import Link
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.eventually import eventually
-from tests.faults.proxy import Harm, Proxy
 from tests.rabbitmq.rig import PrivateRabbit, Worker
 
 

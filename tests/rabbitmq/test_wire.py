@@ -14,9 +14,9 @@ from pika import data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import BasicProperties
 
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import Code
+from lab.process.system import System
 from tests.eventually import eventually
 from tests.rabbitmq.kinds import (
     CONTROL,
@@ -79,12 +79,12 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "rabbitmq", Application.SERVICE)
 
 
 @pytest.fixture(scope="module")
-def filters(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def filters(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "rabbitmq", Application.FILTER, Architecture.N_NODE)
 
 
@@ -102,15 +102,15 @@ def client(amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     bare.close()
 
 
-def service_queue(cluster: Cluster) -> str:
+def service_queue(cluster: System) -> str:
     return f"{cluster.namespace}.service"
 
 
-def work_queue(cluster: Cluster) -> str:
+def work_queue(cluster: System) -> str:
     return f"{cluster.namespace}.filter"
 
 
-def assert_serves(client: Client, cluster: Cluster) -> None:
+def assert_serves(client: Client, cluster: System) -> None:
     """The node that works on its queue in order has got past whatever came before."""
     if cluster.spec.application is Application.SERVICE:
         assert client.ask(service_queue(cluster), {}, INSULT.encode())[0] in ("true", "false")
@@ -121,7 +121,7 @@ def assert_serves(client: Client, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("properties", "body", "code"), each(KINDS))
 def test_a_bad_event_gets_its_code_and_the_node_goes_on(
-    node: Cluster, client: Client, properties: Properties, body: bytes, code: Code
+    node: System, client: Client, properties: Properties, body: bytes, code: Code
 ) -> None:
     assert_refused(client.refusal(service_queue(node), properties, body), code)
     assert_serves(client, node)
@@ -129,7 +129,7 @@ def test_a_bad_event_gets_its_code_and_the_node_goes_on(
 
 @pytest.mark.parametrize(("properties", "body", "code"), each(CONTROL))
 def test_a_bad_question_gets_its_code_and_the_filter_goes_on(
-    filters: Cluster, client: Client, properties: Properties, body: bytes, code: Code
+    filters: System, client: Client, properties: Properties, body: bytes, code: Code
 ) -> None:
     assert_refused(client.refusal(f"{work_queue(filters)}.control", properties, body), code)
     assert_serves(client, filters)
@@ -137,7 +137,7 @@ def test_a_bad_question_gets_its_code_and_the_filter_goes_on(
 
 @pytest.mark.parametrize(("properties", "body", "code"), each(TEXTS))
 def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
-    filters: Cluster, client: Client, properties: Properties, body: bytes, code: Code
+    filters: System, client: Client, properties: Properties, body: bytes, code: Code
 ) -> None:
     assert_refused(client.refusal(work_queue(filters), properties, body), code)
     assert_serves(client, filters)
@@ -145,7 +145,7 @@ def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
 
 @pytest.mark.parametrize(("properties", "body"), each(UNANSWERABLE))
 def test_a_bad_event_that_cannot_be_answered_is_logged_and_the_node_goes_on(
-    node: Cluster, client: Client, properties: Properties, body: bytes
+    node: System, client: Client, properties: Properties, body: bytes
 ) -> None:
     before = len(node.launcher.logs(node.nodes[0]))
     client.publish(service_queue(node), properties, body)
@@ -157,27 +157,27 @@ def test_a_bad_event_that_cannot_be_answered_is_logged_and_the_node_goes_on(
 
 @pytest.mark.parametrize("reply_to", each(STRANGE_REPLY_QUEUES))
 def test_a_reply_that_cannot_be_delivered_harms_nobody(
-    node: Cluster, client: Client, reply_to: object
+    node: System, client: Client, reply_to: object
 ) -> None:
     for code in ("X4", "X9"):
         client.publish(service_queue(node), {"type": code, "reply_to": reply_to}, b"")
         assert_serves(client, node)
 
 
-def test_a_reply_to_the_nodes_own_queue_is_not_answered_for_ever(node: Cluster, client: Client) -> None:
+def test_a_reply_to_the_nodes_own_queue_is_not_answered_for_ever(node: System, client: Client) -> None:
     queue = service_queue(node)
     client.publish(queue, {"type": "X9", "reply_to": queue}, b"")
     assert_serves(client, node)
     eventually(lambda: "no operation 'error'" in node.launcher.logs(node.nodes[0]))
 
 
-def test_a_correlation_id_that_is_not_utf_8_comes_back_as_it_was(node: Cluster, client: Client) -> None:
+def test_a_correlation_id_that_is_not_utf_8_comes_back_as_it_was(node: System, client: Client) -> None:
     for code in ("X9", "X4"):
         client.ask(service_queue(node), {"type": code, "correlation_id": b"\xff"})
     assert_serves(client, node)
 
 
-def test_bad_events_are_not_delivered_again(node: Cluster, client: Client) -> None:
+def test_bad_events_are_not_delivered_again(node: System, client: Client) -> None:
     for properties, body, _ in KINDS.values():
         client.publish(service_queue(node), properties, body)
     assert_serves(client, node)
@@ -185,7 +185,7 @@ def test_bad_events_are_not_delivered_again(node: Cluster, client: Client) -> No
 
 
 def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    filters: Cluster, client: Client, redis_url: str
+    filters: System, client: Client, redis_url: str
 ) -> None:
     break_a_result(redis_url, filters)
     properties, body = asking("X3", petition_id=BROKEN_RESULT)
@@ -193,7 +193,7 @@ def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in
     assert_serves(client, filters)
 
 
-def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: Cluster, client: Client) -> None:
+def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: System, client: Client) -> None:
     bombs: list[tuple[Properties, bytes]] = [
         ({}, b"x" * 32 * MEBIBYTE),
         ({"type": "X4"}, b"[" * MEBIBYTE),

@@ -8,8 +8,8 @@ import redis
 
 from lab.brokers import Broker
 from lab.brokers.server import is_open
-from lab.cluster import BrokerUrls, Cluster, SystemSpec
 from lab.contract import Application, Architecture
+from lab.process.system import BrokerUrls, System, SystemSpec
 
 SEED = 20261124
 """Of every random choice here; tests print it."""
@@ -17,7 +17,7 @@ SEED = 20261124
 
 def cluster_on(
     url: str, application: Application, nodes: int = 3, *arguments: str, interval: str = "300ms"
-) -> Cluster:
+) -> System:
     """Return a system of n nodes on the Redis at *url*, not yet started."""
     spec = SystemSpec(
         "redis_impl",
@@ -27,7 +27,7 @@ def cluster_on(
         node_arguments=arguments,
         interval=interval,
     )
-    return Cluster(spec, BrokerUrls(redis=url))
+    return System(spec, BrokerUrls(redis=url))
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def kill_and_restart(broker: Broker, away_seconds: float) -> float:
     return time.monotonic()
 
 
-def supervise(cluster: Cluster, is_done: Callable[[], bool], within: float = 60.0) -> int:
+def supervise(cluster: System, is_done: Callable[[], bool], within: float = 60.0) -> int:
     """Start a node for each that ended until *is_done*; return how many ended."""
     deadline, ended = time.monotonic() + within, 0
     replaced: set[int] = set()

@@ -16,9 +16,9 @@ import pytest
 import redis
 
 from lab.bootstrap import ROOT
-from lab.cluster import Cluster
 from lab.contract import Application
-from lab.launcher import Handle
+from lab.process.launcher import Handle
+from lab.process.system import System
 from redis_impl._work import MOST_DELIVERIES
 from tests.eventually import eventually
 from tests.redis_impl.private import SEED, cluster_on, connected, supervise
@@ -36,7 +36,7 @@ def store(redis_url: str) -> Iterator["redis.Redis"]:
 
 
 @contextmanager
-def submitting(cluster: Cluster, threads: int) -> Iterator[dict[str, str]]:
+def submitting(cluster: System, threads: int) -> Iterator[dict[str, str]]:
     """Submit numbered texts all the time; yield what was accepted so far, by id."""
     accepted: dict[str, str] = {}
     is_over = threading.Event()
@@ -59,7 +59,7 @@ def submitting(cluster: Cluster, threads: int) -> Iterator[dict[str, str]]:
             thread.join()
 
 
-def assert_all_done_once(store: "redis.Redis", cluster: Cluster, accepted: dict[str, str]) -> None:
+def assert_all_done_once(store: "redis.Redis", cluster: System, accepted: dict[str, str]) -> None:
     """Every accepted text has its result, and there is none that nobody submitted."""
     results = f"{cluster.namespace}:results"
     eventually(lambda: store.hlen(results) >= len(accepted), within=30.0)
@@ -67,11 +67,11 @@ def assert_all_done_once(store: "redis.Redis", cluster: Cluster, accepted: dict[
     print(f"{len(accepted)} accepted, lost 0, unexpected 0")
 
 
-def keys_of_nodes(store: "redis.Redis", cluster: Cluster) -> list[str]:
+def keys_of_nodes(store: "redis.Redis", cluster: System) -> list[str]:
     return [str(key) for key in store.scan_iter(f"{cluster.namespace}:*{A_NODE}*")]
 
 
-def push(store: "redis.Redis", cluster: Cluster, texts: list[str], **more: str) -> None:
+def push(store: "redis.Redis", cluster: System, texts: list[str], **more: str) -> None:
     """Push texts to the entry list, without our client."""
     petitions = [json.dumps({"operation": "X1", "data": text, **more}) for text in texts]
     store.rpush(f"{cluster.namespace}:filter", *petitions)
@@ -232,12 +232,12 @@ def test_the_reply_list_of_a_client_that_is_killed_expires(redis_url: str, store
         assert all(0 < store.ttl(key) <= 60 for key in left)
 
 
-def _identifiers(store: "redis.Redis", cluster: Cluster) -> list[str]:
+def _identifiers(store: "redis.Redis", cluster: System) -> list[str]:
     """Return who is a member now."""
     return [str(node) for node in store.zrangebyscore(f"{cluster.namespace}:filter:members", "(0", "+inf")]
 
 
-def _freeze_at_work(store: "redis.Redis", cluster: Cluster, node: Handle) -> None:
+def _freeze_at_work(store: "redis.Redis", cluster: System, node: Handle) -> None:
     """SIGSTOP *node* while it has petitions that it has not settled."""
     while True:
         os.kill(node.pid, signal.SIGSTOP)
@@ -246,5 +246,5 @@ def _freeze_at_work(store: "redis.Redis", cluster: Cluster, node: Handle) -> Non
         os.kill(node.pid, signal.SIGCONT)
 
 
-def _own_lists(store: "redis.Redis", cluster: Cluster) -> list[str]:
+def _own_lists(store: "redis.Redis", cluster: System) -> list[str]:
     return [f"{cluster.namespace}:filter{A_NODE}{node}" for node in _identifiers(store, cluster)]

@@ -9,17 +9,17 @@ from contextlib import ExitStack
 
 import pytest
 
+from harness.faults.proxy import Harm, Proxy
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
 from lab.brokers.server import free_port
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
+from lab.process.system import System
 from redis_impl._client import MAX_WAITING_CALLS
 from redis_impl.insult_filter import InsultFilterClient
 from redis_impl.insult_service import InsultServiceClient
 from tests.eventually import eventually
-from tests.faults.proxy import Harm, Proxy
 from tests.redis_impl.private import SEED, cluster_on, connected, kill_and_restart
 
 
@@ -35,13 +35,13 @@ def test_nothing_confirmed_is_lost_when_redis_is_killed_three_times(broker: Brok
     answered: list[float] = []
     is_over = threading.Event()
 
-    def submit(cluster: Cluster) -> None:
+    def submit(cluster: System) -> None:
         with cluster.filter(deadline_seconds=15.0) as client:
             while not is_over.is_set():
                 text = f"{len(accepted)} tonto"
                 accepted[client.submit(text)] = text.replace("tonto", "CENSORED"), time.monotonic()
 
-    def ask(cluster: Cluster) -> None:
+    def ask(cluster: System) -> None:
         with cluster.filter(deadline_seconds=15.0) as client:
             while not is_over.is_set():
                 assert list(client.filter_many(["tonto"] * 50)) == ["CENSORED"] * 50
@@ -185,7 +185,7 @@ def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker
     assert numbers[0] > 3  # nothing from before it subscribed
 
 
-def _through(proxy: Proxy, cluster: Cluster) -> Target:
+def _through(proxy: Proxy, cluster: System) -> Target:
     address = _between(proxy, cluster.target.address)
     proxy.is_armed = True
     return Target(address, Architecture.N_NODE, cluster.namespace)

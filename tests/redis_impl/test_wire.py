@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 import redis
 
-from lab.cluster import Cluster
 from lab.contract import Application
 from lab.errors import Code
+from lab.process.system import System
 from tests.eventually import eventually
 from tests.redis_impl.kinds import KINDS, REPLY_TO, UNANSWERABLE, adding, petition
 from tests.wire import (
@@ -28,17 +28,17 @@ from tests.wire import (
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "redis_impl", Application.SERVICE)
 
 
 @pytest.fixture(scope="module")
-def filters(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def filters(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "redis_impl", Application.FILTER)
 
 
 @pytest.fixture(scope="module")
-def deferring(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def deferring(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "redis_impl", Application.FILTER, node_arguments=("--on-demand",))
 
 
@@ -48,14 +48,14 @@ def store(redis_url: str) -> Iterator["redis.Redis"]:
         yield client
 
 
-def push(store: "redis.Redis", cluster: Cluster, raw: bytes) -> str:
+def push(store: "redis.Redis", cluster: System, raw: bytes) -> str:
     """Push a petition; return the name of the list for its reply."""
     reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
     store.rpush(f"{cluster.namespace}:{cluster.spec.application}", raw.replace(REPLY_TO, reply_to.encode()))
     return reply_to
 
 
-def ask(store: "redis.Redis", cluster: Cluster, raw: bytes) -> dict[str, Any]:
+def ask(store: "redis.Redis", cluster: System, raw: bytes) -> dict[str, Any]:
     """Push a petition and return the reply."""
     reply = store.blpop([push(store, cluster, raw)], timeout=ANSWER_SECONDS)
     assert reply, f"no reply to {raw[:200]!r}; {cluster.launcher.logs(cluster.nodes[0])[-2000:]}"
@@ -66,7 +66,7 @@ def refusal(reply: dict[str, Any]) -> str:
     return f"{reply['error']}: {reply['message']}"
 
 
-def assert_serves(store: "redis.Redis", cluster: Cluster) -> None:
+def assert_serves(store: "redis.Redis", cluster: System) -> None:
     """The node that works on one list in order has got past whatever came before."""
     if cluster.spec.application is Application.SERVICE:
         assert ask(store, cluster, adding(INSULT))["answer"] in (True, False)
@@ -77,7 +77,7 @@ def assert_serves(store: "redis.Redis", cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("raw", "code"), each(KINDS))
 def test_a_bad_petition_gets_its_code_and_the_node_goes_on(
-    node: Cluster, store: "redis.Redis", raw: bytes, code: Code
+    node: System, store: "redis.Redis", raw: bytes, code: Code
 ) -> None:
     assert_refused(refusal(ask(store, node, raw)), code)
     assert_serves(store, node)
@@ -85,7 +85,7 @@ def test_a_bad_petition_gets_its_code_and_the_node_goes_on(
 
 @pytest.mark.parametrize(("raw", "code"), each(UNANSWERABLE))
 def test_a_bad_petition_that_cannot_be_answered_is_logged_and_the_node_goes_on(
-    node: Cluster, store: "redis.Redis", raw: bytes, code: Code
+    node: System, store: "redis.Redis", raw: bytes, code: Code
 ) -> None:
     before = len(node.launcher.logs(node.nodes[0]))
     push(store, node, raw)
@@ -96,26 +96,26 @@ def test_a_bad_petition_that_cannot_be_answered_is_logged_and_the_node_goes_on(
     assert "Traceback" not in line
 
 
-def test_a_reply_carries_the_id_of_its_bad_petition(node: Cluster, store: "redis.Redis") -> None:
+def test_a_reply_carries_the_id_of_its_bad_petition(node: System, store: "redis.Redis") -> None:
     assert ask(store, node, adding("", id="mine"))["id"] == "mine"
     assert ask(store, node, petition("X3", id="mine")[:-1])["id"] == "mine"
 
 
-def test_a_reply_list_that_is_no_list_harms_nobody(node: Cluster, store: "redis.Redis") -> None:
+def test_a_reply_list_that_is_no_list_harms_nobody(node: System, store: "redis.Redis") -> None:
     key = f"{node.namespace}:reply:{uuid4().hex}"
     store.set(key, "a string")
     push(store, node, petition("X3", key))
     assert_serves(store, node)
 
 
-def test_nothing_of_a_bad_petition_is_left_behind_at_its_node(node: Cluster, store: "redis.Redis") -> None:
+def test_nothing_of_a_bad_petition_is_left_behind_at_its_node(node: System, store: "redis.Redis") -> None:
     for raw, _ in (*KINDS.values(), *UNANSWERABLE.values()):
         push(store, node, raw)
         assert_serves(store, node)
     eventually(lambda: not list(store.scan_iter(f"{node.namespace}:*:processing")))
 
 
-def test_many_bad_petitions_at_once_harm_no_good_one(node: Cluster, store: "redis.Redis") -> None:
+def test_many_bad_petitions_at_once_harm_no_good_one(node: System, store: "redis.Redis") -> None:
     replies = [push(store, node, raw) for raw, _ in KINDS.values() for _ in range(3)]
     assert_serves(store, node)
     assert all(store.llen(reply_to) == 1 for reply_to in replies)
@@ -132,7 +132,7 @@ def test_many_bad_petitions_at_once_harm_no_good_one(node: Cluster, store: "redi
     ),
 )
 def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
-    filters: Cluster, store: "redis.Redis", text: object, code: Code
+    filters: System, store: "redis.Redis", text: object, code: Code
 ) -> None:
     assert_refused(refusal(ask(store, filters, adding(text))), code)
     assert_serves(store, filters)
@@ -152,7 +152,7 @@ def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
     ),
 )
 def test_on_demand_a_bad_text_does_not_wait_among_the_good(
-    deferring: Cluster, store: "redis.Redis", raw: bytes
+    deferring: System, store: "redis.Redis", raw: bytes
 ) -> None:
     push(store, deferring, raw)
     push(store, deferring, petition("X1", f"quin {INSULT}"))
@@ -162,7 +162,7 @@ def test_on_demand_a_bad_text_does_not_wait_among_the_good(
 
 
 def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    filters: Cluster, store: "redis.Redis", redis_url: str
+    filters: System, store: "redis.Redis", redis_url: str
 ) -> None:
     break_a_result(redis_url, filters)
     reply = ask(store, filters, petition("X3", petition_id=BROKEN_RESULT))

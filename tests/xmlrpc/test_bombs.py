@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application
 from lab.errors import Code
+from lab.process.system import System
 from tests.bombs import assert_cheap, cost_of
 from tests.wire import assert_refused, each, one_node
 from tests.xmlrpc.kinds import BOMB, MEBIBYTE, call, post, text
@@ -51,13 +51,13 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "xmlrpc", Application.SERVICE)
 
 
 @pytest.mark.parametrize(("bomb", "code"), each(BOMBS))
 def test_a_bomb_is_refused_at_once_and_costs_others_nothing(
-    node: Cluster, bomb: bytes, code: Code, request: pytest.FixtureRequest
+    node: System, bomb: bytes, code: Code, request: pytest.FixtureRequest
 ) -> None:
     def send() -> str:
         with connected(node) as connection:

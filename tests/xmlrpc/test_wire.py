@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab.cluster import Cluster
 from lab.contract import Application, Architecture
 from lab.errors import Code
+from lab.process.system import System
 from tests.wire import (
     ANSWER_SECONDS,
     BROKEN_RESULT,
@@ -27,16 +27,16 @@ from xmlrpc.client import Fault, ServerProxy, loads
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def node(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "xmlrpc", Application.SERVICE)
 
 
 @pytest.fixture(scope="module")
-def shared_filter(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def shared_filter(request: pytest.FixtureRequest) -> Iterator[System]:
     yield from one_node(request, "xmlrpc", Application.FILTER, Architecture.N_NODE)
 
 
-def connected(cluster: Cluster) -> socket.socket:
+def connected(cluster: System) -> socket.socket:
     parts = urlsplit(cluster.nodes[0].address)
     return socket.create_connection((parts.hostname, parts.port), ANSWER_SECONDS)
 
@@ -59,7 +59,7 @@ def fault(body: bytes) -> Fault:
     return caught.value
 
 
-def assert_serves(cluster: Cluster) -> None:
+def assert_serves(cluster: System) -> None:
     with ServerProxy(cluster.nodes[0].address) as proxy:
         proxy.add_insult(INSULT)
         assert INSULT in proxy.get_insults()  # type: ignore[operator]
@@ -68,7 +68,7 @@ def assert_serves(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("request_bytes", "code"), each(KINDS))
 def test_a_bad_request_gets_its_code_and_the_node_goes_on(
-    node: Cluster, request_bytes: bytes, code: Code
+    node: System, request_bytes: bytes, code: Code
 ) -> None:
     with connected(node) as connection:
         connection.sendall(request_bytes)
@@ -80,7 +80,7 @@ def test_a_bad_request_gets_its_code_and_the_node_goes_on(
 
 @pytest.mark.parametrize(("item", "code"), each(ITEMS))
 def test_a_bad_call_in_a_multicall_gets_its_code_and_the_others_their_answers(
-    node: Cluster, item: str, code: Code
+    node: System, item: str, code: Code
 ) -> None:
     with connected(node) as connection:
         listing = INSULT_ME.replace("insult_me", "system.listMethods")
@@ -91,7 +91,7 @@ def test_a_bad_call_in_a_multicall_gets_its_code_and_the_others_their_answers(
     assert_serves(node)
 
 
-def test_a_request_cut_short_by_its_sender_gets_its_code(node: Cluster) -> None:
+def test_a_request_cut_short_by_its_sender_gets_its_code(node: System) -> None:
     with connected(node) as connection:
         connection.sendall(post(GOOD)[:-20])
         connection.shutdown(socket.SHUT_WR)
@@ -99,7 +99,7 @@ def test_a_request_cut_short_by_its_sender_gets_its_code(node: Cluster) -> None:
     assert_serves(node)
 
 
-def test_a_sender_who_says_at_once_that_nothing_more_comes_is_answered(node: Cluster) -> None:
+def test_a_sender_who_says_at_once_that_nothing_more_comes_is_answered(node: System) -> None:
     with connected(node) as connection:
         connection.sendall(post(GOOD))
         connection.shutdown(socket.SHUT_WR)
@@ -108,7 +108,7 @@ def test_a_sender_who_says_at_once_that_nothing_more_comes_is_answered(node: Clu
 
 
 @pytest.mark.slow
-def test_a_request_that_does_not_arrive_in_time_gets_its_code(node: Cluster) -> None:
+def test_a_request_that_does_not_arrive_in_time_gets_its_code(node: System) -> None:
     with connected(node) as connection:
         connection.sendall(post(GOOD)[:-20])
         refused = fault(answer(connection))
@@ -116,7 +116,7 @@ def test_a_request_that_does_not_arrive_in_time_gets_its_code(node: Cluster) -> 
     assert_serves(node)
 
 
-def test_a_request_refused_for_its_content_leaves_the_connection_open(node: Cluster) -> None:
+def test_a_request_refused_for_its_content_leaves_the_connection_open(node: System) -> None:
     with connected(node) as connection:
         connection.sendall(post(call("format_disk")))
         assert_refused(fault(answer(connection)).faultString, Code.UNKNOWN_OPERATION)
@@ -124,7 +124,7 @@ def test_a_request_refused_for_its_content_leaves_the_connection_open(node: Clus
         assert value(answer(connection)) in (True, False)
 
 
-def test_a_text_that_speaks_of_a_document_type_is_only_a_text(node: Cluster) -> None:
+def test_a_text_that_speaks_of_a_document_type_is_only_a_text(node: System) -> None:
     with connected(node) as connection:
         connection.sendall(post(call("add_insult", text("<![CDATA[<!DOCTYPE html>]]>"))))
         assert value(answer(connection)) is True
@@ -133,7 +133,7 @@ def test_a_text_that_speaks_of_a_document_type_is_only_a_text(node: Cluster) -> 
 
 
 def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    shared_filter: Cluster, redis_url: str
+    shared_filter: System, redis_url: str
 ) -> None:
     break_a_result(redis_url, shared_filter)
     with ServerProxy(shared_filter.nodes[0].address) as proxy:

@@ -1,0 +1,14 @@
+"""Subscribe to the broadcast over sockets and print what comes."""
+
+from lab.client.subscriber import subscriber_main
+
+from .insult_service import InsultServiceClient
+from .topology import default_address
+
+
+def main(argv: list[str] | None = None) -> int:
+    return subscriber_main("contrib.sockets.subscriber", InsultServiceClient, default_address, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

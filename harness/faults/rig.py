@@ -1,0 +1,169 @@
+"""What scenarios share: brokers, seed, size, and how a trial is judged in the end."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from harness.fault_trial import Check, FaultTrial
+from harness.faults.injector import Injector
+from harness.faults.ledger import Account, Entry, Found, Outcome, close
+from harness.faults.load import BUG, HANG_SECONDS, Load, bugs
+from harness.faults.site import Brokers, Site
+from harness.faults.timeline import held_up, timeline
+from lab.contract import Application
+from lab.middlewares import MIDDLEWARES
+from lab.operations import Operation
+
+T = TypeVar("T")
+SETTLE_SECONDS = 20.0
+SLICES = 60
+LEAST_ANSWERED_PERCENT = 99.0
+"""Nothing would be lost, either, if nothing were answered."""
+ALL = tuple(MIDDLEWARES)
+DIRECT = tuple(name for name, middleware in MIDDLEWARES.items() if middleware.is_direct)
+BOTH = (Operation.SUBMIT, Operation.FILTER, Operation.ADD_INSULT, Operation.SUBMIT)
+"""A mix over both applications."""
+TEXTS = (Operation.SUBMIT, Operation.FILTER)
+
+
+class Size(StrEnum):
+    """How much of a scenario is run."""
+
+    BRIEF = "brief"
+    """For the tests: as little as can show that it works."""
+    REDUCED = "reduced"
+    """Seconds."""
+    FULL = "full"
+    """What is promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What a scenario is given."""
+
+    brokers: Brokers
+    seed: int = 1
+    size: Size = Size.REDUCED
+
+    def of(self, brief: T, reduced: T, full: T) -> T:
+        """Return what is meant for this size."""
+        return {Size.BRIEF: brief, Size.REDUCED: reduced, Size.FULL: full}[self.size]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A line of the table of what is promised; *run* makes one trial over a middleware."""
+
+    name: str
+    promise: str
+    run: Callable[[Rig, str], FaultTrial]
+    seconds: float
+    """About what a trial takes at reduced size."""
+    full_seconds: float
+    middlewares: Sequence[str] = ALL
+
+
+@dataclass(slots=True)
+class Ended:
+    """A load that is over, and what was found of it."""
+
+    load: Load
+    injector: Injector
+    entries: list[Entry]
+    found: list[Found]
+    account: Account
+
+    @property
+    def answered_percent(self) -> float:
+        """The share of the requests that was acknowledged."""
+        return 100 * self.account.outcomes[Outcome.ACKNOWLEDGED] / max(1, len(self.entries))
+
+
+def settled(
+    load: Load,
+    injector: Injector,
+    sites: Sequence[Site],
+    seconds: float = SETTLE_SECONDS,
+    leave_out: frozenset[str] = frozenset(),
+) -> Ended:
+    """Read back what was applied, once all that was acknowledged is there or *seconds* are over.
+
+    *leave_out*: tokens of requests that were promised something else.
+    """
+    entries = [entry for entry in load.entries if entry.token not in leave_out]
+    found = [one for site in sites for one in site.settle(entries, load.stream, seconds)]
+    found = [one for one in found if one.token not in leave_out]
+    worked = [token for site in sites for token in site.worked()]
+    return Ended(load, injector, entries, found, close(entries, found, worked))
+
+
+def ledger_checks(ended: Ended) -> list[Check]:
+    """Return the bars that hold whatever the fault: lost 0, unexpected 0, each effect once, no hanging."""
+    account = ended.account
+    checks = [
+        Check("lost", len(account.lost), 0),
+        Check("unexpected", len(account.unexpected), 0),
+        Check("effects twice", len(account.duplicated), 0),
+        Check("wrong contents", len(account.wrong), 0),
+        Check("slowest call", ended.load.slowest_seconds, ended.load.deadline_seconds + HANG_SECONDS, "s"),
+    ]
+    found = bugs(ended.entries)
+    return [*checks, Check("errors outside the contract", len(found), 0)] if found else checks
+
+
+def trial(
+    scenario: str,
+    middleware: str,
+    rig: Rig,
+    ended: Ended,
+    checks: Sequence[Check],
+    *,
+    figures: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
+) -> FaultTrial:
+    """Return the record of a trial with load."""
+    seconds = ended.load.lasted_seconds
+    account, spec = ended.account, ended.injector.sites[0].spec
+    named = {"lost": account.lost, "unexpected": account.unexpected, "twice": account.duplicated}
+    return FaultTrial(
+        scenario,
+        middleware,
+        str(spec.architecture),
+        spec.nodes,
+        rig.seed,
+        round(seconds, 1),
+        [*ledger_checks(ended), *checks],
+        account.counts(),
+        {"answered, %": round(ended.answered_percent, 2), **(figures or {})},
+        ended.injector.judged(ended.entries, ended.found),
+        timeline(ended.entries, ended.load.start_ns, round(max(0.25, seconds / SLICES), 2)),
+        [
+            *notes,
+            *(f"{name}: {' '.join(tokens[:5])}" for name, tokens in named.items() if tokens),
+            *_unanswered(ended.entries),
+            *bugs(ended.entries),
+        ],
+    )
+
+
+def _unanswered(entries: Sequence[Entry]) -> list[str]:
+    """Return which errors clients got, and how often."""
+    codes = Counter(entry.code for entry in entries if entry.code and not entry.code.startswith(BUG))
+    return [f"errors: {', '.join(f'{code} {times}' for code, times in codes.most_common())}"] if codes else []
+
+
+def delays_at_faults(ended: Ended) -> list[float]:
+    """Return how long, after each fault, what it could touch then waited for its end; in seconds."""
+    start_ns = ended.load.start_ns
+    return [
+        delay
+        for fault in ended.injector.faults
+        for delay in held_up(start_ns + int(fault.at_seconds * 1e9), ended.entries, ended.found)
+    ]
+
+
+def systems(sites: Sequence[Site]) -> dict[Application, Site]:
+    """Return *sites* by their application."""
+    return {site.spec.application: site for site in sites}

@@ -1,0 +1,166 @@
+"""Malformed input under load: one documented code each, the process lives, good traffic hardly notices."""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import partial
+from itertools import cycle
+from multiprocessing.connection import Connection
+from typing import cast
+
+from harness.fault_trial import Check, FaultTrial
+from harness.faults.injector import Injector
+from harness.faults.ledger import Entry, Outcome
+from harness.faults.load import Load, Stream
+from harness.faults.rig import Ended, Rig, Scenario, settled, systems, trial
+from harness.faults.site import site
+from harness.faults.timeline import percentile
+from harness.faults.wire import WIRES, Kind, Where, Wire, kinds_of, where, wire_to
+from harness.loops import now
+from lab.contract import Application, Architecture
+from lab.load.plans import Plan
+from lab.operations import Operation
+
+CLIENTS = 4
+RATE = 100.0
+MIX = (Operation.ADD_INSULT, Operation.INSULT_ME, Operation.INSULT_ME)
+BAD_RATE = 50.0
+WINDOW_SECONDS = 1.0
+LONGER = 6.0
+"""Than the pauses: sending takes time, too, on a busy machine most of it. The load ends when all is sent."""
+SLOWER_AT_MOST = 1.2
+LEAST_KINDS = 40
+
+
+Answers = list[tuple[str, str, str]]
+"""Of each malformed input: its name, the code that it must get, and what it got."""
+
+
+class Bad(IntEnum):
+    """Where malformed input goes in a window. The windows take turns, so that all see the same machine.
+
+    What goes to a twin that nobody else uses costs the machine as much, and the node that is measured
+    nothing: on few processors whoever sends makes the good clients wait, whomever it sends to.
+    """
+
+    NOWHERE = 0
+    TO_A_TWIN = 1
+    TO_THE_NODE = 2
+
+
+def send_all(node: Where, twin: Where, times: int, start_ns: int, answers: Connection) -> None:
+    """Send each kind *times* to *node*, at a steady rate in its windows; then tell what came back.
+
+    In a process of its own: in that of the good clients it would slow these down itself.
+    """
+    kinds = kinds_of(node.middleware)
+    for_node, for_twin = iter(kinds * times), cycle(kinds)
+    got: Answers = []
+    with wire_to(node) as to_node, wire_to(twin) as to_twin:
+        while True:
+            bad = window_at(now(), start_ns)
+            if bad is Bad.NOWHERE:
+                time.sleep(0.005)
+                continue
+            if bad is Bad.TO_A_TWIN:
+                _answer(to_twin, next(for_twin))
+            elif kind := next(for_node, None):
+                got.append((kind.name, kind.code, _answer(to_node, kind)))
+            else:
+                break
+            time.sleep(1 / BAD_RATE)
+    answers.send(got)
+
+
+def _answer(wire: Wire, kind: Kind) -> str:
+    try:
+        return wire.refusal(kind)
+    except (OSError, ValueError) as error:
+        return repr(error)
+
+
+def window_at(at_ns: int, start_ns: int) -> Bad:
+    """Tell where malformed input goes at that time."""
+    return Bad(int((at_ns - start_ns) / 1e9 / WINDOW_SECONDS) % len(Bad))
+
+
+def malformed(rig: Rig, middleware: str) -> FaultTrial:
+    """Send each kind 2 times (full size: 100) to a node that serves good clients."""
+    times = rig.of(1, 2, 100)
+    wanted = times * len(kinds_of(middleware))
+    seconds = len(Bad) * wanted / BAD_RATE * LONGER + 10.0
+    one_node = partial(site, middleware, Application.SERVICE, rig.brokers, architecture=Architecture.ONE_NODE)
+    with one_node() as system, one_node() as twin:
+        node = system.nodes[0].pid
+        with system.service() as client:
+            client.add_insult("first")
+        load = Load(systems([system]), Stream(rig.seed, MIX), Plan.constant(RATE, seconds), CLIENTS)
+        injector = Injector(load, [system], rig.seed)
+        with load:
+            got = _sent(where(system), where(twin), times, load)
+            load.stop()
+        ended = settled(load, injector, [system])
+        same = [handle.pid for handle in system.nodes] == [node] and not system.restarts()
+    return _judged(rig, middleware, ended, got, wanted, is_same=same)
+
+
+def _sent(node: Where, twin: Where, times: int, load: Load) -> Answers:
+    """Let a process send, and wait for it, as long as the load lasts at most."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    sender = context.Process(target=send_all, args=(node, twin, times, load.start_ns, theirs), daemon=True)
+    sender.start()
+    theirs.close()
+    try:
+        while load.running and not ours.poll(0.1):
+            pass
+        return cast(Answers, ours.recv()) if ours.poll() else []
+    except EOFError:  # it ended with an error, which stands above
+        return []
+    finally:
+        sender.kill()
+        sender.join()
+
+
+def _judged(
+    rig: Rig, middleware: str, ended: Ended, got: Answers, wanted: int, *, is_same: bool
+) -> FaultTrial:
+    mistakes = {name: code for name, expected, code in got if code != expected}
+    p99s = _p99s(ended.entries, ended.load.start_ns)
+    node, twin = p99s[Bad.TO_THE_NODE], p99s[Bad.TO_A_TWIN]
+    checks = [
+        Check("kinds", len({name for name, _, _ in got}), LEAST_KINDS, is_least=True),
+        Check("not sent", wanted - len(got), 0),
+        Check("other codes than documented", len(mistakes), 0),
+        Check("process ended", 0 if is_same else 1, 0),
+        Check("good traffic answered", ended.answered_percent, 100.0, "%", is_least=True),
+        Check(
+            "good traffic's p99, over that beside a twin",
+            node / twin if node and twin else None,
+            SLOWER_AT_MOST,
+            "x",
+        ),
+    ]
+    figures = {"malformed": float(len(got))}
+    figures |= {f"p99 with it {bad.name.lower().replace('_', ' ')}, ms": p99s[bad] or 0 for bad in Bad}
+    notes = [f"{name}: {code}" for name, code in list(mistakes.items())[:5]]
+    return trial("malformed", middleware, rig, ended, checks, figures=figures, notes=notes)
+
+
+def _p99s(entries: Sequence[Entry], start_ns: int) -> dict[Bad, float | None]:
+    times: dict[Bad, list[float]] = {bad: [] for bad in Bad}
+    for entry in entries:
+        if entry.outcome is Outcome.ACKNOWLEDGED:
+            times[window_at(entry.planned_ns, start_ns)].append((entry.done_ns - entry.planned_ns) / 1e6)
+    return {bad: percentile(taken, 0.99) for bad, taken in times.items()}
+
+
+MALFORMED = Scenario(
+    "malformed",
+    "40 kinds of malformed input and more, 100 each, under load: one code each, good traffic's p99 < +20 %",
+    malformed,
+    18.0,
+    420.0,
+    tuple(WIRES),
+)

@@ -1,0 +1,149 @@
+"""CPU time and memory by component, over a window: generators, nodes, master, broadcaster, brokers."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import psutil
+
+from lab.process.system import BrokerUrls, System
+from machines.launcher import DaskLauncher
+
+SAMPLES_PER_SECOND = 2.0
+Pids = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What each component spent in a window; *rss_mib* is the highest of all samples."""
+
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    rss_mib: dict[str, float] = field(default_factory=dict)
+
+
+class Meter:
+    """Samples the processes of each component while its block runs; a context manager.
+
+    A process that ends meanwhile counts with what it had spent when last seen.
+    """
+
+    def __init__(self, pids: Pids) -> None:
+        self._processes = {name: [_process(pid) for pid in pids[name]] for name in pids}
+        self._before: dict[psutil.Process, float] = {}
+        self._spent: dict[psutil.Process, float] = {}
+        self._rss: dict[str, float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample_on, name="resources", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sample()
+        self._before = dict(self._spent)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._sample()
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent in the block."""
+        cpu = {
+            name: sum(self._spent.get(p, 0.0) - self._before.get(p, 0.0) for p in processes if p)
+            for name, processes in self._processes.items()
+            if any(processes)
+        }
+        return Usage(cpu, dict(self._rss))
+
+    def _sample_on(self) -> None:
+        while not self._ended.wait(1 / SAMPLES_PER_SECOND):
+            self._sample()
+
+    def _sample(self) -> None:
+        for name, processes in self._processes.items():
+            rss = 0.0
+            for process in filter(None, processes):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    self._spent[process] = times.user + times.system
+                    rss += process.memory_info().rss / 2**20
+            if rss:
+                self._rss[name] = max(rss, self._rss.get(name, 0.0))
+
+
+class FarMeter:
+    """What the processes of *launcher* spend on other machines while its block runs; *here*: on this one."""
+
+    def __init__(self, launcher: DaskLauncher, here: Meter) -> None:
+        self._launcher = launcher
+        self._here = here
+        self._before: Mapping[str, tuple[float, float]] = {}
+        self._after: Mapping[str, tuple[float, float]] = {}
+
+    def __enter__(self) -> Self:
+        self._before = self._launcher.spent()
+        self._here.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._here.__exit__(kind, error, trace)
+        if error is None:
+            self._after = self._launcher.spent()
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent in the block; memory at its end."""
+        here = self._here.usage
+        before = {role: spent for role, (spent, _) in self._before.items()}
+        cpu = {role: spent - before.get(role, 0.0) for role, (spent, _) in self._after.items()}
+        rss = {role: mib for role, (_, mib) in self._after.items()}
+        return Usage(here.cpu_seconds | cpu, here.rss_mib | rss)
+
+
+def meter(system: System, brokers: BrokerUrls) -> Meter | FarMeter:
+    """Return what measures *system* and the brokers it uses; brokers on other machines are left out."""
+    pids = component_pids(system, brokers)
+    if not isinstance(system.launcher, DaskLauncher):
+        return Meter(pids)
+    return FarMeter(system.launcher, Meter({k: v for k, v in pids.items() if k not in system.handles}))
+
+
+def component_pids(system: System, brokers: BrokerUrls) -> dict[str, list[int]]:
+    """Return the processes of *system* and of the brokers it uses, where they run on this machine."""
+    pids = {role: [handle.pid for handle in handles] for role, handles in system.handles.items()}
+    urls = {"redis": brokers.redis, "rabbitmq": brokers.amqp}
+    for kind in system.spec.needed_brokers:
+        pids[kind] = listeners(urls[kind])
+    return pids
+
+
+def listeners(url: str) -> list[int]:
+    """Return the local processes that listen where *url* points; none for a broker elsewhere."""
+    port = urlsplit(url).port
+    with suppress(psutil.AccessDenied):
+        return sorted(
+            {
+                connection.pid
+                for connection in psutil.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+                and connection.pid
+                and getattr(connection.laddr, "port", 0) == port
+            }
+        )
+    return []
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,1 @@
+"""What the clients of all middlewares share: deadlines, retries, fail-over, subscriptions."""

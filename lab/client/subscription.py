@@ -1,0 +1,79 @@
+"""The receiving end of a broadcast: an inbox that repeats nothing and says what is missing."""
+
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Self
+
+from lab.contract import Tick
+from lab.errors import LabError
+from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
+from lab.process.background import heartbeat
+
+MISSED_AT_MOST = 10_000
+"""So many missed numbers are named, the newest: 14 hours of ticks. It bounds what a false number costs."""
+
+
+class Inbox:
+    """A :class:`~lab.contract.Subscription` fed by :meth:`deliver`.
+
+    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 10 s. It
+    returns True where the source knew nothing of the subscription: if it lost its state, and with it the
+    number of the last tick, the next tick begins a new count.
+    """
+
+    def __init__(self, leave: Callable[[], None], renew: Callable[[], object] | None = None) -> None:
+        self._ticks: queue.SimpleQueue[Tick | None] = queue.SimpleQueue()
+        self._leave = leave
+        self._last = 0
+        self._was_forgotten = False
+        self._closed = False
+        self._renew = renew
+        self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, self._beat) if renew else None
+        if self._renewal:
+            self._renewal.start()
+
+    def deliver(self, number: int, insult: str) -> None:
+        """Take the tick *number*. One that came before, or an older one, is dropped."""
+        is_older = number <= self._last
+        if self._closed or (is_older and not self._was_forgotten):
+            return
+        first_missed = max(self._last + 1, number - MISSED_AT_MOST)
+        missed = () if is_older or not self._last else tuple(range(first_missed, number))
+        self._last = number
+        self._was_forgotten = False
+        self._ticks.put(Tick(number, insult, missed))
+
+    def receive(self, timeout: float) -> Tick | None:
+        try:
+            tick = self._ticks.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if tick is None:
+            self._ticks.put(None)  # closed it stays, whoever asks next
+        return tick
+
+    def __iter__(self) -> Iterator[Tick]:
+        while (tick := self._ticks.get()) is not None:
+            yield tick
+        self._ticks.put(None)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._renewal:
+            self._renewal.stop(1.0)
+        with suppress(LabError):  # its source is gone, and so is the subscription
+            self._leave()
+        self._ticks.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _beat(self) -> None:
+        if self._renew and self._renew() is True:
+            self._was_forgotten = True

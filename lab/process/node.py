@@ -1,0 +1,69 @@
+"""Run a process of a system from its command line: start, prove that it serves, say so, drain at the end."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from lab.errors import InvalidRequest, LabError
+from lab.limits import DRAIN_SECONDS
+from lab.process.heap import give_back_large_blocks
+from lab.process.lifeline import die_with
+from lab.settings import settings
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+WRONG_USAGE = 2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Node(Protocol):
+    """A process of a system: a node, a master, a broadcaster."""
+
+    def start(self) -> str:
+        """Serve, in threads of its own, but join nobody yet; return the address to reach it by."""
+
+    def canary(self) -> None:
+        """Let one request go through the whole path; raise a LabError if it does not come back."""
+
+    def join(self) -> None:
+        """Let the others know: from now on clients are sent here."""
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Take nothing more, finish what was taken, acknowledge it, and free everything."""
+
+
+def run(name: str, make: Callable[[], Node]) -> int:
+    """Run the node that *make* returns until SIGTERM or Ctrl-C; return the exit code.
+
+    Once a canary request went through it, one JSON line on standard output says that it is ready and where.
+    """
+    logging.basicConfig(
+        level=settings().log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # Blocked here and in every thread started from now on; a handler that sets an Event can deadlock.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    give_back_large_blocks()
+    try:
+        die_with(settings().parent)
+        node = make()
+        try:
+            address = node.start()
+            node.canary()
+            node.join()
+            ready = {"ready": True, "role": name, "address": address, "pid": os.getpid()}
+            print(json.dumps(ready), flush=True)
+            received = signal.sigwait(STOP_SIGNALS)
+        finally:
+            node.drain(DRAIN_SECONDS)
+    except LabError as error:
+        print(f"{name}: {error.code}: {error}", file=sys.stderr)
+        return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
+    log.info("%s stopped", name)
+    return INTERRUPTED if received == signal.SIGINT else 0

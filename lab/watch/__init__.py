@@ -1,7 +1,0 @@
-"""``lab watch``: a page on this machine that shows a running system, and lets one play with it.
-
-A watched thing (:mod:`lab.watch.system`, :mod:`lab.watch.scaling`) is sampled once a second into a
-:class:`~lab.watch.hub.Hub`, which every open page follows by server-sent events; its buttons are `POST`s
-that :mod:`lab.watch.web` hands to the watched thing. Whatever starts a process runs in the main thread
-(:mod:`lab.watch.foreman`).
-"""

@@ -1,0 +1,149 @@
+"""What the lab does inside a Dask worker: start processes on its machine, and end them all in time.
+
+It is an actor: Dask makes it once, on the worker it is pinned to, and never again elsewhere. What it started
+ends with the worker (``lab.process.lifeline``), or when its owner has not renewed its lease for some seconds.
+"""
+
+import asyncio
+import os
+import platform
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Client
+
+import psutil
+
+from harness.code_version import commit, digest
+from lab.errors import Unavailable
+from lab.process.cores import usable_cores
+from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
+
+LEASE_SECONDS = 10.0
+"""Longer than a cut that TCP survives with a pause: after 3 s without a link it sends again within 3 more."""
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A machine, as results name it; and what must be the same on all."""
+
+    name: str
+    cores: int
+    python: str
+    commit: str
+    code: str
+    """A digest of the lab's files."""
+    memory_gib: float
+    load_before: float
+
+
+def describe() -> Description:
+    """Describe the machine on which this runs."""
+    memory = round(psutil.virtual_memory().total / 2**30, 1)
+    return Description(
+        platform.node(),
+        usable_cores(),
+        platform.python_version(),
+        commit(),
+        digest(),
+        memory,
+        round(os.getloadavg()[0], 2),
+    )
+
+
+class Machine:
+    """Processes are known by numbers. What may take a while leaves the worker's event loop alone."""
+
+    def __init__(self, host: str) -> None:
+        self._launcher = LocalLauncher(host)
+        self._handles: list[Handle] = []
+        self._renewed = time.monotonic()
+        self._closed = threading.Event()
+        self._closing = threading.Lock()
+        # The kernel ends a process with the thread that started it; this one lives as long as the worker.
+        self._starter = ThreadPoolExecutor(1, "starter")
+        threading.Thread(target=self._watch, name="lease", daemon=True).start()
+
+    async def renew(self) -> bool:
+        """Go on for another while; False: it was too late, everything has ended."""
+        self._renewed = time.monotonic()
+        return not self._closed.is_set()
+
+    async def spawn(self, spec: ProcessSpec) -> tuple[int, int]:
+        """Start a process; return its number and its process id."""
+        return await asyncio.get_running_loop().run_in_executor(self._starter, self._spawn, spec)
+
+    async def wait_ready(self, number: int) -> str:
+        """See :class:`lab.process.launcher.Launcher`; return the address."""
+        handle = self._handles[number]
+        await asyncio.to_thread(self._launcher.wait_ready, handle)
+        return handle.address
+
+    async def stop(self, number: int, timeout_seconds: float) -> int:
+        """See :class:`lab.process.launcher.Launcher`."""
+        return await asyncio.to_thread(self._launcher.stop, self._handles[number], timeout_seconds)
+
+    async def kill(self, number: int) -> None:
+        """See :class:`lab.process.launcher.Launcher`."""
+        await asyncio.to_thread(self._launcher.kill, self._handles[number])
+
+    async def ended(self, number: int) -> int | None:
+        """Return its exit code; None: it runs."""
+        handle = self._handles[number]
+        return None if self._launcher.alive(handle) else self._launcher.wait(handle)
+
+    async def logs(self, number: int) -> str:
+        """See :class:`lab.process.launcher.Launcher`."""
+        return await asyncio.to_thread(self._launcher.logs, self._handles[number])
+
+    async def spent(self, numbers: list[int]) -> list[tuple[float, float]]:
+        """Return CPU seconds and MiB of memory of each process; zeros if it has ended."""
+        return [_spent(self._handles[number].pid) for number in numbers]
+
+    async def ask(self, address: str, question: bytes) -> bytes:
+        """Hand *question* to a process of ours that listens on a local socket; return its answer."""
+        return await asyncio.to_thread(_ask, address, question)
+
+    async def close(self) -> None:
+        """End everything."""
+        await asyncio.to_thread(self._close)
+
+    def _spawn(self, spec: ProcessSpec) -> tuple[int, int]:
+        with self._closing:
+            if self._closed.is_set():
+                raise Unavailable("the lease of this machine ran out: nobody had renewed it")
+            try:
+                handle = self._launcher.spawn(spec)
+            except OSError as error:  # no memory, no process id
+                raise Unavailable(f"{spec.name} cannot be started: {error}") from error
+            self._handles.append(handle)
+            return len(self._handles) - 1, handle.pid
+
+    def _watch(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            if time.monotonic() - self._renewed > LEASE_SECONDS:
+                self._close()
+
+    def _close(self) -> None:
+        with self._closing:
+            if not self._closed.is_set():
+                self._launcher.close()
+                self._closed.set()
+
+
+def _spent(pid: int) -> tuple[float, float]:
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        times = [one.cpu_times() for one in family]
+        return sum(t.user + t.system for t in times), sum(one.memory_info().rss for one in family) / 2**20
+    except psutil.Error:
+        return 0.0, 0.0
+
+
+def _ask(address: str, question: bytes) -> bytes:
+    with Client(address) as connection:
+        connection.send_bytes(question)
+        return connection.recv_bytes()

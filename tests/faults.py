@@ -1,0 +1,80 @@
+"""Break the four middlewares under load, and account for every request.
+
+Each scenario injects faults (kill -9, frozen nodes, brokers killed, replies lost, malformed input ...) while
+clients send; then every acknowledged request is looked for. Only private brokers are touched. A trial prints
+its figures, its seed and PASS or FAIL against its bar.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.faults.rig import Scenario, Size
+from harness.faults.session import Order, conduct
+from harness.faults.table import SCENARIOS
+from harness.record import RESULTS
+from harness.session import middleware_names
+from lab.cli import commands
+from lab.middlewares import MIDDLEWARES
+from lab.options import interval
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    size = Size.FULL if options.full else Size.REDUCED
+    soak_seconds = options.soak or 0.0
+    order = Order(options.scenario, options.only, options.seed, size, options.results, soak_seconds)
+    return conduct(order)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m lab faults",
+        description=__doc__,
+        epilog=_list(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        type=middleware_names,
+        default=list(MIDDLEWARES),
+        metavar="NAMES",
+        help=f"middlewares, comma-separated (default: {','.join(MIDDLEWARES)})",
+    )
+    parser.add_argument(
+        "--scenario",
+        type=_scenarios,
+        default=list(SCENARIOS.values()),
+        metavar="NAMES",
+        help="scenarios, comma-separated (default: all)",
+    )
+    parser.add_argument("--full", action="store_true", help="the sizes that are promised: about 80 minutes")
+    parser.add_argument(
+        "--soak",
+        type=interval,
+        metavar="TIME",
+        help="instead: all side by side for so long, such as 30m, a fault every 30 s; tells what grows",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of faults and texts (default 1)")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
+    )
+    return parser
+
+
+def _list() -> str:
+    return "\n".join(
+        ["scenarios:", *(f"  {scenario.name:15} {scenario.promise}" for scenario in SCENARIOS.values())]
+    )
+
+
+def _scenarios(text: str) -> list[Scenario]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SCENARIOS:
+            raise argparse.ArgumentTypeError(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    return [SCENARIOS[name] for name in names]
+
+
+if __name__ == "__main__":
+    raise SystemExit(commands.main(["faults", *sys.argv[1:]]))

@@ -1,0 +1,31 @@
+"""Every line of the table of what is promised under faults, at a size that a test can take.
+
+Counts, codes and survival are tested here, and that no call outlasts its deadline. How long things take is
+judged by ``lab faults``, on a machine that does nothing else.
+"""
+
+import pytest
+
+from harness.fault_trial import Check
+from harness.fault_words import describe
+from harness.faults.rig import Rig, Scenario
+from harness.faults.table import SCENARIOS
+
+TIMES = frozenset({"s", "ms", "x"})
+DEADLINES = frozenset({"slowest call", "slowest new client"})
+CASES = [
+    pytest.param(scenario, name, id=f"{scenario.name}-{name}")
+    for scenario in SCENARIOS.values()
+    for name in scenario.middlewares
+]
+
+
+@pytest.mark.parametrize(("scenario", "middleware"), CASES)
+def test_what_is_promised_holds(rig: Rig, scenario: Scenario, middleware: str) -> None:
+    trial = scenario.run(rig, middleware)
+    assert not [check for check in trial.checks if is_tested(check) and not check.holds], describe(trial)
+
+
+def is_tested(check: Check) -> bool:
+    """Leave speeds out; what was never over has no time, and fails."""
+    return check.value is None or check.unit not in TIMES or check.what in DEADLINES

@@ -1,0 +1,219 @@
+"""Where the CPU time of a request goes: the sampler, the table of parts, their sum, and the plot."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.anatomy import sampled
+from harness.anatomy.parts import PARTS, part_of, place_of
+from harness.anatomy.profile import Profile, Repetition
+from harness.anatomy.run import AnatomyRun, draw, redraw
+from harness.anatomy.sampling import Frame, Sampling, Stack, read_stacks
+from harness.anatomy.words import caveats
+from harness.plots.anatomy import anatomy_figure
+from harness.sheet import write_sheet
+from lab.bootstrap import ROOT
+from lab.errors import Unavailable
+from tests.anatomy import main
+from tests.harness.runs import REPETITION
+
+can_be_sampled = pytest.mark.skipif(bool(sampled.WHY_NOT), reason=sampled.WHY_NOT)
+LIBRARY = sysconfig.get_path("stdlib")
+PACKAGES = sysconfig.get_path("purelib")
+LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
+
+
+def line_of(file: str, text: str) -> int:
+    """Return the number of the first line of *file* that has *text*."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def stack_of(*frames: tuple[str, int, str]) -> Stack:
+    """Return a stack; a path that is not absolute is of the project."""
+    return tuple(Frame(str(ROOT / path), line, function) for path, line, function in frames)
+
+
+KNOWN = {
+    "the event loop of uvloop": (stack_of(*LOOP), "transport"),
+    "a reply written": (
+        stack_of(("xmlrpc/_http.py", line_of("xmlrpc/_http.py", "_transport.write(head"), "_write"), *LOOP),
+        "transport",
+    ),
+    "a request parsed": (stack_of(("xmlrpc/_codec.py", 1, "parse_call"), *LOOP), "parsing"),
+    "a header taken": (stack_of(("xmlrpc/_http.py", 1, "on_header"), *LOOP), "parsing"),
+    "a text censored": (
+        stack_of((f"{LIBRARY}/re/__init__.py", 1, "sub"), ("lab/applications/censor.py", 1, "censor"), *LOOP),
+        "application",
+    ),
+    "json for Redis": (
+        stack_of((f"{LIBRARY}/json/decoder.py", 1, "decode"), ("redis_impl/_wire.py", 1, "_petition")),
+        "parsing",
+    ),
+    "a call routed": (stack_of(("lab/operations.py", 1, "bind"), ("xmlrpc/_node.py", 1, "call")), "handling"),
+    "bytes of Pyro4": (stack_of((f"{PACKAGES}/Pyro4/socketutil.py", 1, "receiveData")), "transport"),
+    "a message of Pyro4": (stack_of((f"{PACKAGES}/Pyro4/message.py", 1, "from_header")), "parsing"),
+    "Pyro4 itself": (stack_of((f"{PACKAGES}/Pyro4/core.py", 1, "handleRequest")), "handling"),
+    "pika's poll": (stack_of((f"{PACKAGES}/pika/adapters/select_connection.py", 1, "poll")), "transport"),
+    "a frame of AMQP": (stack_of((f"{PACKAGES}/pika/frame.py", 1, "decode_frame")), "parsing"),
+    "a thread woken": (
+        stack_of((f"{LIBRARY}/threading.py", 1, "notify"), ("rabbitmq/_lane.py", 1, "_work_on")),
+        "threads",
+    ),
+    "the measuring loop": (stack_of(("harness/loops.py", 1, "closed_loop"), *LOOP), "harness"),
+    "nothing known": (stack_of(("/elsewhere/program.py", 1, "main")), "unknown"),
+    "a stack without a frame": ((), "unknown"),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_stack_belongs_to_its_part(name: str) -> None:
+    stack, part = KNOWN[name]
+    assert part_of(stack) == part
+    assert part in PARTS
+
+
+def test_a_place_is_the_innermost_one_that_is_known() -> None:
+    assert place_of(KNOWN["a text censored"][0]) == "lab/applications/censor.py:censor"
+    assert place_of(()) == "nowhere that is known"
+
+
+def test_what_faulthandler_writes_is_read() -> None:
+    text = (
+        'Stack (most recent call first):\n  File "/a/b.py", line 7 in work\n'
+        '  File "/a/b.py", line 9 in main\n'
+        'Stack (most recent call first):\n  File "/a/b.py", line ??? in <lambda>\n'
+        "Stack (most recent call first):\n"
+    )
+    assert read_stacks(text) == Counter(
+        {
+            (Frame("/a/b.py", 7, "work"), Frame("/a/b.py", 9, "main")): 1,
+            (Frame("/a/b.py", 0, "<lambda>"),): 1,
+            (): 1,
+        }
+    )
+    assert not read_stacks("")
+
+
+@pytest.fixture
+def spender(tmp_path: Path) -> Iterator[int]:
+    """The process id of a program of known behaviour that lets itself be sampled in *tmp_path*."""
+    command = [sys.executable, "-m", "harness.anatomy.sampled", str(tmp_path), "tests.harness.spender"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+@can_be_sampled
+def test_stacks_are_seen_as_often_as_their_functions_spend(spender: int, tmp_path: Path) -> None:
+    with Sampling(tmp_path, {"spender": [spender]}) as sampling:
+        time.sleep(2.0)  # how long it is watched
+    seen: Counter[str] = Counter()
+    for stack, number in sampling.stacks["spender"].items():
+        names = {frame.function for frame in stack}
+        seen[next((name for name in ("three_parts", "one_part", "waits") if name in names), "other")] += (
+            number
+        )
+    assert seen.total() > 30
+    assert 0.55 < seen["three_parts"] / seen.total() < 0.92
+    assert 0.08 < seen["one_part"] / seen.total() < 0.45
+    assert not seen["waits"]
+
+
+@can_be_sampled
+def test_sampling_ends_and_begins_again(spender: int, tmp_path: Path) -> None:
+    with Sampling(tmp_path, {"spender": [spender]}):
+        pass
+    with Sampling(tmp_path, {"spender": [spender]}) as sampling:
+        time.sleep(0.5)  # how long it is watched
+    assert sampling.stacks["spender"]
+
+
+def test_a_process_that_is_not_open_to_sampling_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="process 1 does not let itself be sampled"):
+        Sampling(tmp_path, {"node": [1]}).__enter__()
+
+
+def test_parts_add_up_to_what_was_measured() -> None:
+    parts = REPETITION.parts()
+    assert sum(parts.values()) == pytest.approx(0.7)
+    assert parts["node", "transport"] == pytest.approx(0.3)
+    assert parts["generator", "unknown"] == pytest.approx(0.1)
+    assert parts["redis", ""] == pytest.approx(0.1)
+
+
+def test_a_component_without_samples_is_not_attributed_and_not_hidden() -> None:
+    one = Repetition(1.0, 1.0, {"node": 0.4}, {"node": 0.4}, {"node": {}})
+    assert one.parts() == {("node", "unknown"): 0.4}
+
+
+def test_means_of_segments_add_up_to_the_mean_of_the_whole() -> None:
+    other = Repetition(900.0, 900.0, {"node": 0.6, "generator": 0.1}, {"node": 0.6}, {"node": {"parsing": 3}})
+    profile = Profile("xmlrpc", "one-node", "filter", 1, 4, [REPETITION, other, REPETITION])
+    assert sum(one.value for one in profile.segments.values()) == pytest.approx(profile.total.value)
+    assert profile.slowed.value == pytest.approx((0.95 * 0.95) ** (1 / 3), rel=1e-3)
+    assert next(component for component, _ in profile.segments) == "generator"
+    assert profile.total.low is not None
+
+
+def test_a_rate_that_sampling_halves_is_warned_of() -> None:
+    slow = Repetition(1000.0, 500.0, {"node": 0.4}, {"node": 0.8}, {"node": {"parsing": 1}})
+    profile = Profile("xmlrpc", "one-node", "filter", 1, 4, [slow], objections=["odd", "odd"])
+    assert caveats(profile) == [
+        "XML-RPC: sampling slowed it to 0.50 of its rate",
+        "XML-RPC: 2 of 2 windows: odd",
+    ]
+
+
+def test_the_plot_has_a_stretch_per_part_and_is_drawn_again_from_the_record(tmp_path: Path) -> None:
+    profiles = [
+        Profile("redis_impl", "one-node", "filter", 1, 4, [REPETITION] * 3, {"node": {"a.py:f": 4}}),
+        Profile("rabbitmq", "one-node", "filter", 1, 4, missing="no rabbitmq here"),
+    ]
+    figure = anatomy_figure(profiles)
+    assert figure
+    times = figure.axes[0]
+    widths = [patch.get_width() for patch in times.patches]  # type: ignore[attr-defined]
+    assert sum(widths) == pytest.approx(700)
+    assert len(widths) == 5
+    run = AnatomyRun(configuration={}, environment={}, profiles=profiles)
+    draw(run, tmp_path)
+    write_sheet(run, tmp_path)
+    (tmp_path / "plots" / "anatomy.png").unlink()
+    redraw(tmp_path)
+    assert (tmp_path / "plots" / "anatomy.png").stat().st_size > 10_000
+    assert anatomy_figure(profiles[1:]) is None
+
+
+def test_an_interpreter_that_dies_of_it_is_not_sampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled, "WHY_NOT", "it dies of it")
+    assert main(["--middleware", "xmlrpc", "--results", str(tmp_path), "--json"]) == 0
+    [profile] = json.loads(capsys.readouterr().out)["profiles"]
+    assert profile["missing"] == "it dies of it"
+
+
+@can_be_sampled
+def test_the_command_measures_one_middleware_to_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--middleware", "xmlrpc", "--pairs", "2", "--seconds", "1", "--results", str(tmp_path)]
+    assert main([*options, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    [profile] = said["profiles"]
+    [first, _] = profile["repetitions"]
+    assert set(first["samples"]) == {"node", "generator"}
+    assert sum(first["samples"]["node"].values()) > 10
+    assert first["samples"]["node"]["application"]
+    assert first["cpu_ms"]["node"] > 0
+    assert (tmp_path / "latest" / "plots" / "anatomy.svg").exists()

@@ -1,0 +1,93 @@
+"""Trials of the fault lab in words, tables, plots and the report; what is broken is said, in red."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.fault_trial import Check, Fault, FaultTrial, Timeline
+from harness.fault_words import broken, check_words, describe, fault_table, sentences
+from harness.plots import draw
+from harness.record import read_run, write_run
+from harness.report import write_report
+from harness.table import print_table
+from tests.harness.runs import run_of
+
+KEPT = Check("taken over, p99", 0.25, 2.0, "s")
+NOT_KEPT = Check("taken over, p99", 3.5, 2.0, "s")
+
+
+def trial(
+    scenario: str = "kills", middleware: str = "xmlrpc", check: Check = KEPT, **more: Any
+) -> FaultTrial:
+    """Return a trial with two faults, one of which nothing was held up by."""
+    counts = {"acknowledged": 1000, "lost": 0, "duplicated": 0}
+    faults = [Fault("kill -9", "filter node 1", 0.5, 1.1, 0.2), Fault("SIGSTOP", "filter node 2", 0.7)]
+    given: dict[str, Any] = {
+        "counts": counts,
+        "figures": {"kills": 2.0},
+        "faults": faults,
+        "timeline": Timeline(0.5, [10, 0, 12], [0, 3, 0], [5.0, None, 900.0]),
+        **more,
+    }
+    return FaultTrial(scenario, middleware, "n-node", 3, 7, 1.5, [check, Check("lost", 0, 0)], **given)
+
+
+@pytest.mark.parametrize(
+    ("check", "holds"),
+    [
+        (Check("lost", 0, 0), True),
+        (Check("lost", 1, 0), False),
+        (Check("answered", 99.0, 99.0, is_least=True), True),
+        (Check("answered", 98.9, 99.0, is_least=True), False),
+        (Check("recovered", None, 3.0), False),
+        (Check("recovered", None, 3.0, is_least=True), False),
+    ],
+)
+def test_a_bar_is_kept_up_to_its_limit_and_never_when_nothing_was_measured(check: Check, holds: bool) -> None:
+    assert check.holds is holds
+
+
+def test_a_line_says_verdict_figures_bars_seed_and_when_the_faults_struck() -> None:
+    line = describe(trial(check=NOT_KEPT, notes=["lost: q1x"]))
+    assert line.startswith(
+        "FAIL kills, xmlrpc: taken over, p99 3.5 s (<= 2 s) BROKEN, lost 0, kills 2; seed 7"
+    )
+    assert "faults at 0.5, 0.7 s" in line
+    assert line.endswith("lost: q1x")
+    assert describe(trial()).startswith("PASS")
+
+
+def test_what_was_not_measured_is_said() -> None:
+    assert check_words(Check("recovered", None, 3.0, "s")) == "recovered not measured (<= 3 s) BROKEN"
+    assert broken(trial(check=Check("recovered", None, 3.0, "s"))) == ["recovered not measured (<= 3 s)"]
+
+
+def test_each_middleware_has_a_sentence_with_what_it_did_not_keep() -> None:
+    said = list(sentences([trial(), trial("frozen", check=NOT_KEPT), trial("kills", "rabbitmq")]))
+    assert said[0].startswith("XML-RPC kept its promise in 1 of 2 scenarios of faults, not under: frozen.")
+    assert "Of 2,000 acknowledged requests 0 were lost." in said[0]
+    assert said[1].startswith("RabbitMQ kept its promise in 1 of 1")
+
+
+def test_a_run_with_faults_is_written_read_drawn_and_reported(tmp_path: Path) -> None:
+    run = run_of(faults=[trial(), trial("kills", "pyro4", NOT_KEPT), trial("bombs", timeline=Timeline())])
+    assert read_run(write_run(run, tmp_path)) == run
+    assert [path.name for path in draw(run, tmp_path / "plots")] == ["faults-kills.png"]
+    print_table(run)
+    page = write_report(run, tmp_path).read_text(encoding="utf-8")
+    assert "<h2>Faults</h2>" in page
+    assert "FAIL: taken over, p99 3.5 s (&lt;= 2 s)" in page
+    assert "Pyro4 kept its promise in 0 of 1" in page
+    assert page.count("data:image/svg+xml") == 1
+
+
+def test_the_table_has_a_line_per_scenario_and_a_column_per_middleware_tried() -> None:
+    table = fault_table([trial(), trial("kills", "redis_impl"), trial("frozen")])
+    assert [column.header for column in table.columns] == ["scenario", "XML-RPC", "Redis"]
+    assert table.row_count == 2
+
+
+def test_without_faults_nothing_is_said_of_them(tmp_path: Path) -> None:
+    page = write_report(run_of(), tmp_path).read_text(encoding="utf-8")
+    assert "Faults" not in page

@@ -1,0 +1,236 @@
+"""The Universal Scalability Law, the processors' ceiling, and the sentence that says what limits."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
+from harness.statistics import Estimate
+from lab.errors import InvalidRequest
+
+NODES = [1, 2, 3, 4, 6, 8]
+TRIALS = 5
+EXPERIMENTS = 500
+T_4 = 2.776445
+"""Student's t with 4 degrees of freedom, two-sided 95 %."""
+TRUTH = (100.0, 0.05, 0.01)
+"""gamma, alpha and beta of the simulated system."""
+
+
+def law(gamma: float, alpha: float, beta: float, nodes: list[int]) -> NDArray[np.float64]:
+    """Return the throughput that the law says."""
+    n = np.array(nodes, dtype=np.float64)
+    throughput: NDArray[np.float64] = gamma * n / (1 + alpha * (n - 1) + beta * n * (n - 1))
+    return throughput
+
+
+def simulated(throughputs: NDArray[np.float64], is_factor: bool) -> list[Usl]:
+    """Return the fits of experiments whose trials vary by 3 %: of each, or (a constant) of their mean."""
+    noise = np.random.default_rng(1).normal(0.0, 0.03, (EXPERIMENTS, len(throughputs)))
+    trials = throughputs * np.exp(noise) if is_factor else throughputs + noise * throughputs.mean()
+    return [fit_usl(NODES * TRIALS, list(experiment)) for experiment in trials]
+
+
+def coverage(fits: list[Usl]) -> list[float]:
+    """Return for gamma, alpha and beta how many of the intervals hold the true value."""
+    series = zip(*((fit.gamma, fit.alpha, fit.beta) for fit in fits), strict=True)
+    return [
+        sum((e.low or 0.0) <= true <= (math.inf if e.high is None else e.high) for e in estimates) / len(fits)
+        for estimates, true in zip(series, TRUTH, strict=True)
+    ]
+
+
+def around(value: float, margin: float = 0.05) -> Estimate:
+    """Return an estimate of five trials."""
+    return Estimate(value, value - margin, value + margin, 5)
+
+
+def usl(alpha: Estimate | None = None, peak_nodes: float | None = None) -> Usl:
+    """Return a fit with this contention, none by default, and this peak."""
+    return Usl(around(100.0), alpha or Estimate(0.0, 0.0, 0.01, 5), Estimate(0.0, 0.0, 0.001, 5), peak_nodes)
+
+
+def test_the_fit_of_a_published_measurement_is_the_published_one() -> None:
+    """SPEC SDM91: the estimates and standard errors of the R package usl (github.com/smoeding/usl)."""
+    fit = fit_usl([1, 18, 36, 72, 108, 144, 216], [64.9, 995.9, 1652.4, 1853.2, 1828.9, 1775.0, 1702.2])
+    published = [(89.995233, 14.2134894), (0.0277285, 0.0091217), (0.0001044, 0.0000199)]
+    for estimate, (value, error) in zip((fit.gamma, fit.alpha, fit.beta), published, strict=True):
+        assert estimate.value == pytest.approx(value, rel=1e-3)
+        assert estimate.low == pytest.approx(value - T_4 * error, rel=5e-3)
+        assert estimate.high == pytest.approx(value + T_4 * error, rel=5e-3)
+    assert fit.peak_nodes == pytest.approx(math.sqrt((1 - 0.0277285) / 0.0001044), rel=1e-3)
+
+
+def test_the_fit_of_the_law_itself_is_exact() -> None:
+    fit = fit_usl(NODES, list(law(1234.5, 0.03, 0.002, NODES)))
+    assert (fit.gamma.value, fit.alpha.value, fit.beta.value) == pytest.approx((1234.5, 0.03, 0.002))
+
+
+def test_the_order_and_the_unit_of_the_trials_do_not_matter() -> None:
+    throughputs = [100.0, 180.0, 250.0, 290.0, 340.0, 350.0]
+    fit = fit_usl(NODES, throughputs)
+    other = fit_usl(NODES[::-1], [1_000.0 * throughput for throughput in throughputs[::-1]])
+    assert other.gamma.value == pytest.approx(1_000.0 * fit.gamma.value)
+    assert (other.alpha.value, other.beta.value) == pytest.approx((fit.alpha.value, fit.beta.value))
+
+
+def test_linear_growth_has_neither_contention_nor_a_peak() -> None:
+    fit = fit_usl(NODES, [100.0 * nodes for nodes in NODES])
+    assert (fit.alpha.value, fit.beta.value) == pytest.approx((0.0, 0.0), abs=1e-9)
+    assert fit.peak_nodes is None
+
+
+def test_growth_beyond_linear_stays_within_the_bounds() -> None:
+    fit = fit_usl([1, 2, 3] * 3, [100.0, 215.0, 330.0] * 3)
+    assert (fit.alpha.value, fit.beta.value, fit.peak_nodes) == (0.0, 0.0, None)
+    assert fit.alpha.low == 0.0
+
+
+def test_no_growth_at_all_is_contention_alone_and_has_no_peak() -> None:
+    fit = fit_usl(NODES, [100.0] * len(NODES))
+    assert fit.alpha.value == pytest.approx(1.0)
+    assert (fit.beta.value, fit.peak_nodes) == (0.0, None)
+
+
+def test_throughput_that_falls_from_the_start_has_its_peak_at_one_node() -> None:
+    assert fit_usl(NODES, [100.0, 80.0, 70.0, 60.0, 50.0, 40.0]).peak_nodes == 1.0
+
+
+def test_a_peak_far_beyond_the_range_is_not_told() -> None:
+    """The law is exact here, so beta is shown not to be 0; the peak is at 31 nodes."""
+    fit = fit_usl(NODES, list(law(100.0, 0.04, 0.001, NODES)))
+    assert fit.beta.low
+    assert fit.peak_nodes is None
+
+
+def test_three_trials_give_estimates_without_intervals_or_a_peak() -> None:
+    fit = fit_usl([1, 2, 3], [100.0, 120.0, 110.0])
+    assert (fit.gamma.low, fit.alpha.high, fit.beta.low, fit.peak_nodes) == (None, None, None, None)
+    assert fit.beta.trials == 3
+
+
+def test_the_intervals_of_a_fit_hold_the_true_values_in_95_of_100_experiments() -> None:
+    rates = coverage(simulated(law(*TRUTH, NODES * TRIALS), is_factor=False))
+    assert all(0.93 <= rate <= 0.97 for rate in rates), rates
+
+
+def test_the_intervals_of_a_fit_hold_the_true_values_as_often_where_noise_is_a_factor() -> None:
+    rates = coverage(simulated(law(*TRUTH, NODES * TRIALS), is_factor=True))
+    assert all(rate >= 0.92 for rate in rates), rates
+
+
+def test_a_peak_is_told_in_hardly_any_experiment_on_a_system_without_one() -> None:
+    fits = simulated(law(100.0, 0.1, 0.0, NODES * TRIALS), is_factor=True)
+    assert sum(fit.peak_nodes is not None for fit in fits) / EXPERIMENTS <= 0.025
+
+
+@pytest.mark.parametrize(
+    ("nodes", "throughputs"),
+    [
+        ([], []),
+        ([1, 2, 3], [1.0, 2.0]),
+        ([1, 2, 2, 1], [1.0, 2.0, 2.0, 1.0]),
+        ([0, 1, 2], [1.0, 2.0, 3.0]),
+        ([1, 2, 3], [1.0, 2.0, 0.0]),
+        ([1, 2, 3], [1.0, 2.0, math.nan]),
+    ],
+)
+def test_trials_that_cannot_be_fitted_are_invalid_requests(
+    nodes: list[int], throughputs: list[float]
+) -> None:
+    with pytest.raises(InvalidRequest):
+        fit_usl(nodes, throughputs)
+
+
+def test_the_ceiling_is_the_number_of_nodes_while_processors_are_idle() -> None:
+    assert cpu_ceiling(3, throughput_at_one=100.0, cpu_seconds_per_request=0.001, cores=2) == 3.0
+
+
+def test_the_ceiling_is_what_the_processors_allow_when_they_are_busy() -> None:
+    assert cpu_ceiling(8, throughput_at_one=400.0, cpu_seconds_per_request=0.002, cores=2) == pytest.approx(
+        2.5
+    )
+
+
+def test_requests_that_cost_no_processor_time_are_not_limited_by_it() -> None:
+    assert cpu_ceiling(8, throughput_at_one=400.0, cpu_seconds_per_request=0.0, cores=2) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "throughput", "cpu", "cores"),
+    [(0, 1.0, 1.0, 1), (1, 0.0, 1.0, 1), (1, 1.0, -1.0, 1), (1, 1.0, math.nan, 1), (1, 1.0, 1.0, 0)],
+)
+def test_a_ceiling_of_impossible_figures_is_an_invalid_request(
+    nodes: int, throughput: float, cpu: float, cores: int
+) -> None:
+    with pytest.raises(InvalidRequest):
+        cpu_ceiling(nodes, throughput, cpu, cores)
+
+
+def test_a_speedup_at_the_ceiling_is_limited_by_the_cores() -> None:
+    sentence = limit_sentence({2: around(1.8), 8: around(2.4)}, {2: 2.0, 8: 2.5}, usl(), cores=2)
+    assert sentence == (
+        "2.40 times (2.35 to 2.45) at 8 nodes: limited by the 2 cores of this machine, which allow 2.50; "
+        "peak not identified."
+    )
+
+
+def test_a_machine_of_one_core_is_named_so() -> None:
+    assert "limited by the only core of this machine" in limit_sentence({3: around(1.2)}, {3: 1.25}, None, 1)
+
+
+def test_a_speedup_whose_interval_holds_the_number_of_nodes_is_linear() -> None:
+    sentence = limit_sentence({1: around(1.0, 0.0), 3: around(2.97)}, {3: 3.0}, usl(), cores=2)
+    assert (
+        sentence == "2.97 times (2.92 to 3.02) at 3 nodes: linear within the interval; peak not identified."
+    )
+
+
+def test_a_speedup_close_to_the_number_of_nodes_is_told_as_a_share_of_it() -> None:
+    assert "at 8 nodes: 95% of linear" in limit_sentence({8: around(7.6)}, {8: 8.0}, None, cores=2)
+
+
+def test_a_speedup_beyond_linear_is_doubted() -> None:
+    assert "doubt the measurement at one node" in limit_sentence({3: around(3.5)}, {3: 3.0}, None, cores=2)
+
+
+def test_a_speedup_far_below_the_ceiling_is_limited_by_something_else() -> None:
+    sentence = limit_sentence({8: around(2.0)}, {8: 4.0}, None, cores=2)
+    assert "limited by something else before the 2 cores of this machine, which allow 4.00" in sentence
+
+
+def test_contention_is_named_where_the_cores_do_not_limit_and_the_law_shows_it() -> None:
+    sentence = limit_sentence({8: around(4.0)}, {8: 8.0}, usl(alpha=around(0.143, 0.02)), cores=64)
+    assert "limited by contention, 14.3% of the work being done one after the other" in sentence
+
+
+def test_no_reason_is_given_where_the_data_show_none() -> None:
+    assert "less than linear, the data do not say why" in limit_sentence(
+        {8: around(4.0)}, {}, usl(), cores=64
+    )
+
+
+def test_an_interval_that_holds_both_a_limit_and_much_less_says_so() -> None:
+    sentence = limit_sentence({8: Estimate(2.2, 1.2, 3.9, 3)}, {8: 2.5}, None, cores=2)
+    assert "the interval is too wide to say what limits it" in sentence
+
+
+def test_two_trials_name_no_limit() -> None:
+    sentence = limit_sentence({3: Estimate(2.9, None, None, 2)}, {3: 3.0}, None, cores=2)
+    assert sentence == "2.90 times at 3 nodes: too few trials to say what limits it."
+
+
+def test_a_speedup_that_falls_is_judged_where_it_is_highest() -> None:
+    speedups = {2: around(1.9), 3: around(2.3), 8: around(1.5)}
+    sentence = limit_sentence(speedups, {2: 2.0, 3: 2.4, 8: 2.4}, usl(peak_nodes=3.4), cores=2)
+    assert sentence == (
+        "2.30 times (2.25 to 2.35) at 3 nodes: limited by the 2 cores of this machine, which allow 2.40; "
+        "it falls to 1.50 times (1.45 to 1.55) at 8; the peak is at about 3.4 nodes."
+    )
+
+
+def test_one_node_says_nothing_about_scaling() -> None:
+    sentence = limit_sentence({1: around(1.0)}, {1: 1.0}, None, cores=2)
+    assert sentence == "Only one node was measured, which says nothing about scaling."

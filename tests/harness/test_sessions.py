@@ -1,0 +1,173 @@
+"""Experiments and systems as commands, from their start to their end, also when somebody interrupts them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.record import Run, read_run
+from lab.bootstrap import ROOT
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.slow
+SECONDS = 60.0
+RESULT = re.compile(r"^    .* requests, .*/s", re.MULTILINE)
+
+
+class Command:
+    """A command that runs in a session of its own, and what it said so far."""
+
+    def __init__(self, redis_url: str, namespace: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "LAB_REDIS_URL": redis_url, "LAB_NAMESPACE": namespace},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def said(self) -> str:
+        """What it wrote to standard error."""
+        return "".join(self._lines)
+
+    def says(self, pattern: "re.Pattern[str]") -> "re.Match[str]":
+        """Wait until it says *pattern*."""
+
+        def look() -> "re.Match[str] | None":
+            assert self._process.poll() is None, self.said
+            return pattern.search(self.said)
+
+        found = eventually(look, within=SECONDS)
+        assert found
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """Return it and all that it started, and what these started."""
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does: the terminal tells all processes of the foreground."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def terminate(self) -> None:
+        """Do what `kill` does: one process is told."""
+        self._process.terminate()
+
+    def ends(self) -> int:
+        """Wait for its end; return the exit code."""
+        code = self._process.wait(SECONDS)
+        self._reader.join(SECONDS)
+        return code
+
+    def close(self) -> None:
+        """End it if a test failed before it did."""
+        if self._process.poll() is None:
+            self.terminate()
+            self.ends()
+
+    def _read(self) -> None:
+        assert self._process.stderr
+        with self._process.stderr as pipe:
+            for line in pipe:
+                self._lines.append(line)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(redis_url: str, namespace: str) -> Iterator[Start]:
+    """Start commands; end those that still run."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Command:
+            command = Command(redis_url, namespace, *arguments)
+            stack.callback(command.close)
+            return command
+
+        yield start
+
+
+def all_gone(family: list[psutil.Process]) -> bool:
+    """Tell whether none of *family* runs any more."""
+    return not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def record_of(results: Path) -> Run:
+    """Read the record of the newest run."""
+    return read_run(results / "latest" / "run.json")
+
+
+def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_process(
+    start: Start, tmp_path: Path
+) -> None:
+    command = start("run", "--only", "xmlrpc", "--results", str(tmp_path))
+    command.says(RESULT)
+    family = command.family()
+    command.interrupt()
+    assert command.ends() == 130, command.said
+    assert "Traceback" not in command.said
+    run = record_of(tmp_path)
+    assert run.points
+    assert any(note.startswith("Interrupted") for note in run.notes)
+    assert "Interrupted" in (tmp_path / "latest" / "report.html").read_text(encoding="utf-8")
+    assert len(family) > 1
+    eventually(lambda: all_gone(family))
+
+
+def test_a_served_system_is_talked_to_and_ends_whole(start: Start) -> None:
+    command = start("serve", "xmlrpc", "service", "--free-ports", "--nodes", "2")
+    words = command.says(re.compile(r"another terminal: python3 -m lab (shell .*)$", re.MULTILINE))[1].split()
+    family = command.family()
+    insult = "you rusty spoon"
+    shell = subprocess.run(
+        [sys.executable, "-m", "lab", *words],
+        cwd=ROOT,
+        input=f"add {insult}\nadd {insult}\nlist\ninsult\nremove {insult}\n",
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    expected = ["stored", "it was there already", insult, insult, "removed"]
+    assert (shell.returncode, shell.stdout.splitlines(), shell.stderr) == (0, expected, "")
+    command.terminate()
+    assert command.ends() == 130, command.said
+    assert command.said.splitlines()[-1] == "lab: interrupted; everything started is ended"
+    assert len(family) >= 4  # itself, a master, two nodes
+    eventually(lambda: all_gone(family))
+
+
+def test_a_comparison_ends_with_a_verdict_or_says_why_there_is_none(start: Start, tmp_path: Path) -> None:
+    sides = ("xmlrpc", "xmlrpc:in_flight=1")
+    short = ("--blocks", "3", "--seconds", "0.8", "--results", str(tmp_path))
+    command = start("compare", *sides, *short)
+    code = command.ends()
+    points = record_of(tmp_path).of("compare")
+    assert [(point.block, point.setting) for point in points] == [
+        (block, f"{turn}: {side}")
+        for block in range(3)
+        for turn, side in (("A", sides[0]), ("B", sides[1]), ("A again", sides[0]))
+    ]
+    if all(point.is_valid for point in points):
+        assert re.search(r"^xmlrpc:in_flight=1 against xmlrpc: \w+.* 3 blocks", command.said, re.MULTILINE)
+        assert code == 0
+    else:  # a noisy machine
+        assert "no verdict" in command.said
+        assert code == 1

@@ -1,0 +1,242 @@
+"""The statistics of trials: known answers, and the promised rates of error in simulated experiments."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.statistics import (
+    Comparison,
+    Verdict,
+    compare,
+    is_stationary,
+    slower_than,
+    speedup_estimate,
+    throughput_estimate,
+)
+from lab.errors import InvalidRequest
+
+EXPERIMENTS = 2_000
+FALSE_ALARMS = 0.065
+"""A promised 5 %, and three standard errors of a rate that is counted in 2,000 experiments."""
+STATIONARY_FALSE_ALARMS = 0.0167
+"""Likewise for 1 %."""
+T_4 = 2.776445
+"""Student's t with 4 degrees of freedom, two-sided 95 %."""
+
+
+def trials(seed: int, *shape: int, spread: float = 0.05) -> NDArray[np.float64]:
+    """Return throughputs around 1,000 that vary by the factor *spread*."""
+    return 1_000.0 * np.exp(np.random.default_rng(seed).normal(0.0, spread, shape))
+
+
+def share_called_different(runs: NDArray[np.float64]) -> float:
+    """Return how many of *runs*, of shape (experiments, 3, blocks), are called different."""
+    verdicts = [compare(list(a), list(b), list(again)).verdict for a, b, again in runs]
+    return sum(verdict is not Verdict.NO_DETECTABLE_DIFFERENCE for verdict in verdicts) / len(runs)
+
+
+def test_a_throughput_is_the_geometric_mean_with_an_interval_by_students_t() -> None:
+    estimate = throughput_estimate([math.exp(x) for x in (1.0, 2.0, 3.0, 4.0, 5.0)])
+    margin = T_4 * math.sqrt(2.5 / 5)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert math.log(estimate.value) == pytest.approx(3.0)
+    assert math.log(estimate.low) == pytest.approx(3.0 - margin, abs=1e-6)
+    assert math.log(estimate.high) == pytest.approx(3.0 + margin, abs=1e-6)
+    assert estimate.trials == 5
+
+
+def test_fewer_than_three_trials_have_no_interval() -> None:
+    estimate = throughput_estimate([100.0, 400.0])
+    assert estimate.value == pytest.approx(200.0)
+    assert (estimate.low, estimate.high, estimate.trials) == (None, None, 2)
+
+
+def test_a_higher_level_has_a_wider_interval() -> None:
+    throughputs = [90.0, 100.0, 110.0]
+    usual, wider = throughput_estimate(throughputs), throughput_estimate(throughputs, level=0.99)
+    assert usual.high is not None
+    assert wider.high is not None
+    assert wider.high > usual.high
+
+
+@pytest.mark.parametrize("bad", [[], [0.0, 1.0], [1.0, -1.0], [1.0, math.nan], [1.0, math.inf]])
+def test_what_is_not_a_throughput_is_an_invalid_request(bad: list[float]) -> None:
+    with pytest.raises(InvalidRequest):
+        throughput_estimate(bad)
+
+
+@pytest.mark.parametrize("level", [0.05, 1.0, 95.0, math.nan])
+def test_a_level_that_gives_no_interval_to_rely_on_is_an_invalid_request(level: float) -> None:
+    with pytest.raises(InvalidRequest):
+        throughput_estimate([1.0, 2.0, 3.0], level)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_interval_of_a_throughput_holds_the_true_one_in_95_of_100_experiments(count: int) -> None:
+    estimates = [throughput_estimate(list(run)) for run in trials(1, EXPERIMENTS, count)]
+    covered = [e.low is not None and e.high is not None and e.low <= 1_000.0 <= e.high for e in estimates]
+    assert 0.93 <= sum(covered) / EXPERIMENTS <= 0.97
+
+
+def test_a_speedup_is_paired_by_block_so_that_a_slow_block_does_not_widen_it() -> None:
+    speedup = speedup_estimate(at_n=[200.0, 100.0, 400.0], at_one=[100.0, 50.0, 200.0])
+    assert (speedup.value, speedup.low, speedup.high) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_the_interval_of_a_speedup_holds_the_true_one_in_95_of_100_experiments() -> None:
+    blocks = trials(2, EXPERIMENTS, 1, 5, spread=0.5)
+    runs = trials(3, EXPERIMENTS, 2, 5) * blocks * np.array([[3.0], [1.0]])
+    estimates = [speedup_estimate(list(at_n), list(at_one)) for at_n, at_one in runs]
+    covered = [e.low is not None and e.high is not None and e.low <= 3.0 <= e.high for e in estimates]
+    assert 0.93 <= sum(covered) / EXPERIMENTS <= 0.97
+
+
+def test_series_of_different_lengths_cannot_be_paired() -> None:
+    with pytest.raises(InvalidRequest, match="at_n: 2, at_one: 3"):
+        speedup_estimate([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(InvalidRequest, match="a: 2, b: 2, a_again: 1"):
+        compare([1.0, 2.0], [1.0, 2.0], [1.0])
+
+
+def test_no_blocks_at_all_cannot_be_compared() -> None:
+    with pytest.raises(InvalidRequest):
+        compare([], [], [])
+
+
+def test_a_b_that_is_faster_beyond_the_noise_is_faster() -> None:
+    comparison = compare([100.0, 101.0, 99.0], [120.0, 121.0, 119.5], [101.0, 100.0, 99.5])
+    assert comparison.verdict is Verdict.FASTER
+    assert comparison.ratio.value == pytest.approx(1.2, abs=0.01)
+    assert 1.0 <= comparison.noise_ratio < 1.05
+    assert comparison.effect_size is not None
+    assert comparison.effect_size > 10
+
+
+def test_a_and_b_swapped_is_slower_by_the_inverse_ratio() -> None:
+    a, b = [100.0, 101.0, 99.0], [120.0, 121.0, 119.5]
+    comparison = compare(b, a, b)
+    assert comparison.verdict is Verdict.SLOWER
+    assert comparison.ratio.value == pytest.approx(1 / compare(a, b, a).ratio.value)
+
+
+def test_the_effect_size_is_the_mean_log_ratio_in_standard_deviations() -> None:
+    comparison = compare([1.0] * 3, [math.exp(x) for x in (1.0, 2.0, 3.0)], [1.0] * 3)
+    assert comparison.effect_size == pytest.approx(2.0)
+
+
+def test_an_effect_size_is_not_given_where_nothing_varies() -> None:
+    assert compare([100.0] * 3, [100.0] * 3, [100.0] * 3).effect_size is None
+    assert compare([100.0], [200.0], [100.0]).effect_size is None
+
+
+def test_with_fewer_than_three_blocks_nothing_is_called_different() -> None:
+    comparison = compare([100.0, 100.0], [900.0, 900.0], [100.0, 110.0])
+    assert comparison.verdict is Verdict.NO_DETECTABLE_DIFFERENCE
+    assert comparison.noise_ratio == pytest.approx(1.1)
+
+
+def test_a_difference_that_a_has_to_itself_is_not_called_one() -> None:
+    """The interval excludes 1, and the first run of each block is slower by as much."""
+    comparison = compare([100.0, 101.0, 99.0], [110.0, 111.5, 109.0], [110.5, 111.0, 109.0])
+    assert comparison.ratio.low is not None
+    assert comparison.ratio.low > 1
+    assert comparison.verdict is Verdict.NO_DETECTABLE_DIFFERENCE
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 10])
+def test_a_against_a_is_called_different_in_at_most_5_of_100_comparisons(blocks: int) -> None:
+    assert share_called_different(trials(4, EXPERIMENTS, 3, blocks)) <= FALSE_ALARMS
+
+
+@pytest.mark.parametrize("habit", [(0.9, 1.0, 1.0), (0.95, 1.0, 1.0), (1.0, 1.0, 0.9), (1.0, 1.0, 1.05)])
+def test_a_against_a_is_so_even_where_the_first_or_last_run_of_each_block_is_off(
+    habit: tuple[float, float, float],
+) -> None:
+    runs = trials(5, EXPERIMENTS, 3, 5) * np.array(habit)[:, np.newaxis]
+    assert share_called_different(runs) <= FALSE_ALARMS
+
+
+def test_a_b_that_is_15_percent_faster_is_found_in_most_comparisons_of_five_noisy_blocks() -> None:
+    runs = trials(6, EXPERIMENTS, 3, 5) * np.array([[1.0], [1.15], [1.0]])
+    assert share_called_different(runs) > 0.8
+
+
+def comparison_of_ratio(ratio: float) -> Comparison:
+    """Return a comparison of low noise in which B is *ratio* times as fast as A."""
+    a = [100.0, 101.0, 99.0, 100.5]
+    return compare(a, [ratio * value for value in (100.2, 100.8, 99.1, 100.4)], a)
+
+
+def test_a_b_that_is_slower_by_more_than_the_fraction_is_told_by_the_gate() -> None:
+    assert slower_than(comparison_of_ratio(0.85), 0.10)
+
+
+@pytest.mark.parametrize("ratio", [0.9, 0.95, 1.0, 1.2])
+def test_a_b_that_may_be_within_the_fraction_passes_the_gate(ratio: float) -> None:
+    assert not slower_than(comparison_of_ratio(ratio), 0.10)
+
+
+def test_what_is_no_detectable_difference_passes_the_gate_at_any_fraction() -> None:
+    within_noise = compare([110.5, 111.0, 109.0], [100.0, 101.0, 99.0], [99.0, 101.5, 99.5])
+    assert within_noise.ratio.high is not None
+    assert within_noise.ratio.high < 1
+    assert not slower_than(within_noise, 0.0)
+    assert not slower_than(compare([100.0], [10.0], [100.0]), 0.10)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 10.0, math.nan])
+def test_a_gate_takes_a_fraction_only(fraction: float) -> None:
+    with pytest.raises(InvalidRequest):
+        slower_than(comparison_of_ratio(1.0), fraction)
+
+
+def correlated(noise: NDArray[np.float64], share: float = 0.5) -> NDArray[np.float64]:
+    """Return *noise* in which each slice keeps *share* of what the one before it was off by."""
+    kept = noise.copy()
+    for index in range(1, noise.shape[1]):
+        kept[:, index] = share * kept[:, index - 1] + math.sqrt(1 - share**2) * noise[:, index]
+    return kept
+
+
+def independent(noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return *noise* as it is."""
+    return noise
+
+
+@pytest.mark.parametrize(("spread", "kind"), [(0.05, independent), (0.2, independent), (0.05, correlated)])
+@pytest.mark.parametrize("slices", [6, 10, 20])
+def test_a_stationary_window_is_called_so_in_99_of_100_cases(
+    spread: float, kind: Callable[[NDArray[np.float64]], NDArray[np.float64]], slices: int
+) -> None:
+    noise = np.random.default_rng(7).normal(0.0, spread, (EXPERIMENTS, slices))
+    alarms = sum(not is_stationary(list(window)) for window in np.exp(kind(noise)))
+    assert alarms / EXPERIMENTS <= STATIONARY_FALSE_ALARMS
+
+
+@pytest.mark.parametrize("end", [0.6, 1.4])
+def test_a_window_that_gets_slower_or_faster_throughout_is_not_stationary(end: float) -> None:
+    ramps = trials(8, 300, 10) * np.linspace(1.0, end, 10)
+    assert sum(is_stationary(list(window)) for window in ramps) / len(ramps) < 0.1
+
+
+def test_a_warm_up_that_reaches_into_the_window_is_not_stationary() -> None:
+    assert not is_stationary([40.0, 60.0, 75.0, 85.0, 91.0, 95.0, 97.0, 98.0, 99.0, 100.0])
+
+
+def test_a_trend_of_a_few_percent_is_stationary_enough() -> None:
+    assert is_stationary([1_000.0 + 5.0 * index for index in range(20)])
+
+
+@pytest.mark.parametrize("count", [0.0, 100.0])
+def test_a_window_in_which_nothing_changes_is_stationary(count: float) -> None:
+    assert is_stationary([count] * 10)
+
+
+@pytest.mark.parametrize("bad", [[], [1.0] * 5, [1.0] * 9 + [-1.0], [1.0] * 9 + [math.nan]])
+def test_windows_that_cannot_be_judged_are_invalid_requests(bad: list[float]) -> None:
+    with pytest.raises(InvalidRequest):
+        is_stationary(bad)

@@ -1,0 +1,144 @@
+"""What a run is said to show: the fastest, speedups in pairs, comparisons of whole blocks."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.record import Capacity, Run
+from harness.statistics import Verdict, speedup_estimate
+from harness.verdicts import caveats, comparison_of, conclusions, speedups
+from tests.harness.runs import compare_points, full_run, point, run_of, speedup_points, window
+
+INVALID = ["too short: 5 requests in 0.01 s"]
+
+
+@pytest.mark.parametrize("study", ["requests", "pipelined", "accepted"])
+def test_the_fastest_is_named_and_the_slowest(study: str) -> None:
+    run = run_of(
+        point(study, throughput=500.0), point(study, "pyro4", 900.0), point(study, "rabbitmq", 200.0)
+    )
+    [said] = conclusions(run)
+    assert "Pyro4, one-node was fastest: 900 requests/s, p99 5.00 ms" in said
+    assert said.endswith("RabbitMQ, one-node made 200/s.")
+
+
+def test_what_is_hardly_slower_is_as_fast() -> None:
+    points = [point(throughput=100.0), point(middleware="pyro4", throughput=90.0)]
+    [said] = conclusions(run_of(*points, point(middleware="rabbitmq", throughput=80.0)))
+    assert "XML-RPC, one-node and Pyro4, one-node were fastest: 100 requests/s" in said
+
+
+def test_an_invalid_point_is_never_the_fastest() -> None:
+    points = [point(throughput=9000.0, objections=INVALID), point(middleware="pyro4", throughput=900.0)]
+    [said] = conclusions(run_of(*points, point(middleware="rabbitmq", throughput=200.0)))
+    assert "Pyro4, one-node was fastest" in said
+    assert "XML-RPC" not in said
+
+
+def test_the_last_valid_point_counts_not_the_best() -> None:
+    points = [point(throughput=9000.0), point(throughput=700.0), point(throughput=8000.0, objections=INVALID)]
+    [said] = conclusions(run_of(*points, point(middleware="pyro4", throughput=100.0)))
+    assert "XML-RPC, one-node was fastest: 700 requests/s" in said
+
+
+def test_a_capacity_is_a_conclusion() -> None:
+    found = Capacity("redis_impl", "n-node", 3, 32, 50.0, 950.0, 1000.0)
+    assert conclusions(run_of(capacities=[found])) == [
+        "Redis, n-node sustains 950 to 1,000/s with p99 within 50 ms."
+    ]
+
+
+def test_the_full_run_concludes_about_everything() -> None:
+    said = " ".join(conclusions(full_run()))
+    for part in ("were fastest", "5ms waiting per text", "with p99 within 50 ms", "B against A"):
+        assert part in said
+
+
+def test_speedups_are_estimated_from_pairs_of_the_same_block() -> None:
+    [found] = speedups(run_of(*speedup_points(blocks=5)))
+    assert (found.middleware, found.work, list(found.estimates)) == ("xmlrpc", "5ms waiting", [1, 2, 3])
+    for nodes, estimate in found.estimates.items():  # what a block is off by cancels: no interval is left
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((nodes, nodes, nodes))
+        assert estimate.trials == 5
+
+
+def test_the_order_in_which_a_block_was_measured_does_not_matter() -> None:
+    points = speedup_points(blocks=4)
+    assert speedups(run_of(*points[::-1]))[0].estimates == pytest.approx(
+        speedups(run_of(*points))[0].estimates
+    )
+
+
+def test_a_block_without_its_one_node_point_makes_no_pair() -> None:
+    points = speedup_points(blocks=4)
+    points[0] = replace(points[0], objections=INVALID)  # one node, block 0
+    [found] = speedups(run_of(*points))
+    assert [estimate.trials for estimate in found.estimates.values()] == [3, 3, 3]
+    ones = [p.throughput for p in points[3:] if p.nodes == 1]
+    twos = [p.throughput for p in points[3:] if p.nodes == 2]
+    assert found.estimates[2] == speedup_estimate(twos, ones)
+
+
+def test_without_any_valid_point_of_one_node_there_is_no_speedup() -> None:
+    points = [replace(p, objections=INVALID) if p.nodes == 1 else p for p in speedup_points()]
+    assert speedups(run_of(*points)) == []
+
+
+def test_middlewares_and_kinds_of_work_are_kept_apart() -> None:
+    computing = [replace(p, work="2ms computing") for p in speedup_points()]
+    run = run_of(*speedup_points("rabbitmq"), *computing, *speedup_points("xmlrpc"))
+    assert [(found.middleware, found.work) for found in speedups(run)] == [
+        ("xmlrpc", "2ms computing"),
+        ("xmlrpc", "5ms waiting"),
+        ("rabbitmq", "5ms waiting"),
+    ]
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(2.0, Verdict.FASTER), (0.5, Verdict.SLOWER)])
+def test_a_comparison_of_whole_blocks_has_a_verdict(ratio: float, verdict: Verdict) -> None:
+    comparison = comparison_of(run_of(*compare_points(ratio)))
+    assert comparison
+    assert comparison.verdict is verdict
+    assert comparison.ratio.trials == 3
+    assert comparison.ratio.value == pytest.approx(ratio, rel=0.01)
+
+
+@pytest.mark.parametrize("gone", range(9))
+def test_of_three_blocks_none_may_miss_a_point(gone: int) -> None:
+    points = compare_points()
+    assert comparison_of(run_of(*points[:gone], *points[gone + 1 :])) is None
+
+
+@pytest.mark.parametrize("bad", range(9))
+def test_of_three_blocks_none_may_have_an_invalid_point(bad: int) -> None:
+    points = compare_points()
+    points[bad] = replace(points[bad], objections=INVALID)
+    run = run_of(*points)
+    assert comparison_of(run) is None
+    assert conclusions(run) == []
+
+
+def test_an_invalid_block_is_left_out_where_three_others_are_whole() -> None:
+    points = compare_points(blocks=4)
+    points[4] = replace(points[4], measurement=window(9e6), objections=INVALID)
+    comparison = comparison_of(run_of(*points))
+    assert comparison
+    assert comparison.ratio.trials == 3
+    assert comparison.ratio.value == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize("run", [run_of(), run_of(point())], ids=["empty", "another experiment"])
+def test_without_blocks_nothing_is_compared(run: Run) -> None:
+    assert comparison_of(run) is None
+
+
+def test_a_busy_machine_is_a_caveat() -> None:
+    assert any("busy" in line for line in caveats(run_of(environment={"cores": 2, "load_before": 1.1})))
+    assert not any("busy" in line for line in caveats(run_of(environment={"cores": 2, "load_before": 1.0})))
+
+
+def test_direct_and_indirect_middlewares_are_not_compared_without_a_word() -> None:
+    assert any("keep nothing on the way" in line for line in caveats(full_run()))
+    assert not any(
+        "keep nothing on the way" in line for line in caveats(run_of(point(), point(middleware="pyro4")))
+    )

@@ -1,0 +1,225 @@
+"""The rule of censoring: which places of a text are insults, and what becomes of the rest."""
+
+import unicodedata
+
+import pytest
+
+from lab.applications.censor import LONG_TEXT, Censor
+from lab.data import default_insults
+
+
+def censored(text: str, *insults: str) -> str:
+    """Return *text* as a censor of *insults* writes it."""
+    return Censor(insults).censor(text)
+
+
+def nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def test_every_occurrence_of_an_insult_is_replaced() -> None:
+    assert censored("tonto y tonto", "tonto") == "CENSORED y CENSORED"
+
+
+@pytest.mark.parametrize("written", ["tonto", "TONTO", "Tonto", "tOnTo"])
+def test_the_case_of_the_text_does_not_matter(written: str) -> None:
+    assert censored(f"quin {written}!", "tonto") == "quin CENSORED!"
+
+
+@pytest.mark.parametrize("insult", ["TONTO", "ToNtO"])
+def test_the_case_of_the_insult_does_not_matter(insult: str) -> None:
+    assert censored("quin tonto!", insult) == "quin CENSORED!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tontos", "xtonto", "tonto_", "tonto1", "1tonto", "tontó", "tonto\u0301", "tonto喂", "tontos y tontas"],
+)
+def test_an_insult_inside_a_longer_word_is_none(text: str) -> None:
+    assert censored(text, "tonto") == text
+
+
+def test_a_word_that_holds_an_insult_is_not_censored() -> None:
+    assert censored("a classic assassin", "ass") == "a classic assassin"
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", "({})", "-{}-", "{},", "«{}»", "\t{}\n", "¡{}!", "{}'s", "\u200b{}"]
+)
+def test_what_is_no_letter_digit_or_underscore_ends_a_word(around: str) -> None:
+    assert censored(around.format("tonto"), "tonto") == around.format("CENSORED")
+
+
+def test_an_insult_of_several_words_is_replaced_as_one() -> None:
+    assert censored("Ets un Cap d'Espinaca, home", "cap d'espinaca") == "Ets un CENSORED, home"
+
+
+@pytest.mark.parametrize("text", ["cap  d'espinaca", "cap\nd'espinaca", "cap d espinaca", "cap d'espinaques"])
+def test_an_insult_of_several_words_matches_only_as_it_is_written(text: str) -> None:
+    assert censored(text, "cap d'espinaca") == text
+
+
+def test_the_longest_insult_at_a_place_wins() -> None:
+    assert censored("tros de quòniam", "tros", "tros de quòniam", "tros de") == "CENSORED"
+
+
+def test_a_shorter_insult_is_found_where_the_longer_is_not_complete() -> None:
+    assert censored("tros de pa", "tros", "tros de quòniam") == "CENSORED de pa"
+
+
+def test_of_overlapping_insults_the_one_further_left_wins() -> None:
+    assert censored("a b c", "a b", "b c") == "CENSORED c"
+
+
+def test_the_search_goes_on_behind_a_match() -> None:
+    assert censored("a b b c", "a b", "b c") == "CENSORED CENSORED"
+
+
+def test_a_failed_longer_match_hides_no_insult_inside_it() -> None:
+    assert censored("a b c x", "a b c d", "b c") == "a CENSORED x"
+
+
+def test_an_insult_of_punctuation_alone_is_replaced() -> None:
+    assert censored("oh !! no", "!!") == "oh CENSORED no"
+
+
+def test_an_insult_that_begins_and_ends_with_punctuation_is_replaced() -> None:
+    assert censored("say ¿tonto? now", "¿tonto?") == "say CENSORED now"
+
+
+@pytest.mark.parametrize("text", ["estúpido", nfd("estúpido"), "ESTÚPIDO", nfd("ESTÚPIDO")])
+@pytest.mark.parametrize("insult", ["estúpido", nfd("estúpido")])
+def test_composed_and_decomposed_letters_are_the_same(text: str, insult: str) -> None:
+    assert censored(f"¡{text}!", insult) == "¡CENSORED!"
+
+
+def test_an_accent_makes_another_word() -> None:
+    assert censored("rúc i ru\u0301c", "ruc") == "rúc i ru\u0301c"
+
+
+@pytest.mark.parametrize(
+    ("text", "insult"),
+    [
+        ("ДУРАК", "дурак"),
+        ("ΒΛΆΚΑΣ", "βλάκας"),  # a final sigma has one capital with the others
+        ("मूर्ख", "मूर्ख"),
+        ("傻瓜", "傻瓜"),
+        ("أحمق", "أحمق"),
+        ("바보", nfd("바보")),
+        ("😈", "😈"),
+    ],
+)
+def test_insults_of_every_script_are_found(text: str, insult: str) -> None:
+    assert censored(f"« {text} »", insult) == "« CENSORED »"
+
+
+def test_a_vowel_sign_belongs_to_its_word() -> None:
+    assert censored("गधा गधे", "गध") == "गधा गधे"
+
+
+@pytest.mark.parametrize(
+    ("text", "insult"),
+    [
+        ("GROSSMAUL", "Großmaul"),
+        ("Großmaul", "GROSSMAUL"),
+        ("İDİOT", "i\u0307di\u0307ot"),
+        ("i\u0307dİot", "İDİOT"),
+        ("ﬂegel", "flegel"),
+        ("\N{KELVIN SIGN}nave", "knave"),
+    ],
+)
+def test_a_letter_whose_lower_case_has_another_length_is_found(text: str, insult: str) -> None:
+    assert censored(f"İ {text} ß", insult) == "İ CENSORED ß"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\r\n\t", "<&>\"' ]]>", "e\u0301 İ ß ﬂ", "\u0301", "\U0001f600\ufe0f", "a\x00b\x7f", "\ufeffx"],
+)
+def test_a_text_without_insults_comes_back_unchanged(text: str) -> None:
+    assert censored(text, "tonto", "estúpido", "a b") == text
+
+
+def test_the_text_around_a_match_keeps_its_case_and_its_form() -> None:
+    before, after = "İ E\u0301\r\n", "\t\u00c9 ﬂ\u2028"
+    assert censored(f"{before}tonto{after}", "tonto") == f"{before}CENSORED{after}"
+
+
+def test_a_long_text_of_several_lines_is_censored_in_every_line() -> None:
+    lines = [f"{number} Tonto! {'x' * LONG_TEXT}" for number in range(3)]
+    text = "\r\n".join(lines)
+    assert censored(text, "tonto") == text.replace("Tonto", "CENSORED")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", ""])
+def test_a_long_line_with_its_line_break_is_censored(end: str) -> None:
+    text = f"é {'tonto ' * LONG_TEXT}{end}"
+    assert censored(text, "tonto") == text.replace("tonto", "CENSORED")
+
+
+def test_without_insults_nothing_is_censored() -> None:
+    assert Censor().censor("CENSORED tonto") == "CENSORED tonto"
+
+
+def test_an_added_insult_counts_from_the_next_text() -> None:
+    censor = Censor(["bobo"])
+    assert censor.censor("tonto bobo") == "tonto CENSORED"
+    censor.add("tonto")
+    assert censor.censor("tonto bobo") == "CENSORED CENSORED"
+
+
+def test_a_removed_insult_counts_no_more() -> None:
+    censor = Censor(["tonto", "bobo"])
+    censor.remove("tonto")
+    assert censor.censor("tonto bobo") == "tonto CENSORED"
+
+
+def test_an_insult_added_twice_is_removed_at_once() -> None:
+    censor = Censor(["tonto"])
+    censor.add("tonto")
+    censor.remove("tonto")
+    assert (censor.censor("tonto"), len(censor)) == ("tonto", 0)
+
+
+def test_removing_what_is_not_there_does_nothing() -> None:
+    censor = Censor(["tonto"])
+    censor.remove("bobo")
+    censor.remove("Tonto")
+    assert (censor.censor("tonto bobo"), len(censor)) == ("CENSORED bobo", 1)
+
+
+def test_of_two_spellings_one_is_removed_and_the_other_still_censored() -> None:
+    censor = Censor(["Tonto", "tonto"])
+    censor.remove("tonto")
+    assert censor.censor("TONTO") == "CENSORED"
+    censor.remove("Tonto")
+    assert censor.censor("TONTO") == "TONTO"
+
+
+def test_removing_a_longer_insult_leaves_the_shorter() -> None:
+    censor = Censor(["tros", "tros de quòniam"])
+    censor.remove("tros de quòniam")
+    assert censor.censor("tros de quòniam") == "CENSORED de quòniam"
+
+
+def test_removing_a_shorter_insult_leaves_the_longer() -> None:
+    censor = Censor(["tros de quòniam", "tros"])
+    censor.remove("tros")
+    assert censor.censor("tros, tros de quòniam") == "tros, CENSORED"
+
+
+def test_removing_one_of_two_insults_with_the_same_longest_word_leaves_the_other() -> None:
+    censor = Censor(["a rascal", "my rascal"])
+    censor.remove("a rascal")
+    assert censor.censor("a rascal, my rascal") == "a rascal, CENSORED"
+
+
+def test_an_insult_of_punctuation_can_be_removed() -> None:
+    censor = Censor(["!!"])
+    censor.remove("!!")
+    assert censor.censor("oh !! no") == "oh !! no"
+
+
+@pytest.mark.parametrize("insult", default_insults())
+def test_every_insult_that_comes_with_the_lab_is_found(insult: str) -> None:
+    assert Censor(default_insults()).censor(f"x {insult.upper()} x") == "x CENSORED x"

@@ -1,0 +1,146 @@
+"""The censor against the plain statement of its rule, on random insults and texts."""
+
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from lab.applications.censor import LONG_TEXT, Censor
+from lab.errors import InvalidRequest
+from lab.validation import clean_insult
+from tests.reference import reference_censor
+
+LETTERS = [
+    "a",
+    "b",
+    "A",
+    "B",
+    "ά",
+    "Ά",
+    "й",
+    "ß",
+    "ss",
+    "İ",
+    "i",
+    "σ",
+    "ς",
+    "Σ",
+    "ﬂ",
+    "ध",
+    "喂",
+    "_",
+    "1",
+    "²",
+]
+BETWEEN = [" ", " ", "'", "-", "!", "\n", "😈", "\u200b", "\U0001d15e", "≠", "=\u0338", "!\u0301"]
+MARKED = ["α\u0301", "Α\u0301", "и\u0306", "й\u0301", "i\u0307", "ß\u0301", "धि", "喂\u0301"]
+"""Not those that begin in ASCII and have a composed form: tests.reference takes those for other letters."""
+ANY_CHARACTER = st.characters(exclude_categories=["Cs", "M"])
+
+
+def pieces(*, line_breaks: bool) -> st.SearchStrategy[str]:
+    """Make strings of few different pieces, so that insults and texts meet often."""
+    between = [piece for piece in BETWEEN if line_breaks or piece != "\n"]
+    return st.one_of(st.sampled_from(LETTERS), st.sampled_from(between), st.sampled_from(MARKED))
+
+
+TEXTS = st.lists(pieces(line_breaks=True), max_size=25).map("".join)
+RAW_INSULTS = st.lists(pieces(line_breaks=False), min_size=1, max_size=4).map("".join)
+INSULTS = RAW_INSULTS.map(str.strip).filter(bool)
+FORMS: st.SearchStrategy[Callable[[str], str]] = st.sampled_from(
+    [str, str.upper, str.lower, str.swapcase, lambda text: unicodedata.normalize("NFD", text)]
+)
+
+
+@given(st.lists(INSULTS, max_size=8), TEXTS)
+@settings(max_examples=500, deadline=None)
+@example(["a a", "a"], "a a a")
+@example(["ss"], "ß SS")
+@example(["i\u0307"], "İ i")
+@example(["00\U0001d157\U0001d165"], "00\U0001d15e")  # no composition gives that note back
+@example(["≠"], "=\u0338 ≠ =")
+@example(["!"], "!\u0301 !")
+@example(["\u0301"], " \u0301!\u0301")
+def test_the_censor_writes_what_the_rule_says(insults: list[str], text: str) -> None:
+    assert Censor(insults).censor(text) == reference_censor(text, insults)
+
+
+@given(st.lists(st.text("ab !", min_size=1, max_size=5), max_size=6), st.text("abAB !_\n", max_size=40))
+@settings(max_examples=500, deadline=None)
+def test_in_plain_ascii_the_censor_writes_what_the_rule_says(insults: list[str], text: str) -> None:
+    assert Censor(insults).censor(text) == reference_censor(text, insults)
+
+
+@given(st.text(ANY_CHARACTER, max_size=30), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_piece_of_any_text_is_censored_as_the_rule_says(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    try:
+        insult = clean_insult(text[start:end])
+    except InvalidRequest:
+        assume(False)
+    assert Censor([insult]).censor(text) == reference_censor(text, [insult])
+
+
+@given(st.lists(INSULTS, min_size=1, max_size=5), TEXTS, st.data())
+@settings(max_examples=200, deadline=None)
+def test_an_insult_is_found_in_every_case_and_form(
+    insults: list[str], text: str, data: st.DataObject
+) -> None:
+    insult, form = data.draw(st.sampled_from(insults)), data.draw(FORMS)
+    written = f"{text} {form(insult)} {text}"
+    assert Censor(insults).censor(written) == reference_censor(written, insults)
+
+
+@given(st.lists(INSULTS, max_size=5), st.lists(TEXTS, min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_a_long_text_is_censored_like_its_lines(insults: list[str], lines: list[str]) -> None:
+    text = "".join(f"{line}\n{'x' * LONG_TEXT}\n" for line in lines)
+    assert Censor(insults).censor(text) == "".join(
+        Censor(insults).censor(line) for line in text.splitlines(keepends=True)
+    )
+
+
+class ChangingCensor(RuleBasedStateMachine):
+    """A censor that insults are added to and removed from, beside the set of those that it should hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.censor = Censor()
+        self.insults: set[str] = set()
+
+    @rule(insult=INSULTS)
+    def add(self, insult: str) -> None:
+        self.censor.add(insult)
+        self.insults.add(insult)
+
+    @rule(insult=INSULTS)
+    def remove_any(self, insult: str) -> None:
+        self.censor.remove(insult)
+        self.insults.discard(insult)
+
+    @rule(data=st.data())
+    def remove_one_that_is_there(self, data: st.DataObject) -> None:
+        if self.insults:
+            self.remove_any(data.draw(st.sampled_from(sorted(self.insults))))
+
+    @rule(text=TEXTS)
+    def censor_a_text(self, text: str) -> None:
+        assert self.censor.censor(text) == reference_censor(text, self.insults)
+
+    @rule()
+    def censor_its_own_insults(self) -> None:
+        text = " ".join(sorted(self.insults))
+        assert self.censor.censor(text) == reference_censor(text, self.insults)
+
+    @invariant()
+    def it_counts_its_insults(self) -> None:
+        assert len(self.censor) == len(self.insults)
+
+
+TestChangingCensor: Any = ChangingCensor.TestCase
+TestChangingCensor.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

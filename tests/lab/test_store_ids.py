@@ -1,0 +1,153 @@
+"""Operation ids: what is repeated has its effect once and gets the same answer, in memory and in Redis."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from lab.settings import settings
+from lab.store import Store
+from tests.lab.conftest import Later, MakeStore
+
+MINUTE = 60.0
+Operation = Callable[[Store, str], object]
+
+OPERATIONS: dict[str, Operation] = {
+    "add": lambda store, operation_id: store.add_insult("tonto", operation_id),
+    "remove": lambda store, operation_id: store.remove_insult("bobo", operation_id),
+    "start": lambda store, operation_id: store.set_broadcast(True, operation_id),
+}
+UNDO: dict[str, Callable[[Store], object]] = {
+    "add": lambda store: store.remove_insult("tonto"),
+    "remove": lambda store: store.add_insult("bobo"),
+    "start": lambda store: store.set_broadcast(False),
+}
+
+
+def state(store: Store) -> tuple[list[str], bool, int]:
+    return store.get_insults("", 100), store.broadcast_on(), store.waiting()
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store that holds "bobo"; each of the operations changes it."""
+    store.add_insult("bobo")
+    return store
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_repeated_operation_gets_the_same_answer(filled: Store, name: str) -> None:
+    assert [OPERATIONS[name](filled, "id") for _ in range(3)] == [True, True, True]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_repeated_operation_has_no_further_effect(filled: Store, name: str) -> None:
+    before = state(filled)
+    OPERATIONS[name](filled, "id")
+    UNDO[name](filled)
+    assert OPERATIONS[name](filled, "id") is True
+    assert state(filled) == before
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_that_an_operation_changed_nothing_is_remembered_too(filled: Store, name: str) -> None:
+    OPERATIONS[name](filled, "")
+    assert OPERATIONS[name](filled, "id") is False
+    UNDO[name](filled)
+    before = state(filled)
+    assert OPERATIONS[name](filled, "id") is False
+    assert state(filled) == before
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_another_id_is_another_operation(filled: Store, name: str) -> None:
+    assert OPERATIONS[name](filled, "id 1") is True
+    assert OPERATIONS[name](filled, "id 2") is False
+    UNDO[name](filled)
+    assert OPERATIONS[name](filled, "id 3") is True
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_without_an_id_an_operation_is_new_each_time(filled: Store, name: str) -> None:
+    assert OPERATIONS[name](filled, "") is True
+    UNDO[name](filled)
+    assert OPERATIONS[name](filled, "") is True
+
+
+def test_the_same_id_on_another_kind_of_operation_is_another(store: Store) -> None:
+    assert store.add_insult("tonto", "id") is True
+    assert store.remove_insult("tonto", "id") is True
+    assert store.set_broadcast(True, "id") is True
+    assert store.set_broadcast(False, "id") is True
+    store.submit("id", "a text")
+    assert (store.waiting(), store.count_insults(), store.broadcast_on()) == (1, 0, False)
+
+
+def test_a_repeated_operation_is_one_change(filled: Store) -> None:
+    since = filled.version()
+    for _ in range(3):
+        filled.add_insult("tonto", "id 1")
+        filled.remove_insult("bobo", "id 2")
+    assert filled.changes(since).changes == [(True, "tonto"), (False, "bobo")]
+
+
+def test_an_operation_repeated_by_many_at_once_has_its_effect_once(store: Store) -> None:
+    since = store.version()
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: store.add_insult("tonto", "id"), range(40)))
+    assert answers == [True] * 40
+    assert store.changes(since).changes == [(True, "tonto")]
+
+
+def test_of_many_that_add_the_same_insult_one_is_told_it_was_new(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: store.add_insult("tonto", f"id {number}"), range(40)))
+    assert sorted(answers) == [False] * 39 + [True]
+
+
+def test_a_repeated_submit_puts_one_text_on_the_work_list(store: Store) -> None:
+    store.submit("petition", "the text")
+    store.submit("petition", "another text")
+    taken = store.take(60.0)
+    assert taken is not None
+    assert (taken.text, store.take(60.0)) == ("the text", None)
+
+
+def test_a_submit_repeated_after_its_result_does_nothing(store: Store) -> None:
+    store.submit("petition", "the text")
+    store.take(60.0)
+    store.complete("petition", "the result")
+    store.submit("petition", "the text")
+    assert (store.waiting(), store.result("petition")) == (0, "the result")
+
+
+def test_ids_are_remembered_for_15_minutes(store: Store, later: Later) -> None:
+    store.add_insult("tonto", "id")
+    store.remove_insult("tonto")
+    later(14 * MINUTE)
+    store.add_insult("tonto", "id")
+    assert store.get_insults("", 10) == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_ids_are_forgotten_after_15_minutes(filled: Store, later: Later, name: str) -> None:
+    OPERATIONS[name](filled, "id")
+    UNDO[name](filled)
+    before = state(filled)
+    later(16 * MINUTE)
+    assert OPERATIONS[name](filled, "id") is True
+    assert state(filled) != before
+
+
+def test_the_setting_says_how_long_ids_are_remembered(
+    make_store: MakeStore, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("memory", "redis_store"):
+        monkeypatch.setattr(f"lab.store.{module}.settings", lambda: replace(settings(), id_ttl=60))
+    store = make_store()
+    store.add_insult("tonto", "id")
+    store.remove_insult("tonto")
+    later(1.1 * MINUTE)
+    store.add_insult("tonto", "id")
+    assert store.get_insults("", 10) == ["tonto"]

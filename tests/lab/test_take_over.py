@@ -1,0 +1,197 @@
+"""Nodes that freeze, die or stop over their work: another takes it over, and no result counts twice."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
+
+import pytest
+
+from lab.applications import filter as filter_module
+from lab.applications.build import FilterParts, build_filter
+from lab.applications.censor import Censor
+from lab.applications.filter import LEASE_SECONDS, FilterApplication
+from lab.applications.jobs import work_through
+from lab.applications.work import Work
+from lab.contract import Result
+from lab.errors import Unavailable
+from lab.options import NodeOptions
+from lab.store import MemoryStore, Store
+from tests.eventually import eventually
+from tests.lab.conftest import Later
+
+PATIENCE_SECONDS = 10.0
+ID = "operation"
+
+
+class Occupied:
+    """Work that takes until it is released; it knows whether it was begun."""
+
+    is_none = False
+    wait_seconds = cpu_seconds = 0.0
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.released = threading.Event()
+        self.error: Exception | None = None
+
+    def perform(self) -> None:
+        self.begun.set()
+        self.released.wait(PATIENCE_SECONDS)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def work() -> Occupied:
+    """What occupies the first node."""
+    return Occupied()
+
+
+@pytest.fixture
+def first(store: Store, work: Occupied) -> FilterApplication:
+    """A node that is occupied by each text."""
+    return FilterApplication(store, Censor(["tonto"]), cast(Work, work))
+
+
+@pytest.fixture
+def second(store: Store) -> FilterApplication:
+    """Another node."""
+    return FilterApplication(store, Censor(["tonto"]), Work())
+
+
+@pytest.fixture
+def threads(work: Occupied) -> Iterator[ThreadPoolExecutor]:
+    """Threads of the first node."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+        work.released.set()
+
+
+def occupy(threads: ThreadPoolExecutor, node: FilterApplication, work: Occupied) -> "Future[Result | None]":
+    """Let *node* take the oldest text and work on it."""
+    under_way = threads.submit(node.resolve_next)
+    assert work.begun.wait(PATIENCE_SECONDS)
+    return under_way
+
+
+def test_a_text_is_held_while_its_node_works_on_it(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    under_way = occupy(threads, first, work)
+    for _ in range(4):
+        later(0.7 * LEASE_SECONDS)
+        first.renew_leases()
+        assert second.resolve_next() is None
+    work.released.set()
+    assert under_way.result(PATIENCE_SECONDS) == Result("a", "CENSORED")
+
+
+def test_the_work_of_a_frozen_node_is_taken_over_and_its_late_result_refused(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    store: Store,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    frozen = occupy(threads, first, work)
+    later(LEASE_SECONDS + 0.1)
+    assert second.resolve_next() == Result("a", "CENSORED")
+    first.renew_leases()
+    work.released.set()
+    assert frozen.result(PATIENCE_SECONDS) is None
+    assert (store.fenced(), store.get_results(10)) == (1, [Result("a", "CENSORED")])
+
+
+def test_a_text_whose_work_failed_waits_again(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    work.error = ValueError("a bug")
+    failed = occupy(threads, first, work)
+    work.released.set()
+    with pytest.raises(ValueError, match="a bug"):
+        failed.result(PATIENCE_SECONDS)
+    later(0.7 * LEASE_SECONDS)
+    first.renew_leases()
+    later(0.7 * LEASE_SECONDS)
+    assert second.resolve_next() == Result("a", "CENSORED")
+
+
+def test_two_resolves_at_once_under_one_id_take_one_text_and_get_the_same_answer(
+    first: FilterApplication, second: FilterApplication, work: Occupied, threads: ThreadPoolExecutor
+) -> None:
+    first.submit("tonto 1")
+    first.submit("tonto 2")
+    answers = [threads.submit(first.resolve, ID)]
+    assert work.begun.wait(PATIENCE_SECONDS)
+    answers += [threads.submit(node.resolve, ID) for node in (first, second)]
+    work.released.set()
+    assert [answer.result(PATIENCE_SECONDS) for answer in answers] == ["CENSORED 1"] * 3
+    assert second.resolve() == "CENSORED 2"
+    assert second.resolve() is None
+
+
+def test_a_resolve_that_is_under_way_for_too_long_is_to_be_repeated(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filter_module, "UNDER_WAY_SECONDS", 0.0)
+    first.submit("tonto")
+    answer = threads.submit(first.resolve, ID)
+    assert work.begun.wait(PATIENCE_SECONDS)
+    with pytest.raises(Unavailable):
+        second.resolve(ID)
+    work.released.set()
+    assert answer.result(PATIENCE_SECONDS) == "CENSORED"
+    assert second.resolve(ID) == "CENSORED"
+
+
+def test_a_resolve_whose_node_died_is_repeated_elsewhere(second: FilterApplication, store: Store) -> None:
+    second.submit("tonto 1")
+    second.submit("tonto 2")
+    store.take_for(ID, 0.0, "dead")
+    assert [second.resolve(ID), second.resolve(ID)] == ["CENSORED 1"] * 2
+    assert second.resolve() == "CENSORED 2"
+
+
+def test_a_node_that_stops_gives_back_what_it_cannot_finish(
+    first: FilterApplication, second: FilterApplication, work: Occupied
+) -> None:
+    first.submit("tonto", "a")
+    parts = FilterParts(first, (work_through(first),), has_work_list=True)
+    parts.start()
+    assert work.begun.wait(PATIENCE_SECONDS)
+    parts.stop(0.01)
+    assert second.resolve_next() == Result("a", "CENSORED")
+    work.released.set()
+
+
+def test_a_node_with_a_work_list_renews_its_leases_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.applications.build.RENEWAL_SECONDS", 0.01)
+    store = MemoryStore()
+    renewed: list[int] = []
+    monkeypatch.setattr(store, "renew", lambda *arguments: renewed.append(1))
+    options = NodeOptions(work=Work(wait_seconds=0.2))
+    parts = build_filter(options, store, has_work_list=True)
+    parts.start()
+    try:
+        parts.application.submit("tonto", "a")
+        eventually(lambda: store.result("a"))
+        assert renewed
+    finally:
+        parts.stop(PATIENCE_SECONDS)

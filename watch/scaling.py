@@ -1,0 +1,169 @@
+"""Dynamic scaling on a page: the controller, a publisher whose rate is a slider, and the workers.
+
+The package `dynamic` is loaded by name, at run time, like a middleware.
+"""
+
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+from lab.errors import LabError, NotFound
+from lab.ids import new_operation_id
+from lab.load.texts import generated_texts
+from lab.process.system import BrokerUrls
+from lab.settings import settings
+from lab.store.namespace import delete_namespace
+from watch import fields
+from watch.controller import Controller
+from watch.hub import Action, Fields, Hub, Sample
+from watch.layout import scaling_layout
+from watch.load import MOST_RATE, Pace
+
+MOST_WORKERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingSpec:
+    """What to scale."""
+
+    namespace: str
+    is_throwaway: bool
+    policy: str
+    most_workers: int
+    work_time: str
+    interval: str = "1s"
+
+    def arguments(self) -> list[str]:
+        """Return the command line of the controller."""
+        return [
+            *("--namespace", self.namespace),
+            *("--policy", self.policy),
+            *("--max", str(self.most_workers)),
+            *("--work-time", self.work_time),
+            *("--interval", self.interval),
+        ]
+
+
+class WatchedScaling:
+    """A controller with its workers, and a publisher; a context manager. Enter it in the main thread."""
+
+    def __init__(self, spec: ScalingSpec, brokers: BrokerUrls, hub: Hub, rate: float) -> None:
+        self._spec = spec
+        self._brokers = brokers
+        self._hub = hub
+        self._rate = rate
+        self._names = _dynamic("events", "EventNames")(spec.namespace)
+        self._texts = generated_texts(seed=1)
+        self._stack = ExitStack()
+        self._asking = threading.Lock()
+        self._pool: Any = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            if self._spec.is_throwaway:
+                stack.callback(self._delete_namespace)
+            environment = self._brokers.environment()
+            self._controller = Controller(self._spec.arguments(), environment, self._hub)
+            stack.callback(self._controller.close)
+            self._controller.wait_ready()
+            self._sender = stack.enter_context(
+                _dynamic("sender", "EventSender")(self._brokers.amqp, self._names)
+            )
+            stack.callback(self._leave_pool)
+            self._pace = Pace(self._publish, self._rate)
+            stack.callback(self._pace.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        return scaling_layout(self._spec.policy, self._spec.most_workers, MOST_RATE)
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        return {"load": self._set_load, "kill_worker": self._kill}
+
+    def sample(self) -> Sample:
+        reading, status = self._controller.reading, self._status()
+        point: dict[str, float | None] = {"offered": self._pace.rate}
+        sample = reading.get("sample")
+        if sample and self._controller.is_running:
+            is_void = sample["arrivals"] is None
+            per_second = 1 / sample["interval_seconds"]
+            point |= {
+                "arrived": None if is_void else sample["arrivals"] * per_second,
+                "finished": None if is_void else sample["completions"] * per_second,
+                "backlog": None if is_void else sample["backlog"],
+                "wanted": reading["decision"]["wanted"],
+                "ready": sample["ready"],
+                "starting": sample["starting"],
+                "p99": reading["p99_seconds"],
+            }
+        facts = {"rate": self._pace.rate, "reason": self._reason(reading)}
+        return Sample(point, [_row(worker) for worker in status.get("workers", [])], facts)
+
+    def _reason(self, reading: Mapping[str, Any]) -> str:
+        if not self._controller.is_running:
+            return "the controller ended: end this with Ctrl-C and start it again"
+        return cast(str, reading["trouble"] or reading["decision"]["reason"]) if reading else "starting"
+
+    def _status(self) -> Mapping[str, Any]:
+        """Return what the pool knows of its workers; nothing while there is none."""
+        with self._asking:
+            try:
+                if self._pool is None:
+                    self._pool = _dynamic("pool_socket", "PoolClient")(self._controller.address)
+                return cast(Mapping[str, Any], self._pool.ask("status"))
+            except LabError:  # it was killed; the controller starts another
+                self._leave_pool()
+                return {}
+
+    def _leave_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool:
+            pool.close()
+
+    def _publish(self, due: float) -> None:
+        try:
+            self._sender.send(next(self._texts), new_operation_id(), round(due * 1e9))
+        except LabError as error:
+            self._hub.say("fault", f"not published: {error.code}: {error.message}")
+
+    def _delete_namespace(self) -> None:
+        with _dynamic("queues", "EventQueues")(
+            self._brokers.amqp, self._names, settings().queue_type
+        ) as queues:
+            queues.delete()
+        delete_namespace(self._brokers.redis, self._spec.namespace)
+
+    # Buttons.
+
+    def _set_load(self, given: Fields) -> Mapping[str, object]:
+        self._pace.rate = rate = fields.number(given, "rate", MOST_RATE)
+        return {"said": f"The publisher sends {rate:g} events per second."}
+
+    def _kill(self, given: Fields) -> Mapping[str, object]:
+        pid = fields.whole(given, "pid")
+        if not any(worker["pid"] == pid for worker in self._status().get("workers", [])):
+            raise NotFound(f"no worker is process {pid}: it may just have left")
+        os.kill(pid, signal.SIGKILL)
+        self._hub.say("fault", f"worker (process {pid}) was killed")
+        return {"said": f"Worker {pid} was killed; its events go to the others."}
+
+
+def _row(worker: Mapping[str, Any]) -> dict[str, Any]:
+    buttons = ["kill_worker"] if worker["state"] in ("ready", "spare") else []
+    given = {name: worker[name] for name in ("pid", "state", "finished")}
+    return {"key": str(worker["pid"]), "name": "worker", "buttons": buttons, **given}
+
+
+def _dynamic(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"dynamic.{module}"), name)

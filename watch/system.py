@@ -1,0 +1,179 @@
+"""A system under a small load, with what the page's buttons do to it."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Self
+
+from lab.contract import Application
+from lab.data import default_insults
+from lab.errors import LabError
+from lab.load.texts import generated_texts
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.store import Store, open_store
+from lab.validation import clean_insult
+from watch import fields
+from watch.figures import Figures
+from watch.foreman import Foreman
+from watch.hub import Action, Fields, Hub, Sample
+from watch.layout import system_layout
+from watch.load import MOST_RATE, Load, Send
+from watch.nodes import Nodes
+
+TICK_PATIENCE_SECONDS = 1.0
+
+
+class WatchedSystem:
+    """One cluster an application, all in the same namespace; a context manager.
+
+    Enter it in the main thread. The first application is under load.
+    """
+
+    def __init__(
+        self, specs: list[SystemSpec], brokers: BrokerUrls, hub: Hub, foreman: Foreman, rate: float
+    ) -> None:
+        self._hub = hub
+        self._brokers = brokers
+        self._clusters = {
+            spec.application: System(
+                spec, brokers, supervised=True, say=partial(self._supervised, spec.application)
+            )
+            for spec in specs
+        }
+        self._loaded = specs[0].application
+        self._rate = rate
+        self._nodes = Nodes(self._clusters, foreman, hub)
+        self._figures = Figures()
+        self._stack = ExitStack()
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for cluster in self._clusters.values():
+                stack.enter_context(cluster)
+            self._store: Store = open_store(self._brokers.redis, self._any.namespace)
+            stack.callback(self._store.close)
+            if not self._store.count_insults():  # the service alone: something to hand out from the start
+                self._store.add_insults(default_insults())
+            if Application.SERVICE in self._clusters:
+                ticks = threading.Thread(target=self._follow_ticks, name="ticks", daemon=True)
+                ticks.start()
+                stack.callback(ticks.join, 2 * TICK_PATIENCE_SECONDS)
+                stack.callback(self._over.set)
+            self._load = Load(self._connect, self._figures, self._rate)
+            stack.callback(self._load.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        applications = list(self._clusters)
+        return system_layout(self._any.middleware.label, applications, self._loaded)
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        actions: dict[str, Action] = {
+            "load": self._set_load,
+            "add_insult": self._add_insult,
+            **self._nodes.actions,
+        }
+        if Application.SERVICE in self._clusters:
+            actions |= {"start_broadcast": self._start_broadcast, "stop_broadcast": self._stop_broadcast}
+        if Application.FILTER in self._clusters:
+            actions["send_text"] = self._send_text
+        return actions
+
+    def sample(self) -> Sample:
+        reading = self._figures.read()
+        if reading.codes:
+            failed = ", ".join(f"{count} × {code}" for code, count in reading.codes.most_common())
+            self._hub.say("fault", f"requests failed: {failed}")
+        point = {
+            "offered": self._load.pace.rate,
+            "achieved": reading.achieved,
+            "failed": reading.failed,
+            "p50": _milliseconds(reading.p50),
+            "p99": _milliseconds(reading.p99),
+            "backlog": float(self._load.backlog),
+            "nodes": float(self._nodes.serving),
+        }
+        return Sample(point, self._nodes.rows(), {"rate": self._load.pace.rate, **self._stored()})
+
+    @property
+    def _any(self) -> System:
+        return self._clusters[self._loaded]
+
+    def _stored(self) -> dict[str, object]:
+        """Return what the shared store tells; without it, nothing is known."""
+        try:
+            return {"insults": self._store.count_insults(), "broadcast": self._store.broadcast_on()}
+        except LabError as error:
+            self._hub.say("fault", f"the store does not answer: {error.code}: {error.message}")
+            return {"insults": None, "broadcast": None}
+
+    @contextmanager
+    def _connect(self) -> Iterator[Send]:
+        """Connect a client of the load; what it sends is `filter` or `insult_me`."""
+        if self._loaded is Application.SERVICE:
+            with self._any.service() as service:
+                yield service.insult_me
+        else:
+            texts = generated_texts(seed=1)
+            with self._any.filter() as filtering:
+                yield lambda: filtering.filter(next(texts))
+
+    def _supervised(self, application: Application, what: str) -> None:
+        self._hub.say("node" if "serves again" in what else "fault", f"{application} {what}")
+
+    def _follow_ticks(self) -> None:
+        while not self._over.is_set():
+            try:
+                with (
+                    self._clusters[Application.SERVICE].service() as service,
+                    service.subscribe() as subscription,
+                ):
+                    while not self._over.is_set():
+                        if tick := subscription.receive(TICK_PATIENCE_SECONDS):
+                            missed = f" ({len(tick.missed)} before it missed)" if tick.missed else ""
+                            self._hub.say("tick", f"{tick.number}: {tick.insult}{missed}")
+            except LabError as error:
+                self._hub.say("fault", f"no subscription: {error.code}: {error.message}; trying again")
+                self._over.wait(TICK_PATIENCE_SECONDS)
+
+    # Buttons, each in a thread of the page's server.
+
+    def _set_load(self, given: Fields) -> Mapping[str, object]:
+        self._load.pace.rate = rate = fields.number(given, "rate", MOST_RATE)
+        return {"said": f"The load is {rate:g} requests per second."}
+
+    def _add_insult(self, given: Fields) -> Mapping[str, object]:
+        insult = clean_insult(fields.text(given, "insult"))
+        if service := self._clusters.get(Application.SERVICE):
+            with service.service() as client:
+                is_new = client.add_insult(insult)
+        else:  # nodes of the filter follow what the service would store
+            is_new = self._store.add_insult(insult)
+        return {"said": f"“{insult}” is stored." if is_new else f"“{insult}” was stored already."}
+
+    def _send_text(self, given: Fields) -> Mapping[str, object]:
+        with self._clusters[Application.FILTER].filter() as client:
+            censored = client.filter(fields.text(given, "text"))
+        return {"said": "Censored." if "CENSORED" in censored else "No insult in it.", "text": censored}
+
+    def _start_broadcast(self, given: Fields) -> Mapping[str, object]:
+        with self._clusters[Application.SERVICE].service() as client:
+            was_off = client.start_broadcast()
+        return {"said": "The broadcast is on." if was_off else "The broadcast was on already."}
+
+    def _stop_broadcast(self, given: Fields) -> Mapping[str, object]:
+        with self._clusters[Application.SERVICE].service() as client:
+            was_on = client.stop_broadcast()
+        return {"said": "The broadcast is off." if was_on else "The broadcast was off already."}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
