@@ -1,7 +1,6 @@
 """Find the pool of a namespace, or start one that outlives who started it."""
 
 import os
-import selectors
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from dynamic.pool_socket import PoolClient, lock_path
 from lab.errors import Unavailable
 from lab.limits import DRAIN_SECONDS
-from lab.process.launcher import READY_SECONDS, ROOT
+from lab.process.launcher import READY_SECONDS, ROOT, first_line
 
 OTHER_SECONDS = 5.0
 """For a pool that somebody else just starts, to listen."""
@@ -43,9 +42,9 @@ def _start(arguments: Sequence[str]) -> bool:
     )
     is_ready = False
     try:
-        with selectors.DefaultSelector() as selector, process.stdout or open(os.devnull, "rb") as stdout:
-            selector.register(stdout, selectors.EVENT_READ)
-            is_ready = bool(selector.select(READY_SECONDS)) and stdout.readline().startswith(b"{")
+        with process.stdout or open(os.devnull, "rb") as stdout:
+            line = first_line(stdout, READY_SECONDS)
+            is_ready = line is not None and line.startswith(b"{")
     finally:  # a signal may have come too
         if not is_ready:
             _end(process)

@@ -1,7 +1,8 @@
 """The controller's view of the broker: declare the queues, count arrivals, see what waits."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Self
 
 from pika.channel import Channel
@@ -92,12 +93,20 @@ class EventQueues:
 
         def ask() -> None:
             if self._channel is None or not self._channel.is_open:
-                answer.set_exception(self._unavailable("is not connected"))
+                refuse()
             else:
-                request(self._channel, lambda frame: None if answer.done() else answer.set_result(frame))
+                request(self._channel, answered)
+
+        def answered(frame: object) -> None:
+            with suppress(InvalidStateError):  # the connection was lost, or the sender no longer waits
+                answer.set_result(frame)
+
+        def refuse() -> None:
+            with suppress(InvalidStateError):
+                answer.set_exception(self._unavailable("is not connected"))
 
         if not self._link.call(ask):
-            answer.set_exception(self._unavailable("is not connected"))
+            refuse()
         try:
             return answer.result(ANSWER_SECONDS)
         except TimeoutError as error:
@@ -137,8 +146,9 @@ class EventQueues:
 
     def _lost(self) -> None:
         self._channel = None
-        if self._asked and not self._asked.done():
-            self._asked.set_exception(self._unavailable("closed the connection"))
+        if self._asked:
+            with suppress(InvalidStateError):
+                self._asked.set_exception(self._unavailable("closed the connection"))
 
 
 def _passive(queue: str) -> Request:

@@ -5,7 +5,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 import pika
 from pika.adapters.utils.io_services_utils import _AsyncTransportBase
@@ -98,7 +99,7 @@ class Link:
     def ready(self) -> None:
         """Say that what *set_up* began is done."""
         self._failure = None
-        if not self._first.done():
+        with suppress(InvalidStateError):
             self._first.set_result(None)
 
     def close(self) -> None:

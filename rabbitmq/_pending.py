@@ -1,7 +1,8 @@
 """Requests whose senders wait: bounded, and kept so that they can be sent again when a connection broke."""
 
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from lab.errors import LabError, Overloaded
 
@@ -25,7 +26,8 @@ class Request:
 
     def settle(self, answer: object) -> None:
         """Give the sender its answer, or the error it is, unless it has one."""
-        if not self.answer.done():
+        # No look whether it has one: two threads could both see that it has none.
+        with suppress(InvalidStateError):
             if isinstance(answer, LabError):
                 self.answer.set_exception(answer)
             else:

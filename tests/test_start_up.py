@@ -1,15 +1,18 @@
 """A process that cannot start says why in one line; none says that it is ready before its whole path is."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.errors import Unavailable
+from lab.errors import DeadlineExceeded, Unavailable
 from lab.middlewares import MIDDLEWARES
-from lab.process.launcher import LocalLauncher, ProcessSpec
+from lab.process.launcher import DidNotStart, LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import BROADCASTER, NODE, Role
 
@@ -78,6 +81,55 @@ def test_a_port_that_is_taken_is_said(middleware: str) -> None:
         said = refusal(launcher, ProcessSpec(role.name, module, ("--port", port)))
     assert f"cannot listen on 127.0.0.1:{port}" in said
     assert "try another --port" in said
+
+
+@pytest.mark.parametrize("middleware", MIDDLEWARES)
+@pytest.mark.parametrize("option", ["--work-time=60s", "--work-cpu=60s"])
+def test_a_node_is_ready_however_long_its_declared_work_is(
+    redis_url: str, amqp_url: str, middleware: str, option: str
+) -> None:
+    spec = SystemSpec(middleware, Application.FILTER, node_arguments=(option,))
+    with System(spec, BrokerUrls(redis_url, amqp_url)) as system:
+        assert len(system.nodes) == 1
+
+
+def test_a_canary_that_comes_too_late_names_the_options_of_the_node() -> None:
+    program = (
+        "import sys; from lab.errors import DeadlineExceeded; from lab.process.node import run\n"
+        "class Late:\n"
+        "    def start(self): return 'here'\n"
+        "    def canary(self): raise DeadlineExceeded('no answer')\n"
+        "    def join(self): pass\n"
+        "    def drain(self, timeout_seconds): pass\n"
+        "sys.exit(run('late', Late))"
+    )
+    command = [sys.executable, "-c", program, "--insults", "huge.txt"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == "late: DEADLINE_EXCEEDED: no answer (the node's options: --insults huge.txt)\n"
+
+
+def test_a_process_that_says_half_a_line_is_ended_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "half_a_line.py"
+    module.write_text("import time; print('{', end='', flush=True); time.sleep(300)", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LocalLauncher() as launcher:
+        handle = launcher.spawn(ProcessSpec("half", "half_a_line"))
+        with pytest.raises(DeadlineExceeded, match="not ready after 1 s"):
+            launcher.wait_ready(handle, 1.0)
+        assert not launcher.alive(handle)
+
+
+@pytest.mark.parametrize("said", ["no JSON", "{}", "[]", "{", "7", '{"address"'])
+def test_a_process_that_says_something_else_did_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    (tmp_path / "other_words.py").write_text(f"print({said!r})", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LocalLauncher() as launcher, pytest.raises(DidNotStart, match="other did not start"):
+        launcher.start(ProcessSpec("other", "other_words"))
 
 
 def refusal(launcher: LocalLauncher, spec: ProcessSpec) -> str:

@@ -3,5 +3,5 @@
 A watched thing (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a second into a
 :class:`~watch.hub.Hub`, which every open page follows by server-sent events; its buttons are `POST`s
 that :mod:`watch.web` hands to the watched thing. Whatever starts a process runs in the main thread
-(:mod:`watch.foreman`).
+(:mod:`watch.main_thread`).
 """

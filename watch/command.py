@@ -17,8 +17,8 @@ from lab.middlewares import MIDDLEWARES
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace
-from watch.foreman import Foreman
 from watch.hub import Hub, Sampler, Watched
+from watch.main_thread import MainThreadExecutor
 from watch.options import DYNAMIC, read_options, scaling_spec, system_specs
 from watch.scaling import WatchedScaling
 from watch.system import WatchedSystem
@@ -35,14 +35,14 @@ def main(argv: list[str]) -> int:
         missing = needed - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
-        hub, foreman = Hub(), Foreman()
+        hub, main_thread = Hub(), MainThreadExecutor()
         say("starting; this takes a few seconds")
-        with _watched(options, urls, hub, foreman) as watched, _served(options, watched, hub, listener):
+        with _watched(options, urls, hub, main_thread) as watched, _served(options, watched, hub, listener):
             try:
-                foreman.work()
+                main_thread.work()
             finally:  # a second Ctrl-C does not disturb the cleaning up
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                foreman.close()
+                main_thread.close()
 
 
 def _needed_brokers(options: argparse.Namespace) -> frozenset[str]:
@@ -52,21 +52,21 @@ def _needed_brokers(options: argparse.Namespace) -> frozenset[str]:
 
 
 def _watched(
-    options: argparse.Namespace, urls: BrokerUrls, hub: Hub, foreman: Foreman
+    options: argparse.Namespace, urls: BrokerUrls, hub: Hub, main_thread: MainThreadExecutor
 ) -> AbstractContextManager[Watched]:
     if options.what == DYNAMIC:
         return WatchedScaling(scaling_spec(options), urls, hub, options.rate)
-    return _system(options, urls, hub, foreman)
+    return _system(options, urls, hub, main_thread)
 
 
 @contextmanager
 def _system(
-    options: argparse.Namespace, urls: BrokerUrls, hub: Hub, foreman: Foreman
+    options: argparse.Namespace, urls: BrokerUrls, hub: Hub, main_thread: MainThreadExecutor
 ) -> Iterator[WatchedSystem]:
     """Run the system; both applications share a namespace, deleted at the end if it is a throw-away one."""
     specs = system_specs(options)
     try:
-        with WatchedSystem(specs, urls, hub, foreman, options.rate) as system:
+        with WatchedSystem(specs, urls, hub, main_thread, options.rate) as system:
             yield system
     finally:
         if options.is_throwaway:

@@ -15,19 +15,21 @@ from lab.process.launcher import Handle
 from lab.process.system import System
 from lab.topology import NODE
 from watch import fields
-from watch.foreman import Foreman
 from watch.hub import Action, Fields, Hub
+from watch.main_thread import MainThreadExecutor
 
 MOST_NODES = 16
 """Of one application: each is a process of some 40 MB, and they share this machine."""
 
 
 class Nodes:
-    """All processes of *clusters*. What starts or ends one is done by the *foreman*."""
+    """All processes of *clusters*. What starts or ends one is done by the *main_thread*."""
 
-    def __init__(self, clusters: Mapping[Application, System], foreman: Foreman, hub: Hub) -> None:
+    def __init__(
+        self, clusters: Mapping[Application, System], main_thread: MainThreadExecutor, hub: Hub
+    ) -> None:
         self._clusters = clusters
-        self._foreman = foreman
+        self._main_thread = main_thread
         self._hub = hub
         self._starting: Counter[Application] = Counter()
         self._processes: dict[int, psutil.Process] = {}
@@ -88,7 +90,7 @@ class Nodes:
                 f"for more, `python3 -m lab speedup` measures what they would bring"
             )
             raise InvalidRequest(Code.TOO_LARGE, message)
-        self._foreman.run(lambda: self._go_to(application, count))
+        self._main_thread.run(lambda: self._go_to(application, count))
         return {"said": f"{_nodes(application, count)} {'serves' if count == 1 else 'serve'}."}
 
     def _go_to(self, application: Application, count: int) -> None:
@@ -106,7 +108,7 @@ class Nodes:
 
     def _remove(self, given: Fields) -> Mapping[str, object]:
         cluster, node = self._node(given)
-        self._foreman.run(lambda: self._stop(cluster, node))
+        self._main_thread.run(lambda: self._stop(cluster, node))
         return {"said": f"Process {node.pid} finished what it had, and left."}
 
     def _stop(self, cluster: System, node: Handle) -> None:

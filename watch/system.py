@@ -15,10 +15,10 @@ from lab.store import Store, open_store
 from lab.validation import clean_insult
 from watch import fields
 from watch.figures import Figures
-from watch.foreman import Foreman
 from watch.hub import Action, Fields, Hub, Sample
 from watch.layout import system_layout
 from watch.load import MOST_RATE, Load, Send
+from watch.main_thread import MainThreadExecutor
 from watch.nodes import Nodes
 
 TICK_PATIENCE_SECONDS = 1.0
@@ -31,7 +31,12 @@ class WatchedSystem:
     """
 
     def __init__(
-        self, specs: list[SystemSpec], brokers: BrokerUrls, hub: Hub, foreman: Foreman, rate: float
+        self,
+        specs: list[SystemSpec],
+        brokers: BrokerUrls,
+        hub: Hub,
+        main_thread: MainThreadExecutor,
+        rate: float,
     ) -> None:
         self._hub = hub
         self._brokers = brokers
@@ -43,7 +48,7 @@ class WatchedSystem:
         }
         self._loaded = specs[0].application
         self._rate = rate
-        self._nodes = Nodes(self._clusters, foreman, hub)
+        self._nodes = Nodes(self._clusters, main_thread, hub)
         self._figures = Figures()
         self._stack = ExitStack()
         self._over = threading.Event()

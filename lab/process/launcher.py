@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from lab.bootstrap import ROOT as ROOT
 from lab.brokers.server import free_port
@@ -33,8 +33,18 @@ LAST_WORDS_SECONDS = 2.0
 """For a process that cannot start, to say why."""
 SHARE_SECONDS = 0.5
 """Of the time to drain, kept for each role that ends after the nodes."""
+MAX_LINE_BYTES = 64 * 1024
+"""Of the line by which a process says that it is ready."""
 FREE_PORT = "{free port}"
 """Among the arguments of a process: a port that nobody uses on the machine where it starts."""
+
+
+class DidNotStart(Unavailable):
+    """A process ended before it was ready, with *exit_code*; the message holds its last words."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +121,9 @@ class _LocalHandle:
 
     def first_line(self, timeout_seconds: float) -> bytes | None:
         """Return the first line of its output, empty if it ended without one; None: not in time."""
-        with self._output, selectors.DefaultSelector() as selector:
+        with self._output:
             stdout = self.process.stdout
-            if stdout is None or stdout.closed:
-                return b""
-            selector.register(stdout, selectors.EVENT_READ)
-            return stdout.readline() if selector.select(timeout_seconds) else None
+            return first_line(stdout, timeout_seconds) if stdout and not stdout.closed else b""
 
     def free(self) -> None:
         """Close its output, once it has ended: whoever reads it just now sees the end first."""
@@ -164,12 +171,16 @@ class LocalLauncher:
         if line is None:
             self.kill(own)
             said = last_words(self.logs(own))
-            raise DeadlineExceeded(f"{own.spec.name} not ready after {timeout_seconds:g} s: {said}")
-        if not line.startswith(b"{"):
-            self._wait(own, time.monotonic() + LAST_WORDS_SECONDS)
+            options = " ".join(own.spec.arguments)
+            raise DeadlineExceeded(
+                f"{own.spec.name} not ready after {timeout_seconds:g} s: {said} (its options: {options})"
+            )
+        try:
+            own.address = str(json.loads(line)["address"])
+        except (ValueError, TypeError, KeyError) as error:
+            code = self._wait(own, time.monotonic() + LAST_WORDS_SECONDS)
             said = last_words(self.logs(own)).removeprefix(f"{own.spec.name}: ")
-            raise Unavailable(f"{own.spec.name} did not start: {said}")
-        own.address = str(json.loads(line)["address"])
+            raise DidNotStart(f"{own.spec.name} did not start: {said}", code) from error
 
     def wait(self, handle: Handle) -> int:
         own = _own(handle)
@@ -228,6 +239,26 @@ class LocalLauncher:
         code = handle.process.wait()
         handle.free()
         return code
+
+
+def first_line(stream: IO[bytes], timeout_seconds: float) -> bytes | None:
+    """Return the first line that comes through the pipe *stream*; None: it did not come in time.
+
+    Read nothing from *stream* before or after. A line that is too long, or that the end cuts off, is returned
+    as far as it came.
+    """
+    deadline, line = time.monotonic() + timeout_seconds, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        # Not readline(): it would wait for the rest of half a line, however long that takes.
+        while b"\n" not in line and len(line) < MAX_LINE_BYTES:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return None
+            part = os.read(stream.fileno(), MAX_LINE_BYTES)
+            if not part:
+                break
+            line += part
+    return line.partition(b"\n")[0]
 
 
 def last_words(log: str) -> str:

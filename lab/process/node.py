@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from lab.errors import InvalidRequest, LabError
+from lab.applications.work import without_declared_work
+from lab.errors import DeadlineExceeded, InvalidRequest, LabError
 from lab.limits import DRAIN_SECONDS
 from lab.process.heap import give_back_large_blocks
 from lab.process.lifeline import die_with
@@ -55,7 +56,7 @@ def run(name: str, make: Callable[[], Node]) -> int:
         node = make()
         try:
             address = node.start()
-            node.canary()
+            _check(node)
             node.join()
             ready = {"ready": True, "role": name, "address": address, "pid": os.getpid()}
             print(json.dumps(ready), flush=True)
@@ -67,3 +68,13 @@ def run(name: str, make: Callable[[], Node]) -> int:
         return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
     log.info("%s stopped", name)
     return INTERRUPTED if received == signal.SIGINT else 0
+
+
+def _check(node: Node) -> None:
+    """Let the canary pass; one that comes too late is told with the options, since they may be the cause."""
+    try:
+        with without_declared_work():
+            node.canary()
+    except DeadlineExceeded as error:
+        options = " ".join(sys.argv[1:]) or "none"
+        raise DeadlineExceeded(f"{error.message} (the node's options: {options})") from error
