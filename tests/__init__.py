@@ -1,1 +1,1 @@
-"""Functional tests, the harness, and the experiments: `python -m tests.stress`, `python -m tests.speedup`."""
+"""Functional tests, and the programs that measure: `python -m tests.stress`, `python -m tests.speedup`."""

@@ -6,13 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from harness.anatomy.measuring import anatomy
-from harness.anatomy.profile import Profile
-from harness.bench import Bench
-from harness.environment import environment
-from harness.progress import Steps
-from harness.record import new_folder
-from harness.session import (
+from harness.experiment.bench import Bench
+from harness.experiment.session import (
     FAILED,
     GOOD,
     Step,
@@ -22,7 +17,12 @@ from harness.session import (
     middleware_names,
     needs,
 )
-from harness.workload import Workload
+from harness.load.workload import Workload
+from harness.probes.anatomy.measuring import anatomy
+from harness.probes.anatomy.profile import Profile
+from harness.record.environment import environment
+from harness.record.run import new_folder
+from harness.report.progress import Steps
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
@@ -31,7 +31,7 @@ from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 
 if TYPE_CHECKING:
-    from harness.anatomy.run import AnatomyRun
+    from harness.probes.anatomy.run import AnatomyRun
 
 QUICK, FULL = (1.0, 5), (5.0, 10)
 """Seconds of a window, and pairs of a window without sampling and one with it."""
@@ -42,7 +42,7 @@ CLIENTS = 4
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from harness.anatomy.run import AnatomyRun, finish, show  # matplotlib: --help need not wait
+    from harness.probes.anatomy.run import AnatomyRun, finish, show  # matplotlib: --help need not wait
 
     workload = Workload(options.application, options.seed, options.corpus)
     workload.check()

@@ -7,14 +7,14 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.bars.finding import Finding, Verdict, as_json
-from harness.bars.rows import ROWS, measured
-from harness.bars.sides import Terms
-from harness.bars.words import lines
-from harness.environment import environment
-from harness.progress import Steps
-from harness.record import RESULTS, new_folder
-from harness.session import add_window_options
+from harness.experiment.session import add_window_options
+from harness.experiment.thresholds.finding import Finding, Verdict, as_json
+from harness.experiment.thresholds.rows import ROWS, measured
+from harness.experiment.thresholds.sides import Terms
+from harness.experiment.thresholds.words import lines
+from harness.record.environment import environment
+from harness.record.run import RESULTS, new_folder
+from harness.report.progress import Steps
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.process.cores import usable_cores
@@ -95,7 +95,7 @@ def _write(
     options: argparse.Namespace,
 ) -> None:
     """Write data and plot; also of a run that was interrupted."""
-    from harness.plots.bars import draw_bars  # matplotlib takes a second to import
+    from harness.report.plots.bars import draw_bars  # matplotlib takes a second to import
 
     record = {
         "schema": SCHEMA,

@@ -9,9 +9,9 @@ import re
 import sys
 from functools import partial
 
-from harness.experiments.versus import Side, read_side, versus
-from harness.record import Run
-from harness.session import (
+from harness.analysis.statistics import slower_than
+from harness.analysis.verdicts import FEWEST_BLOCKS, comparison_of, sentence
+from harness.experiment.session import (
     FAILED,
     GOOD,
     Experiment,
@@ -22,9 +22,9 @@ from harness.session import (
     needs,
     seconds,
 )
-from harness.statistics import slower_than
-from harness.verdicts import FEWEST_BLOCKS, comparison_of, sentence
-from harness.workload import Workload
+from harness.experiment.versus import Side, read_side, versus
+from harness.load.workload import Workload
+from harness.record.run import Run
 from lab.cli import commands
 from lab.cli.brokers import say
 

@@ -11,11 +11,11 @@ from dynamic.policies import POLICIES, chosen
 from dynamic.simulation import Setting
 from dynamic.simulator import SIMULATED
 from dynamic.staffing import TARGET_SECONDS
-from harness.experiments.scaling import Load, scaling
-from harness.experiments.scaling_run import LEAD_SECONDS
-from harness.experiments.scaling_system import ScalingSystem
-from harness.session import Experiment, Step, add_experiment_options, conduct
-from harness.workload import Workload
+from harness.experiment.scaling import Load, scaling
+from harness.experiment.scaling_run import LEAD_SECONDS
+from harness.experiment.scaling_system import ScalingSystem
+from harness.experiment.session import Experiment, Step, add_experiment_options, conduct
+from harness.load.workload import Workload
 from lab.cli import commands
 from lab.cli.brokers import brokers
 from lab.errors import Unavailable

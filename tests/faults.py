@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.experiment.session import middleware_names
 from harness.faults.rig import Scenario, Size
 from harness.faults.session import Order, conduct
 from harness.faults.table import SCENARIOS
-from harness.record import RESULTS
-from harness.session import middleware_names
+from harness.record.run import RESULTS
 from lab.cli import commands
 from lab.middlewares import MIDDLEWARES
 from lab.options import interval

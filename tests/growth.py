@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from harness.bars.load import SideFailed
-from harness.bench import Bench
-from harness.environment import environment
-from harness.growth.curve import Curve, Terms
-from harness.growth.load import harness_alone
-from harness.growth.studies import HARNESS_FULL, HARNESS_QUICK, HARNESS_SECONDS, STUDIES
-from harness.progress import Steps
-from harness.record import new_folder
-from harness.session import (
+from harness.experiment.bench import Bench
+from harness.experiment.growth.curve import Curve, Terms
+from harness.experiment.growth.load import harness_alone
+from harness.experiment.growth.studies import HARNESS_FULL, HARNESS_QUICK, HARNESS_SECONDS, STUDIES
+from harness.experiment.session import (
     FAILED,
     GOOD,
     add_experiment_options,
@@ -22,8 +18,12 @@ from harness.session import (
     middleware_names,
     seconds,
 )
-from harness.words import not_here
-from harness.workload import Workload
+from harness.experiment.thresholds.load import SideFailed
+from harness.load.workload import Workload
+from harness.record.environment import environment
+from harness.record.run import new_folder
+from harness.report.progress import Steps
+from harness.report.words import not_here
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.errors import LabError
@@ -31,7 +31,7 @@ from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 
 if TYPE_CHECKING:
-    from harness.growth.run import GrowthRun
+    from harness.experiment.growth.run import GrowthRun
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
 """Seconds of a window, and windows of each size, in turn with those of the other sizes."""
@@ -39,7 +39,7 @@ QUICK, FULL = (0.7, 3), (5.0, 7)
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from harness.growth.run import GrowthRun, finish, show  # matplotlib: --help need not wait
+    from harness.experiment.growth.run import GrowthRun, finish, show  # matplotlib: --help need not wait
 
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()

@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.planning import Plan, plan
-from harness.planning_check import Checked, check
-from harness.planning_words import ASSUMPTIONS, capacities, cell, limit_words, share_words
-from harness.record import RESULTS, Run, read_run
-from harness.session import FAILED, GOOD
+from harness.analysis.planning import Plan, plan
+from harness.analysis.planning_check import Checked, check
+from harness.experiment.session import FAILED, GOOD
+from harness.record.run import RESULTS, Run, read_run
+from harness.report.planning_words import ASSUMPTIONS, capacities, cell, limit_words, share_words
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES

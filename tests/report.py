@@ -5,16 +5,16 @@ import importlib
 import sys
 from pathlib import Path
 
-from harness.plots import draw
-from harness.record import RESULTS, read_run
-from harness.report import write_report
-from harness.table import print_table
+from harness.record.run import RESULTS, read_run
+from harness.report.page import write_report
+from harness.report.plots import draw
+from harness.report.table import print_table
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 
 SHEETS = {
-    "anatomy": "harness.anatomy.run",
-    "growth": "harness.growth.run",
+    "anatomy": "harness.probes.anatomy.run",
+    "growth": "harness.experiment.growth.run",
     "settings": "tests.settings",
 }
 """Experiments with a record of their own, and what draws it again."""

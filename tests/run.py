@@ -3,9 +3,8 @@
 import argparse
 import sys
 
-from harness.experiments.capacity import Objective
-from harness.experiments.speedup import CPU_BOUND, LATENCY_BOUND
-from harness.session import (
+from harness.experiment.capacity import Objective
+from harness.experiment.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -13,7 +12,8 @@ from harness.session import (
     conduct,
     middleware_names,
 )
-from harness.workload import Workload
+from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND
+from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES

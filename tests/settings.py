@@ -11,17 +11,17 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.bars.load import CLIENTS
-from harness.bars.sides import Terms
-from harness.costs.cost import FILE, Costs, as_json
-from harness.costs.measured import measured, seconds_of
-from harness.costs.table import changes
-from harness.costs.words import lines
-from harness.environment import environment
-from harness.progress import Steps
-from harness.record import RESULTS, new_folder
-from harness.session import add_window_options
-from harness.sheet import read_sheet
+from harness.experiment.session import add_window_options
+from harness.experiment.settings.cost import FILE, Costs, as_json
+from harness.experiment.settings.measured import measured, seconds_of
+from harness.experiment.settings.table import changes
+from harness.experiment.settings.words import lines
+from harness.experiment.thresholds.load import CLIENTS
+from harness.experiment.thresholds.sides import Terms
+from harness.record.environment import environment
+from harness.record.run import RESULTS, new_folder
+from harness.record.sheet import read_sheet
+from harness.report.progress import Steps
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def redraw(folder: Path) -> None:
     """Draw and print a stored run again."""
-    from harness.plots.tornado import draw_tornados
+    from harness.report.plots.tornado import draw_tornados
 
     run = read_sheet(folder / FILE, Costs)
     draw_tornados(run, folder / "plots")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(run: Costs, folder: Path) -> None:
     """Write data and plots; also of a run that was interrupted."""
-    from harness.plots.tornado import draw_tornados  # matplotlib takes a second to import
+    from harness.report.plots.tornado import draw_tornados  # matplotlib takes a second to import
 
     run.environment["load_after"] = os.getloadavg()[0]
     (folder / FILE).write_text(as_json(run), encoding="utf-8")

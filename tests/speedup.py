@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from harness.experiments.speedup import LATENCY_BOUND, describe, speedup
-from harness.session import (
+from harness.experiment.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -16,7 +15,8 @@ from harness.session import (
     needs,
     seconds,
 )
-from harness.workload import Workload
+from harness.experiment.speedup import LATENCY_BOUND, describe, speedup
+from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES

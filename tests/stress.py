@@ -5,12 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from harness.bench import Bench
-from harness.experiments.capacity import SHARES, Objective, capacity
-from harness.experiments.planned import planned
-from harness.experiments.stress import CLIENT_COUNTS, over_clients, over_requests
-from harness.record import Capacity, Point
-from harness.session import (
+from harness.experiment.bench import Bench
+from harness.experiment.capacity import SHARES, Objective, capacity
+from harness.experiment.planned import planned
+from harness.experiment.session import (
     Experiment,
     Step,
     add_cluster_option,
@@ -19,7 +17,9 @@ from harness.session import (
     needs,
     seconds,
 )
-from harness.workload import Workload
+from harness.experiment.stress import CLIENT_COUNTS, over_clients, over_requests
+from harness.load.workload import Workload
+from harness.record.run import Capacity, Point
 from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan

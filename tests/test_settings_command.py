@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.bars.sides import Terms
-from harness.costs.cost import FILE, SAME
-from harness.costs.measured import measured
-from harness.costs.table import changes
+from harness.experiment.settings.cost import FILE, SAME
+from harness.experiment.settings.measured import measured
+from harness.experiment.settings.table import changes
+from harness.experiment.thresholds.sides import Terms
 from lab.process.system import BrokerUrls
 from tests import report, settings
 

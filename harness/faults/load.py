@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.faults.ledger import Entry, Outcome, outcome_of
-from harness.loops import now, open_loop
-from harness.recorder import RawFile, Recorder
-from harness.workload import Workload
+from harness.load.loops import now, open_loop
+from harness.load.workload import Workload
+from harness.record.recorder import RawFile, Recorder
 from lab.contract import Application, InsultFilter, InsultService
 from lab.errors import LabError
 from lab.load.plans import Plan
@@ -135,7 +135,7 @@ class Load:
 
 
 class _Client:
-    """One client of both applications; the :class:`~harness.subject.Driver` of a thread."""
+    """One client of both applications; the :class:`~harness.load.subject.Driver` of a thread."""
 
     def __init__(self, load: Load, systems: Mapping[Application, System], number: int) -> None:
         self._load = load

@@ -6,13 +6,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environment import environment
-from harness.fault_trial import Check, FaultTrial
-from harness.fault_words import describe, verdict
 from harness.faults.rig import Rig, Scenario, Size
 from harness.faults.site import NODES, Brokers
-from harness.progress import Steps
-from harness.record import Run, new_folder
+from harness.record.environment import environment
+from harness.record.fault_trial import Check, FaultTrial
+from harness.record.run import Run, new_folder
+from harness.report.fault_words import describe, verdict
+from harness.report.progress import Steps
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
 from lab.contract import Architecture
@@ -43,7 +43,7 @@ def conduct(order: Order) -> int:
 
     Return 0; 1 if a bar was not kept or a system failed; 130 if interrupted.
     """
-    from harness.finish import finish  # matplotlib takes a second to import: --help need not wait
+    from harness.report.finish import finish  # matplotlib takes a second to import: --help need not wait
 
     configuration: dict[str, object] = {
         "seed": order.seed,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from harness.faults.ledger import Entry, Found, Outcome
 from harness.faults.load import Stream
 from harness.faults.proxy import Proxy
-from harness.loops import now
+from harness.load.loops import now
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, Target

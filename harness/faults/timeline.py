@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.fault_trial import Timeline
 from harness.faults.ledger import Entry, Found, Outcome
+from harness.record.fault_trial import Timeline
 
 NANOSECONDS = 1e9
 TOUCHED_SECONDS = 2.0

@@ -114,7 +114,7 @@ def test_an_unknown_package_is_refused_in_one_line(package: str, said: str, word
 
 
 def test_each_of_seven_middlewares_has_a_look_of_its_own() -> None:
-    from harness.plots.style import LOOKS, PALETTE
+    from harness.report.plots.style import LOOKS, PALETTE
 
     assert len(set(PALETTE)) == len({look.marker for look in PALETTE}) == 7
     assert set(PALETTE[: len(LOOKS)]) == set(LOOKS.values())

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from harness.plots import PLOTS
+from harness.report.plots import PLOTS
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 

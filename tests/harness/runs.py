@@ -8,14 +8,14 @@ import numpy as np
 from dynamic.policies import chosen
 from dynamic.queueing import Times
 from dynamic.simulation import Setting, simulate
-from harness.anatomy.profile import Profile as Anatomy
-from harness.anatomy.profile import Repetition
-from harness.experiments.scaling import Load, trial
-from harness.experiments.scaling_system import Observed
-from harness.record import Capacity, Point, Run
-from harness.resources import Usage
-from harness.scaling_trial import ScalingTrial
-from harness.summary import PERCENTILES, Measurement
+from harness.experiment.scaling import Load, trial
+from harness.experiment.scaling_system import Observed
+from harness.probes.anatomy.profile import Profile as Anatomy
+from harness.probes.anatomy.profile import Repetition
+from harness.probes.resources import Usage
+from harness.record.run import Capacity, Point, Run
+from harness.record.scaling_trial import ScalingTrial
+from harness.record.summary import PERCENTILES, Measurement
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step

@@ -7,8 +7,8 @@ import sys
 
 import psutil
 
-from harness.measure import LocalGenerators
-from harness.subject import NullSubject
+from harness.load.measure import LocalGenerators
+from harness.load.subject import NullSubject
 
 REQUESTS = 10_000_000
 CLIENTS = 2

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.anatomy import sampled
-from harness.anatomy.parts import PARTS, part_of, place_of
-from harness.anatomy.profile import Profile, Repetition
-from harness.anatomy.run import AnatomyRun, draw, redraw
-from harness.anatomy.sampling import Frame, Sampling, Stack, read_stacks
-from harness.anatomy.words import caveats
-from harness.plots.anatomy import anatomy_figure
-from harness.sheet import write_sheet
+from harness.probes.anatomy import sampled
+from harness.probes.anatomy.parts import PARTS, part_of, place_of
+from harness.probes.anatomy.profile import Profile, Repetition
+from harness.probes.anatomy.run import AnatomyRun, draw, redraw
+from harness.probes.anatomy.sampling import Frame, Sampling, Stack, read_stacks
+from harness.probes.anatomy.words import caveats
+from harness.record.sheet import write_sheet
+from harness.report.plots.anatomy import anatomy_figure
 from lab.bootstrap import ROOT
 from lab.errors import Unavailable
 from tests.anatomy import main
@@ -67,7 +67,7 @@ KNOWN = {
         stack_of((f"{LIBRARY}/threading.py", 1, "notify"), ("rabbitmq/_lane.py", 1, "_work_on")),
         "threads",
     ),
-    "the measuring loop": (stack_of(("harness/loops.py", 1, "closed_loop"), *LOOP), "harness"),
+    "the measuring loop": (stack_of(("harness/load/loops.py", 1, "closed_loop"), *LOOP), "harness"),
     "nothing known": (stack_of(("/elsewhere/program.py", 1, "main")), "unknown"),
     "a stack without a frame": ((), "unknown"),
 }
@@ -105,7 +105,7 @@ def test_what_faulthandler_writes_is_read() -> None:
 @pytest.fixture
 def spender(tmp_path: Path) -> Iterator[int]:
     """The process id of a program of known behaviour that lets itself be sampled in *tmp_path*."""
-    command = [sys.executable, "-m", "harness.anatomy.sampled", str(tmp_path), "tests.harness.spender"]
+    command = [sys.executable, "-m", "harness.probes.anatomy.sampled", str(tmp_path), "tests.harness.spender"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()

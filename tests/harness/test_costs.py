@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.costs.clients import texts
-from harness.costs.cost import FILE, SAME, Cost, Costs, as_json, noise_of
-from harness.costs.table import DEFAULTS, SETTINGS, Setting, changes
-from harness.costs.variants import VARIANTS
-from harness.costs.words import lines
-from harness.plots.tornado import draw_tornados
-from harness.sheet import read_sheet
-from harness.statistics import Verdict
+from harness.analysis.statistics import Verdict
+from harness.experiment.settings.clients import texts
+from harness.experiment.settings.cost import FILE, SAME, Cost, Costs, as_json, noise_of
+from harness.experiment.settings.table import DEFAULTS, SETTINGS, Setting, changes
+from harness.experiment.settings.variants import VARIANTS
+from harness.experiment.settings.words import lines
+from harness.record.sheet import read_sheet
+from harness.report.plots.tornado import draw_tornados
 from lab.applications.censor import Censor
 from lab.data import default_insults
 from lab.errors import InvalidRequest

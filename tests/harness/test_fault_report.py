@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from harness.fault_trial import Check, Fault, FaultTrial, Timeline
-from harness.fault_words import broken, check_words, describe, fault_table, sentences
-from harness.plots import draw
-from harness.record import read_run, write_run
-from harness.report import write_report
-from harness.table import print_table
+from harness.record.fault_trial import Check, Fault, FaultTrial, Timeline
+from harness.record.run import read_run, write_run
+from harness.report.fault_words import broken, check_words, describe, fault_table, sentences
+from harness.report.page import write_report
+from harness.report.plots import draw
+from harness.report.table import print_table
 from tests.harness.runs import run_of
 
 KEPT = Check("taken over, p99", 0.25, 2.0, "s")

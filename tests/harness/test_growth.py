@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.bars.finding import Verdict
-from harness.bench import Bench
-from harness.growth import load
-from harness.growth.curve import HARNESS, MILLISECONDS, Curve, Size, Terms, turning
-from harness.growth.insults import insults
-from harness.growth.run import GrowthRun, draw, redraw
-from harness.growth.studies import STUDIES
-from harness.growth.subscribers import Heard, lateness
-from harness.plots.growth import growth_figure
-from harness.sheet import write_sheet
-from harness.workload import Workload
+from harness.experiment.bench import Bench
+from harness.experiment.growth import load
+from harness.experiment.growth.curve import HARNESS, MILLISECONDS, Curve, Size, Terms, turning
+from harness.experiment.growth.insults import insults
+from harness.experiment.growth.run import GrowthRun, draw, redraw
+from harness.experiment.growth.studies import STUDIES
+from harness.experiment.growth.subscribers import Heard, lateness
+from harness.experiment.thresholds.finding import Verdict
+from harness.load.workload import Workload
+from harness.record.sheet import write_sheet
+from harness.report.plots.growth import growth_figure
 from lab.process.system import BrokerUrls
 from tests.growth import main
 

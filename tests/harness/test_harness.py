@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from harness.experiments.capacity import Objective, search
-from harness.generator import Window
-from harness.known import known_server
-from harness.measure import PROCESSES, Generators, LocalGenerators, shares
-from harness.subject import NullSubject, Subject
-from harness.summary import Measurement
-from harness.validity import objections
+from harness.analysis.validity import objections
+from harness.experiment.capacity import Objective, search
+from harness.load.generator import Window
+from harness.load.known import known_server
+from harness.load.measure import PROCESSES, Generators, LocalGenerators, shares
+from harness.load.subject import NullSubject, Subject
+from harness.record.summary import Measurement
 from lab.bootstrap import ROOT
 from lab.load.plans import Plan
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.histogram import CELLS, HIGHEST_NS, LOWEST_NS, Histogram, samples_needed
+from harness.record.histogram import CELLS, HIGHEST_NS, LOWEST_NS, Histogram, samples_needed
 from lab.errors import Code, InvalidRequest
 
 MILLION = 1_000_000

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.planning import Curve, busy_share, fit_curve, plan
-from harness.planning_check import check
-from harness.record import Capacity, Point, Run, write_run
-from harness.resources import Usage
+from harness.analysis.planning import Curve, busy_share, fit_curve, plan
+from harness.analysis.planning_check import check
+from harness.probes.resources import Usage
+from harness.record.run import Capacity, Point, Run, write_run
 from lab.errors import InvalidRequest
 from tests import plan as command
 from tests.harness.runs import run_of, speedup_points, window

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from harness.record import FORMAT, SCHEMA, Run, losses, new_folder, read_run, write_run
-from harness.validity import objections
+from harness.analysis.validity import objections
+from harness.record.run import FORMAT, SCHEMA, Run, losses, new_folder, read_run, write_run
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
 from tests.harness.runs import full_run, lossy, point, run_of, window
 
 MAKE_SCHEMA = (
-    '.venv/bin/python -c "import json; from harness.record import FORMAT; '
+    '.venv/bin/python -c "import json; from harness.record.run import FORMAT; '
     'print(json.dumps(FORMAT.json_schema(), indent=1))" > docs/run.schema.json'
 )
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.plots import PLOTS, draw
-from harness.record import Point, Run, write_run
-from harness.report import write_report
-from harness.resources import Usage
-from harness.table import print_table
+from harness.probes.resources import Usage
+from harness.record.run import Point, Run, write_run
+from harness.report.page import write_report
+from harness.report.plots import PLOTS, draw
+from harness.report.table import print_table
 from tests.harness.runs import compare_points, full_run, lossy, point, run_of, speedup_points, window
 
 pytestmark = pytest.mark.filterwarnings("error")

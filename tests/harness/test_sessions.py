@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.record import Run, read_run
+from harness.record.run import Run, read_run
 from lab.bootstrap import ROOT
 from tests.eventually import eventually
 

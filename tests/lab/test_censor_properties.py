@@ -8,10 +8,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from harness.load.reference import reference_censor
 from lab.applications.censor import LONG_TEXT, Censor
 from lab.errors import InvalidRequest
 from lab.validation import clean_insult
-from tests.reference import reference_censor
 
 LETTERS = [
     "a",
@@ -37,7 +37,7 @@ LETTERS = [
 ]
 BETWEEN = [" ", " ", "'", "-", "!", "\n", "😈", "\u200b", "\U0001d15e", "≠", "=\u0338", "!\u0301"]
 MARKED = ["α\u0301", "Α\u0301", "и\u0306", "й\u0301", "i\u0307", "ß\u0301", "धि", "喂\u0301"]
-"""Not those that begin in ASCII and have a composed form: tests.reference takes those for other letters."""
+"""Not those that begin in ASCII and have a composed form: the reference takes those for other letters."""
 ANY_CHARACTER = st.characters(exclude_categories=["Cs", "M"])
 
 

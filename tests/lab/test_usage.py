@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.record import SCHEMA
+from harness.record.run import SCHEMA
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 from lab.errors import Code, InvalidRequest

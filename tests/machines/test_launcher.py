@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.several import several
+from harness.experiment.several import several
 from lab.bootstrap import ROOT
 from lab.brokers.server import free_port
 from lab.errors import Code, InvalidRequest, Unavailable

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 
-from harness.fault_trial import Check, FaultTrial
 from harness.faults.injector import Injector, times
 from harness.faults.load import Load, Stream
 from harness.faults.rig import (
@@ -18,6 +17,7 @@ from harness.faults.rig import (
 )
 from harness.faults.site import site
 from harness.faults.timeline import percentile
+from harness.record.fault_trial import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 

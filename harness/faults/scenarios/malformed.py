@@ -9,7 +9,6 @@ from itertools import cycle
 from multiprocessing.connection import Connection
 from typing import cast
 
-from harness.fault_trial import Check, FaultTrial
 from harness.faults.injector import Injector
 from harness.faults.ledger import Entry, Outcome
 from harness.faults.load import Load, Stream
@@ -17,7 +16,8 @@ from harness.faults.rig import Ended, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
 from harness.faults.timeline import percentile
 from harness.faults.wire import WIRES, Kind, Where, Wire, kinds_of, where, wire_to
-from harness.loops import now
+from harness.load.loops import now
+from harness.record.fault_trial import Check, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

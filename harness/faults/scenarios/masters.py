@@ -2,12 +2,12 @@
 
 import time
 
-from harness.fault_trial import Check, FaultTrial
 from harness.faults.injector import Injector
 from harness.faults.load import HANG_SECONDS, Load, Stream
 from harness.faults.rig import DIRECT, TEXTS, Rig, Scenario, settled, trial
 from harness.faults.site import Site, site
-from harness.loops import now
+from harness.load.loops import now
+from harness.record.fault_trial import Check, FaultTrial
 from lab.contract import Application
 from lab.errors import LabError
 from lab.load.plans import Plan

@@ -4,12 +4,12 @@ import random
 import time
 from collections.abc import Sequence
 
-from harness.fault_trial import Check, FaultTrial
 from harness.faults.dead import Letter, dead_letters
 from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
 from harness.faults.site import Site, site
+from harness.record.fault_trial import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 from lab.operations import Operation

@@ -4,13 +4,13 @@ import socket
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
-from harness.fault_trial import Check, Fault, FaultTrial
 from harness.faults.injector import Injector
 from harness.faults.ledger import Entry, Outcome
 from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
 from harness.faults.site import Site, site
 from harness.faults.timeline import percentile
+from harness.record.fault_trial import Check, Fault, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

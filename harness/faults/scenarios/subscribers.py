@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.fault_trial import Check, Fault, FaultTrial
 from harness.faults.rig import Rig, Scenario
 from harness.faults.site import Site, site
-from harness.loops import now
+from harness.load.loops import now
+from harness.record.fault_trial import Check, Fault, FaultTrial
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Subscription
 from lab.process.lifeline import die_with

@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def started(*options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "harness.faults", *options]
+    command = [sys.executable, "-m", "tests.faults", *options]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 

@@ -6,10 +6,10 @@ judged by ``lab faults``, on a machine that does nothing else.
 
 import pytest
 
-from harness.fault_trial import Check
-from harness.fault_words import describe
 from harness.faults.rig import Rig, Scenario
 from harness.faults.table import SCENARIOS
+from harness.record.fault_trial import Check
+from harness.report.fault_words import describe
 
 TIMES = frozenset({"s", "ms", "x"})
 DEADLINES = frozenset({"slowest call", "slowest new client"})

@@ -1,0 +1,1 @@
+"""What may be said of what was measured: statistics, validity, scalability, plans."""

@@ -1,0 +1,118 @@
+"""What all measurements of a run have in common: brokers, texts, raw times, the generators' own limit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from harness.analysis.validity import objections
+from harness.load.measure import Generators, LocalGenerators
+from harness.load.subject import NullSubject, Subject, SystemSubject
+from harness.load.workload import Workload
+from harness.probes.resources import meter
+from harness.record.run import Point
+from harness.record.summary import Measurement
+from lab.contract import Application, Architecture
+from lab.data import default_insults
+from lab.process.system import BrokerUrls, System, SystemSpec
+
+if TYPE_CHECKING:  # needs Dask
+    from machines.far import Machines
+
+NULL_SECONDS = 0.3
+N_NODES = 3
+"""Nodes of an n-node system where their number is not what is studied."""
+
+
+class Conditions(TypedDict, total=False):
+    """What a point says besides who was measured."""
+
+    work: str
+    block: int
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """*null_rates* are the requests per second that the load generators make against nothing, by depth."""
+
+    brokers: BrokerUrls
+    workload: Workload
+    raw: Path | None = None
+    null_rates: Mapping[int, float] = field(default_factory=dict)
+    machines: "Machines | None" = None
+    """Where systems and load generators run; None: here."""
+
+    def system(
+        self, middleware: str, architecture: Architecture, nodes: int = 0, arguments: tuple[str, ...] = ()
+    ) -> System:
+        """Return a system, not yet started; *nodes* 0: one, or three."""
+        usual = N_NODES if architecture is Architecture.N_NODE else 1
+        spec = SystemSpec(
+            middleware, self.workload.application, architecture, nodes or usual, node_arguments=arguments
+        )
+        return System(spec, self.brokers, launcher=self.machines.launcher() if self.machines else None)
+
+    def load(self, system: System, clients: int, in_flight: int = 1) -> Generators:
+        """Return load generators for *system*, which must be up; they are not yet started."""
+        return self.generators(self.subject(system), clients, in_flight)
+
+    def subject(self, system: System) -> SystemSubject:
+        """Return *system*, which must be up, as load generators see it."""
+        application = self.workload.application
+        if application is Application.SERVICE:
+            store_insults(system)
+        pool = self.workload.pool() if application is Application.FILTER else []
+        return SystemSubject(system.spec.middleware, system.target, application, pool)
+
+    def generators(self, subject: Subject, clients: int, in_flight: int = 1) -> Generators:
+        """Return load generators for *subject*, on every machine; they are not yet started."""
+        if self.machines is None:
+            return LocalGenerators(subject, clients, in_flight=in_flight, raw=self.raw)
+        from harness.load.far import FarGenerators
+
+        return FarGenerators(self.machines, subject, clients, in_flight=in_flight, raw=self.raw)
+
+    def point(
+        self,
+        experiment: str,
+        system: System,
+        load: Generators,
+        make: Callable[[Generators], Measurement],
+        **conditions: Unpack[Conditions],
+    ) -> Point:
+        """Measure one window of *system*, with what its components spend."""
+        with meter(system, self.brokers) as spent:
+            measured = make(load)
+        return Point(
+            experiment,
+            system.spec.middleware,
+            system.spec.architecture,
+            len(system.nodes),
+            load.clients,
+            load.in_flight,
+            measured,
+            application=system.spec.application,
+            usage=spent.usage,
+            objections=objections(
+                measured, processes=load.processes, null_rate=self.null_rates.get(load.in_flight, 0.0)
+            ),
+            generators=list(load.hosts),
+            **conditions,
+        )
+
+
+def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int, float]:
+    """Measure what the load generators make against a middleware that takes no time."""
+    rates = {}
+    for depth in depths:
+        with bench.generators(NullSubject(), clients, depth) as load:
+            rates[depth] = load.closed(NULL_SECONDS).throughput or 0.0
+    return rates
+
+
+def store_insults(system: System) -> None:
+    """Store the insults that ``insult_me`` hands out; those that are there already stay."""
+    with system.service() as client:
+        for insult in default_insults():
+            client.add_insult(insult)

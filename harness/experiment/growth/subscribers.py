@@ -1,0 +1,215 @@
+"""More and more subscribers: how long a tick takes to reach the last of them."""
+
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from harness.experiment.growth.curve import MILLISECONDS, Curve, Size, Terms, resident
+from harness.probes.resources import component_pids
+from lab.contract import Application, Subscription, Target
+from lab.errors import InternalError, LabError, Unavailable
+from lab.middlewares import MIDDLEWARES
+from lab.process.system import System, SystemSpec
+
+STUDY = "subscribers"
+PROCESSES = 2
+FILES_EACH = 8
+"""Descriptors that a subscriber may need: it may be a server, with an event loop of its own."""
+QUICK_INTERVAL, FULL_INTERVAL = 0.5, 2.0
+"""Seconds between ticks: above what the most subscribers of the form take."""
+SUBSCRIBE_SECONDS = 60.0
+"""For those of one size: what takes longer is too many here, and is said to be."""
+DEADLINE_SECONDS = 30.0
+SKIPPED = 1
+"""Ticks at each size that do not count: connections to new subscribers are opened."""
+
+
+def subscribers(middleware: str, terms: Terms) -> Iterator[Curve]:
+    """Measure ticks of one node while more and more subscribe; those who have, stay."""
+    interval = FULL_INTERVAL if terms.is_full else QUICK_INTERVAL
+    spec = SystemSpec(middleware, Application.SERVICE, interval=f"{1000 * interval:.0f}ms")
+    sizes: list[Size] = []
+    missing = ""
+    with ExitStack() as stack:
+        _allow_files(max(terms.sizes) * FILES_EACH)
+        system = stack.enter_context(System(spec, terms.urls))
+        client = stack.enter_context(system.service())
+        client.add_insult("tonto")
+        audience = stack.enter_context(Audience(middleware, system.target))
+        client.start_broadcast()
+        for count in terms.sizes:
+            try:
+                audience.grow(count)
+            except LabError as error:
+                missing = f"{count:,} subscribers were too many here: {error.message}"
+                break
+            heard = audience.listen(interval * (terms.windows + SKIPPED + 0.5))
+            sizes.append(_size(count, heard, interval, terms, system, audience))
+        client.stop_broadcast()
+    what = "due tick to last subscriber"
+    yield Curve(STUDY, middleware, what, unit=MILLISECONDS, sizes=sizes, missing=missing)
+
+
+@dataclass(slots=True)
+class Heard:
+    """When a tick was heard first and last (``time.perf_counter``), and by how many."""
+
+    first: float = float("inf")
+    last: float = 0.0
+    count: int = 0
+
+    def add(self, other: "Heard") -> None:
+        """Add what others heard of it."""
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.count += other.count
+
+
+def lateness(heard: dict[int, Heard], interval: float) -> list[float]:
+    """Return by how many milliseconds each tick reached its last subscriber after it was due, tick by tick.
+
+    Ticks are due at a fixed interval; the one that was heard earliest for its time is taken to be punctual.
+    """
+    punctual = min(one.first - number * interval for number, one in heard.items())
+    return [1000 * (one.last - number * interval - punctual) for number, one in sorted(heard.items())]
+
+
+class Audience:
+    """Subscribers in processes of their own; a context manager."""
+
+    def __init__(self, middleware: str, target: Target) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._members = []
+        self._count = 0
+        for _ in range(PROCESSES):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_listen, args=(middleware, target, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._members.append((process, ours))
+
+    def __enter__(self) -> "Audience":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for _, pipe in self._members:
+            pipe.close()
+        for process, _ in self._members:
+            process.kill()  # unsubscribing a thousand takes long, and the system ends with them
+            process.join()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the subscribers."""
+        return [process.pid for process, _ in self._members if process.pid]
+
+    def grow(self, count: int) -> None:
+        """Let there be *count* subscribers; LabError if some cannot subscribe."""
+        for index, (_, pipe) in enumerate(self._members):
+            more = count // PROCESSES + (index < count % PROCESSES)
+            pipe.send(more)
+        for answer in self._answers(SUBSCRIBE_SECONDS):
+            if isinstance(answer, str):
+                raise Unavailable(answer)
+        self._count = count
+
+    def listen(self, seconds: float) -> dict[int, Heard]:
+        """Return what was heard of each tick in the coming *seconds*."""
+        begun = time.perf_counter()
+        time.sleep(seconds)  # how long it listens
+        total: dict[int, Heard] = defaultdict(Heard)
+        for _, pipe in self._members:
+            pipe.send(None)
+        for answer in self._answers(DEADLINE_SECONDS):
+            if not isinstance(answer, dict):
+                raise InternalError("subscribers", f"a process of subscribers said {answer!r}")
+            for number, heard in answer.items():
+                total[number].add(heard)
+        return {number: heard for number, heard in total.items() if heard.first > begun}
+
+    def _answers(self, seconds: float) -> list[object]:
+        deadline = time.monotonic() + seconds
+        answers = []
+        for _, pipe in self._members:
+            if not pipe.poll(max(0.0, deadline - time.monotonic())):
+                raise Unavailable(f"subscribers are silent for {seconds:.0f} s")
+            try:
+                answers.append(pipe.recv())
+            except EOFError as error:
+                raise Unavailable("a process of subscribers ended") from error
+        return answers
+
+
+@dataclass(slots=True)
+class _Ears:
+    """What the subscribers of one process have heard since they were last asked."""
+
+    heard: dict[int, Heard] = field(default_factory=lambda: defaultdict(Heard))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def follow(self, subscription: Subscription) -> None:
+        for tick in subscription:
+            now = time.perf_counter()
+            with self.lock:
+                self.heard[tick.number].add(Heard(now, now, 1))
+
+    def told(self) -> dict[int, Heard]:
+        with self.lock:
+            told, self.heard = dict(self.heard), defaultdict(Heard)
+        return told
+
+
+def _listen(middleware: str, target: Target, pipe: Connection) -> None:
+    """Subscribe as many as each number that *pipe* brings says; tell what was heard for each None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
+    logging.disable(logging.WARNING)  # a thousand would say the same line; what they miss is counted
+    ears, count = _Ears(), 0
+    client = MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS)
+    try:
+        while True:
+            wanted = pipe.recv()
+            if wanted is None:
+                pipe.send(ears.told())
+                continue
+            for _ in range(wanted - count):
+                threading.Thread(target=ears.follow, args=(client.subscribe(),), daemon=True).start()
+            count = wanted
+            pipe.send(count)
+    except EOFError:
+        pass  # the parent needs no more
+    except Exception as error:  # noqa: BLE001 - whatever it is, so many cannot subscribe
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _size(
+    count: int,
+    heard: dict[int, Heard],
+    interval: float,
+    terms: Terms,
+    system: System,
+    audience: Audience,
+) -> Size:
+    numbers: Sequence[int] = sorted(heard)[SKIPPED : SKIPPED + terms.windows]
+    if len(numbers) < terms.windows:
+        raise InternalError("subscribers", f"{len(numbers)} ticks were heard and {terms.windows} are needed")
+    counted = {number: heard[number] for number in numbers}
+    missed = sum(count - one.count for one in counted.values())
+    objections = [f"{missed:,} of {count * len(numbers):,} ticks were not heard"] if missed else []
+    memory = resident({**component_pids(system, terms.urls), "harness": audience.pids})
+    return Size(count, lateness(counted, interval), memory, objections)
+
+
+def _allow_files(count: int) -> None:
+    """Let this process, and those that it starts, open *count* files, if the system allows it."""
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,194 @@
+"""Dynamic scaling: a policy on a load, on the real system and in the simulator, with the same scores."""
+
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynamic.policies import chosen
+from dynamic.queueing import Times
+from dynamic.samples import KEPT_STARTS, Sample
+from dynamic.scores import Steps
+from dynamic.simulation import Run, Setting, simulate
+from harness.experiment.bench import Bench
+from harness.experiment.scaling_run import observe
+from harness.experiment.scaling_system import Observed, ScalingSystem
+from harness.record.scaling_trial import Curve, Decided, ScalingTrial
+from lab.load.plans import Plan
+
+SLICE_SECONDS = 1.0
+MOST_LATE_SENDING = 0.05
+"""Seconds after their plan by which 99 % of the events must be sent, or the load is not what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load for policies: the setting of the simulator, and the work that its workers declare."""
+
+    setting: Setting
+    work: tuple[str, str] = ("--work-time", "100ms")
+    misjudged: float = 1.0
+    """The policies are told a C that is so many times the calibrated one."""
+    together: bool = False
+    """Let all policies scale at the same time, each its own system: only for work that waits."""
+    calibration_seconds: float = 3.0
+
+    @property
+    def work_words(self) -> str:
+        """The declared work in words."""
+        option, time = self.work
+        return f"{time} {'waiting' if option == '--work-time' else 'computing'}"
+
+
+def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[ScalingTrial]:
+    """Calibrate one worker; then let each of *policies* scale under the same events."""
+    texts, raw = bench.workload.pool(), bench.raw
+    if raw is None:
+        raise ValueError("scaling keeps raw times: it needs a folder")
+    with ScalingSystem(bench.brokers, load.setting, load.work) as system:
+        rate_alone = system.calibrate(texts, load.calibration_seconds)
+    setting = replace(load.setting, work=Times(1 / rate_alone), declared_rate=rate_alone * load.misjudged)
+    load = replace(load, setting=setting)
+    profile = setting.profile
+    plan = Plan.following(profile, profile.duration_seconds, setting.seed)
+    rounds = [policies] if load.together else [[policy] for policy in policies]
+    for those in rounds:
+        observed = observe(bench.brokers, those, setting, load.work, plan, texts, raw)
+        for policy, seen in zip(those, observed, strict=True):
+            _keep(seen, plan, raw / f"scaling-{profile.name}-{policy.partition(':')[0]}.npz")
+            yield trial(policy, load, rate_alone, plan, seen)
+
+
+def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
+    """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
+    start = start_alone(seen, load.setting.min_workers)
+    setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
+    real = observed_run(setting, plan, seen)
+    oracle = simulate(chosen("oracle"), setting)
+    simulated = simulate(chosen(policy), setting)
+    profile = setting.profile
+    response = real.response_seconds
+    edges = np.arange(0.0, profile.duration_seconds + SLICE_SECONDS, SLICE_SECONDS)
+    return ScalingTrial(
+        policy=policy,
+        profile=profile.name,
+        description=profile.description,
+        seconds=profile.duration_seconds,
+        seed=setting.seed,
+        work=load.work_words,
+        rate_alone=rate_alone,
+        start_seconds=setting.start.mean if seen.start_seconds is None else seen.start_seconds,
+        scores=real.scores(oracle),
+        simulated=simulated.scores(oracle),
+        confirmed=seen.confirmed,
+        done=len(seen.done_ns),
+        repeated=seen.repeated,
+        wrong=seen.wrong,
+        crashed=seen.crashed,
+        decisions=[_decided(one, seen) for one in seen.readings],
+        offered=_per_slice(edges, real.arrivals),
+        measured=_per_slice(edges, real.finished),
+        p99=_p99(edges, real.finished, response),
+        starting=_curve(seen, 1),
+        ready=_curve(seen, 2),
+        needed=_of_steps(setting.need()),
+        objections=_objections(plan, seen),
+    )
+
+
+def start_alone(seen: Observed, least: int) -> float | None:
+    """Return how long a worker takes that starts alone, of the median of those that started in turn."""
+    if seen.start_seconds is None:
+        return None
+    wanted = [least, *(one["decision"]["wanted"] for one in seen.readings)]
+    batches = [least, *(later - earlier for earlier, later in itertools.pairwise(wanted) if later > earlier)]
+    turns = [turn for size in batches for turn in range(1, size + 1)]
+    return seen.start_seconds / statistics.median(turns[-KEPT_STARTS:] or [1])
+
+
+def observed_run(setting: Setting, plan: Plan, seen: Observed) -> Run:
+    """Return what was observed in the form that the simulator's scores are made of."""
+    arrivals = plan.due_ns / 1e9
+    finished = np.full(len(arrivals), np.inf)
+    for number, at_ns in seen.done_ns.items():
+        finished[number] = (at_ns - seen.begin_ns) / 1e9
+    during = [one for one in seen.readings if one["sample"]["time"] * 1e9 > seen.begin_ns]
+    samples = [Sample(**one["sample"]) for one in during]
+    begin = seen.begin_ns / 1e9
+    return Run(
+        setting,
+        arrivals,
+        finished,
+        max(0, seen.confirmed - len(seen.done_ns)),
+        tuple(replace(one, time=one.time - begin) for one in samples),
+        tuple(one["decision"]["wanted"] for one in during),
+        tuple(one["decision"]["reason"] for one in during),
+        _steps(seen, (2,)),
+        _steps(seen, (1, 2, 3)),
+    )
+
+
+def _steps(seen: Observed, columns: tuple[int, ...]) -> Steps:
+    """Return the sum of *columns* of the workers over time; what was before the load counts from 0 s on."""
+    times = np.array([max(0.0, (one[0] - seen.begin_ns) / 1e9) for one in seen.workers])
+    values = np.array([sum(one[column] for column in columns) for one in seen.workers], float)
+    first = max(0, int(np.searchsorted(times, 0.0, side="right")) - 1)
+    return Steps(times[first:], values[first:])
+
+
+def _curve(seen: Observed, column: int) -> Curve:
+    """Return a column of the workers over time, where it changes."""
+    times, values = _steps(seen, (column,))
+    changes = np.flatnonzero(np.diff(values, prepend=np.nan))
+    return Curve(times[changes].round(3).tolist(), values[changes].tolist())
+
+
+def _of_steps(steps: Steps) -> Curve:
+    return Curve(steps.times.tolist(), steps.values.tolist())
+
+
+def _per_slice(edges: Any, times: Any) -> Curve:
+    counts, _ = np.histogram(times[np.isfinite(times)], edges)
+    return Curve(edges[:-1].tolist(), (counts / SLICE_SECONDS).tolist())
+
+
+def _p99(edges: Any, finished: Any, response: Any) -> Curve:
+    """Return the 99th percentile of the events answered in each slice; None where there were none."""
+    index = np.searchsorted(edges, finished, side="right") - 1
+    values: list[float | None] = []
+    for part in range(len(edges) - 1):
+        inside = response[index == part]
+        values.append(float(np.quantile(inside, 0.99, method="higher")) if len(inside) else None)
+    return Curve(edges[:-1].tolist(), values)
+
+
+def _decided(reading: dict[str, Any], seen: Observed) -> Decided:
+    sample, decision = reading["sample"], reading["decision"]
+    return Decided(
+        round(sample["time"] - seen.begin_ns / 1e9, 3),
+        sample["backlog"],
+        decision["wanted"],
+        sample["starting"],
+        sample["ready"],
+        decision["reason"],
+    )
+
+
+def _objections(plan: Plan, seen: Observed) -> list[str]:
+    late = (np.array(seen.sent_ns) - seen.begin_ns - plan.due_ns) / 1e9
+    p99 = float(np.quantile(late, 0.99)) if len(late) else 0.0
+    if p99 > MOST_LATE_SENDING:
+        return [f"the load was not sent as planned: 1 % of the events more than {1000 * p99:.0f} ms late"]
+    return []
+
+
+def _keep(seen: Observed, plan: Plan, path: Path) -> None:
+    """Keep the raw times: planned and answered, nanoseconds from the start; -1 for never."""
+    done = np.full(len(plan.due_ns), -1)
+    for number, at_ns in seen.done_ns.items():
+        done[number] = at_ns - seen.begin_ns
+    np.savez_compressed(path, planned_ns=plan.due_ns, done_ns=done)

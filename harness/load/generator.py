@@ -1,0 +1,107 @@
+"""A load generator: a process whose clients, each in a thread, send for one window after the other."""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+from harness.load.loops import closed_loop, now, open_loop, pipeline
+from harness.load.subject import Driver, Subject
+from harness.record.recorder import RawFile, Recorder, Tally
+from lab.errors import LabError
+
+NUMBERS_PER_CLIENT = 1 << 40
+"""So that no two clients make requests of the same number."""
+OFFSET_BETWEEN_CLIENTS = 97
+"""So that clients do not send the same text at the same time."""
+START_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How long each client sends: *requests* of them, or *seconds*, or as *due_ns*, a plan for all, says."""
+
+    requests: int = 0
+    seconds: float = 0.0
+    due_ns: Sequence[int] | None = None
+    start_ns: int = 0
+    """When a plan begins, on the clock that all processes share."""
+    raw: Path = Path(os.devnull)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process drives: *clients* of *subject*, the first of them being number *first* of all."""
+
+    subject: Subject
+    first: int
+    clients: int
+    in_flight: int
+    warm_up: Window
+
+
+def run_generator(job: Job, next_planned: "Synchronized[int]", parent: Connection) -> None:
+    """Connect and warm up; then run a window for each that *parent* sends, until it sends None or ends."""
+    try:
+        with ExitStack() as stack:
+            drivers = [stack.enter_context(closing(job.subject.connect())) for _ in range(job.clients)]
+            _run(job, drivers, job.warm_up, next_planned)
+            parent.send("ready")
+            while (window := parent.recv()) is not None:
+                parent.send(_run(job, drivers, window, next_planned))
+    except (EOFError, KeyboardInterrupt):
+        pass  # the parent ended, or the user ended everybody
+    except LabError as error:
+        parent.send(error)
+
+
+def _run(job: Job, drivers: list[Driver], window: Window, next_planned: "Synchronized[int]") -> Tally:
+    spent = time.process_time()
+    with closing(RawFile(window.raw)) as raw:
+        recorders = [Recorder(raw) for _ in drivers]
+        threads = [
+            threading.Thread(target=_send, args=(job, job.first + index, driver, window, next_planned, mine))
+            for index, (driver, mine) in enumerate(zip(drivers, recorders, strict=True))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        total = Tally(cpu_seconds=time.process_time() - spent)
+        for recorder in recorders:
+            recorder.flush()
+            total.add(recorder.tally)
+    return total
+
+
+def _send(
+    job: Job, client: int, driver: Driver, window: Window, next_planned: "Synchronized[int]", notes: Recorder
+) -> None:
+    if window.due_ns is not None:
+
+        def take() -> int:
+            with next_planned.get_lock():
+                number = next_planned.value
+                next_planned.value = number + 1
+            return number
+
+        open_loop(driver, take, window.due_ns, window.start_ns, notes)
+        return
+    numbers = _numbers(client * (NUMBERS_PER_CLIENT + OFFSET_BETWEEN_CLIENTS), window)
+    if job.in_flight == 1:
+        closed_loop(driver, numbers, notes)
+    else:
+        pipeline(driver, numbers, job.in_flight, notes)
+
+
+def _numbers(start: int, window: Window) -> Iterator[int]:
+    if window.requests:
+        return iter(range(start, start + window.requests))
+    end_ns = now() + int(window.seconds * 1e9)
+    return itertools.takewhile(lambda _: now() < end_ns, itertools.count(start))

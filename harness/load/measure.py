@@ -1,0 +1,204 @@
+"""Drive a subject with load generator processes and say what came of it."""
+
+import multiprocessing
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from harness.load.generator import START_SECONDS, Job, Window, run_generator
+from harness.load.subject import Subject
+from harness.record.recorder import Tally
+from harness.record.summary import Measurement, summarise
+from lab.errors import InternalError, LabError
+from lab.load.plans import Plan
+
+WARM_UP = Window(seconds=0.3)
+"""Made by each client before its first window and discarded: the same for everything that is measured."""
+ANSWER_SECONDS = 120.0
+PROCESSES = 2
+
+
+class Outcome(NamedTuple):
+    """What came of a window that began at *start_ns*, on the clock of the raw times."""
+
+    tally: Tally
+    raws: list[Path]
+    start_ns: int
+
+
+class Generators(ABC):
+    """Load generators, here or on other machines: *clients* in all, warmed up. A context manager."""
+
+    def __init__(self, clients: int, in_flight: int, hosts: Sequence[str] = ()) -> None:
+        self.clients = clients
+        self.in_flight = in_flight
+        self.hosts = hosts
+        """The machines on which they run; none: this one."""
+
+    def __enter__(self) -> Self:
+        return self.wait_ready()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def requests(self, each: int) -> Measurement:
+        """Let each client make *each* requests in a closed loop."""
+        return self._run(Window(requests=each))
+
+    def closed(self, seconds: float) -> Measurement:
+        """Let each client send in a closed loop for *seconds*."""
+        return self._run(Window(seconds=seconds), seconds)
+
+    def open(self, plan: Plan) -> Measurement:
+        """Send as *plan* says, whichever client is free; the response time counts from the planned start."""
+        window = Window(due_ns=array("q", plan.due_ns.tobytes()))
+        plan.save(self._folder / f"{time.time_ns()}.plan.npz")
+        return self._run(window, plan.duration_seconds, plan.rate)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the generators on this machine."""
+        return []
+
+    @property
+    @abstractmethod
+    def processes(self) -> int:
+        """How many processes they are."""
+
+    @abstractmethod
+    def wait_ready(self) -> Self:
+        """Wait until all clients are connected and warm."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the generators."""
+
+    @property
+    @abstractmethod
+    def _folder(self) -> Path:
+        """Where plans and raw times go."""
+
+    @abstractmethod
+    def _run(self, window: Window, seconds: float = 0.0, offered: float | None = None) -> Measurement:
+        """Measure *window*, which takes about *seconds*; *offered* requests per second are planned."""
+
+
+class LocalGenerators(Generators):
+    """Load generators on this machine, each client with up to *in_flight* requests under way.
+
+    *raw* is a folder for the raw times of its windows; without it they are not kept. *first* is the number of
+    the first client, where others send elsewhere.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        clients: int,
+        *,
+        processes: int = PROCESSES,
+        in_flight: int = 1,
+        raw: Path | None = None,
+        warm_up: Window = WARM_UP,
+        first: int = 0,
+    ) -> None:
+        super().__init__(clients, in_flight)
+        context = multiprocessing.get_context("spawn")
+        self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
+        self._raw = raw or Path(self._scratch.name)
+        self._next_planned = context.Value("q", 0)
+        self._processes = []
+        self._pipes = []
+        self._windows = 0
+        self._subject = subject  # what it shares with the processes must outlive their start
+        for share in shares(clients, processes):
+            ours, theirs = context.Pipe()
+            job = Job(subject, first, share, in_flight, warm_up)
+            process = context.Process(
+                target=run_generator, args=(job, self._next_planned, theirs), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._pipes.append(ours)
+            first += share
+
+    def wait_ready(self) -> Self:
+        try:
+            for answer in self._answers():
+                if answer != "ready":
+                    raise InternalError("generator", f"a load generator said {answer!r}")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes if process.pid]
+
+    @property
+    def processes(self) -> int:
+        return len(self._processes)
+
+    def run(self, window: Window, seconds: float = 0.0) -> Outcome:
+        """Let all clients send *window*, which takes about *seconds*."""
+        self._windows += 1
+        self._next_planned.value = 0
+        start_ns = time.perf_counter_ns() + (0 if window.due_ns is None else int(START_SECONDS * 1e9))
+        label = f"{time.time_ns()}-{self._windows}"
+        raws = [self._raw / f"{label}-{index}.i64" for index in range(len(self._pipes))]
+        for pipe, raw in zip(self._pipes, raws, strict=True):
+            pipe.send(replace(window, raw=raw, start_ns=start_ns))
+        total = Tally()
+        for answer in self._answers(ANSWER_SECONDS + seconds):
+            if not isinstance(answer, Tally):
+                raise InternalError("generator", f"a load generator said {answer!r}")
+            total.add(answer)
+        return Outcome(total, raws, start_ns)
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(2.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._scratch.cleanup()
+
+    @property
+    def _folder(self) -> Path:
+        return self._raw
+
+    def _run(self, window: Window, seconds: float = 0.0, offered: float | None = None) -> Measurement:
+        outcome = self.run(window, seconds)
+        return summarise(outcome.tally, outcome.raws, offered)
+
+    def _answers(self, timeout_seconds: float = ANSWER_SECONDS) -> list[object]:
+        deadline = time.monotonic() + timeout_seconds
+        answers: list[object] = []
+        for pipe in self._pipes:
+            try:
+                if not pipe.poll(max(0.0, deadline - time.monotonic())):
+                    raise InternalError("generator", f"a load generator is silent for {timeout_seconds:g} s")
+                answer = pipe.recv()
+            except EOFError as error:
+                raise InternalError("generator", "a load generator ended; its error stands above") from error
+            if isinstance(answer, LabError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+
+def shares(clients: int, processes: int) -> Sequence[int]:
+    """Divide *clients* among *processes* as evenly as can be."""
+    processes = min(clients, processes)
+    return [clients // processes + (index < clients % processes) for index in range(processes)]

@@ -1,0 +1,1 @@
+"""Where time and memory go: resources by component, the anatomy of a request."""

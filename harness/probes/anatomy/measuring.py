@@ -1,0 +1,144 @@
+"""Measure the anatomy of a request to one system: windows without and with sampling, in turn."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from harness.experiment.bench import N_NODES, Bench
+from harness.load.measure import Generators, LocalGenerators
+from harness.load.subject import Driver, Subject
+from harness.probes.anatomy import sampled
+from harness.probes.anatomy.parts import part_of, place_of
+from harness.probes.anatomy.profile import GENERATOR, Profile, Repetition
+from harness.probes.anatomy.sampling import Sampling, Stack
+from harness.record.run import Point
+from harness.report.words import not_here
+from lab.contract import Architecture
+from lab.errors import InternalError
+from lab.middlewares import MIDDLEWARES
+from lab.process.launcher import ProcessSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.topology import NODE, Role
+
+Seen = Mapping[str, Counter[Stack]]
+
+
+def anatomy(
+    bench: Bench,
+    middleware: str,
+    architecture: Architecture,
+    clients: int,
+    repetitions: int,
+    window_seconds: float,
+) -> Profile:
+    """Return where the CPU time of a request goes."""
+    nodes = N_NODES if architecture is Architecture.N_NODE else 1
+    profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
+    if sampled.WHY_NOT:
+        return replace(profile, missing=sampled.WHY_NOT)
+    missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
+    if missing:
+        return replace(profile, missing=not_here(missing))
+    found: list[Repetition] = []
+    places: dict[str, Counter[str]] = {NODE: Counter(), GENERATOR: Counter()}
+    objections: list[str] = []
+    with _loaded(bench, profile) as windows:
+        for number in range(repetitions):
+            plain, (point, seen) = windows.pair(window_seconds, sampled_first=bool(number % 2))
+            found.append(_repetition(plain, point, seen))
+            objections += [*plain.objections, *point.objections]
+            for component, stacks in seen.items():
+                places[component] += _counted(stacks, place_of)
+    return replace(
+        profile,
+        repetitions=found,
+        places={component: dict(seen) for component, seen in places.items()},
+        objections=objections,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    bench: Bench
+    system: System
+    load: Generators
+    folder: Path
+
+    def pair(self, seconds: float, *, sampled_first: bool) -> tuple[Point, tuple[Point, Seen]]:
+        """Measure a window without and one with sampling."""
+        if sampled_first:
+            with_sampling = self._window(seconds, is_sampled=True)
+            return self._window(seconds, is_sampled=False)[0], with_sampling
+        plain, _ = self._window(seconds, is_sampled=False)
+        return plain, self._window(seconds, is_sampled=True)
+
+    def _window(self, seconds: float, *, is_sampled: bool) -> tuple[Point, Seen]:
+        pids = {NODE: [node.pid for node in self.system.nodes], GENERATOR: self.load.pids}
+        sampling = Sampling(self.folder, pids)
+        with sampling if is_sampled else nullcontext():
+            closed = partial(Generators.closed, seconds=seconds)
+            point = self.bench.point("anatomy", self.system, self.load, closed)
+        if not point.throughput:
+            raise InternalError("anatomy", "; ".join(point.objections))
+        return point, sampling.stacks
+
+
+@contextmanager
+def _loaded(bench: Bench, profile: Profile) -> Iterator[_Windows]:
+    """Start a system and load generators that let themselves be sampled."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-anatomy-")))
+        architecture = Architecture(profile.architecture)
+        spec = SystemSpec(profile.middleware, bench.workload.application, architecture, profile.nodes)
+        system = stack.enter_context(_SampledCluster(spec, bench.brokers, folder))
+        subject = _SampledSubject(bench.subject(system), folder)
+        load = stack.enter_context(LocalGenerators(subject, profile.clients))
+        yield _Windows(bench, system, load, folder)
+
+
+class _SampledCluster(System):
+    """A system whose nodes let themselves be sampled."""
+
+    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, folder: Path) -> None:
+        super().__init__(spec, brokers)
+        self._folder = folder
+
+    def _process(self, role: Role) -> ProcessSpec:
+        spec = super()._process(role)
+        if role.name != NODE:
+            return spec
+        arguments = (str(self._folder), spec.module, *spec.arguments)
+        return replace(spec, module=sampled.__name__, arguments=arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _SampledSubject:
+    """A subject whose load generators let themselves be sampled."""
+
+    subject: Subject
+    folder: Path
+
+    def connect(self) -> Driver:
+        sampled.let_sample(self.folder)
+        return self.subject.connect()
+
+
+def _repetition(plain: Point, point: Point, seen: Seen) -> Repetition:
+    return Repetition(
+        plain.throughput,
+        point.throughput,
+        plain.cpu_ms,
+        point.cpu_ms,
+        {component: dict(_counted(stacks, part_of)) for component, stacks in seen.items()},
+    )
+
+
+def _counted(stacks: Counter[Stack], name: Callable[[Stack], str]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for stack, number in stacks.items():
+        counted[name(stack)] += number
+    return counted

@@ -1,0 +1,114 @@
+"""Which part of a request a stack belongs to: a table, read from the innermost frame outwards."""
+
+import linecache
+import re
+import sysconfig
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.probes.anatomy.sampling import Frame, Stack
+from lab.bootstrap import ROOT
+
+HARNESS, TRANSPORT, PARSING = "harness", "transport", "parsing"
+THREADS, HANDLING, APPLICATION, UNKNOWN = "threads", "handling", "application", "unknown"
+PARTS = {
+    HARNESS: "load generator",
+    HANDLING: "handling",
+    THREADS: "threads",
+    PARSING: "parsing",
+    TRANSPORT: "transport",
+    APPLICATION: "application",
+    UNKNOWN: "not attributed",
+}
+"""Their names in words, in the order in which they are drawn."""
+
+
+class Rule(NamedTuple):
+    """A frame belongs to *part* if all of its patterns fit: the whole path, the function, part of the line.
+
+    Paths are relative: to the project, to the installed packages, or to the standard library.
+    """
+
+    part: str
+    path: str
+    function: str = ".*"
+    line: str = ""
+
+
+_OURS = r"(?:xmlrpc|pyro4|redis_impl|rabbitmq)"
+_PRIVATE = rf"{_OURS}/(?:_|tuned/)"
+_CALLBACKS = r"lab/(?:\w+/)?callbacks"
+_CALLS_SOCKET = (
+    r"\.(?:send|sendall|recv|recv_into|accept|connect|select|poll|write|writelines|settimeout|setblocking"
+    r"|setsockopt|can_read|shutdown)\(|create_connection\("
+)
+_CALLS_PARSER = (
+    r"json\.|msgpack\.|serpent\.|packb\(|unpackb\(|loads\(|dumps\(|struct\.|\.gets\(|\.feed|\.pack\(|Request\("
+    r"|_packed\(|\.encode\(|\.decode\(|\.marshal\(|decode_frame\(|_PLAIN"
+)
+RULES = (
+    Rule(HARNESS, r"(?:tests|harness)/.*"),
+    Rule(HARNESS, r"multiprocessing/.*"),
+    # What C code does is seen at the line that calls it.
+    Rule(TRANSPORT, rf"(?:{_PRIVATE}\w+|Pyro4/.*|pika/.*|redis/.*|{_CALLBACKS})\.py", line=_CALLS_SOCKET),
+    Rule(PARSING, rf"(?:{_PRIVATE}\w+|Pyro4/.*|pika/.*|redis/.*)\.py", line=_CALLS_PARSER),
+    Rule(TRANSPORT, r"(?:socket|selectors|ssl|socketserver)\.py|asyncio/.*|uvloop/.*"),
+    Rule(TRANSPORT, r"threading\.py", r"run"),  # nothing of Python inside: the event loop of uvloop
+    Rule(THREADS, r"threading\.py", r"(?!_bootstrap).*"),
+    Rule(THREADS, r"(?:queue|_weakrefset)\.py|concurrent/futures/.*"),
+    Rule(PARSING, r"(?:json|encodings|msgpack|email)/.*|(?:struct|serpent)\.py|xmlrpc/client\.py"),
+    Rule(TRANSPORT, r"Pyro4/(?:socketutil\.py|socketserver/.*)"),
+    Rule(PARSING, r"Pyro4/(?:message|util)\.py"),
+    Rule(TRANSPORT, r"pika/(?:adapters/.*|heartbeat\.py|tcp_socket_opts\.py)"),
+    Rule(PARSING, r"pika/(?:frame|spec|data|amqp_object|validators|compat)\.py"),
+    Rule(
+        PARSING, r"redis/_parsers/.*|redis/connection\.py", r"(?:pack|encode|_?decode|parse|read_response).*"
+    ),
+    Rule(TRANSPORT, r"redis/(?:connection|_parsers/.*|utils)\.py|redis/_parsers/.*"),
+    Rule(PARSING, rf"{_PRIVATE}(?:codec|wire|http|plain|settings|bounds|serpent|scripts)\.py"),
+    Rule(TRANSPORT, rf"{_PRIVATE}(?:connection|receive|instant)\.py"),
+    Rule(APPLICATION, r"lab/(?:applications|store)/.*"),
+    Rule(HANDLING, rf"(?:lab|{_OURS}|Pyro4|pika|redis)/.*"),
+)
+"""The first that fits a frame decides; a frame that none fits leaves it to the one that called it."""
+
+
+def part_of(stack: Stack) -> str:
+    """Return the part that *stack* belongs to."""
+    return next((part for part in map(_part_of_frame, stack) if part), UNKNOWN)
+
+
+def place_of(stack: Stack) -> str:
+    """Return the innermost place of *stack* that a rule knows, as people name it: file:function."""
+    known = next((frame for frame in stack if _part_of_frame(frame)), None)
+    return f"{relative(known.path)}:{known.function}" if known else "nowhere that is known"
+
+
+@cache
+def relative(path: str) -> str:
+    """Return *path* without what it is in: the project, the installed packages, the standard library."""
+    for folder in _folders():
+        if path.startswith(folder):
+            return path[len(folder) :].lstrip("/")
+    return path
+
+
+@cache
+def _part_of_frame(frame: Frame) -> str:
+    path = relative(frame.path)
+    for rule in RULES:
+        if not re.fullmatch(rule.path, path) or not re.fullmatch(rule.function, frame.function):
+            continue
+        if not rule.line or re.search(rule.line, linecache.getline(frame.path, frame.line)):
+            return rule.part
+    return ""
+
+
+@cache
+def _folders() -> Iterable[str]:
+    """Return what paths are relative to, the innermost first: packages are often inside the other two."""
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    library = {sysconfig.get_path("stdlib"), str(Path(re.__file__).resolve().parent.parent)}
+    return (*packages, *library, str(ROOT))

@@ -1,0 +1,1 @@
+"""What was measured: raw times, their summary, and the record of a run."""

@@ -1,0 +1,1 @@
+"""Sentences, tables, plots and the page: what a person reads of a run."""

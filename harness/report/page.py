@@ -1,0 +1,117 @@
+"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured."""
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from harness.analysis.verdicts import caveats, conclusions, speedups
+from harness.record.run import Run
+from harness.report.fault_words import broken, by_scenario, check_words, number, sentences
+from harness.report.scaling_words import ROWS, scalings_by_profile, simulated_words
+from harness.report.table import STUDIES
+from harness.report.words import capacity, milliseconds, system_name
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+
+CAPTIONS = {
+    "comparison": "Longer is better. Plain bars: one node; hatched: three.",
+    "throughput-over-requests": "A curve that is flat at its end has settled; hollow points are too short to "
+    "rely on.",
+    "throughput-over-clients": "Where throughput stops rising, more clients only wait longer.",
+    "response-times": "How long a request takes for most (p50) and for the unlucky (p99: one in a hundred).",
+    "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
+    "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",
+    "efficiency": "The share of each node that is put to use.",
+    "scaling": "A backlog that grows, or a p99 above the line, came of too few workers; ready workers "
+    "far above the grey line were paid for nothing.",
+    "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
+    "lost, or had its effect twice, is counted above each row.",
+    "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
+    "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
+}
+
+NOTHING = "Nothing that was measured here supports a conclusion."
+
+
+def write_report(run: Run, folder: Path) -> Path:
+    """Write ``report.html`` into *folder*, with the plots that stand in its ``plots``; return the file."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
+    environment.filters["simulated"] = simulated_words
+    environment.filters |= {"broken": broken, "check": check_words, "number": number}
+    page = environment.get_template("page.html.jinja").render(
+        run=run,
+        conclusions=[*conclusions(run), *sentences(run.faults)] or [NOTHING],
+        caveats=caveats(run),
+        systems=_systems(run),
+        studies=STUDIES,
+        speedups=speedups(run),
+        scalings=scalings_by_profile(run),
+        scaling_rows=ROWS,
+        faults=by_scenario(run.faults),
+        tried=[name for name in MIDDLEWARES if any(trial.middleware == name for trial in run.faults)],
+        labels={name: middleware.label for name, middleware in MIDDLEWARES.items()},
+        plots=_plots(folder / "plots"),
+        facts=_facts(run),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _code(text: str) -> Markup:
+    """Set in type what stands between backticks."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _systems(run: Run) -> dict[str, dict[str, object]]:
+    """Return, by system, its last point in each study: the one with the most requests."""
+    last = {study: {(p.middleware, p.architecture): p for p in run.of(study)} for study in STUDIES}
+    rows: dict[str, dict[str, object]] = {}
+    for middleware in MIDDLEWARES:
+        for architecture in Architecture:
+            key = (middleware, str(architecture))
+            points = {study: points[key] for study, points in last.items() if key in points}
+            if points:
+                rows[system_name(*key)] = dict(points)
+    return rows
+
+
+def _plots(folder: Path) -> list[dict[str, str]]:
+    """Return the plots, in the order of their captions, as what an <img> takes."""
+    found = []
+    for name, caption in CAPTIONS.items():
+        for path in sorted(folder.glob(f"{name}*.svg")):
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.append(
+                {
+                    "name": path.stem.replace("-", " "),
+                    "caption": caption,
+                    "data": f"data:image/svg+xml;base64,{data}",
+                }
+            )
+    return found
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return where and how it was measured, as lines."""
+    facts = {**run.environment, **run.configuration}
+    return {name.replace("_", " "): _said(value) for name, value in facts.items()}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(one)}" for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_said, value))
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -1,0 +1,78 @@
+"""Plans in words: their assumptions, their cells, and what capacity searches add."""
+
+import math
+from collections.abc import Sequence
+
+from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Limit, Range
+from harness.analysis.statistics import Estimate
+from harness.record.run import Run
+from harness.report.words import capacity, system_name
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+
+ASSUMPTIONS = (
+    "the same texts, work, guarantees, processors and versions as where it was measured, each node and each "
+    "broker with the cores it needs, and a network that is never the limit;",
+    "requests that arrive at random (Poisson), each node a line of its own, and clients spread evenly;",
+    f"throughput over nodes follows the Universal Scalability Law, up to {FARTHEST} times as many as were "
+    "measured; intervals hold 95 of 100 trials of the same machine, not of another;",
+    "brokers or stores side by side share nothing: traffic, insults and subscribers are split evenly by "
+    "whoever sends, and a set of insults that all must see is copied to each;",
+    "a component's CPU time per request is what it was at the most nodes; what it spends while idle counts "
+    "in, so that limits err to the safe side;",
+    f"{' and '.join(SHARED_CORES)} work on one core, RabbitMQ on as many as were there, and are planned "
+    f"{BUSY:.0%} busy; nothing is added for failures: plan one node and one broker more.",
+)
+
+
+def cell(found: Range | None) -> str:
+    """Return "3, 4, 6"; "-" for what the data do not tell."""
+    if found is None:
+        return "-"
+    values = (found.least, found.about, found.most)
+    if len(set(values)) == 1:
+        return f"{found.least:,}"
+    return ", ".join("-" if value is None else f"{value:,}" for value in values)
+
+
+def share_words(estimate: Estimate | None) -> str:
+    """Return a throughput with its interval."""
+    if estimate is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:,.0f}"
+    return f"{estimate.value:,.0f} ({estimate.low:,.0f} to {estimate.high:,.0f})"
+
+
+def limit_words(limits: Sequence[Limit]) -> str:
+    """Return the component that comes to its end first, and where."""
+    if not limits:
+        return "-"
+    first = limits[0]
+    return (
+        f"{first.component} at {first.rate:,.0f}/s ({first.cpu_ms.value:.3g} ms each, {first.cores} core(s))"
+    )
+
+
+def capacities(runs: Sequence[tuple[str, Run]], rate: float, objective_ms: float) -> list[str]:
+    """Return what the newest capacity search of each n-node system, without declared work, adds."""
+    found: dict[str, str] = {}
+    for source, run in runs:
+        for one in run.capacities:
+            name = system_name(one.middleware, one.architecture)
+            if one.architecture != Architecture.N_NODE or name in found:
+                continue
+            within = f"with p99 within {one.objective_ms:g} ms ({source})"
+            said = f"{name}, {one.nodes} nodes: {capacity(one)} {within}"
+            if one.objections:
+                found[name] = f"not supported: {name}: the search is invalid: {'; '.join(one.objections)}"
+            elif one.objective_ms > objective_ms:
+                found[name] = f"not supported: {said}, which is more than is allowed"
+            elif one.low:
+                systems = math.ceil(rate / one.low)
+                found[name] = f"{said}: {systems:,} such system(s) side by side carry the rate"
+    missing = [one for one in MIDDLEWARES if system_name(one, Architecture.N_NODE) not in found]
+    if missing:
+        command = f"`lab stress M --study capacity --objective {objective_ms:g}`"
+        found["missing"] = f"not supported: {', '.join(missing)}: nobody searched; {command} does"
+    return list(found.values())

@@ -1,0 +1,113 @@
+"""Where the CPU time of a request goes: a bar per system, a stretch per part."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from harness.probes.anatomy.parts import PARTS, UNKNOWN
+from harness.probes.anatomy.profile import GENERATOR, Profile, Segment
+from harness.report.plots.resources import LABELS
+from harness.report.plots.style import GREY, PLAIN
+from harness.report.words import nodes
+from lab.middlewares import MIDDLEWARES
+from lab.topology import NODE
+
+COLOURS = dict(
+    zip(PARTS, ("#BBBBBB", "#56B4E9", "#CC79A7", "#E69F00", "#0072B2", "#009E73", "white"), strict=True)
+)
+WHOLE = {"redis": "#D55E00", "rabbitmq": "#D55E00"}
+"""Components that are known as a whole only; others are grey."""
+CLIENT_HATCH, UNKNOWN_HATCH = "///", "xxx"
+LEGIBLE_SHARE = 0.06
+"""A shorter stretch bears no number."""
+
+
+def anatomy_figure(profiles: Sequence[Profile]) -> Figure | None:
+    """Microseconds per request above, shares below; None if there is nothing to draw."""
+    shown = [one for one in profiles if one.repetitions][::-1]
+    if not shown:
+        return None
+    figure = Figure(figsize=(9.0, 3.0 + 0.9 * len(shown)), layout="constrained")
+    times, shares = figure.subplots(2, 1)
+    for axes in (times, shares):
+        axes.grid(axis="y", visible=False)
+        for place, profile in enumerate(shown):
+            _bar(axes, place, profile, as_shares=axes is shares)
+        axes.set_yticks(range(len(shown)), [_name(one) for one in shown], fontsize=8)
+    times.set_xlabel("CPU microseconds per request, all processes; with the 95 % interval of the sum")
+    times.xaxis.set_major_formatter(PLAIN)
+    times.set_xlim(0, 1.25 * max(1000 * (one.total.high or one.total.value) for one in shown))
+    shares.set_xlabel("share of it, %")
+    shares.set_xlim(0, 100)
+    figure.legend(handles=_legend(shown), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    repetitions = len(shown[0].repetitions)
+    figure.suptitle(
+        f"Anatomy of a request: {shown[0].application}, {shown[0].clients} clients in closed loops, "
+        f"{repetitions} pair(s) of windows",
+        fontsize=10,
+    )
+    return figure
+
+
+def _bar(axes: Axes, place: int, profile: Profile, *, as_shares: bool) -> None:
+    total = profile.total
+    scale = 100 / total.value if as_shares else 1000.0
+    start = 0.0
+    for segment, estimate in profile.segments.items():
+        width = scale * estimate.value
+        if not width:
+            continue
+        hatch = CLIENT_HATCH if segment[0] == GENERATOR else UNKNOWN_HATCH if segment[1] == UNKNOWN else None
+        axes.barh(place, width, left=start, color=_colour(segment), hatch=hatch, edgecolor="white", lw=0.4)
+        if as_shares and estimate.value > LEGIBLE_SHARE * total.value:
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+            said = f"{width:.0f}"
+            axes.text(start + width / 2, place, said, ha="center", va="center", fontsize=7, bbox=box)
+        start += width
+    if as_shares:
+        return
+    if total.low is not None and total.high is not None:
+        error = [[scale * (total.value - total.low)], [scale * (total.high - total.value)]]
+        axes.errorbar(start, place, xerr=error, color="black", capsize=3)
+    end = scale * (total.high or total.value)
+    said = f"{scale * total.value:,.0f} us; {profile.rate.value:,.0f}/s"
+    axes.annotate(said, (end, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def _name(profile: Profile) -> str:
+    return f"{MIDDLEWARES[profile.middleware].label},\n{nodes(profile.nodes)}"
+
+
+def _colour(segment: Segment) -> str:
+    component, part = segment
+    return COLOURS[part] if part else WHOLE.get(component, GREY)
+
+
+def _legend(shown: Sequence[Profile]) -> list[Patch]:
+    drawn = {segment for one in shown for segment, found in one.segments.items() if found.value}
+    parts = [
+        Patch(facecolor=COLOURS[part], edgecolor=GREY, lw=0.4, label=name)
+        for part, name in PARTS.items()
+        if any(segment[1] == part for segment in drawn)
+    ]
+    wholes = dict.fromkeys(WHOLE.get(component, GREY) for component, part in sorted(drawn) if not part)
+    names = {WHOLE["redis"]: "broker", GREY: "other processes"}
+    return [
+        *parts,
+        *(Patch(facecolor=colour, label=names[colour]) for colour in wholes),
+        Patch(
+            facecolor="white", edgecolor=GREY, hatch=CLIENT_HATCH, label="hatched: in the client's process"
+        ),
+        Patch(facecolor="white", edgecolor=GREY, label="plain: in the node's"),
+    ]
+
+
+def segment_name(segment: Segment) -> str:
+    """Return what tables call a segment."""
+    component, part = segment
+    if not part:
+        return LABELS.get(component, component)
+    where = {GENERATOR: "client", NODE: "node"}[component]
+    return f"{where}: {PARTS[part]}"

@@ -1,0 +1,167 @@
+"""Cost as work grows: a figure per study, with rates or times, and the memory beside them."""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.experiment.growth.curve import MILLISECONDS, Curve, Size
+from harness.report.plots.style import GREY, LOOKS, PER_SECOND, PLAIN, Look, logarithmic, mark_invalid
+
+ALONE = Look(GREY, "*")
+COMPONENTS = {
+    "nodes": ("node",),
+    "brokers": ("redis", "rabbitmq"),
+    "load generators, subscribers": ("harness",),
+}
+"""Panels of memory, and the components that each adds up."""
+MEMORY_BAR_MIB = 300e6 / 2**20
+PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.0
+MOST_COLUMNS = 3
+MOST_TICKS = 6
+WIDE = 4.0
+"""Values so many times apart are drawn on a logarithmic scale; closer, it would make much of little."""
+
+
+def growth_figure(study: str, curves: Sequence[Curve]) -> Figure | None:
+    """Draw the curves of one study; None if there is nothing to draw."""
+    shown = [curve for curve in curves if curve.study == study and curve.sizes]
+    if not shown:
+        return None
+    titles = dict.fromkeys(curve.title for curve in shown)
+    parts = [name for name in COMPONENTS if any(_memory(one, name) for c in shown for one in c.sizes)]
+    count = len(titles) + len(parts)
+    columns = 2 if count in (2, 4) else min(count, MOST_COLUMNS)
+    rows = math.ceil(count / columns)
+    size = (PANEL_WIDTH * columns, PANEL_HEIGHT * rows + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=False):
+        _values(axes, [curve for curve in shown if curve.title == title])
+        axes.set_title(title, fontsize=9)
+    for axes, part in zip(panels[len(titles) :], parts, strict=False):
+        _memories(axes, shown, part)
+    for axes in panels[:count]:
+        _sizes(axes, shown)
+        axes.set_xlabel(study, fontsize=8)
+        axes.tick_params(labelsize=8)
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    _legend(figure, panels[:count])
+    windows = max(len(one.values) for curve in shown for one in curve.sizes)
+    figure.suptitle(
+        f"Cost as {study} grow; median of {windows} {'ticks' if study == 'subscribers' else 'window(s)'}, "
+        "bars: their range\nhollow: too short to rely on; red cross: invalid",
+        fontsize=10,
+    )
+    return figure
+
+
+def _values(axes: Axes, curves: Sequence[Curve]) -> None:
+    for curve in curves:
+        look = _look(curve)
+        shares = curve.bar is not None
+        first = curve.sizes[0].values
+        for one in curve.sizes:
+            values = _over(one.values, first) if shares else list(one.values)
+            middle = median(values)
+            error = [[middle - min(values)], [max(values) - middle]]
+            axes.errorbar(one.size, middle, yerr=error, color=look.colour, capsize=2, lw=1)
+            fill = "white" if one.is_short else look.colour
+            axes.plot(one.size, middle, look.marker, color=look.colour, markerfacecolor=fill, ms=5, zorder=3)
+            if not one.is_valid:
+                mark_invalid(axes, one.size, middle)
+        xs = [one.size for one in curve.sizes]
+        ys = [median(_over(one.values, first)) if shares else one.median for one in curve.sizes]
+        axes.plot(xs, ys, marker=look.marker, color=look.colour, label=curve.label, ms=5)
+    bar = curves[0].bar
+    if bar is not None:
+        axes.axhline(bar, color=GREY, linestyle="--", linewidth=1, label=f"bar: {bar:g} x")
+        axes.set_ylabel("rate over that of the fewest", fontsize=8)
+    else:
+        is_time = curves[0].unit == MILLISECONDS
+        axes.set_ylabel("milliseconds" if is_time else PER_SECOND, fontsize=8)
+    if curves[0].study == "nodes":
+        _ideal(axes, curves)
+    medians = [one.median for curve in curves for one in curve.sizes]
+    is_wide = bar is None and max(medians) > WIDE * min(medians)
+    logarithmic(axes, x=True, y=is_wide)
+    if not is_wide:
+        axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
+        axes.yaxis.set_major_formatter(PLAIN)
+
+
+def _sizes(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Let the ticks be the sizes that were measured; of many, every other, the last among them."""
+    sizes = sorted({one.size for curve in curves for one in curve.sizes})
+    shown = sizes if len(sizes) <= MOST_TICKS else sizes[::-1][::2][::-1]
+    axes.set_xticks(shown, [_short(size) for size in shown])
+    axes.set_xticks(sizes, minor=True)
+
+
+def _short(size: int) -> str:
+    """Return "10", "1k", "2M"."""
+    for unit, name in ((1_000_000, "M"), (1_000, "k")):
+        if size >= unit and not size % unit:
+            return f"{size // unit}{name}"
+    return str(size)
+
+
+def _ideal(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Draw n times the best rate of the fewest nodes."""
+    fewest, most = curves[0].sizes[0], curves[0].sizes[-1]
+    best = max(curve.sizes[0].median for curve in curves)
+    ys = [best, best * most.size / fewest.size]
+    axes.plot([fewest.size, most.size], ys, color=GREY, linestyle="--", lw=1, label="ideal")
+
+
+def _memories(axes: Axes, curves: Sequence[Curve], part: str) -> None:
+    lines = {(curve.middleware, curve.place): curve for curve in curves}
+    for (_, place), curve in lines.items():
+        found = [(one.size, _memory(one, part)) for one in curve.sizes]
+        known = [(size, mib) for size, mib in found if mib]
+        if not known:
+            continue
+        look = _look(curve)
+        style = "--" if place == "in memory" else "-"
+        label = f"{curve.label}, {place}" if style == "--" else curve.label
+        xs, ys = zip(*known, strict=True)
+        axes.plot(xs, ys, marker=look.marker, color=look.colour, linestyle=style, label=label, ms=5)
+    if part == list(COMPONENTS)[-1] and curves[0].study == "requests":
+        axes.axhline(MEMORY_BAR_MIB, color=GREY, linestyle=":", lw=1, label="bar: 300 MB")
+    axes.set_title(f"memory of {part}", fontsize=9)
+    axes.set_ylabel("MiB, all processes", fontsize=8)
+    axes.set_ylim(bottom=0, top=1.15 * axes.get_ylim()[1])
+    logarithmic(axes, x=True)
+
+
+def _memory(size: Size, part: str) -> float:
+    return sum(size.memory_mib.get(component, 0.0) for component in COMPONENTS[part])
+
+
+def _over(values: Sequence[float], first: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(values, first, strict=False)]
+
+
+def _look(curve: Curve) -> Look:
+    return LOOKS[curve.middleware] if curve.middleware else ALONE
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, each name once."""
+    named: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=min(6, len(named)),
+        handlelength=3.0,
+        frameon=False,
+        fontsize=8,
+    )

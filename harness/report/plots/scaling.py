@@ -1,0 +1,100 @@
+"""Dynamic scaling: load, backlog, workers and response time on one time axis, policies overlaid."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dynamic.staffing import TARGET_SECONDS
+from harness.record.run import Run
+from harness.record.scaling_trial import Curve, ScalingTrial
+from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+"""Okabe and Ito's, one per policy, in the order in which they ran."""
+PANELS = ("events per second", "backlog, events", "workers", "p99 of the response\ntime, seconds")
+
+
+def scaling(run: Run) -> dict[str, Figure]:
+    """Return a figure for each load profile, by its name."""
+    profiles = dict.fromkeys(trial.profile for trial in run.scalings)
+    return {
+        name.replace(" ", "-"): _figure([trial for trial in run.scalings if trial.profile == name])
+        for name in profiles
+    }
+
+
+def _figure(trials: Sequence[ScalingTrial]) -> Figure:
+    first = trials[0]
+    figure = Figure(figsize=(WIDTH, 9.0))
+    panels = figure.subplots(4, 1, sharex=True, height_ratios=(2, 2, 3, 2))
+    for axes, label in zip(panels, PANELS, strict=True):
+        axes.set_ylabel(label)
+    rates, backlog, workers, p99 = panels
+    end = first.seconds
+    _stairs(rates, first.offered, end, color=GREY, linewidth=2.5, alpha=0.5)
+    _stairs(workers, first.needed, end, color=GREY, linewidth=2.5, alpha=0.5)
+    for trial, colour in zip(trials, COLOURS, strict=False):
+        _stairs(rates, trial.measured, end, color=colour, linewidth=1)
+        times = [one.time for one in trial.decisions]
+        backlog.plot(times, [one.backlog for one in trial.decisions], color=colour, linewidth=1.2)
+        wanted = Curve(times, [float(one.wanted) for one in trial.decisions])
+        _stairs(workers, wanted, end, color=colour, linestyle=":")
+        _stairs(workers, trial.ready, end, color=colour, linewidth=1.2)
+        _fill_starting(workers, trial, colour)
+        p99.plot(trial.p99.times, trial.p99.values, color=colour, linewidth=1.2)
+    logarithmic(p99, y=True)
+    p99.axhline(TARGET_SECONDS, color=INVALID, linewidth=1, linestyle="--")
+    p99.annotate(
+        f"late: over {TARGET_SECONDS:g} s", (0, TARGET_SECONDS), color=INVALID, fontsize=8, va="bottom"
+    )
+    p99.set_xlabel("seconds")
+    p99.set_xlim(0, first.seconds)
+    for axes in panels[:3]:
+        axes.set_ylim(0, 1.3 * max(axes.get_ylim()[1], 1))  # the legend stands above the lines
+    _legends(figure, workers, rates, trials)
+    how = f"{first.work} per event, seed {first.seed}, one trial each, RabbitMQ"
+    figure.suptitle(f"Dynamic scaling, {first.profile}: {first.description}\n{how}", fontsize=10)
+    return figure
+
+
+def _stairs(axes: Axes, curve: Curve, end: float, **how: object) -> None:
+    """Draw values that stay until the next one, the last until *end*."""
+    if curve.times:
+        axes.step([*curve.times, end], [*curve.values, curve.values[-1]], where="post", **how)  # type: ignore[arg-type]
+
+
+def _fill_starting(axes: Axes, trial: ScalingTrial, colour: str) -> None:
+    """Show how many workers were starting, as an area at the foot of the panel."""
+    pairs = zip(trial.starting.times, [*trial.starting.times[1:], trial.seconds], strict=True)
+    for (begin, end), value in zip(pairs, trial.starting.values, strict=True):
+        if value:
+            width = max(end - begin, 0.2)  # seen, however short
+            axes.bar(begin, value, width, align="edge", color=colour, alpha=0.25, linewidth=0)
+
+
+def _legends(figure: Figure, workers: Axes, rates: Axes, trials: Sequence[ScalingTrial]) -> None:
+    by_policy = [
+        Line2D([], [], color=colour, label=_label(trial))
+        for trial, colour in zip(trials, COLOURS, strict=False)
+    ]
+    figure.legend(handles=by_policy, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    offered = Line2D([], [], color=GREY, linewidth=2.5, alpha=0.5, label="offered")
+    done = Line2D([], [], color="black", linewidth=1, label="measured")
+    rates.legend(handles=[offered, done], fontsize=8, loc="upper right", ncols=2)
+    kinds = [
+        Line2D([], [], color=GREY, linewidth=2.5, alpha=0.5, label="oracle: needed at least"),
+        Line2D([], [], color="black", linestyle=":", label="wanted"),
+        Line2D([], [], color="black", linewidth=1.2, label="ready"),
+        Line2D([], [], color="black", linewidth=6, alpha=0.25, label="starting"),
+    ]
+    workers.legend(handles=kinds, fontsize=8, loc="upper right", ncols=2)
+
+
+def _label(trial: ScalingTrial) -> str:
+    scores = trial.scores
+    cost = "" if scores.over_oracle is None else f", {scores.over_oracle:.2f} x oracle"
+    return (
+        f"{trial.policy}: {scores.late_percent:.2f} % late{cost}, {scores.actions} actions, lost {trial.lost}"
+    )

@@ -1,0 +1,87 @@
+"""The short tables at the end of a run."""
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.analysis.verdicts import Speedup, speedups
+from harness.record.run import Point, Run
+from harness.report.fault_words import fault_table
+from harness.report.scaling_words import scaling_table, scalings_by_profile
+from harness.report.words import capacity, milliseconds, nodes, system_name
+from lab.contract import Architecture
+from lab.middlewares import MIDDLEWARES
+
+STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
+
+
+def print_table(run: Run) -> None:
+    """Print what was measured, a line per system."""
+    console = Console()
+    if any(run.of(study) for study in STUDIES):
+        console.print(_stress_table(run))
+    found = speedups(run)
+    for work in sorted({speedup.work for speedup in found}):
+        console.print(_speedup_table([speedup for speedup in found if speedup.work == work]))
+    if run.capacities:
+        console.print(_capacity_table(run))
+    for trials in scalings_by_profile(run).values():
+        console.print(scaling_table(trials))
+    if run.faults:
+        console.print(fault_table(run.faults))
+
+
+def _stress_table(run: Run) -> Table:
+    shown = {study: title for study, title in STUDIES.items() if run.of(study)}
+    table = Table(
+        title="Requests per second (p99 in ms), every reply checked; one trial", title_justify="left"
+    )
+    table.add_column("system")
+    for title in shown.values():
+        table.add_column(title, justify="right")
+    for name in MIDDLEWARES:
+        for architecture in Architecture:
+            cells: list[str] = []
+            for study in shown:
+                points = run.of(study, middleware=name, architecture=architecture)
+                cells.append(_cell(points[-1]) if points else "")
+            if any(cells):
+                table.add_row(system_name(name, architecture), *cells)
+    return table
+
+
+def _cell(point: Point) -> str:
+    if not point.measurement.throughput:
+        return "[red]requests lost[/red]"
+    text = f"{point.throughput:,.0f} ({milliseconds(point.measurement.response_ms.get('p99'))})"
+    return text if point.is_valid else f"[red]invalid {text}[/red]"
+
+
+def _speedup_table(found: list[Speedup]) -> Table:
+    counts = sorted({count for speedup in found for count in speedup.estimates})
+    title = f"Speedup, {found[0].work} per text, with 95 % intervals"
+    table = Table(title=title, title_justify="left")
+    table.add_column("middleware")
+    for number in counts:
+        table.add_column(nodes(number), justify="right")
+    for speedup in found:
+        cells = []
+        for number in counts:
+            estimate = speedup.estimates.get(number)
+            if estimate is None:
+                cells.append("")
+            elif estimate.low is None or estimate.high is None or number == 1:
+                cells.append(f"{estimate.value:.2f}")
+            else:
+                cells.append(f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})")
+        table.add_row(MIDDLEWARES[speedup.middleware].label, *cells)
+    return table
+
+
+def _capacity_table(run: Run) -> Table:
+    table = Table(title="Capacity: the highest rate sustained", title_justify="left")
+    for title in ("system", "capacity", "p99 within"):
+        table.add_column(title)
+    for found in run.capacities:
+        name = system_name(found.middleware, found.architecture)
+        table.add_row(name, capacity(found), f"{found.objective_ms:g} ms")
+    return table
