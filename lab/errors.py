@@ -62,6 +62,10 @@ class Unavailable(LabError):
     code = Code.UNAVAILABLE
 
 
+class AlreadyRunning(Unavailable):
+    """Another process has this role, or this port. A process that starts ends with exit code 2."""
+
+
 class DeadlineExceeded(LabError):
     """The answer did not come within the deadline; the request may or may not have had its effect."""
 

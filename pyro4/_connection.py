@@ -183,7 +183,7 @@ class PyroConnection:
 
 def answers(uri: str) -> bool:
     """Tell whether the node at *uri* answers a greeting on a new connection."""
-    connection = PyroConnection(uri)
+    connection = PyroConnection(uri, FOREIGN_SERIALIZER)  # what any object takes
     try:
         connection.ping(PROBE_SECONDS)
     except (Unavailable, DeadlineExceeded):

@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import Pyro4
-from Pyro4.core import current_context
 
 from lab.applications.service import perform
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.operations import SIGNATURES, Operation, bind
 from lab.plain import to_plain
+from lab.process.node import cannot_listen
 
-from ._connection import OPERATION_ID
 from ._remote import coded
 from ._settings import SERVER_TYPES
-from ._wire import Daemon
+from ._wire import Daemon, operation_id
 
 expose = Pyro4.expose
 """Let clients call the methods of a class."""
@@ -65,13 +64,14 @@ class ServedObjects:
         server_type: str = SERVER_TYPES[0],
     ) -> None:
         Pyro4.config.SERVERTYPE = server_type  # read when a daemon is made
-        nat = {"nathost": advertised_host, "natport": 0} if advertised_host != host else {}
         try:
-            self.daemon = Daemon(host, port, (in_flight or InFlight()).finished, **nat)
+            self.daemon = Daemon(host, port, (in_flight or InFlight()).finished)
         except OSError as error:
-            raise Unavailable(
-                f"cannot listen on {host}:{port}: {error.strerror}; try another --port"
-            ) from error
+            raise cannot_listen(host, port, error) from error
+        if advertised_host != host:  # Pyro4's own "nathost" fails with IPv6
+            port = self.daemon.sock.getsockname()[1]
+            named = f"[{advertised_host}]" if ":" in advertised_host else advertised_host
+            self.daemon.natLocationStr = f"{named}:{port}"
         self._thread = threading.Thread(target=self.daemon.requestLoop, name="pyro4", daemon=True)
 
     @property
@@ -124,9 +124,8 @@ def _remote_method(
     @coded
     def call(*self_and_arguments: object, **named: object) -> object:  # named "self" is the client's matter
         bound = _bound(operation, self_and_arguments[1:], named)
-        operation_id = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
         in_flight.begin()
-        return to_plain(perform(application, operation, bound, operation_id))
+        return to_plain(perform(application, operation, bound, operation_id()))
 
     call.__name__ = operation.value
     call.__doc__ = getattr(getattr(documented, operation, None), "__doc__", None) or str(operation)

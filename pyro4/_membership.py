@@ -33,6 +33,7 @@ class Membership:
         self._pulse: BackgroundJob = heartbeat("heartbeat", LOOK_SECONDS, self._look)
         self._next_beat = 0.0
         self.name = ""
+        self._uri = ""
         self._identifier = 0
 
     def take_name(self) -> str:
@@ -43,6 +44,7 @@ class Membership:
             self.name = f"{kind}{self._identifier}.service"
         else:
             self.name = f"{kind}.service"
+            self._names.stands_for(self.name, "")
         return self.name
 
     def join(self, uri: str) -> None:
@@ -54,8 +56,7 @@ class Membership:
     def leave(self) -> None:
         """Give up the name and the place at once."""
         self._pulse.stop(LEAVE_SECONDS)
-        with suppress(LabError):
-            self._names.remove(self.name, LEAVE_SECONDS)
+        self._names.release(self.name, self._uri, LEAVE_SECONDS)
         if self._master:
             with suppress(LabError):
                 self._master.call("leave_slave", (self.name,), LEAVE_SECONDS)
@@ -75,7 +76,7 @@ class Membership:
     def _beat(self) -> None:
         with self._lock:
             try:
-                self._names.register(self.name, self._uri)
+                self._names.claim(self.name, self._uri)
             finally:  # the master must not think that we are dead because the name server is
                 if self._has_master:
                     self._call_master("heartbeat_slave", self._heartbeat())

@@ -1,9 +1,11 @@
 """The name server, and how nodes and clients use it."""
 
-from lab.errors import Code, InvalidRequest, NotFound, Unavailable
+from contextlib import suppress
+
+from lab.errors import AlreadyRunning, Code, InvalidRequest, LabError, NotFound, Unavailable
 
 from . import _settings as _settings
-from ._connection import FOREIGN_SERIALIZER, PyroConnection
+from ._connection import FOREIGN_SERIALIZER, PyroConnection, answers
 from ._daemon import ServedObjects
 from ._name_service import NAME_SERVER, NameService
 
@@ -20,20 +22,44 @@ class Names:
             raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a name server's HOST:PORT")
         self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{host}:{port}", FOREIGN_SERIALIZER)
 
-    def register(self, name: str, uri: str) -> None:
-        """Let *name* stand for *uri*, whatever it stood for."""
-        self._connection.call("register", [name, uri, False, None], NAMES_SECONDS)
+    def claim(self, name: str, uri: str) -> None:
+        """Let *name* stand for *uri*; raise AlreadyRunning if it stands for another object that lives."""
+        if self.stands_for(name, uri):
+            return
+        with suppress(NotFound):  # Pyro4's answer when another process was faster
+            self._connection.call("register", [name, uri, True, None], NAMES_SECONDS)
+        self.stands_for(name, uri)
 
-    def remove(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> None:
-        """Forget *name*."""
-        self._connection.call("remove", [name], timeout_seconds)
+    def stands_for(self, name: str, uri: str) -> bool:
+        """Tell whether *name* stands for *uri*; raise AlreadyRunning if it is another object that lives.
+
+        The name of a dead object is forgotten.
+        """
+        try:
+            owner = self._find(name)
+        except NotFound:
+            return False
+        if owner != uri:
+            if answers(owner):
+                raise AlreadyRunning(f"{name} runs already, at {owner}; stop it before you start another")
+            self._connection.call("remove", [name], NAMES_SECONDS)
+        return owner == uri
+
+    def release(self, name: str, uri: str, timeout_seconds: float = NAMES_SECONDS) -> None:
+        """Forget *name* if it stands for *uri*. A name server that is away is not waited for."""
+        with suppress(LabError):
+            if self._find(name, timeout_seconds) == uri:
+                self._connection.call("remove", [name], timeout_seconds)
 
     def lookup(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> str:
         """Return the URI that *name* stands for; Unavailable if nobody has it."""
         try:
-            return str(self._connection.call("lookup", [name], timeout_seconds))
+            return self._find(name, timeout_seconds)
         except NotFound as error:
             raise Unavailable(f"nobody is registered as {name}; is it running?") from error
+
+    def _find(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> str:
+        return str(self._connection.call("lookup", [name], timeout_seconds))
 
     def is_lost(self) -> bool:
         """Tell, without asking it, whether the name server has closed the connection."""

@@ -1,6 +1,7 @@
 """Pyro4's messages, as a daemon takes them: whatever comes gets one code, and never a traceback."""
 
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lab.errors import Code, InvalidRequest, Overloaded, as_text
 from lab.settings import settings
 
 from . import _plain, _settings
+from ._connection import OPERATION_ID
 from ._instant import InstantLoop
 from ._receive import TimelyReceiver
 from ._refusals import LINGER_SECONDS, as_builtin, drop, hear_out
@@ -24,6 +26,28 @@ BACKLOG = 1024
 SERPENT = util.SerpentSerializer.serializer_id
 """What every Pyro4 reads: the answer to a client whose own serializer is not known, or refused."""
 _MSGPACK = util.get_serializer("msgpack")
+
+
+class _Message(threading.local):
+    """The message that a thread answers just now."""
+
+    calls_begun = 0
+    """Of a batch."""
+
+
+_message = _Message()
+
+
+def operation_id() -> str:
+    """Return the operation id of the call that this thread begins to make; empty: it has none.
+
+    Each call of a batch has an id of its own, ``KEY/INDEX``: with one for all, they would have one effect.
+    """
+    sent = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
+    if not current_context.msg_flags & message.FLAGS_BATCH:
+        return sent
+    index, _message.calls_begun = _message.calls_begun, _message.calls_begun + 1
+    return f"{sent}/{index}" if sent else ""
 
 
 class _Call(NamedTuple):
@@ -118,6 +142,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
     def _answer(self, conn: Any) -> None:
         """Answer a message; also one that Pyro4 cannot read, on which it would only close the connection."""
         conn.recv.begin()
+        _message.calls_begun = 0
         try:
             if not self._answer_plainly(conn):
                 super().handleRequest(conn)
@@ -174,7 +199,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
 
     def _perform(self, call: _Call, sender: Any) -> None:
         """Make *call*, and send its answer, or its error, through *sender*."""
-        current_context.annotations = call.annotations
+        current_context.annotations, current_context.msg_flags = call.annotations, 0
         try:
             result = util.getAttribute(call.served, call.method)(*call.arguments, **call.named)
             content, _ = _MSGPACK.serializeData(result)

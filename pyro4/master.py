@@ -16,7 +16,7 @@ from lab.process.registry import Member, Registry
 
 from ._connection import PyroConnection, answers
 from ._daemon import ServedObjects, expose
-from ._membership import LEASE_SECONDS
+from ._membership import LEASE_SECONDS, LEAVE_SECONDS
 from ._names import MASTER, Names
 from ._options import add_name_server_option
 from ._remote import check_text, checked
@@ -133,6 +133,7 @@ class MasterNode:
         self._uri = ""
 
     def start(self) -> str:
+        self._names.stands_for(MASTER, "")
         self._served = ServedObjects(
             self._options.host, self._options.port or 0, self._options.advertised_host
         )
@@ -150,13 +151,15 @@ class MasterNode:
 
     def drain(self, timeout_seconds: float) -> None:
         self._check.stop(1.0)
+        self._names.release(MASTER, self._uri, LEAVE_SECONDS)
+        self._names.close()
         if self._served:
             self._served.close(1.0)
 
     def _look(self) -> None:
         """Drop silent nodes, and be found even by a name server that restarted."""
         self._master.check_slave()
-        self._names.register(MASTER, self._uri)
+        self._names.claim(MASTER, self._uri)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Run a process of a system from its command line: start, prove that it serves, say so, drain at the end."""
 
+import errno
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lab.applications.work import without_declared_work
-from lab.errors import DeadlineExceeded, InvalidRequest, LabError
+from lab.errors import AlreadyRunning, Code, DeadlineExceeded, InvalidRequest, LabError
 from lab.limits import DRAIN_SECONDS
 from lab.process.heap import give_back_large_blocks
 from lab.process.lifeline import die_with
@@ -65,7 +66,7 @@ def run(name: str, make: Callable[[], Node]) -> int:
             node.drain(DRAIN_SECONDS)
     except LabError as error:
         print(f"{name}: {error.code}: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
+        return WRONG_USAGE if isinstance(error, (InvalidRequest, AlreadyRunning)) else 1
     log.info("%s stopped", name)
     return INTERRUPTED if received == signal.SIGINT else 0
 
@@ -78,3 +79,11 @@ def _check(node: Node) -> None:
     except DeadlineExceeded as error:
         options = " ".join(sys.argv[1:]) or "none"
         raise DeadlineExceeded(f"{error.message} (the node's options: {options})") from error
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> LabError:
+    """Return the error with which a process ends that cannot bind *port* of *host*: exit code 2."""
+    where = f"cannot listen on {host}:{port}: {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        return AlreadyRunning(f"{where}; does it run already? If not, try another --port")
+    return InvalidRequest(Code.MALFORMED, f"{where}; try another --host or --port")

@@ -28,6 +28,6 @@ def foreign_name_server() -> Iterator[str]:
 def test_a_node_is_found_by_the_name_server_that_comes_with_pyro4(foreign_name_server: str) -> None:
     uri = "PYRO:insult.service@127.0.0.1:4711"
     names = Names(foreign_name_server)
-    names.register("insult.service", uri)
+    names.claim("insult.service", uri)
     assert names.lookup("insult.service") == uri
     names.close()
