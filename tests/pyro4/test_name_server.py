@@ -1,4 +1,4 @@
-"""Pyro4's own name server does as well as ours."""
+"""Where objects are found: by our name server and by Pyro4's own, at the host that others know."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.brokers.server import free_port, is_open
-from pyro4.transport import Names
+from pyro4.transport import Names, ServedObjects, expose
 from tests.eventually import eventually
 
 
@@ -31,3 +31,16 @@ def test_a_node_is_found_by_the_name_server_that_comes_with_pyro4(foreign_name_s
     names.claim("insult.service", uri)
     assert names.lookup("insult.service") == uri
     names.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "advertised", "found"),
+    [("127.0.0.1", "lab.test", "lab.test"), ("::1", "lab.test", "lab.test"), ("127.0.0.1", "::1", "[::1]")],
+)
+def test_an_object_has_the_address_by_which_others_reach_it(host: str, advertised: str, found: str) -> None:
+    served = ServedObjects(host, 0, advertised)
+    port = served.daemon.sock.getsockname()[1]
+    assert served.serve({"tonto": expose(type("Tonto", (), {"ask": str}))()}) == {
+        "tonto": f"PYRO:tonto@{found}:{port}"
+    }
+    served.close(1.0)
