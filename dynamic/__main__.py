@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         die_with(settings().parent)
         policy, outlook = _checked(arguments)
         _seed(arguments)
-        with EventQueues(locate_rabbitmq(), EventNames(arguments.namespace), arguments.queue_type) as queues:
+        names = EventNames(arguments.namespace)
+        with EventQueues(locate_rabbitmq(), names, arguments.queue_type, controls=True) as queues:
             _run(arguments, queues, policy, outlook)
     except LabError as error:
         print(f"dynamic: {error.code}: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """See events finished: an experiment has its events answered to a queue, and takes what comes."""
 
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -11,6 +12,8 @@ from pika.spec import Basic, BasicProperties
 from dynamic.events import EventNames
 from rabbitmq.transport import Link, arguments_of
 
+log = logging.getLogger(__name__)
+
 PREFETCH = 1000
 
 Finished = Callable[[str, int, bytes], None]
@@ -21,6 +24,7 @@ class Completions:
     """Calls *finished*, in a thread of its own, for every answer in the namespace's queue of answers.
 
     The queue is durable and answers are as persistent as their events, so that a broker's restart loses none.
+    If somebody deletes the queue, it is declared again; answers that were in it are lost.
     """
 
     def __init__(self, url: str, names: EventNames, finished: Finished) -> None:
@@ -43,11 +47,19 @@ class Completions:
     # In the I/O thread.
 
     def _set_up(self, link: Link) -> None:
-        link.open_channel(self._declare)
+        link.open_channel(self._opened)
+
+    def _opened(self, channel: Channel) -> None:
+        channel.basic_qos(prefetch_count=PREFETCH)
+        channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
+        self._declare(channel)
+
+    def _cancelled(self, channel: Channel) -> None:
+        log.warning("the queue %s was deleted: declaring it and consuming it again", self._names.done)
+        self._declare(channel)
 
     def _declare(self, channel: Channel) -> None:
         def declared(_: object) -> None:
-            channel.basic_qos(prefetch_count=PREFETCH)
             channel.basic_consume(self._names.done, self._received, callback=lambda _: self._link.ready())
 
         arguments = arguments_of("classic")

@@ -8,13 +8,17 @@ from dynamic.decisions import Decision, State
 from dynamic.outlook import Outlook
 from dynamic.policies import Policy
 from dynamic.pool_socket import PoolClient
-from dynamic.queues import EventQueues
+from dynamic.queues import Count, EventQueues
 from dynamic.samples import Sample
 from dynamic.slots import quantile
 from lab.errors import Unavailable
 
 SHOWN_SECONDS = 10.0
 """Response times are shown over the readings of so many seconds."""
+LOST_COUNT = "a count of arrivals was lost with its connection; counting begins anew"
+GONE = "Work_queue was purged, deleted or full"
+SLACK_EVENTS, SLACK_SHARE = 50, 0.5
+"""By how many events, and by which share of them, counts may differ that are not read at the same moment."""
 USUAL_START_SECONDS = 0.05
 """Until a worker has been seen to start."""
 
@@ -55,6 +59,7 @@ class _Before:
 
     at: float
     pool: int
+    backlog: int
     finished: int
     busy_seconds: float
     cpu_seconds: float
@@ -75,26 +80,28 @@ class Controller:
 
     def begin(self) -> None:
         """Adopt the workers that run, forget arrivals of the time before, keep to the bounds."""
-        self.queues.take_arrivals()
+        waiting = self.queues.read().waiting
         status = self.pool.ask("control")
         running = _number(status, "ready") + _number(status, "starting")
         wanted = min(self.bounds.max_workers, max(self.bounds.min_workers, running))
         self._state = State(wanted=wanted)
         status = self.pool.ask("scale", wanted=wanted)
-        self._before = _before(time.monotonic(), status)
+        self._before = _before(time.monotonic(), waiting, status)
 
     def tick(self) -> Reading:
         """Read, decide, and let the pool follow."""
-        arrivals, waiting, trouble = self._read_queues()
+        count, trouble = self._count()
         status = self.pool.ask("status")
         if failures := _number(status, "failures"):
             trouble = trouble or f"workers end as soon as they begin, {failures} so far"
         now = time.monotonic()
+        waiting = count.waiting if count else 0
+        arrivals, missed = self._checked(count, status)
         sample = self._sample(now, arrivals, waiting, status)
         decision = self.policy(sample, self._state)
         self._state = decision.state
-        if sample.arrivals is not None or self._before is None:
-            self._before = _before(now, status)
+        if count or self._before is None:
+            self._before = _before(now, waiting, status)
         self.pool.ask("scale", wanted=decision.wanted)
         return Reading(
             time.time(),
@@ -104,20 +111,41 @@ class Controller:
             self._p99(now, cast(list[int], status["buckets"])),
             _number(status, "leaving"),
             _number(status, "crashed"),
-            trouble,
+            trouble or missed,
         )
 
-    def _read_queues(self) -> tuple[int | None, int, str]:
+    def _count(self) -> tuple[Count | None, str]:
         try:
-            waiting = self.queues.waiting()  # first: arrivals are counted once, and must not be thrown away
-            return self.queues.take_arrivals(), waiting, ""
+            count = self.queues.read()
         except Unavailable as error:
-            return None, 0, error.message
+            return None, error.message
+        return count, LOST_COUNT if count.arrivals is None else ""
+
+    def _checked(self, count: Count | None, status: dict[str, object]) -> tuple[int | None, str]:
+        """Return the arrivals, and what is wrong with them.
+
+        What came is what was finished and what the backlog grew by. Count_queue must agree, or somebody
+        deleted, purged or unbound a queue since the last reading.
+        """
+        before = self._before
+        if count is None or count.arrivals is None or before is None or before.pool != status["pid"]:
+            return None, ""
+        finished = _number(status, "finished") - before.finished
+        came = finished + count.waiting + _number(status, "under_way") - before.backlog
+        slack = SLACK_EVENTS + SLACK_SHARE * max(finished, count.arrivals)
+        if came > count.arrivals + slack:
+            return (
+                came,
+                f"Count_queue has {count.arrivals} of about {came} events: purged, deleted or bypassed",
+            )
+        if came < count.arrivals - slack:
+            return count.arrivals, f"about {count.arrivals - came} events are gone: {GONE}"
+        return count.arrivals, ""
 
     def _sample(self, now: float, arrivals: int | None, waiting: int, status: dict[str, object]) -> Sample:
         before = self._before
         if before is None or before.pool != status["pid"]:  # its counts begin anew
-            arrivals, before = None, _before(now, status)
+            before = _before(now, waiting, status)
         seconds = max(now - before.at, 1e-3)
         workers = _number(status, "ready") + _number(status, "leaving")
         busy = _float(status, "busy_seconds") - before.busy_seconds
@@ -150,8 +178,9 @@ class Controller:
         return quantile([max(0, new - old) for new, old in zip(buckets, first, strict=True)], 0.99)
 
 
-def _before(now: float, status: dict[str, object]) -> _Before:
-    counts = _number(status, "pid"), _number(status, "finished")
+def _before(now: float, waiting: int, status: dict[str, object]) -> _Before:
+    backlog = waiting + _number(status, "under_way")
+    counts = _number(status, "pid"), backlog, _number(status, "finished")
     return _Before(now, *counts, _float(status, "busy_seconds"), _float(status, "cpu_seconds"))
 
 

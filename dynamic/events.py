@@ -1,12 +1,30 @@
-"""Events: what publishers send to a fanout exchange, which copies each to Work_queue and Count_queue."""
+"""Events: what publishers send to a fanout exchange, which copies each to Work_queue and Count_queue.
 
+Controller, workers and publishers each declare and bind all of it, and repeat that when something was
+deleted. So it does not matter who starts first, and what is deleted by hand is there again soon.
+"""
+
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pika import DeliveryMode
+from pika.channel import Channel
 from pika.spec import BasicProperties
 
-from rabbitmq.transport import Message, Names
+from rabbitmq.transport import Message, Names, arguments_of, declare_guards, suspect_of
+
+MOST_COUNTED = 1_000_000
+"""Copies that Count_queue keeps: many more than come between two readings, so that none is missed."""
+EXPIRY_MS = 3_600_000
+"""Count_queue is deleted an hour after the last controller, worker or publisher declared it."""
+COUNT_ARGUMENTS: Mapping[str, object] = {
+    "x-queue-type": "classic",
+    "x-max-length": MOST_COUNTED,
+    "x-overflow": "drop-head",
+    "x-expires": EXPIRY_MS,
+}
 
 PLANNED = "planned_ns"
 """Header: when the event was due, nanoseconds of the monotonic clock of the host in CLOCK."""
@@ -21,8 +39,39 @@ class EventNames(Names):
         super().__init__(namespace, work="Work_queue")
         self.events = f"{namespace}.events"
         self.count = f"{namespace}.Count_queue"
+        self.controller = f"{namespace}.controller"
+        """An exclusive queue that the one controller holds."""
         self.done = f"{namespace}.done"
-        """Where an experiment has its events answered."""
+        """The queue of answers to an experiment's events."""
+
+    def bind(self, channel: Channel) -> None:
+        """Declare the exchange and Count_queue, and bind both queues; Work_queue must be declared."""
+        channel.exchange_declare(self.events, "fanout", durable=True)
+        channel.queue_declare(self.count, durable=True, arguments=dict(COUNT_ARGUMENTS))
+        for queue in (self.work, self.count):
+            channel.queue_bind(queue, self.events)
+
+
+def declare_events(channel: Channel, names: EventNames, queue_type: str, then: Callable[[int], None]) -> None:
+    """Declare and bind all that events need, then call *then* with the number of events that wait.
+
+    It changes nothing that is there. Those that were delivered before and wait for another try count too.
+    """
+    waiting = 0
+
+    def count(frame: Any) -> None:
+        nonlocal waiting
+        waiting += frame.method.message_count
+
+    def all_there(frame: Any) -> None:
+        count(frame)
+        then(waiting)
+
+    declare_guards(channel, [names.work], queue_type, lambda: None)
+    channel.queue_declare(names.work, durable=True, arguments=arguments_of(queue_type), callback=count)
+    names.bind(channel)
+    retries = suspect_of(names.work)
+    channel.queue_declare(retries, durable=True, arguments=arguments_of(queue_type), callback=all_there)
 
 
 def event(names: EventNames, text: str, event_id: str, due_ns: int, reply_to: str = "") -> Message:

@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
             return process.run()
     except LabError as error:
         print(f"pool: {error.code}: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, InvalidRequest) else 1
+        return WRONG_USAGE if isinstance(error, InvalidRequest | Overloaded) else 1
 
 
 def _warm_up(options: NodeOptions) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +38,14 @@ def lock_path(path: Path) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock for the socket at *path*; remove both afterwards. Overloaded if another pool holds it."""
     lock = lock_path(path)
-    with lock.open("w") as held:
+    with lock.open("w") as held, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as name:
+        for each in (held, name):  # workers are forked, and may live a moment longer than their pool
+            os.register_at_fork(after_in_child=each.close)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_gone = not lock.exists() or lock.stat().st_ino != os.fstat(held.fileno()).st_ino
+            if sys.platform == "linux":  # one name for the host: the folder differs with user and TMPDIR
+                name.bind(f"\0lab-{path.stem}")
         except OSError:
             is_gone = True
         if is_gone:

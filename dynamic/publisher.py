@@ -85,7 +85,7 @@ class _Publisher:
             print(
                 f"{self._sender.unconfirmed} events were never confirmed: RabbitMQ is away", file=sys.stderr
             )
-        return code or int(not all_kept or bool(self._refused))
+        return code or int(not all_kept or bool(self._all_refused))
 
     def _send(self, offsets: Iterator[float]) -> None:
         start = time.monotonic()
@@ -99,8 +99,13 @@ class _Publisher:
                     next(self._texts), f"{self._run}-{self._sent}", round((start + offset) * 1e9)
                 )
                 self._sent += 1
-            except Overloaded:  # the broker is away for long; the plan goes on, what is refused is counted
+            except Overloaded:  # the plan goes on; what is refused is counted
                 self._refused += 1
+
+    @property
+    def _all_refused(self) -> int:
+        """Events that were not sent because the broker takes none, and those that it refused."""
+        return self._refused + self._sender.refused
 
     def _say_now_and_then(self) -> None:
         if time.monotonic() - self._said >= SAY_SECONDS:
@@ -108,7 +113,7 @@ class _Publisher:
             self._say()
 
     def _say(self) -> None:
-        refused = f", {self._refused} refused" if self._refused else ""
+        refused = f", {self._all_refused} refused: Work_queue is full" if self._all_refused else ""
         print(
             f"{time.strftime('%H:%M:%S')}  {self._sent} sent, {self._sender.confirmed} confirmed{refused}",
             flush=True,

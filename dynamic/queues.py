@@ -1,81 +1,94 @@
-"""The controller's view of the broker: declare the queues, count arrivals, see what waits."""
+"""The controller's view of the broker: how many events came, how many wait; it restores what was deleted."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pika.channel import Channel
 
-from dynamic.events import EventNames
+from dynamic.events import EventNames, declare_events
 from lab.brokers import redacted
-from lab.errors import Unavailable
-from rabbitmq.transport import Link, declare_guards, declare_queues, suspect_of
+from lab.errors import Overloaded, Unavailable
+from rabbitmq.transport import Link
 
-MOST_COUNTED = 1_000_000
-"""Copies that Count_queue keeps: far above what comes between two readings, so that none is missed."""
-EXPIRY_MS = 3_600_000
-"""Count_queue goes an hour after the last controller."""
-COUNT_ARGUMENTS: Mapping[str, object] = {
-    "x-queue-type": "classic",
-    "x-max-length": MOST_COUNTED,
-    "x-overflow": "drop-head",
-    "x-expires": EXPIRY_MS,
-}
 ANSWER_SECONDS = 3.0
+TAKE_OVER_SECONDS = 2.0
+"""How long a new controller waits for the broker to notice that the one before it was killed."""
 
 Then = Callable[[Any], None]
 Request = Callable[[Channel, Then], None]
 
 
-class EventQueues:
-    """A connection of the controller, opened again by itself when it broke.
+class Count(NamedTuple):
+    """What the queues said at one reading."""
 
+    waiting: int
+    """Events that wait for a worker. RabbitMQ does not tell how many are in flight."""
+    arrivals: int | None
+    """Events that came since the last count; None: a count was lost, and counting begins anew now."""
+
+
+class EventQueues:
+    """A connection of the controller. It opens again by itself when it broke.
+
+    *controls*: hold the namespace as its one controller; Overloaded at the start if another one does.
     Unavailable where RabbitMQ does not answer in time, InvalidRequest at the start where a queue or exchange
-    of that name is another one.
+    of that name is of another kind.
     """
 
-    def __init__(self, url: str, names: EventNames, queue_type: str) -> None:
+    def __init__(self, url: str, names: EventNames, queue_type: str, controls: bool = False) -> None:
         self._url = url
         self._names = names
         self._queue_type = queue_type
+        self._controls = controls
         self._channel: Channel | None = None
         self._asked: Future[Any] | None = None
         self._arrived = 0
+        self._is_count_lost = False
         self._link = Link(url, self._set_up, self._lost)
 
     def __enter__(self) -> Self:
-        self._link.start()
-        return self
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            try:
+                self._link.start()
+            except Unavailable as error:
+                if "RESOURCE_LOCKED" not in error.message:
+                    raise
+                if time.monotonic() > deadline:
+                    message = "another controller scales the workers of this namespace; stop it first"
+                    raise Overloaded(message) from error
+                self._link = Link(self._url, self._set_up, self._lost)
+            else:
+                return self
 
     def __exit__(self, *exception: object) -> None:
         self._link.close()
 
-    def take_arrivals(self) -> int:
-        """Return how many events came since the last call: the purge counts what it deletes.
+    def read(self) -> Count:
+        """Count what waits and what arrived, and restore queues and exchange if somebody deleted them.
 
-        What was purged for a call that got no answer in time is counted by the next one.
+        The purge counts what it deletes. A purge that answers too late is counted by the next call.
         """
 
-        def purge(channel: Channel, then: Then) -> None:
-            channel.queue_purge(self._names.count, callback=counted(then))
+        def ask(channel: Channel, then: Then) -> None:
+            declare_events(
+                channel, self._names, self._queue_type, lambda waiting: purge(channel, waiting, then)
+            )
 
-        def counted(then: Then) -> Then:
-            def count(frame: Any) -> None:
+        def purge(channel: Channel, waiting: int, then: Then) -> None:
+            def counted(frame: Any) -> None:
                 self._arrived += frame.method.message_count
-                then(frame)
+                then(waiting)
 
-            return count
+            channel.queue_purge(self._names.count, callback=counted)
 
-        self._ask(purge)
-        arrived, self._arrived = self._arrived, 0  # nothing else is asked, so nobody writes it now
-        self._ask(self._declare_count)  # it expires if nobody does
-        return arrived
-
-    def waiting(self) -> int:
-        """Return how many events wait, suspects too; a broker does not tell how many are in flight."""
-        work = self._names.work
-        return sum(self._ask(_passive(queue)).method.message_count for queue in (work, suspect_of(work)))
+        waiting = self._ask(ask)
+        arrived, self._arrived = self._arrived, 0  # nothing else is asked, so no other thread writes it now
+        was_lost, self._is_count_lost = self._is_count_lost, False
+        return Count(waiting, None if was_lost else arrived)
 
     def delete(self) -> None:
         """Delete the queues and exchanges of the namespace."""
@@ -121,38 +134,20 @@ class EventQueues:
         link.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
-        """Declare both queues behind their exchange, if they are not there."""
-        names = self._names
-
-        def ready(_: object) -> None:
+        def ready(_: int) -> None:
             self._channel = channel
             self._link.ready()
 
-        def declared(_: object) -> None:
-            channel.queue_bind(names.work, names.events)
-            channel.queue_bind(names.count, names.events, callback=ready)
-
-        def guarded() -> None:
-            self._declare_count(channel, declared)
-
-        def work() -> None:
-            declare_guards(channel, [names.work], self._queue_type, guarded)
-
-        channel.exchange_declare(names.events, "fanout", durable=True)
-        declare_queues(channel, [names.work], self._queue_type, work)
-
-    def _declare_count(self, channel: Channel, then: Then) -> None:
-        channel.queue_declare(self._names.count, durable=True, arguments=dict(COUNT_ARGUMENTS), callback=then)
+        if self._controls:
+            channel.queue_declare(self._names.controller, exclusive=True)
+        declare_events(channel, self._names, self._queue_type, ready)
 
     def _lost(self) -> None:
         self._channel = None
         if self._asked:
-            with suppress(InvalidStateError):
+            with suppress(InvalidStateError):  # it is answered
                 self._asked.set_exception(self._unavailable("closed the connection"))
-
-
-def _passive(queue: str) -> Request:
-    return lambda channel, then: channel.queue_declare(queue, passive=True, callback=then)
+                self._is_count_lost = True  # the purge may have been done, and its answer is gone
 
 
 def _without(queue: str) -> Request:

@@ -7,21 +7,27 @@ from types import TracebackType
 from typing import Self
 
 from pika.channel import Channel
-from pika.spec import Basic
+from pika.spec import Basic, BasicProperties
 
-from dynamic.events import EventNames, event
+from dynamic.events import EventNames, declare_events, event
 from lab.errors import Overloaded
 from lab.settings import settings
-from rabbitmq.transport import Link, Message, declare_queues
+from rabbitmq.transport import Link, Message
 
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""
+FULL_SECONDS = 0.1
+"""After the broker refused an event: for so long nothing more is sent to it."""
+RESTORE_SECONDS = 1.0
+"""How often queues and exchange are declared while events are sent. The broker returns an event that reaches
+no queue; it does not tell that only Work_queue was deleted."""
 
 
 class EventSender:
     """Publishes to the events' exchange; safe to call from one thread beside its own.
 
-    At least once: what was not confirmed before a connection broke is sent again under the same id.
+    At least once: what was not confirmed before a connection broke is sent again under the same id. What the
+    broker refuses is not sent again; :attr:`refused` counts it.
     """
 
     def __init__(self, url: str, names: EventNames, queue_type: str = "") -> None:
@@ -32,21 +38,31 @@ class EventSender:
         self._by_tag: dict[int, str] = {}
         self._sent: set[str] = set()
         """Those of them that are on their way on the present connection."""
+        self._unrouted: set[str] = set()
+        """Those of them that the broker returned, because they reached no queue."""
+        self._repeated: set[str] = set()
+        """Those that are published a second time because of that."""
         self._lock = threading.Lock()
         self._channel: Channel | None = None
         self._published = 0
+        self._is_restoring = False
+        self._declared_at = self._full_until = 0.0
         self.confirmed = 0
         """Events that the broker keeps for sure."""
+        self.refused = 0
+        """Events that the broker does not keep: Work_queue is full, or none can be declared."""
         self._link = Link(url, self._set_up, self._lost)
         self._link.start()
 
     @property
     def unconfirmed(self) -> int:
-        """Events sent, or kept to be sent, of which the broker has not said that it keeps them."""
+        """Events sent, or kept to be sent, of which the broker has not said whether it keeps them."""
         return len(self._waiting)
 
     def send(self, text: str, event_id: str, due_ns: int, reply_to: str = "") -> None:
-        """Send an event; Overloaded if too many wait already: the broker is away or takes no more."""
+        """Send an event; Overloaded if the broker has just refused one, or if too many wait already."""
+        if time.monotonic() < self._full_until:
+            raise Overloaded(f"RabbitMQ refused an event: {self._names.work} is full")
         if len(self._waiting) >= MOST_UNCONFIRMED:
             raise Overloaded(f"{MOST_UNCONFIRMED} events are not confirmed; RabbitMQ takes no more now")
         message = event(self._names, text, event_id, due_ns, reply_to)
@@ -55,7 +71,7 @@ class EventSender:
         self._link.call(lambda: self._publish(event_id, message))
 
     def settle(self, timeout_seconds: float) -> bool:
-        """Wait until everything is confirmed; False if that takes longer."""
+        """Wait until the broker has confirmed or refused everything; False if that takes longer."""
         deadline = time.monotonic() + timeout_seconds
         while self._waiting and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -80,7 +96,11 @@ class EventSender:
             return
         if event_id in self._sent or event_id not in self._waiting:  # a new connection was faster than we
             return
-        channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
+        if time.monotonic() - self._declared_at > RESTORE_SECONDS:
+            self._restore(channel)
+        channel.basic_publish(
+            message.exchange, message.routing_key, message.body, message.properties, mandatory=True
+        )
         self._sent.add(event_id)
         self._published += 1
         self._by_tag[self._published] = event_id
@@ -89,15 +109,29 @@ class EventSender:
         link.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
-        names = self._names
+        channel.add_on_return_callback(self._not_routed)
+        self._declared_at = time.monotonic()
+        declare_events(
+            channel,
+            self._names,
+            self._queue_type,
+            lambda _: channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready(channel)),
+        )
 
-        def declared() -> None:
-            channel.queue_bind(names.work, names.events)
-            channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready(channel))
+    def _restore(self, channel: Channel) -> None:
+        """Declare what may have been deleted, then publish again what reached no queue."""
+        if self._is_restoring or channel is not self._channel:
+            return
+        self._is_restoring = True
+        self._declared_at = time.monotonic()
+        declare_events(channel, self._names, self._queue_type, lambda _: self._restored())
 
-        # The controller declares Count_queue; before there is one, nobody counts, but nothing is lost.
-        channel.exchange_declare(names.events, "fanout", durable=True)
-        declare_queues(channel, [names.work], self._queue_type, declared)
+    def _restored(self) -> None:
+        self._is_restoring = False
+        for event_id in self._repeated - self._sent:
+            message = self._waiting.get(event_id)
+            if message:
+                self._publish(event_id, message)
 
     def _ready(self, channel: Channel) -> None:
         self._channel, self._published = channel, 0
@@ -106,6 +140,12 @@ class EventSender:
         for event_id, message in again:
             self._publish(event_id, message)
         self._link.ready()
+
+    def _not_routed(
+        self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes
+    ) -> None:
+        """Note an event that reached no queue; the broker confirms it right afterwards."""
+        self._unrouted.add(properties.message_id or "")
 
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
@@ -120,14 +160,24 @@ class EventSender:
         if message is None:
             return
         self._sent.discard(event_id)
-        if not is_kept:
-            self._publish(event_id, message)
+        is_unrouted = event_id in self._unrouted
+        self._unrouted.discard(event_id)
+        if is_kept and is_unrouted and event_id not in self._repeated:
+            self._repeated.add(event_id)
+            if self._channel:
+                self._restore(self._channel)
             return
+        self._repeated.discard(event_id)
         with self._lock:
             del self._waiting[event_id]
-        self.confirmed += 1
+        if is_kept and not is_unrouted:
+            self.confirmed += 1
+        else:
+            self.refused += 1
+            self._full_until = time.monotonic() + FULL_SECONDS
 
     def _lost(self) -> None:
-        self._channel = None
+        self._channel, self._is_restoring = None, False
         self._by_tag.clear()
-        self._sent.clear()
+        for events in (self._sent, self._unrouted, self._repeated):
+            events.clear()

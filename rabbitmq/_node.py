@@ -100,6 +100,7 @@ class QueueServer:
             declare_guards(channel, self._guarded, self._queue_type, declared_guards)
 
         def declared_guards() -> None:
+            self.names.bind(channel)
             declare_broadcast(channel, self.names, declared_all)
 
         def declared_all() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pika import DeliveryMode
+from pika.channel import Channel
 from pika.spec import BasicProperties
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
@@ -56,6 +57,12 @@ class Names:
         """All durable queues, but those of subscribers."""
         suspects, dead = map(suspect_of, self.guarded), map(dead_of, self.guarded)
         return *self.requests, *suspects, *dead
+
+    def bind(self, channel: Channel) -> None:
+        """Bind the queues to exchanges, on a *channel* that has just declared them; nobody waits for it.
+
+        Here nothing is bound. Call it whenever the queues are declared, so that deleting any of them heals.
+        """
 
 
 def suspect_of(queue: str) -> str:

@@ -51,6 +51,6 @@ def test_the_scaling_session_shows_what_the_readme_says(terminal: dict[str, str]
                 assert process.wait(PATIENCE_SECONDS) == 0
             finally:
                 process.kill()
-        assert queues.waiting() == 0
+        assert queues.read().waiting == 0
         queues.delete()
     assert any(line.fullmatch(one) and " 0 ready" not in one for one in shown)

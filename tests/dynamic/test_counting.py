@@ -2,7 +2,8 @@
 
 import time
 
-from dynamic.queues import COUNT_ARGUMENTS, EventQueues
+from dynamic.events import COUNT_ARGUMENTS
+from dynamic.queues import EventQueues
 from dynamic.sender import EventSender
 from rabbitmq.transport import suspect_of
 from tests.dynamic.rig import Rig, ask_broker
@@ -13,23 +14,23 @@ EVENTS = 20_000
 
 def test_every_event_is_counted_once_over_many_purges(rig: Rig) -> None:
     with EventQueues(rig.amqp_url, rig.names, "classic") as queues, _sender(rig) as sender:
-        counts = []
+        counts: list[int | None] = []
         for number in range(EVENTS):
             sender.send("tonto", str(number), time.monotonic_ns())
             if number % 500 == 0:
-                counts.append(queues.take_arrivals())
+                counts.append(queues.read().arrivals)
         assert sender.settle(30.0)
-        counts.append(queues.take_arrivals())
+        counts.append(queues.read().arrivals)
         assert len(counts) > 40
-        assert sum(counts) == EVENTS
-        eventually(lambda: queues.waiting() == EVENTS)
+        assert sum(count or 0 for count in counts) == EVENTS
+        eventually(lambda: queues.read().waiting == EVENTS)
 
 
 def test_suspects_wait_too(rig: Rig) -> None:
     with EventQueues(rig.amqp_url, rig.names, "classic") as queues:
         ask_broker(rig, lambda channel: channel.basic_publish("", rig.names.work, b"one"))
         ask_broker(rig, lambda channel: channel.basic_publish("", suspect_of(rig.names.work), b"another"))
-        eventually(lambda: queues.waiting() == 2)
+        eventually(lambda: queues.read().waiting == 2)
 
 
 def test_the_queue_of_counts_is_bounded_and_expires(rig: Rig) -> None:
