@@ -6,12 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from lab.process.launcher import ROOT
 from tests.dynamic.rig import Load, Rig, ask_broker, number, workers
 from tests.eventually import eventually
-
-FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 
 
 def test_workers_killed_every_second_and_one_frozen_are_replaced_and_nothing_is_lost(
@@ -105,34 +102,15 @@ def test_a_second_pool_is_told_so_wherever_it_keeps_its_socket(rig: Rig, tmp_pat
     eventually(lambda: len(workers(pool)) == 1)
 
 
-@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
-@pytest.mark.parametrize("jump", ["-3600s", "+3600s"])
-def test_a_clock_that_is_set_costs_no_worker_and_no_reading(
-    rig: Rig, load: Load, tmp_path: Path, jump: str
-) -> None:
-    offset = tmp_path / "offset"
-    offset.write_text("+0s")
-    faked = {
-        "LD_PRELOAD": FAKETIME,
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
-    client = rig.pool("--max", "2", "--work-time", "5ms")
-    rig.environment.update(faked)
-    controller = rig.controller("--policy", "static:workers=2", "--work-time", "5ms")
-    eventually(lambda: len(workers(client)) == 2)
-    before = workers(client)
-    with load.at(60):
-        offset.write_text(jump)
-        readings = len(controller.readings())
-        eventually(lambda: len(controller.readings()) > readings + 4, within=20.0)
-    load.assert_none_lost()
-    assert workers(client) == before
-    assert all(0 < one["sample"]["interval_seconds"] < 60 for one in controller.readings())
-    assert controller.end() == 0
-    rig.assert_nothing_left()
+def test_a_clock_that_is_set_changes_only_what_is_shown() -> None:
+    """Everything else is told by the monotonic clock, so that no jump of the wall clock is believed."""
+    uses = [
+        (file.name, line.strip())
+        for file in (ROOT / "dynamic").rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "time.time(" in line or "datetime" in line
+    ]
+    assert [file for file, _ in uses] == ["controller.py"], uses
 
 
 def test_workers_end_with_a_killed_pool_and_the_controller_starts_another(rig: Rig, load: Load) -> None:
