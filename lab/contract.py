@@ -5,6 +5,10 @@ Every client is a context manager and takes a deadline (default 5 s) for each ca
 :class:`~lab.errors.InvalidRequest` (repeating it will not help), :class:`~lab.errors.Unavailable`,
 :class:`~lab.errors.Overloaded`, :class:`~lab.errors.DeadlineExceeded` (it may or may not have had its
 effect) or :class:`~lab.errors.InternalError`.
+
+A client may be shared by threads, or it refuses the second thread at once. After ``fork`` the new process
+opens connections of its own, or the client refuses. After an exception that leaves a reply unread, an
+interrupt too, the connection is closed. In no case does a call return the answer to another call.
 """
 
 from collections.abc import Iterable, Iterator

@@ -9,6 +9,7 @@ import Pyro4
 from Pyro4 import message, util
 from Pyro4.core import current_context
 
+from lab.client.connection import CallGuard
 from lab.client.retry import PROBE_SECONDS
 from lab.errors import (
     Code,
@@ -56,6 +57,7 @@ class PyroConnection:
         is_msgpack = (serializer or Pyro4.config.SERIALIZER) == "msgpack"
         self._is_plain = is_msgpack and not self._proxy._pyroHmacKey
         self.uri = uri
+        self._guard = CallGuard(self._proxy._pyroRelease, self._abandon)
 
     def call(
         self,
@@ -68,7 +70,9 @@ class PyroConnection:
     ) -> object:
         """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
         annotations = _annotations(operation_id, tick)
-        return self._repeated(lambda: self._invoke(method, arguments, timeout_seconds, annotations))
+        return self._guarded(
+            timeout_seconds, lambda: self._invoke(method, arguments, timeout_seconds, annotations)
+        )
 
     def batch(self, method: str, texts: Sequence[str], timeout_seconds: float) -> list[object]:
         """Call *method* with each of *texts* in one message; it ends at the first error, the last answer."""
@@ -78,13 +82,13 @@ class PyroConnection:
             self._proxy._pyroTimeout = timeout_seconds
             return self._proxy._pyroInvokeBatch(calls)
 
-        return cast(list[object], self._repeated(invoke))
+        return cast(list[object], self._guarded(timeout_seconds, invoke))
 
     def ping(self, timeout_seconds: float) -> None:
         """Connect anew; raise Unavailable or DeadlineExceeded if nobody is there."""
         self.close()
         self._proxy._pyroTimeout = timeout_seconds
-        self._translated(self._proxy._pyroBind)
+        self._guard.call(timeout_seconds, self._translated, self._proxy._pyroBind)
 
     def is_lost(self) -> bool:
         """Tell, without asking the other side, whether the connection is closed or was never opened."""
@@ -103,7 +107,28 @@ class PyroConnection:
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
-        self._proxy._pyroRelease()
+        self._guard.close()
+
+    def _abandon(self) -> None:
+        """Close a forked process's copy of the connection; Pyro4 would end it for both processes."""
+        connection, self._proxy._pyroConnection = self._proxy._pyroConnection, None
+        if connection is not None:
+            connection.sock.close()
+
+    def _guarded(self, timeout_seconds: float, invoke: Callable[[], object]) -> object:
+        answer = self._guard.call(timeout_seconds, self._answer, invoke)
+        if isinstance(answer, LabError):
+            raise answer
+        return answer
+
+    def _answer(self, invoke: Callable[[], object]) -> object:
+        """Return what *invoke* returns, or the error that it raises if that is the reply itself."""
+        try:
+            return self._repeated(invoke)
+        except (Unavailable, DeadlineExceeded):
+            raise
+        except LabError as error:
+            return error
 
     def _repeated(self, invoke: Callable[[], object]) -> object:
         """Call again, once, if a connection that was open turns out closed: the server drops idle ones."""
@@ -113,7 +138,7 @@ class PyroConnection:
         except Unavailable:
             if not reused:
                 raise
-            self.close()
+            self._proxy._pyroRelease()
             return self._translated(invoke)
 
     def _invoke(
@@ -145,8 +170,8 @@ class PyroConnection:
                 connection.recv(answer.size)
                 return answer.content
             return self._read_answer(connection, seq)
-        except (Pyro4.errors.CommunicationError, KeyboardInterrupt):
-            self.close()  # the answer may come yet, and would be taken for the next call's
+        except Pyro4.errors.CommunicationError:
+            proxy._pyroRelease()
             raise
 
     def _read_answer(self, connection: Any, seq: int) -> object:
@@ -168,7 +193,7 @@ class PyroConnection:
         except Pyro4.errors.NamingError as error:
             raise error_from_text(str(error)) or NotFound(f"{self.uri}: {error}") from error
         except Pyro4.errors.SecurityError as error:
-            self.close()
+            self._proxy._pyroRelease()
             raise InvalidRequest(Code.MALFORMED, f"{self.uri}: {NOT_SIGNED}") from error
         except Pyro4.errors.CommunicationError as error:
             rejected = error_from_text(str(error).partition(" rejected: ")[2])

@@ -10,6 +10,7 @@ from typing import Self, cast
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
+from lab.client.connection import after_fork
 from lab.client.retry import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.contract import Target
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
@@ -42,6 +43,12 @@ class QueueClient:
         self._reply_queue = ""
         self._link = Link(target.address, self._set_up, self._lost, self._flush)
         self._link.start()
+        self._is_forked = False
+        after_fork(self)
+
+    def forked(self) -> None:
+        """Refuse every call in a forked process: the thread that does the I/O does not exist there."""
+        self._is_forked = True
 
     def ask(self, queue: str, code: str, body: bytes = b"", deadline_seconds: float = 0.0) -> object:
         """Return the answer to a request, or raise the LabError it is."""
@@ -86,6 +93,8 @@ class QueueClient:
         self.answer(operation_id, request, time.monotonic() + self.deadline_seconds)
 
     def close(self) -> None:
+        if self._is_forked:
+            return  # it is the other process's
         self._link.close()
         self._pending.settle_all(Unavailable("the client was closed"))
 
@@ -99,6 +108,8 @@ class QueueClient:
 
     def _send(self, operation_id: str, request: Request) -> Request:
         """Keep *request*; one wake-up of the I/O thread sends all that is there."""
+        if self._is_forked:
+            raise Unavailable("this client was opened before a fork; open one in the new process")
         if self._pending.add(operation_id, request):
             self._link.call(self._flush)
         return request

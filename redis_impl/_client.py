@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, cast
 
+from lab.client.connection import after_fork
 from lab.contract import Application, Target
 from lab.errors import LabError, Overloaded
 from lab.ids import new_operation_id
@@ -29,9 +30,14 @@ class PetitionClient:
         self._target = target
         self._replies = Replies(target, application, deadline_seconds)
         self._codes = {operation: code for code, operation in CODES[application].items()}
+        self._closed = False
+        self.forked()
+        after_fork(self)
+
+    def forked(self) -> None:
+        """Begin anew in a forked process: the threads that waited do not exist here."""
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MAX_WAITING_CALLS)
-        self._closed = False
 
     def ask(
         self, operation: Operation, data: str | None = None, deadline_seconds: float = 0.0, **more: object

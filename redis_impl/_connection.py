@@ -10,6 +10,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import NoPermissionError
 
+from lab.client.connection import after_fork
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, Overloaded, Unavailable
 from lab.store.redis_store import connect as connect
@@ -33,7 +34,7 @@ class Replies:
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
         self.keys = Keys(target.namespace, application)
-        self.reply_to = f"{self.keys.replies}{uuid4().hex}"
+        self.reply_to = ""
         self._is_n_node = target.architecture is Architecture.N_NODE
         # A Redis that stands still is noticed in a fraction of the deadline: no call passes it by more.
         self._patience_seconds = max(0.25, min(2.0, deadline_seconds / 4))
@@ -44,6 +45,13 @@ class Replies:
         self._under_way: dict[str, str] = {}
         self._arrived: dict[str, object] = {}
         self._is_behind = False
+        self.forked()
+        after_fork(self)
+
+    def forked(self) -> None:
+        """Use a reply list of this process alone; redis-py opens connections of its own after a fork."""
+        self.reply_to = f"{self.keys.replies}{uuid4().hex}"
+        self.forget()
 
     def push(self, petitions: Mapping[str, str], deadline: float, *, are_answered: bool = True) -> None:
         """Push petitions, by id: to the live nodes in turn, or to the one list.

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from lab.client.connection import CallGuard
 from lab.client.retry import PROBE_SECONDS
 from lab.client.socket_timeout import hundredths, limit
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
@@ -33,6 +34,7 @@ class XmlRpcConnection:
         self._head = f"POST / HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: text/xml\r\n"
         self._socket: socket.socket | None = None
         self._limit_hundredths = 0
+        self._guard = CallGuard(self._drop)
 
     def call(
         self,
@@ -45,14 +47,18 @@ class XmlRpcConnection:
         """Call *method*; raise the LabError its Fault stands for, Unavailable, or DeadlineExceeded."""
         body = write_call(method, arguments)
         key = f"Idempotency-Key: {operation_id}\r\n" if operation_id else ""
-        head = f"{self._head}{key}{extra_header}Content-Length: {len(body)}\r\n\r\n"
-        return parse_answer(self._exchange(head.encode() + body, time.monotonic() + timeout_seconds))
+        request = f"{self._head}{key}{extra_header}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        deadline = time.monotonic() + timeout_seconds
+        return parse_answer(self._guard.call(timeout_seconds, self._exchange, request, deadline))
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
-        if self._socket:
-            self._socket.close()
-            self._socket = None
+        self._guard.close()
+
+    def _drop(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection:
+            connection.close()
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         reused = self._socket is not None
@@ -63,6 +69,7 @@ class XmlRpcConnection:
             # with its operation id, or it changes nothing.
             if not reused:
                 raise
+            self._drop()
             return self._once(request, deadline)
 
     def _once(self, request: bytes, deadline: float) -> bytes:
@@ -74,13 +81,10 @@ class XmlRpcConnection:
             plain = plain_reply(data)
             return self._parsed(connection, data, deadline) if plain is None else plain
         except (TimeoutError, BlockingIOError) as error:
-            self.close()
             raise DeadlineExceeded(f"{self.url} did not answer in time") from error
         except OSError as error:
-            self.close()
             raise Unavailable(f"{self.url} cannot be reached: {error}; is its server running?") from error
         except httptools.HttpParserError as error:
-            self.close()
             raise InternalError("reply", f"{self.url} does not answer in HTTP: {error}") from error
 
     def _parsed(self, connection: socket.socket, data: bytes, deadline: float) -> bytes:
@@ -95,7 +99,7 @@ class XmlRpcConnection:
             self._limit(connection, deadline)
             data = connection.recv(_RECEIVE_BYTES)
         if not reply.keeps_alive:
-            self.close()
+            self._drop()
         return bytes(reply.body)
 
     def _connected(self, deadline: float) -> socket.socket:
@@ -134,6 +138,10 @@ class _Reply:
         self.parser = httptools.HttpResponseParser(self)
         self.body = bytearray()
         self.is_complete = self.keeps_alive = False
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            raise ValueError("a second reply to one request")
 
     def on_body(self, body: bytes) -> None:
         self.body += body

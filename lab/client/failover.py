@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
+from lab.client.connection import Turns
 from lab.errors import DeadlineExceeded, NotFound, Unavailable
 
 
@@ -74,15 +75,25 @@ class Failover(Generic[ToNode]):
         self._budget = budget or RetryBudget()
         self._address = ""
         self._connection: ToNode | None = None
+        self._turns = Turns()
 
     def call(self, attempt: Callable[[ToNode, float], Answer], deadline_seconds: float) -> Answer:
         """Return what *attempt* returns; a node that is Unavailable is replaced until the deadline.
 
         *attempt* is given the connection and the seconds that are left. It may run more than once, so it must
         carry the same operation id each time, or change nothing. Pauses grow from 20 to 500 ms, with full
-        jitter, so that clients do not come back together; retries keep within the budget.
+        jitter, so that clients do not come back together; retries keep within the budget. Threads take turns.
         """
         deadline = time.monotonic() + deadline_seconds
+        self._turns.take(deadline_seconds)
+        try:
+            return self._call(attempt, deadline, deadline_seconds)
+        finally:
+            self._turns.release()
+
+    def _call(
+        self, attempt: Callable[[ToNode, float], Answer], deadline: float, deadline_seconds: float
+    ) -> Answer:
         longest_pause = FIRST_PAUSE_SECONDS
         self._budget.earn()
         while True:
@@ -110,9 +121,9 @@ class Failover(Generic[ToNode]):
 
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
-        if self._connection:
-            self._connection.close()
-        self._connection, self._address = None, ""
+        connection, self._connection, self._address = self._connection, None, ""
+        if connection:
+            connection.close()
 
     def _connected(self, left: float) -> ToNode:
         if self._connection is None:
