@@ -1,0 +1,381 @@
+"""The whole system over XML-RPC as the documentation of the standard library has it, in one file.
+
+A node is a ``SimpleXMLRPCServer`` with ``ThreadingMixIn`` and HTTP/1.1, so that connections stay open. A
+client is a ``ServerProxy``, a batch is a ``MultiCall``. One node keeps its state in memory. n nodes keep
+theirs in Redis and join a master, which gives each client a node in turn::
+
+    python -m xmlrpc.stock service                                   one node, or
+    python -m xmlrpc.stock master                                    for n nodes: the master,
+    python -m xmlrpc.stock broadcaster                               the broadcaster,
+    python -m xmlrpc.stock service --master http://127.0.0.1:8000    and each node
+    python -m xmlrpc.stock subscriber
+
+``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice. A
+killed node loses the text that it works on. A request of any length is read. ``xmlrpc/tuned`` promises all
+that.
+"""
+
+import http.client
+import itertools
+import sys
+import threading
+import time
+import xml.parsers.expat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import Any, Self, cast
+
+from lab.applications.broadcast import Broadcaster as Ticker
+from lab.applications.broadcast import FanOut
+from lab.applications.build import build_filter
+from lab.applications.service import ServiceApplication
+from lab.brokers.locate import locate_redis
+from lab.client.calls import ServiceCalls
+from lab.client.failover import wait_for_result
+from lab.client.subscriber import subscriber_main
+from lab.client.subscription import Inbox
+from lab.contract import Application, Architecture, ResultPage, Target, Tick
+from lab.errors import (
+    DeadlineExceeded,
+    InternalError,
+    LabError,
+    Unavailable,
+    as_text,
+    error_from_text,
+)
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
+from lab.options import NodeOptions, add_broadcast_options, add_filter_options, node_options, process_parser
+from lab.plain import page_from_plain, to_plain
+from lab.process.node import run
+from lab.store import MemoryStore, Store
+from lab.store.simple import SimpleStore
+from xmlrpc.client import Fault, MultiCall, ProtocolError, ServerProxy, Transport
+from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
+
+from .topology import BROADCASTER_PORT, FILTER_PORT, MASTER_PORT, SERVICE_PORT, default_address
+
+HEARTBEAT_SECONDS, LEASE_SECONDS, NOTIFY_SECONDS = 0.5, 2.0, 2.0
+
+
+class Handler(SimpleXMLRPCRequestHandler):
+    """Keeps connections open between requests. The number of a tick comes in a header."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:  # noqa: N802, the library calls it so
+        tick = self.headers.get("Idempotency-Key", "")
+        cast(Server, self.server).tick = int(tick[5:]) if tick.startswith("tick-") else 0
+        super().do_POST()
+
+
+class Server(ThreadingMixIn, SimpleXMLRPCServer):
+    """Answers by the methods *names* of *target*, with a thread for each connection."""
+
+    daemon_threads = True
+    tick = 0
+
+    def __init__(self, host: str, port: int, target: object, names: Iterable[str]) -> None:
+        super().__init__((host, port), Handler, logRequests=False, allow_none=True, use_builtin_types=True)
+        for name in names:
+            self.register_function(_answering(getattr(target, name)), str(name))
+        self.register_introspection_functions()
+        self.register_multicall_functions()
+        self.url = f"http://{host}:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def _answering(method: Any) -> Any:
+    """Let *method* answer an error of the lab as a Fault with its code."""
+
+    def answer(*arguments: Any) -> Any:
+        try:
+            return to_plain(method(*arguments))
+        except LabError as error:
+            raise Fault(1, as_text(error)) from error
+
+    answer.__doc__ = method.__doc__
+    return answer
+
+
+class TimeoutTransport(Transport):
+    """The library's transport, with a timeout for its connection."""
+
+    def __init__(self, seconds: float, headers: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(use_builtin_types=True, headers=headers)
+        self._seconds = seconds
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = super().make_connection(host)
+        connection.timeout = self._seconds
+        return connection
+
+
+def proxy_of(url: str, seconds: float, headers: tuple[tuple[str, str], ...] = ()) -> ServerProxy:
+    """Return a proxy of the server at *url* whose calls may take *seconds*."""
+    return ServerProxy(url, TimeoutTransport(seconds, headers), allow_none=True, use_builtin_types=True)
+
+
+def call(proxy: Any, name: str, *arguments: object) -> Any:
+    """Call the method *name*, or the proxy itself if it is empty; raise the lab's errors."""
+    try:
+        return getattr(proxy, name)(*arguments) if name else proxy()
+    except Fault as fault:
+        raise error_from_text(fault.faultString) or InternalError("unknown", fault.faultString) from fault
+    except TimeoutError as error:
+        raise DeadlineExceeded("the node did not answer in time") from error
+    except (OSError, http.client.HTTPException, ProtocolError, xml.parsers.expat.ExpatError) as error:
+        raise Unavailable(f"the node did not answer: {error or type(error).__name__}") from error
+
+
+class Master:
+    """Knows the nodes that sent a heartbeat in the last 2 s, and gives each client one in turn."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._options = options
+        self._pulses: dict[tuple[str, str], float] = {}
+        self._ports = itertools.count((options.port or MASTER_PORT) + 2)
+        self._turn = itertools.count()
+
+    def assign_port(self, application: str) -> int:
+        """Return a port that no other node was given."""
+        return next(self._ports)
+
+    def heartbeat(self, application: str, url: str) -> bool:
+        """Keep the node at *url* for 2 s."""
+        self._pulses[application, url] = time.monotonic()
+        return True
+
+    def get_node(self, application: str) -> str:
+        """Return the URL of the live node whose turn it is."""
+        silent_before = time.monotonic() - LEASE_SECONDS
+        live = [
+            url
+            for (kind, url), pulse in list(self._pulses.items())
+            if kind == application and pulse > silent_before
+        ]
+        if not live:
+            raise Unavailable(f"no {application} node is live; start one with --master")
+        return live[next(self._turn) % len(live)]
+
+    def start(self) -> str:
+        port = MASTER_PORT if self._options.port is None else self._options.port
+        return Server(self._options.host, port, self, ("assign_port", "heartbeat", "get_node")).url
+
+    def canary(self) -> None:
+        pass
+
+    join = canary
+
+    def drain(self, timeout_seconds: float) -> None:
+        pass
+
+
+class _Process:
+    """The four steps of a process that serves: its server, its state, and its place at the master."""
+
+    application = Application.SERVICE
+
+    def __init__(self, options: NodeOptions, master: str = "") -> None:
+        is_shared = options.architecture is Architecture.N_NODE
+        self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
+        self._options, self._master = options, master
+        self._stopped = threading.Event()
+        self._url = ""
+
+    def serve(self, default_port: int, target: object, names: Iterable[str]) -> str:
+        """Listen at the port that was asked for, else at the one that the master gives."""
+        port = default_port if self._options.port is None else self._options.port
+        if self._master:
+            port = call(proxy_of(self._master, HEARTBEAT_SECONDS), "assign_port", self.application.value)
+        while True:
+            try:
+                self._url = Server(self._options.host, port, target, names).url
+                return self._url
+            except OSError as error:
+                if not self._master:
+                    raise Unavailable(f"cannot listen at port {port}: {error.strerror}") from error
+                port += 1
+
+    def canary(self) -> None:
+        call(proxy_of(self._url, NOTIFY_SECONDS), "system.listMethods")
+
+    def join(self) -> None:
+        if self._master:
+            threading.Thread(target=self._beat, daemon=True).start()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._stopped.set()
+        self._store.close()
+
+    def _beat(self) -> None:
+        master = proxy_of(self._master, HEARTBEAT_SECONDS)
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            with suppress(LabError):
+                call(master, "heartbeat", self.application.value, self._url)
+
+
+class Broadcaster(_Process):
+    """Calls the subscribers of the store back, one random insult every interval while the broadcast is on."""
+
+    def __init__(self, options: NodeOptions, master: str = "") -> None:
+        super().__init__(options, master)
+        self._fan_out = FanOut(self._store, notify)
+        self._ticker = Ticker(self._store, self._fan_out, options.interval_seconds)
+
+    def start(self) -> str:
+        self._ticker.start()
+        service = ServiceApplication(self._store, ("http",))
+        return self.serve(BROADCASTER_PORT, service, ("start_broadcast", "stop_broadcast"))
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._ticker.stop()
+        super().drain(timeout_seconds)
+
+
+class ServiceNode(Broadcaster):
+    """Serves the InsultService. One node broadcasts by itself; n nodes have a broadcaster."""
+
+    def start(self) -> str:
+        if not self._master:
+            self._ticker.start()
+        return self.serve(SERVICE_PORT, ServiceApplication(self._store, ("http",)), SERVICE_OPERATIONS)
+
+
+class FilterNode(_Process):
+    """Serves the InsultFilter and works through the texts that were submitted, one at a time."""
+
+    application = Application.FILTER
+
+    def start(self) -> str:
+        self._filter = build_filter(self._options, self._store, has_work_list=True)
+        self._filter.start()
+        return self.serve(FILTER_PORT, self._filter.application, FILTER_OPERATIONS)
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._filter.stop(timeout_seconds)
+        super().drain(timeout_seconds)
+
+
+def notify(url: str, tick: Tick) -> None:
+    """Call the subscriber at *url* back."""
+    headers = (("Idempotency-Key", f"tick-{tick.number}"),)
+    call(proxy_of(url, NOTIFY_SECONDS, headers), "notify", tick.insult)
+
+
+class _Client:
+    """A proxy for each thread, all of one node; with a master, of the node that the master gave."""
+
+    application = Application.SERVICE
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        self._url, self._seconds = target.address, deadline_seconds
+        if target.architecture is Architecture.N_NODE:
+            self._url = call(proxy_of(self._url, deadline_seconds), "get_node", self.application.value)
+        self._of_thread = threading.local()
+
+    @property
+    def proxy(self) -> ServerProxy:
+        if not hasattr(self._of_thread, "proxy"):
+            self._of_thread.proxy = proxy_of(self._url, self._seconds)
+        return cast(ServerProxy, self._of_thread.proxy)
+
+    def perform(self, operation: Operation, *arguments: object) -> Any:
+        return call(self.proxy, operation, *arguments)
+
+    def close(self) -> None:
+        self._of_thread = threading.local()  # the library closes a connection with its proxy
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class InsultServiceClient(_Client, ServiceCalls):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def subscribe(self) -> Inbox:
+        """Receive ticks at a server of our own, whose URL is added again every 10 s."""
+        inbox: Inbox
+
+        def notify(insult: Any) -> bool:
+            inbox.deliver(server.tick, insult)
+            return True
+
+        server = Server("127.0.0.1", 0, self, ())
+        server.register_function(notify, "notify")
+
+        def leave() -> None:
+            self.perform(Operation.REMOVE_SUBSCRIBER, server.url)
+            server.shutdown()
+            server.server_close()
+
+        inbox = Inbox(leave, lambda: self.perform(Operation.ADD_SUBSCRIBER, server.url))
+        self.perform(Operation.ADD_SUBSCRIBER, server.url)
+        return inbox
+
+
+class InsultFilterClient(_Client):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    application = Application.FILTER
+
+    def filter(self, text: str) -> str:
+        return cast(str, self.perform(Operation.FILTER, text))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        """Keep *in_flight* calls under way, each on a connection of its own."""
+        with ThreadPoolExecutor(in_flight) as pool:
+            waiting: deque[Future[str]] = deque()
+            for text in texts:
+                waiting.append(pool.submit(self.filter, text))
+                if len(waiting) == in_flight:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def filter_batch(self, texts: list[str]) -> list[str]:
+        """Send all *texts* in one request."""
+        batch = MultiCall(self.proxy)
+        for text in texts:
+            batch.filter(text)
+        return list(call(batch, ""))
+
+    def submit(self, text: str) -> str:
+        return cast(str, self.perform(Operation.SUBMIT, text))
+
+    def result(self, petition_id: str, timeout: float) -> str:
+        return wait_for_result(lambda _: self.perform(Operation.RESULT, petition_id), petition_id, timeout)
+
+    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
+        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
+
+    def resolve(self) -> str | None:
+        return cast("str | None", self.perform(Operation.RESOLVE))
+
+
+ROLES = {"master": Master, "broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}
+
+
+def main(argv: list[str] | None = None) -> int:
+    if "subscriber" in (sys.argv[1:] if argv is None else argv)[:1]:
+        return subscriber_main("xmlrpc.stock", InsultServiceClient, default_address, argv)
+    parser = process_parser("xmlrpc.stock", "One process of the system over XML-RPC, as the library has it.")
+    parser.add_argument("role", choices=(*ROLES, "subscriber"))
+    parser.add_argument("--master", default="", metavar="URL", help="be one of n nodes of this master")
+    add_broadcast_options(parser)
+    add_filter_options(parser)
+    arguments = parser.parse_args(argv)
+    options = node_options(arguments)
+    if arguments.role == "master":
+        return run("master", lambda: Master(options))
+    return run(arguments.role, lambda: ROLES[arguments.role](options, arguments.master))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
