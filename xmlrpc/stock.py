@@ -21,9 +21,7 @@ import sys
 import threading
 import time
 import xml.parsers.expat
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any, Self, cast
@@ -33,11 +31,10 @@ from lab.applications.broadcast import FanOut
 from lab.applications.build import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_redis
-from lab.client.calls import ServiceCalls
-from lab.client.failover import wait_for_result
+from lab.client.calls import FilterCalls, ServiceCalls, concurrently
 from lab.client.subscriber import subscriber_main
 from lab.client.subscription import Inbox
-from lab.contract import Application, Architecture, ResultPage, Target, Tick
+from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import (
     DeadlineExceeded,
     InternalError,
@@ -46,10 +43,10 @@ from lab.errors import (
     as_text,
     error_from_text,
 )
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions, add_broadcast_options, add_filter_options, node_options, process_parser
-from lab.plain import page_from_plain, to_plain
+from lab.plain import to_plain
 from lab.process.node import run
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
@@ -320,43 +317,21 @@ class InsultServiceClient(_Client, ServiceCalls):
         return inbox
 
 
-class InsultFilterClient(_Client):
+class InsultFilterClient(_Client, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     application = Application.FILTER
 
-    def filter(self, text: str) -> str:
-        return cast(str, self.perform(Operation.FILTER, text))
-
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         """Keep *in_flight* calls under way, each on a connection of its own."""
-        with ThreadPoolExecutor(in_flight) as pool:
-            waiting: deque[Future[str]] = deque()
-            for text in texts:
-                waiting.append(pool.submit(self.filter, text))
-                if len(waiting) == in_flight:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return concurrently(self.filter, texts, in_flight)
 
-    def filter_batch(self, texts: list[str]) -> list[str]:
-        """Send all *texts* in one request."""
+    def filter_batch(self, texts: Iterable[str]) -> list[str]:
+        """Filter all *texts* in one request."""
         batch = MultiCall(self.proxy)
         for text in texts:
             batch.filter(text)
         return list(call(batch, ""))
-
-    def submit(self, text: str) -> str:
-        return cast(str, self.perform(Operation.SUBMIT, text))
-
-    def result(self, petition_id: str, timeout: float) -> str:
-        return wait_for_result(lambda _: self.perform(Operation.RESULT, petition_id), petition_id, timeout)
-
-    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
-
-    def resolve(self) -> str | None:
-        return cast("str | None", self.perform(Operation.RESOLVE))
 
 
 ROLES = {"master": Master, "broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}

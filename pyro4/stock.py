@@ -1,0 +1,392 @@
+"""The whole system over Pyro4 as its documentation has it, in one file.
+
+A node is an exposed object in a ``Daemon``, found by its name in the library's own name server. A client is
+a ``Proxy``, a batch is ``Pyro4.batch``. Settings and serializer are those of the library. One node keeps
+its state in memory. n nodes keep theirs in Redis and send heartbeats to a master, which gives each client
+the node with the fewest clients::
+
+    python -m pyro4.stock name_server                     first, always; then
+    python -m pyro4.stock service                         one node, or
+    python -m pyro4.stock master                          for n nodes: the master,
+    python -m pyro4.stock broadcaster                     the broadcaster,
+    python -m pyro4.stock service --architecture n-node   and each node
+    python -m pyro4.stock subscriber
+
+``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice. A
+killed node loses the text that it works on. Forty silent clients keep everybody else out. ``pyro4/tuned``
+promises all that.
+"""
+
+import itertools
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Self
+
+import Pyro4
+import Pyro4.errors
+import Pyro4.naming
+
+from lab.applications.broadcast import Broadcaster as Ticker
+from lab.applications.broadcast import FanOut
+from lab.applications.build import build_filter
+from lab.applications.service import ServiceApplication
+from lab.brokers.locate import locate_redis
+from lab.client.calls import FilterCalls, ServiceCalls, concurrently
+from lab.client.subscriber import subscriber_main
+from lab.client.subscription import Inbox
+from lab.contract import Application, Architecture, Target, Tick
+from lab.errors import DeadlineExceeded, InternalError, LabError, Unavailable, as_text, error_from_text
+from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
+from lab.options import NodeOptions, add_broadcast_options, add_filter_options, node_options, process_parser
+from lab.plain import to_plain
+from lab.process.node import Node, run
+from lab.store import MemoryStore, Store
+from lab.store.simple import SimpleStore
+
+from .topology import NAME_SERVER_PORT, default_address
+
+HEARTBEAT_SECONDS, LEASE_SECONDS, NOTIFY_SECONDS = 3.0, 10.0, 2.0
+
+
+def exposed(target: object, names: Iterable[str]) -> Any:
+    """Return an object that exposes the methods *names* of *target*."""
+    return Pyro4.expose(
+        type("Exposed", (), {str(name): _answering(getattr(target, name)) for name in names})
+    )()
+
+
+def _answering(method: Any) -> Any:
+    """Let *method* raise an error of the lab as a ValueError, which every serializer carries."""
+
+    def answer(_: object, *arguments: Any, **named: Any) -> Any:
+        try:
+            return to_plain(method(*arguments, **named))
+        except LabError as error:
+            raise ValueError(as_text(error)) from error
+
+    return answer
+
+
+def serve(host: str, target: object, names: Iterable[str], name: str | None = None) -> str:
+    """Serve the methods *names* of *target* in a thread; return the URI."""
+    daemon = Pyro4.Daemon(host)
+    uri = daemon.register(exposed(target, names), name)
+    threading.Thread(target=daemon.requestLoop, daemon=True).start()
+    return str(uri)
+
+
+def proxy_of(uri: str, seconds: float) -> Any:
+    """Return a proxy of the object at *uri* whose calls may take *seconds*."""
+    proxy = Pyro4.Proxy(uri)
+    proxy._pyroTimeout = seconds
+    return proxy
+
+
+def call(proxy: Any, name: str, *arguments: object) -> Any:
+    """Call the method *name*; raise the lab's errors."""
+    try:
+        return getattr(proxy, name)(*arguments)
+    except (ValueError, TypeError) as error:
+        raise error_from_text(str(error)) or InternalError("unknown", str(error)) from error
+    except Pyro4.errors.TimeoutError as error:
+        raise DeadlineExceeded("the node did not answer in time") from error
+    except (Pyro4.errors.CommunicationError, Pyro4.errors.NamingError) as error:
+        raise Unavailable(f"the node did not answer: {error}") from error
+
+
+class NameServer:
+    """The library's own name server."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._options = options
+
+    def start(self) -> str:
+        port = NAME_SERVER_PORT if self._options.port is None else self._options.port
+        _, daemon, _ = Pyro4.naming.startNS(self._options.host, port, enableBroadcast=False)
+        threading.Thread(target=daemon.requestLoop, daemon=True).start()
+        return str(daemon.locationStr)
+
+    def canary(self) -> None:
+        pass
+
+    join = canary
+
+    def drain(self, timeout_seconds: float) -> None:
+        pass
+
+
+class Master:
+    """Knows the nodes that sent a heartbeat in the last 10 s, and shares the clients out."""
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        self._options, self._name_server = options, name_server
+        self._pulses: dict[tuple[str, str], float] = {}
+        self._assigned: Counter[str] = Counter()
+        self._identifiers = itertools.count(1)
+
+    def next_identifier(self) -> int:
+        return next(self._identifiers)
+
+    def heartbeat_slave(self, beat: str) -> bool:
+        node = json.loads(beat)
+        self._pulses[node["application"], node["uri"]] = time.monotonic()
+        return True
+
+    def get_resolver_slave(self) -> str:
+        return self._next(Application.SERVICE)
+
+    def get_resolver_filter(self) -> str:
+        return self._next(Application.FILTER)
+
+    def _next(self, application: Application) -> str:
+        silent_before = time.monotonic() - LEASE_SECONDS
+        pulses = list(self._pulses.items())
+        live = [uri for (kind, uri), pulse in pulses if kind == application and pulse > silent_before]
+        if not live:
+            raise Unavailable(f"no {application} node is live; start one with --architecture n-node")
+        uri = min(live, key=lambda each: self._assigned[each])
+        self._assigned[uri] += 1
+        return uri
+
+    def start(self) -> str:
+        names = ("next_identifier", "heartbeat_slave", "get_resolver_slave", "get_resolver_filter")
+        uri = serve(self._options.host, self, names, "master.service")
+        register(self._name_server, "master.service", uri)
+        return uri
+
+    def canary(self) -> None:
+        pass
+
+    join = canary
+
+    def drain(self, timeout_seconds: float) -> None:
+        pass
+
+
+class _Process:
+    """The four steps of a process that serves: its object in the name server, its state, its heartbeats."""
+
+    application = Application.SERVICE
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        self._is_one_of_n = options.architecture is Architecture.N_NODE
+        self._store: Store = (
+            SimpleStore(locate_redis(), options.namespace) if self._is_one_of_n else MemoryStore()
+        )
+        self._options, self._name_server = options, name_server
+        self._stopped = threading.Event()
+        self._name = self._uri = ""
+
+    def serve(self, target: object, names: Iterable[str]) -> str:
+        """Serve *target* under its name: one node's is always the same, each of n has a number in it."""
+        number = ""
+        if self._is_one_of_n:
+            number = str(call(find("master.service", self._name_server, NOTIFY_SECONDS), "next_identifier"))
+        kind = "insult" if self.application is Application.SERVICE else "filter"
+        self._name = f"{kind}{number}.service"
+        self._uri = serve(self._options.host, target, names, self._name)
+        return self._uri
+
+    def canary(self) -> None:
+        call(proxy_of(self._uri, NOTIFY_SECONDS), "_pyroBind")
+
+    def join(self) -> None:
+        register(self._name_server, self._name, self._uri)
+        if self._is_one_of_n:
+            self._beat()
+            threading.Thread(target=self._keep_beating, daemon=True).start()
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._stopped.set()
+        self._store.close()
+
+    def _keep_beating(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            with suppress(LabError):
+                self._beat()
+
+    def _beat(self) -> None:
+        beat = {"application": self.application.value, "name": self._name, "uri": self._uri}
+        with find("master.service", self._name_server, NOTIFY_SECONDS) as master:
+            call(master, "heartbeat_slave", json.dumps(beat))
+
+
+class Broadcaster(_Process):
+    """Calls the subscribers of the store back, one random insult every interval while the broadcast is on."""
+
+    def __init__(self, options: NodeOptions, name_server: str) -> None:
+        super().__init__(options, name_server)
+        self._fan_out = FanOut(self._store, notify)
+        self._ticker = Ticker(self._store, self._fan_out, options.interval_seconds)
+
+    def start(self) -> str:
+        self._ticker.start()
+        return "calls subscribers, is called by nobody"
+
+    def canary(self) -> None:
+        pass
+
+    join = canary
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._ticker.stop()
+        super().drain(timeout_seconds)
+
+
+class ServiceNode(_Process):
+    """Serves the InsultService. One node broadcasts by itself; n nodes have a broadcaster."""
+
+    def start(self) -> str:
+        self._broadcaster = (
+            None
+            if self._is_one_of_n
+            else Ticker(self._store, FanOut(self._store, notify), self._options.interval_seconds)
+        )
+        if self._broadcaster:
+            self._broadcaster.start()
+        return self.serve(ServiceApplication(self._store, ("pyro",)), SERVICE_OPERATIONS)
+
+
+class FilterNode(_Process):
+    """Serves the InsultFilter and works through the texts that were submitted, one at a time."""
+
+    application = Application.FILTER
+
+    def start(self) -> str:
+        self._filter = build_filter(self._options, self._store, has_work_list=True)
+        self._filter.start()
+        return self.serve(self._filter.application, FILTER_OPERATIONS)
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._filter.stop(timeout_seconds)
+        super().drain(timeout_seconds)
+
+
+def notify(uri: str, tick: Tick) -> None:
+    """Call the subscriber at *uri* back; the number of the tick is an annotation."""
+    with proxy_of(uri, NOTIFY_SECONDS) as subscriber:
+        call(subscriber, "_pyroBind")  # first: to connect clears the annotations
+        Pyro4.current_context.annotations = {"TICK": str(tick.number).encode()}
+        call(subscriber, "notify", tick.insult)
+
+
+class _Client:
+    """A proxy for each thread, all of one node; with n nodes, of the node that the master gave."""
+
+    application = Application.SERVICE
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        self._seconds = deadline_seconds
+        is_service = self.application is Application.SERVICE
+        if target.architecture is Architecture.N_NODE:
+            with find("master.service", target.address, deadline_seconds) as master:
+                self._uri = call(master, "get_resolver_slave" if is_service else "get_resolver_filter")
+        else:
+            self._uri = f"PYRONAME:{'insult' if is_service else 'filter'}.service@{target.address}"
+        self._of_thread = threading.local()
+
+    @property
+    def proxy(self) -> Any:
+        if not hasattr(self._of_thread, "proxy"):
+            self._of_thread.proxy = proxy_of(self._uri, self._seconds)
+        return self._of_thread.proxy
+
+    def perform(self, operation: Operation, *arguments: object) -> Any:
+        return call(self.proxy, operation, *arguments)
+
+    def close(self) -> None:
+        self.proxy._pyroRelease()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class InsultServiceClient(_Client, ServiceCalls):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def subscribe(self) -> Inbox:
+        """Receive ticks at an object of our own, whose URI is added again every 10 s."""
+        inbox: Inbox
+
+        class Subscriber:
+            def notify(self, insult: str) -> bool:
+                inbox.deliver(int(bytes(Pyro4.current_context.annotations["TICK"])), insult)
+                return True
+
+        uri = serve("127.0.0.1", Subscriber(), ("notify",))
+        inbox = Inbox(
+            lambda: self.perform(Operation.REMOVE_SUBSCRIBER, uri),
+            lambda: self.perform(Operation.ADD_SUBSCRIBER, uri),
+        )
+        self.perform(Operation.ADD_SUBSCRIBER, uri)
+        return inbox
+
+
+class InsultFilterClient(_Client, FilterCalls):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    application = Application.FILTER
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        """Keep *in_flight* calls under way, each on a connection of its own."""
+        return concurrently(self.filter, texts, in_flight)
+
+    def filter_batch(self, texts: Iterable[str]) -> list[str]:
+        """Filter all *texts* in one request."""
+        batch = Pyro4.batch(self.proxy)
+        for text in texts:
+            batch.filter(text)
+        return list(call(batch, "__call__"))
+
+
+def find(name: str, name_server: str, seconds: float) -> Any:
+    """Return a proxy of the object with this *name*."""
+    return proxy_of(f"PYRONAME:{name}@{name_server}", seconds)
+
+
+def register(name_server: str, name: str, uri: str) -> None:
+    """Let the name server find *uri* under *name*."""
+    host, _, port = name_server.rpartition(":")
+    try:
+        with Pyro4.locateNS(host, int(port), broadcast=False) as names:
+            names.register(name, uri)
+    except Pyro4.errors.PyroError as error:
+        raise Unavailable(f"no name server at {name_server}: {error}") from error
+
+
+ROLES: dict[str, Any] = {
+    "master": Master,
+    "broadcaster": Broadcaster,
+    "service": ServiceNode,
+    "filter": FilterNode,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    if "subscriber" in (sys.argv[1:] if argv is None else argv)[:1]:
+        return subscriber_main("pyro4.stock", InsultServiceClient, default_address, argv)
+    parser = process_parser("pyro4.stock", "One process of the system over Pyro4, as the library has it.")
+    parser.add_argument("role", choices=("name_server", *ROLES, "subscriber"))
+    usual = default_address(Architecture.ONE_NODE, Application.SERVICE)
+    parser.add_argument("--name-server", default=usual, metavar="HOST:PORT", help="where names are found")
+    add_broadcast_options(parser)
+    add_filter_options(parser)
+    arguments = parser.parse_args(argv)
+    options = node_options(arguments)
+    if arguments.role == "name_server":
+        return run("name_server", lambda: NameServer(options))
+    make: Callable[[NodeOptions, str], Node] = ROLES[arguments.role]
+    return run(arguments.role, lambda: make(options, arguments.name_server))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
