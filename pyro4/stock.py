@@ -19,13 +19,12 @@ promises all that.
 
 import itertools
 import json
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 import Pyro4
 import Pyro4.errors
@@ -37,15 +36,14 @@ from lab.applications.build import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
-from lab.client.subscriber import subscriber_main
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import DeadlineExceeded, InternalError, LabError, Unavailable, as_text, error_from_text
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
-from lab.options import NodeOptions, add_broadcast_options, add_filter_options, node_options, process_parser
+from lab.options import NodeOptions
 from lab.plain import to_plain
-from lab.process.node import Node, run
+from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
 
@@ -103,7 +101,7 @@ def call(proxy: Any, name: str, *arguments: object) -> Any:
 class NameServer:
     """The library's own name server."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, name_server: str = "") -> None:
         self._options = options
 
     def start(self) -> str:
@@ -303,12 +301,6 @@ class _Client:
     def close(self) -> None:
         self.proxy._pyroRelease()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
 
 class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
@@ -363,29 +355,14 @@ def register(name_server: str, name: str, uri: str) -> None:
         raise Unavailable(f"no name server at {name_server}: {error}") from error
 
 
-ROLES: dict[str, Any] = {
-    "master": Master,
-    "broadcaster": Broadcaster,
-    "service": ServiceNode,
-    "filter": FilterNode,
-}
+ROLES: dict[str, Any] = {"name_server": NameServer, "master": Master, "broadcaster": Broadcaster}
+ROLES |= {"service": ServiceNode, "filter": FilterNode}
+USUAL = default_address(Architecture.ONE_NODE, Application.SERVICE)
 
 
 def main(argv: list[str] | None = None) -> int:
-    if "subscriber" in (sys.argv[1:] if argv is None else argv)[:1]:
-        return subscriber_main("pyro4.stock", InsultServiceClient, default_address, argv)
-    parser = process_parser("pyro4.stock", "One process of the system over Pyro4, as the library has it.")
-    parser.add_argument("role", choices=("name_server", *ROLES, "subscriber"))
-    usual = default_address(Architecture.ONE_NODE, Application.SERVICE)
-    parser.add_argument("--name-server", default=usual, metavar="HOST:PORT", help="where names are found")
-    add_broadcast_options(parser)
-    add_filter_options(parser)
-    arguments = parser.parse_args(argv)
-    options = node_options(arguments)
-    if arguments.role == "name_server":
-        return run("name_server", lambda: NameServer(options))
-    make: Callable[[NodeOptions, str], Node] = ROLES[arguments.role]
-    return run(arguments.role, lambda: make(options, arguments.name_server))
+    entry = ("--name-server", USUAL, "where names are found")
+    return main_of_roles("pyro4.stock", ROLES, InsultServiceClient, default_address, argv, entry=entry)
 
 
 if __name__ == "__main__":

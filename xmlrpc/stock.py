@@ -17,14 +17,13 @@ that.
 
 import http.client
 import itertools
-import sys
 import threading
 import time
 import xml.parsers.expat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.broadcast import FanOut
@@ -32,7 +31,6 @@ from lab.applications.build import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
-from lab.client.subscriber import subscriber_main
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import (
@@ -45,9 +43,9 @@ from lab.errors import (
 )
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
-from lab.options import NodeOptions, add_broadcast_options, add_filter_options, node_options, process_parser
+from lab.options import NodeOptions
 from lab.plain import to_plain
-from lab.process.node import run
+from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
 from xmlrpc.client import Fault, MultiCall, ProtocolError, ServerProxy, Transport
@@ -131,7 +129,7 @@ def call(proxy: Any, name: str, *arguments: object) -> Any:
 class Master:
     """Knows the nodes that sent a heartbeat in the last 2 s, and gives each client one in turn."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, master: str = "") -> None:
         self._options = options
         self._pulses: dict[tuple[str, str], float] = {}
         self._ports = itertools.count((options.port or MASTER_PORT) + 2)
@@ -286,12 +284,6 @@ class _Client:
     def close(self) -> None:
         self._of_thread = threading.local()  # the library closes a connection with its proxy
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
 
 class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
@@ -334,22 +326,13 @@ class InsultFilterClient(_Client, FilterCalls):
         return list(call(batch, ""))
 
 
-ROLES = {"master": Master, "broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}
+ROLES: dict[str, Any] = {"master": Master, "broadcaster": Broadcaster}
+ROLES |= {"service": ServiceNode, "filter": FilterNode}
 
 
 def main(argv: list[str] | None = None) -> int:
-    if "subscriber" in (sys.argv[1:] if argv is None else argv)[:1]:
-        return subscriber_main("xmlrpc.stock", InsultServiceClient, default_address, argv)
-    parser = process_parser("xmlrpc.stock", "One process of the system over XML-RPC, as the library has it.")
-    parser.add_argument("role", choices=(*ROLES, "subscriber"))
-    parser.add_argument("--master", default="", metavar="URL", help="be one of n nodes of this master")
-    add_broadcast_options(parser)
-    add_filter_options(parser)
-    arguments = parser.parse_args(argv)
-    options = node_options(arguments)
-    if arguments.role == "master":
-        return run("master", lambda: Master(options))
-    return run(arguments.role, lambda: ROLES[arguments.role](options, arguments.master))
+    entry = ("--master", "", "be one of n nodes of this master")
+    return main_of_roles("xmlrpc.stock", ROLES, InsultServiceClient, default_address, argv, entry=entry)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
 
 from lab.client.failover import wait_for_result
 from lab.contract import ResultPage
@@ -13,12 +14,28 @@ from lab.operations import Operation
 from lab.plain import page_from_plain
 
 
-class ServiceCalls(ABC):
-    """The methods of :class:`~lab.contract.InsultService`, each one operation; subscribing is each wire's."""
+class Calls(ABC):
+    """What clients do to perform operations, and to end."""
 
     @abstractmethod
     def perform(self, operation: Operation, *arguments: object) -> object:
         """Return the answer to *operation*; raise the LabError that it is."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free connections. A second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ServiceCalls(Calls):
+    """The methods of :class:`~lab.contract.InsultService`, each one operation; subscribing is each wire's."""
 
     def add_insult(self, insult: str) -> bool:
         return bool(self.perform(Operation.ADD_INSULT, insult))
@@ -39,12 +56,8 @@ class ServiceCalls(ABC):
         return bool(self.perform(Operation.STOP_BROADCAST))
 
 
-class FilterCalls(ABC):
+class FilterCalls(Calls):
     """The methods of :class:`~lab.contract.InsultFilter` but for sending many, each one operation."""
-
-    @abstractmethod
-    def perform(self, operation: Operation, *arguments: object) -> object:
-        """Return the answer to *operation*; raise the LabError that it is."""
 
     def filter(self, text: str) -> str:
         return cast(str, self.perform(Operation.FILTER, text))

@@ -1,0 +1,45 @@
+"""The command line of a program with several roles: the stock variant of a middleware."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lab.client.subscriber import subscriber_main
+from lab.contract import Application, Architecture, InsultService, Target
+from lab.options import add_broadcast_options, add_filter_options, node_options, process_parser
+from lab.process.node import Node, run
+
+SUBSCRIBER = "subscriber"
+
+
+def main_of_roles(
+    module: str,
+    roles: Mapping[str, Callable[..., Node]],
+    connect: Callable[[Target], InsultService],
+    default_address: Callable[[Architecture, Application], str],
+    argv: list[str] | None,
+    *,
+    entry: tuple[str, str, str] = ("", "", ""),
+) -> int:
+    """Run the role that *argv* names first, until SIGTERM or Ctrl-C; return the exit code.
+
+    A role is made from its options. *entry*: an option that says where the others are found, its default and
+    its help; its value is the second argument of each role.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == [SUBSCRIBER]:
+        return subscriber_main(module, connect, default_address, given[1:])
+    parser = process_parser(module, "Run one process of the system, as the library's documentation has it.")
+    parser.add_argument("role", choices=(*roles, SUBSCRIBER))
+    option, default, help_text = entry
+    if option:
+        parser.add_argument(option, default=default, dest="entry", metavar="ADDRESS", help=help_text)
+    add_broadcast_options(parser)
+    add_filter_options(parser)
+    arguments = parser.parse_args(given)
+    options = node_options(arguments)
+    if option == "--master" and arguments.entry:
+        arguments.master = arguments.entry
+        options = node_options(arguments)
+    others: tuple[Any, ...] = (arguments.entry,) if option else ()
+    return run(arguments.role, lambda: roles[arguments.role](options, *others))

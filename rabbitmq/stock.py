@@ -1,0 +1,371 @@
+"""The whole system over RabbitMQ as the tutorials of the broker and of pika have it, in one file.
+
+Nodes consume a durable queue with manual acknowledgement and a prefetch limit; the broker shares the
+messages out. Clients publish persistent messages with publisher confirms and get the reply in an exclusive
+queue (``reply_to``, ``correlation_id``). The broadcast is a fanout exchange. Everything is a
+``BlockingConnection``. One node keeps its state in memory, n nodes keep theirs in Redis::
+
+    python -m rabbitmq.stock service                         one node, or
+    python -m rabbitmq.stock broadcaster                     for n nodes: the broadcaster,
+    python -m rabbitmq.stock service --architecture n-node   and each node
+    python -m rabbitmq.stock subscriber
+
+``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice, also
+when a node is killed and the broker delivers its messages again. A message that kills its node comes back
+for ever. ``rabbitmq/tuned`` promises all that.
+"""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, cast
+from uuid import uuid4
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import AMQPError, NackError, UnroutableError
+
+from lab.applications.broadcast import Broadcaster as Ticker
+from lab.applications.build import build_filter
+from lab.applications.service import ServiceApplication
+from lab.brokers.locate import locate_rabbitmq, locate_redis
+from lab.client.calls import FilterCalls, ServiceCalls
+from lab.client.subscription import Inbox
+from lab.contract import Application, Architecture, Target, Tick
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
+from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.operations import Operation
+from lab.options import NodeOptions
+from lab.plain import to_plain
+from lab.process.roles import main_of_roles
+from lab.store import MemoryStore, Store
+from lab.store.simple import SimpleStore
+
+from .topology import default_address
+
+PREFETCH = 100
+CODES = {
+    Operation.INSULT_ME: "X1",
+    Operation.START_BROADCAST: "X2",
+    Operation.STOP_BROADCAST: "X3",
+    Operation.GET_INSULTS: "X4",
+    Operation.REMOVE_INSULT: "X5",
+    Operation.RESOLVE: "X2",
+    Operation.RESULT: "X3",
+    Operation.GET_RESULTS: "X3",
+}
+"""Adding an insult and filtering a text have no code: the body says all."""
+NAMES = {
+    Operation.GET_INSULTS: ("after", "limit"),
+    Operation.GET_RESULTS: ("limit",),
+    Operation.RESULT: ("petition_id",),
+}
+"""The arguments of operations whose body is JSON."""
+
+
+def connect(url: str) -> BlockingConnection:
+    """Connect to the broker."""
+    try:
+        return BlockingConnection(pika.URLParameters(url))
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
+
+
+class _Process:
+    """The four steps of a process: it consumes its queues until it is told to stop."""
+
+    application = Application.SERVICE
+
+    def __init__(self, options: NodeOptions) -> None:
+        is_shared = options.architecture is Architecture.N_NODE
+        self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
+        self._options = options
+        self._queue = f"{options.namespace}.{self.application}"
+        self._connection = connect(locate_rabbitmq())
+        self._channel = self._connection.channel()
+        self._thread = threading.Thread(target=self._channel.start_consuming, daemon=True)
+
+    def start(self) -> str:
+        self._channel.basic_qos(prefetch_count=PREFETCH)
+        self.consume(self._queue)
+        return self._queue
+
+    def consume(self, queue: str) -> None:
+        """Answer the messages of *queue*."""
+        self._channel.queue_declare(queue, durable=True)
+        self._channel.basic_consume(queue, self._serve)
+
+    def canary(self) -> None:
+        self._channel.queue_declare(self._queue, durable=True, passive=True)
+
+    def join(self) -> None:
+        self._thread.start()
+
+    def drain(self, timeout_seconds: float) -> None:
+        if self._thread.is_alive():
+            self._connection.add_callback_threadsafe(self._channel.stop_consuming)
+            self._thread.join(timeout_seconds)
+        self._store.close()
+
+    def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
+        """Return the answer to a message."""
+        raise NotImplementedError
+
+    def _serve(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        code = properties.type or (properties.headers or {}).get("operation", "")
+        try:
+            self._reply(properties, to_plain(self.answer(method.routing_key, code, properties, body)))
+        except LabError as error:
+            self._reply(properties, {"code": error.code, "message": error.message}, "error")
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"the request cannot be read: {error!r}"
+            self._reply(properties, {"code": Code.MALFORMED, "message": message}, "error")
+        channel.basic_ack(method.delivery_tag)
+
+    def _reply(self, properties: Any, reply: object, kind: str | None = None) -> None:
+        if properties.reply_to:
+            text = reply if isinstance(reply, str) else json.dumps(reply)
+            content_type = "text/plain" if isinstance(reply, str) else "application/json"
+            about = pika.BasicProperties(content_type, correlation_id=properties.correlation_id, type=kind)
+            self._channel.basic_publish("", properties.reply_to, text.encode(), about)
+
+
+class Broadcaster(_Process):
+    """Publishes one random insult every interval to a fanout exchange while the broadcast is on."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        super().__init__(options)
+        self._exchange = f"{options.namespace}.broadcast"
+        self._channel.exchange_declare(self._exchange, "fanout", durable=True)
+        self._ticker = Ticker(self._store, self._publish, options.interval_seconds)
+
+    def start(self) -> str:
+        self._ticker.start()
+        return self._exchange
+
+    def canary(self) -> None:
+        pass
+
+    def drain(self, timeout_seconds: float) -> None:
+        self._ticker.stop()
+        super().drain(timeout_seconds)
+
+    def _publish(self, tick: Tick) -> None:
+        headers = pika.BasicProperties(headers={"number": tick.number})
+        with connect(locate_rabbitmq()) as connection:  # of this thread: pika's are not shared
+            connection.channel().basic_publish(self._exchange, "", tick.insult.encode(), headers)
+
+
+class ServiceNode(Broadcaster):
+    """Serves the InsultService. One node broadcasts by itself; n nodes have a broadcaster."""
+
+    def start(self) -> str:
+        self._service = ServiceApplication(self._store)
+        if self._options.architecture is Architecture.ONE_NODE:
+            self._ticker.start()
+        return _Process.start(self)
+
+    def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
+        service = self._service
+        if code in ("", "X5"):
+            return (service.remove_insult if code else service.add_insult)(body.decode())
+        if code == "X4":
+            return service.get_insults(**json.loads(body or "{}"))
+        if code == "X1":
+            return service.insult_me()
+        if code in ("X2", "X3"):
+            return service.start_broadcast() if code == "X2" else service.stop_broadcast()
+        raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X1 to X5")
+
+
+class FilterNode(_Process):
+    """Serves the InsultFilter: a text with ``reply_to`` is answered, one without it becomes a result."""
+
+    application = Application.FILTER
+
+    def start(self) -> str:
+        self._parts = build_filter(self._options, self._store, has_work_list=False)
+        self._parts.start()
+        self._control = f"{self._queue}.control"
+        self.consume(self._control)
+        if self._options.on_demand:
+            self._channel.queue_declare(self._queue, durable=True)
+            return self._queue
+        return super().start()
+
+    def drain(self, timeout_seconds: float) -> None:
+        super().drain(timeout_seconds)
+        self._parts.stop(timeout_seconds)
+
+    def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
+        application = self._parts.application
+        if queue == self._queue:
+            text = application.filter(body.decode())
+            if not properties.reply_to:
+                self._store.complete(properties.message_id or uuid4().hex, text)
+            return text
+        if code == "X2":
+            return self._resolve()
+        asked = json.loads(body or "{}")
+        if code == "X3":
+            return application.result(**asked) if "petition_id" in asked else application.get_results(**asked)
+        raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X2 and X3")
+
+    def _resolve(self) -> object:
+        """Filter the oldest waiting text, and give the result to whoever sent it, too."""
+        method, properties, body = self._channel.basic_get(self._queue)
+        if not method:
+            return None
+        text = self.answer(self._queue, "", properties, body)
+        self._reply(properties, text)
+        self._channel.basic_ack(method.delivery_tag)
+        return text
+
+
+class _Connection:
+    """The connection of one thread: a channel with publisher confirms, and an exclusive queue for replies."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self._connection = connect(url)
+        self._channel = self._connection.channel()
+        self._channel.confirm_delivery()
+        self._seconds = seconds
+        self._replies = self._channel.queue_declare("", exclusive=True).method.queue
+        self._arrived: dict[str, tuple[Any, bytes]] = {}
+        self._channel.basic_consume(self._replies, self._keep, auto_ack=True)
+
+    def publish(self, queue: str, code: str, body: str, *, wants_reply: bool = True) -> str:
+        """Publish a persistent message, confirmed by the broker; return its id."""
+        message_id = uuid4().hex
+        properties = pika.BasicProperties(
+            type=code or None,
+            message_id=message_id,
+            correlation_id=message_id,
+            reply_to=self._replies if wants_reply else None,
+            delivery_mode=pika.DeliveryMode.Persistent,
+        )
+        try:
+            self._channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
+        except UnroutableError as error:
+            raise Unavailable(f"there is no queue {queue}; is a node running?") from error
+        except NackError as error:
+            raise Overloaded("RabbitMQ refused the message") from error
+        except (AMQPError, OSError) as error:
+            raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
+        return message_id
+
+    def answer_to(self, message_id: str) -> Any:
+        """Wait for the reply with this id; raise the error that it is."""
+        deadline = time.monotonic() + self._seconds
+        while message_id not in self._arrived:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DeadlineExceeded(f"no answer within {self._seconds:g} s; is a node running?")
+            try:
+                self._connection.process_data_events(left)
+            except (AMQPError, OSError) as error:
+                raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
+        properties, body = self._arrived.pop(message_id)
+        is_text = properties.content_type == "text/plain"
+        answer: Any = body.decode() if is_text else json.loads(body)
+        if properties.type == "error":
+            raise error_from(answer["code"], answer["message"])
+        return answer
+
+    def close(self) -> None:
+        with suppress(AMQPError):
+            self._connection.close()
+
+    def _keep(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        self._arrived[properties.correlation_id] = properties, body
+
+
+class _Client:
+    """A connection for each thread: pika's may not be shared."""
+
+    application = Application.SERVICE
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        self._url, self._seconds, self._namespace = target.address, deadline_seconds, target.namespace
+        self._queue = f"{target.namespace}.{self.application}"
+        self._of_thread = threading.local()
+
+    @property
+    def connection(self) -> _Connection:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = _Connection(self._url, self._seconds)
+        return cast(_Connection, self._of_thread.connection)
+
+    def perform(self, operation: Operation, *arguments: object) -> Any:
+        queue, body = self._queue, str(arguments[0]) if arguments else ""
+        if operation in NAMES:
+            body = json.dumps(dict(zip(NAMES[operation], arguments, strict=False)))
+        if self.application is Application.FILTER and operation in CODES:
+            queue += ".control"
+        return self.connection.answer_to(self.connection.publish(queue, CODES.get(operation, ""), body))
+
+    def close(self) -> None:
+        if hasattr(self._of_thread, "connection"):
+            self._of_thread.connection.close()
+
+
+class InsultServiceClient(_Client, ServiceCalls):
+    """Client of the :class:`~lab.contract.InsultService` at *target*."""
+
+    def subscribe(self) -> Inbox:
+        """Receive ticks in an exclusive queue, which ends with its connection."""
+        connection = connect(self._url)
+        channel = connection.channel()
+        exchange = f"{self._namespace}.broadcast"
+        channel.exchange_declare(exchange, "fanout", durable=True)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, exchange)
+        inbox = Inbox(lambda: connection.add_callback_threadsafe(channel.stop_consuming))
+
+        def deliver(_: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+            inbox.deliver(properties.headers["number"], body.decode())
+
+        channel.basic_consume(queue, deliver, auto_ack=True)
+        threading.Thread(target=_consume, args=(connection, channel), daemon=True).start()
+        return inbox
+
+
+class InsultFilterClient(_Client, FilterCalls):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
+
+    application = Application.FILTER
+
+    def submit(self, text: str) -> str:
+        """Publish *text*; no node needs to be up."""
+        return self.connection.publish(self._queue, "", text, wants_reply=False)
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        """Publish up to *in_flight* texts, then read their answers as they come."""
+        waiting: deque[str] = deque()
+        for text in texts:
+            waiting.append(self.connection.publish(self._queue, "", text))
+            if len(waiting) == in_flight:
+                yield self.connection.answer_to(waiting.popleft())
+        while waiting:
+            yield self.connection.answer_to(waiting.popleft())
+
+
+def _consume(connection: BlockingConnection, channel: BlockingChannel) -> None:
+    """Consume until told to stop, then close the connection."""
+    with suppress(AMQPError):
+        channel.start_consuming()
+        connection.close()
+
+
+ROLES: dict[str, Any] = {"broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}
+
+
+def main(argv: list[str] | None = None) -> int:
+    return main_of_roles("rabbitmq.stock", ROLES, InsultServiceClient, default_address, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
