@@ -18,7 +18,17 @@ FILES = {
     "broadcaster.py",
     "subscriber.py",
     "topology.py",
+    "stock.py",
 }
+STOCK_CLASSES = (
+    "Broadcaster",
+    "ServiceNode",
+    "FilterNode",
+    "InsultServiceClient",
+    "InsultFilterClient",
+    "main",
+)
+"""What every stock.py has, in this order; roles and helpers of its own may stand between."""
 DECLARED_DIFFERENCES = {"xmlrpc": {"master.py"}, "pyro4": {"master.py", "name_server.py"}}
 LIBRARIES = {
     "xmlrpc": {"xmlrpc", "httptools", "uvloop", "http"},
@@ -27,7 +37,7 @@ LIBRARIES = {
     "rabbitmq": {"pika"},
 }
 HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast")
-PARALLEL_FILES = sorted(FILES - {"__init__.py", "transport.py"})
+PARALLEL_FILES = sorted(FILES - {"__init__.py", "transport.py", "stock.py"})
 
 
 @cache
@@ -74,6 +84,19 @@ def test_a_file_has_the_same_public_names_and_signatures_in_all_four(package: st
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_stock_has_the_same_public_names_in_the_same_order(package: str) -> None:
+    names = [name for name in _public(_tree(ROOT / package / "stock.py").body) if name in STOCK_CLASSES]
+    assert tuple(names) == STOCK_CLASSES
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_stock_uses_nothing_that_replaces_its_library(package: str) -> None:
+    imported = _imported(ROOT / package / "stock.py")
+    assert {name for name in imported if name.startswith(".")} == {".topology"}
+    assert {name.partition(".")[0] for name in imported} & LIBRARIES[package]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_the_capability_table_has_the_same_headings(package: str) -> None:
     lines = (ast.get_docstring(_tree(ROOT / package / "__init__.py")) or "").splitlines()[2:]
     assert tuple(line.partition(":")[0] for line in lines if ":" in line) == HEADINGS
@@ -96,7 +119,7 @@ def test_the_lab_imports_no_middleware() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_only_the_transport_and_what_it_is_made_of_import_the_library(package: str) -> None:
     for path in (ROOT / package).glob("*.py"):
-        if path.name != "transport.py" and not path.name.startswith("_"):
+        if path.name not in ("transport.py", "stock.py") and not path.name.startswith("_"):
             assert not {name.partition(".")[0] for name in _imported(path)} & LIBRARIES[package], path
 
 
