@@ -1,6 +1,7 @@
 """The command-line options that nodes of all four middlewares take, and their values."""
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from lab.settings import namespace as settings_namespace
 
 LOOPBACK = "127.0.0.1"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
+_HOST = re.compile(r"[\w.-]+")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -51,7 +53,7 @@ def process_parser(module: str, purpose: str, default_port: int | None = None) -
         description=purpose,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--host", default=LOOPBACK, help="address to bind")
+    parser.add_argument("--host", type=host, default=LOOPBACK, help="address to bind")
     parser.add_argument(
         "--port",
         type=port,
@@ -59,7 +61,10 @@ def process_parser(module: str, purpose: str, default_port: int | None = None) -
         help="port to bind; 0: a free one; none: chosen by the role",
     )
     parser.add_argument(
-        "--advertise", default="", metavar="NAME", help="host name under which others reach it"
+        "--advertise",
+        type=host,
+        metavar="NAME",
+        help="host name under which others reach it",
     )
     _add_system_options(parser)
     return parser
@@ -119,7 +124,7 @@ def node_options(arguments: argparse.Namespace) -> NodeOptions:
     return NodeOptions(
         host=arguments.host,
         port=arguments.port,
-        advertise=arguments.advertise,
+        advertise=arguments.advertise or "",
         namespace=arguments.namespace,
         architecture=Architecture.N_NODE if given.get("master") else arguments.architecture,
         interval_seconds=given.get("interval", BROADCAST_INTERVAL_SECONDS),
@@ -152,6 +157,22 @@ def namespace(text: str) -> str:
         return settings_namespace(text)
     except SettingsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def host(text: str) -> str:
+    """Read a host name or an address; an empty one would mean every address of the machine."""
+    is_name = ":" not in text and _HOST.fullmatch(text)
+    if not is_name and not _is_ipv6(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host; give a name or an address, without a port")
+    return text
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def port(text: str) -> int:

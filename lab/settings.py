@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from urllib.parse import urlsplit
 
 
 class SettingsError(ValueError):
@@ -67,6 +68,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 MIN_KEY_CHARACTERS = 16
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SCHEMES = {"LAB_REDIS_URL": ("redis", "rediss", "unix"), "LAB_AMQP_URL": ("amqp", "amqps")}
 _CHOICES = {
     "LAB_QUEUE_TYPE": ("classic", "quorum"),
     "LAB_PYRO_SERIALIZER": ("msgpack", "serpent"),
@@ -102,9 +104,22 @@ def _parse(name: str, raw: str, kind: type) -> object:
         raise SettingsError(f"LAB_PYRO_KEY must have {MIN_KEY_CHARACTERS} characters or more")
     if name == "LAB_NAMESPACE":
         return namespace(raw)
+    if raw and name in _SCHEMES:
+        _check_url(name, raw)
     if raw not in _CHOICES.get(name, (raw,)):
         raise SettingsError(f"{name}={raw!r} must be one of {', '.join(_CHOICES[name])}")
     return raw
+
+
+def _check_url(name: str, url: str) -> None:
+    """Raise SettingsError unless *url* is one of a broker; it is not shown, since it may hold a password."""
+    schemes = _SCHEMES[name]
+    try:
+        is_one = urlsplit(url).scheme in schemes and urlsplit(url).port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise SettingsError(f"{name} is not a URL like {schemes[0]}://HOST:PORT")
 
 
 def _check_middleware(package: str) -> None:

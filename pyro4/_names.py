@@ -1,5 +1,6 @@
 """The name server, and how nodes and clients use it."""
 
+import re
 from contextlib import suppress
 
 from lab.errors import AlreadyRunning, Code, InvalidRequest, LabError, NotFound, Unavailable
@@ -11,15 +12,17 @@ from ._name_service import NAME_SERVER, NameService
 
 MASTER = "master.service"
 NAMES_SECONDS = 2.0
+_HOST = re.compile(r"[\w.-]+|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
 
 class Names:
     """The name server at *address* (``host:port``), for one caller at a time."""
 
     def __init__(self, address: str) -> None:
-        host, separator, port = address.rpartition(":")
-        if not separator or not port.isdecimal():
-            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a name server's HOST:PORT")
+        host, _, port = address.rpartition(":")
+        if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 65536:
+            message = f"{address!r} is not a name server's HOST:PORT; an IPv6 address stands in brackets"
+            raise InvalidRequest(Code.MALFORMED, message)
         self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{host}:{port}", FOREIGN_SERIALIZER)
 
     def claim(self, name: str, uri: str) -> None:

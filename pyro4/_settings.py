@@ -1,6 +1,7 @@
 """Pyro4's settings, and what it leaves open to abuse closed. Applied before Pyro4 is used."""
 
 from collections.abc import Sized
+from contextlib import suppress
 from typing import Any, cast
 
 import msgpack  # type: ignore[import-untyped]
@@ -10,7 +11,7 @@ from Pyro4.socketserver import threadpoolserver
 
 from lab.errors import Code, InvalidRequest, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
-from lab.settings import settings
+from lab.settings import SettingsError, settings
 
 from ._instant import Conversation, LockedPool
 from ._serpent import check_serpent
@@ -151,7 +152,8 @@ def apply_settings() -> None:
     config.MAX_MESSAGE_SIZE = MAX_REQUEST_BYTES
     config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound
     config.SERIALIZERS_ACCEPTED = SERIALIZERS  # pickle would run the sender's code
-    config.SERIALIZER = settings().pyro_serializer
+    with suppress(SettingsError):  # whoever reads the options says it
+        config.SERIALIZER = settings().pyro_serializer
     config.SOCK_NODELAY = True
     config.MAX_RETRIES = 0  # a repeated call needs its operation id; whoever calls repeats it
     config.COMPRESSION = False

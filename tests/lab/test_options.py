@@ -36,6 +36,17 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--host", "--advertise"])
+@pytest.mark.parametrize("host", ["", " ", "a b", "a@b", "a:1", "127.0.0.1:8000", "[::1]"])
+def test_what_is_no_host_is_wrong_usage(capsys: pytest.CaptureFixture[str], option: str, host: str) -> None:
+    assert "is not a host" in refused(capsys, option, host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "lab-1.test", "node_1"])
+def test_names_and_addresses_are_hosts(host: str) -> None:
+    assert parsed("--host", host).host == host
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

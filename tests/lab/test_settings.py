@@ -31,9 +31,18 @@ def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
     given = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}
     more = {"middlewares": "contrib.sockets", "pyro_serializer": "serpent"}
+    more |= {"redis_url": "redis://127.0.0.1:1", "amqp_url": "amqp://127.0.0.1:1"}
     raw = {**given, **more}.get(field, "1")
     read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
     assert (read, type(read)) == (type(default)(raw), type(default))
+
+
+@pytest.mark.parametrize("name", ["LAB_REDIS_URL", "LAB_AMQP_URL"])
+@pytest.mark.parametrize("url", ["foo", "http://secret@host", "redis", "redis://host:secret", "amqp://h:0x"])
+def test_what_is_no_url_of_a_broker_is_refused_and_not_shown(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not a URL like") as caught:
+        read_settings({name: url})
+    assert "secret" not in str(caught.value)
 
 
 def test_text_is_taken_as_it_is() -> None:

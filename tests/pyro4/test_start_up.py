@@ -1,0 +1,88 @@
+"""A program of Pyro4 that is started wrongly says why in one line, without a traceback, and ends."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.errors import InvalidRequest
+from pyro4._names import Names
+
+ENDS_WITHIN_SECONDS = 30
+WRONG_USAGE = 2
+PROGRAMS = ("insult_service", "insult_filter", "master")
+WRONG_ADDRESSES = (
+    "tonto",
+    "127.0.0.1",
+    "127.0.0.1:99999",
+    "127.0.0.1:0",
+    "::1:9090",
+    ":9090",
+    "a b:1",
+    "a@b:1",
+)
+WRONG_VARIABLES = {"LAB_PYRO_KEY": "short", "LAB_PYRO_SERIALIZER": "pickle", "LAB_TONTO": "1"}
+
+
+def start(module: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a program of Pyro4 that ends by itself; return its exit code and its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"pyro4.{module}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_WITHIN_SECONDS,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert not done.stdout
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def somebody() -> Iterator[str]:
+    """The address of a server that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "{}:{}".format(*server.getsockname())
+
+
+@pytest.mark.parametrize("address", WRONG_ADDRESSES)
+def test_what_is_no_address_of_a_name_server_is_wrong_usage(address: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not a name server's HOST:PORT"):
+        Names(address)
+
+
+def test_a_program_that_is_given_no_address_of_a_name_server_says_so() -> None:
+    code, said = start("insult_service", "--name-server", WRONG_ADDRESSES[0])
+    assert (code, "HOST:PORT" in said) == (WRONG_USAGE, True)
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_a_name_server_that_is_away_or_silent_is_named(module: str, somebody: str) -> None:
+    for address in ("127.0.0.1:1", "nobody.invalid:9090", somebody):
+        code, said = start(module, "--name-server", address)
+        assert (code, address in said) == (1, True)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
+def test_a_host_that_is_not_here_is_wrong_usage(host: str) -> None:
+    code, said = start("name_server", "--port", "0", "--host", host)
+    assert (code, f"cannot listen on {host}:0" in said) == (WRONG_USAGE, True)
+
+
+@pytest.mark.parametrize("module", [*PROGRAMS, "name_server", "broadcaster"])
+@pytest.mark.parametrize("variable", WRONG_VARIABLES)
+def test_a_setting_that_is_wrong_is_named(module: str, variable: str) -> None:
+    code, said = start(module, **{variable: WRONG_VARIABLES[variable]})
+    assert (code, variable in said) == (WRONG_USAGE, True)
+
+
+@pytest.mark.parametrize("url", ["tonto", "http://127.0.0.1:6379", "redis://127.0.0.1:x"])
+def test_what_is_no_url_of_redis_is_named(url: str) -> None:
+    code, said = start("broadcaster", LAB_REDIS_URL=url)
+    assert (code, "LAB_REDIS_URL" in said) == (WRONG_USAGE, True)
