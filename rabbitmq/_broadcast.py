@@ -17,6 +17,8 @@ MOST_KEPT_TICKS = 100
 EXPIRY_MS = 120_000
 """A subscriber that was away so long finds nothing that was kept."""
 PREFETCH = 10
+RENEWAL_SECONDS = 2.0
+"""A deleted exchange takes the bindings with it, and the broker does not say so to subscribers."""
 
 
 def announcement(names: Names, tick: Tick) -> Message:
@@ -68,8 +70,18 @@ class _Subscriber:
             channel.basic_qos(prefetch_count=PREFETCH)
             channel.basic_consume(self._queue, self._received)
             self.link.ready()
+            self.link.later(RENEWAL_SECONDS, self._renew)
 
         declare_broadcast(channel, self._names, declare)
+
+    def _renew(self) -> None:
+        """Declare the exchange, if it is gone, and bind the queue to it."""
+        channel = self._channel
+        if channel and channel.is_open:
+            declare_broadcast(
+                channel, self._names, lambda: channel.queue_bind(self._queue, self._names.broadcast)
+            )
+            self.link.later(RENEWAL_SECONDS, self._renew)
 
     def _received(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes

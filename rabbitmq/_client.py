@@ -1,8 +1,8 @@
 """What the clients of both applications share: requests confirmed, replies told apart by their ids."""
 
 import json
+import logging
 import time
-from collections import deque
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
@@ -13,35 +13,40 @@ from pika.spec import Basic, BasicProperties
 from lab.client.connection import after_fork
 from lab.client.retry import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.contract import Target
-from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
+from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
 from lab.settings import settings
 
-from ._link import Link
+from ._link import Confirms, Link
 from ._pending import Pending, Request
 from ._queues import declare_broadcast, declare_queues
-from ._wire import PERSISTENT, SERVICE_CODES, Message, Names, read_reply
+from ._wire import PERSISTENT, SERVICE_CODES, Kind, Message, Names, read_reply
 
+log = logging.getLogger(__name__)
+
+BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
 _SERVICE_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
 
 
 class QueueClient:
     """Sends requests to the queues of *target* and receives replies on an exclusive queue of its own.
 
-    Safe to call from any thread. While RabbitMQ is away, requests wait; when it is back, all that have no
-    answer are sent, once more if need be, with the same id, as long as their senders wait.
+    Any number of threads may share it. A forked process is refused with it, and must open one of its own.
+    While RabbitMQ is away, requests wait. When it is back, all that have no answer are sent again with the
+    same id, as long as their senders wait. A request ends at once if RabbitMQ refuses it or has no queue for
+    it, or is out of memory or disk.
     """
 
     def __init__(self, target: Target, deadline_seconds: float) -> None:
         self.deadline_seconds = deadline_seconds
         self.names = Names(target.namespace)
         self._pending = Pending()
-        self._unconfirmed: deque[tuple[int, Request]] = deque()
+        self._confirms: Confirms[Request] = Confirms()
         self._channel: Channel | None = None
-        self._published = 0
+        self._is_declaring = False
         self._reply_queue = ""
-        self._link = Link(target.address, self._set_up, self._lost, self._flush)
+        self._link = Link(target.address, self._set_up, self._lost, self._blocked)
         self._link.start()
         self._is_forked = False
         after_fork(self)
@@ -53,10 +58,11 @@ class QueueClient:
     def ask(self, queue: str, code: str, body: bytes = b"", deadline_seconds: float = 0.0) -> object:
         """Return the answer to a request, or raise the LabError it is."""
         operation_id = new_operation_id()
-        request = self.send(queue, code, body, operation_id)
-        return self.answer(
-            operation_id, request, time.monotonic() + (deadline_seconds or self.deadline_seconds)
-        )
+        deadline = time.monotonic() + (deadline_seconds or self.deadline_seconds)
+        try:
+            return self.answer(operation_id, self.send(queue, code, body, operation_id), deadline)
+        finally:  # an interrupt may have come before its answer was waited for
+            self._pending.forget(operation_id)
 
     def send(self, queue: str, code: str, body: bytes, operation_id: str) -> Request:
         """Send a request that wants a reply; follow with :meth:`answer` or :meth:`forget`."""
@@ -66,7 +72,7 @@ class QueueClient:
             correlation_id=operation_id,
             delivery_mode=PERSISTENT,
         )
-        return self._send(operation_id, Request(Message(queue, body, properties), wants_reply=True))
+        return self._send(operation_id, Request(Message(queue, body, properties, kind=Kind.PETITION), True))
 
     def answer(self, operation_id: str, request: Request, deadline: float) -> object:
         """Wait for the reply to a request, or its confirmation, until *deadline*."""
@@ -89,8 +95,12 @@ class QueueClient:
     def store(self, queue: str, body: bytes, operation_id: str) -> None:
         """Publish a request that wants no reply; return when the broker confirmed that it keeps it."""
         properties = BasicProperties(message_id=operation_id, delivery_mode=PERSISTENT)
-        request = self._send(operation_id, Request(Message(queue, body, properties), wants_reply=False))
-        self.answer(operation_id, request, time.monotonic() + self.deadline_seconds)
+        message = Message(queue, body, properties, kind=Kind.PETITION)
+        deadline = time.monotonic() + self.deadline_seconds
+        try:
+            self.answer(operation_id, self._send(operation_id, Request(message, False)), deadline)
+        finally:
+            self._pending.forget(operation_id)
 
     def close(self) -> None:
         if self._is_forked:
@@ -110,8 +120,14 @@ class QueueClient:
         """Keep *request*; one wake-up of the I/O thread sends all that is there."""
         if self._is_forked:
             raise Unavailable("this client was opened before a fork; open one in the new process")
-        if self._pending.add(operation_id, request):
-            self._link.call(self._flush)
+        if self._link.is_blocked:
+            raise Overloaded(BLOCKED)
+        try:
+            if self._pending.add(operation_id, request):
+                self._link.call(self._flush)
+        except BaseException:  # interrupted: nobody else would send what comes after it
+            self._pending.forget(operation_id)
+            raise
         return request
 
     def _too_late(self, request: Request) -> LabError:
@@ -120,31 +136,29 @@ class QueueClient:
             if request.wants_reply:
                 return DeadlineExceeded("no reply in time; is a node running?")
             return DeadlineExceeded("RabbitMQ did not confirm in time; is it out of memory or disk?")
-        if self._link.is_blocked:
-            return Overloaded("RabbitMQ takes nothing for now: it is out of memory or disk; it was not sent")
         return Unavailable("the connection to RabbitMQ was lost and is being opened again; it was not sent")
 
     # In the I/O thread.
 
     def _flush(self) -> None:
-        """Send what is to be sent, if that is possible now; whoever makes it possible calls this again."""
+        """Send what is to be sent, if that is possible now; :meth:`_declare` calls this again when it is."""
         channel = self._channel
-        if channel is None or not channel.is_open or self._link.is_blocked:
+        if channel is None or not channel.is_open:
             return
         for request in self._pending.take():
             message = request.message
             if request.wants_reply:
                 message.properties.reply_to = self._reply_queue
-            channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
-            self._published += 1
-            if not request.wants_reply:
-                self._unconfirmed.append((self._published, request))
+            message.publish(channel)
+            self._confirms.add(request)
 
     def _set_up(self, link: Link) -> None:
         link.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
-        self._published = 0
+        self._confirms.clear()
+        self._is_declaring = False
+        channel.add_on_return_callback(self._returned)
 
         def declared(frame: object) -> None:
             self._reply_queue = frame.method.queue  # type: ignore[attr-defined]
@@ -179,13 +193,40 @@ class QueueClient:
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
         is_kept = not isinstance(method, Basic.Nack)
-        while self._unconfirmed and self._unconfirmed[0][0] <= method.delivery_tag:
-            _, request = self._unconfirmed.popleft()
-            request.settle(None if is_kept else InternalError("nack", "RabbitMQ could not keep the message"))
+        for request in self._confirms.settle(method):
+            if not is_kept:
+                queue = request.message.routing_key
+                request.settle(Overloaded(f"RabbitMQ refused it: {queue} is full; try again later"))
+            elif not request.wants_reply:
+                request.settle(None)
+
+    def _returned(
+        self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes
+    ) -> None:
+        """Tell the sender that there is no queue for its request, and declare the queues again."""
+        queue = method.routing_key
+        request = self._pending.get(properties.message_id or "")
+        if request:
+            request.settle(Unavailable(f"the queue {queue} was deleted; it is declared again now: try again"))
+        if self._is_declaring:
+            return
+        self._is_declaring = True
+        log.warning("the queue %s was deleted; declaring it again", queue)
+
+        def declared() -> None:
+            self._is_declaring = False
+
+        declare_queues(channel, self.names.requests, settings().queue_type, declared)
+
+    def _blocked(self) -> None:
+        """End what RabbitMQ has not confirmed: it reads nothing more of what was sent."""
+        for request in self._confirms.waiting:
+            request.settle(Overloaded(f"{BLOCKED}. It was sent, and is done if RabbitMQ reads it later"))
+        self._pending.settle_unsent(Overloaded(BLOCKED))
 
     def _lost(self) -> None:
         self._channel = None
-        self._unconfirmed.clear()
+        self._confirms.clear()
 
 
 class ServiceQueueClient(QueueClient):

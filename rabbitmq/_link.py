@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from itertools import takewhile
+from typing import Generic, TypeVar
 
 import pika
 from pika.adapters.utils.io_services_utils import _AsyncTransportBase
 from pika.channel import Channel
 from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
+from pika.spec import Basic
 
 from lab.brokers import redacted
 from lab.client.retry import PROBE_SECONDS
@@ -29,13 +32,57 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 # pika takes 4 KiB at a time, and copies what it has of a frame each time. Private, but a constant.
 _AsyncTransportBase._MAX_RECV_BYTES = 16 * 1024
 
+Published = TypeVar("Published")
+
+
+class Confirms(Generic[Published]):
+    """What was published on a channel and is not confirmed yet, by its number.
+
+    The broker may confirm one message, or all up to a number. Single confirms come in any order: those of
+    different queues do not wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self.published = 0
+        """The number of the last message on this channel; the first one is 1."""
+        self._waiting: dict[int, Published] = {}
+
+    def add(self, published: Published) -> None:
+        """Note that *published* was sent now."""
+        self.published += 1
+        self._waiting[self.published] = published
+
+    def settle(self, method: Basic.Ack | Basic.Nack) -> list[Published]:
+        """Return, and forget, what the broker's *method* is about."""
+        tag = method.delivery_tag
+        if not method.multiple:
+            return [self._waiting.pop(tag)] if tag in self._waiting else []
+        tags = list(takewhile(lambda each: each <= tag, self._waiting))
+        return [self._waiting.pop(each) for each in tags]
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest message that is not confirmed; if there is none, of the next one."""
+        return next(iter(self._waiting), self.published + 1)
+
+    @property
+    def waiting(self) -> list[Published]:
+        """What is not confirmed."""
+        return list(self._waiting.values())
+
+    def clear(self) -> None:
+        """Begin again at 1, for a new channel."""
+        self._waiting.clear()
+        self.published = 0
+
 
 class Link:
     """Calls *set_up* with each new connection's channel opener; :meth:`ready` when that is done.
 
     All AMQP is done in the I/O thread; other threads hand it work with :meth:`call`. There, *on_lost* is
-    called when a connection broke, *on_unblocked* when a broker that was out of memory or disk takes messages
-    again. Its connection is kept meanwhile: a new one would be no better, and would lose what is under way.
+    called when a connection broke, and *on_blocked* when the broker takes no messages because it is out of
+    memory or disk. The connection is kept meanwhile: a new one would be no better, and would lose what is
+    under way.
     """
 
     def __init__(
@@ -43,13 +90,13 @@ class Link:
         url: str,
         set_up: Callable[["Link"], None],
         on_lost: Callable[[], None],
-        on_unblocked: Callable[[], None] = lambda: None,
+        on_blocked: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
         self._parameters = _parameters(url)
         self._set_up = set_up
         self._on_lost = on_lost
-        self._on_unblocked = on_unblocked
+        self._on_blocked = on_blocked
         self.is_blocked = False
         """The broker reads nothing from us for now: it is out of memory or disk."""
         self._connection: pika.SelectConnection | None = None
@@ -86,15 +133,46 @@ class Link:
         """
         self.call(self._ask)
 
-    def open_channel(self, then: Callable[[Channel], None]) -> None:
-        """Open a channel and call *then* with it. A channel that the broker closes ends the connection."""
+    def open_channel(
+        self, then: Callable[[Channel], None], on_cancel: Callable[[str], None] | None = None
+    ) -> None:
+        """Open a channel and call *then* with it. A channel that the broker closes ends the connection.
+
+        The broker cancels a consumer when its queue is deleted. *on_cancel* is told the consumer's tag;
+        without it the connection is opened again, and so everything is declared and consumed again.
+        """
+
+        def cancelled(frame: object) -> None:
+            if on_cancel:
+                on_cancel(frame.method.consumer_tag)  # type: ignore[attr-defined]
+            else:
+                self.reconnect("a queue that this process reads was deleted")
 
         def opened(channel: Channel) -> None:
             channel.add_on_close_callback(self._channel_closed)
+            channel.add_on_cancel_callback(cancelled)
             then(channel)
 
         if self._connection:
             self._connection.channel(on_open_callback=opened)
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do *work* in *seconds* if this connection is still there then. To be called in the I/O thread."""
+        connection = self._connection
+
+        def work_if_connected() -> None:
+            if connection is self._connection and connection and connection.is_open:
+                work()
+
+        if connection:
+            connection.ioloop.call_later(seconds, work_if_connected)
+
+    def reconnect(self, why: str) -> None:
+        """Close the connection and open another; say *why* in the log. To be called in the I/O thread."""
+        connection = self._connection
+        if connection and connection.is_open:
+            self._failed(AMQPError(why))
+            connection.close()
 
     def ready(self) -> None:
         """Say that what *set_up* began is done."""
@@ -153,11 +231,11 @@ class Link:
     def _blocked(self, connection: pika.SelectConnection, frame: object) -> None:
         log.warning("RabbitMQ takes nothing for now: it is out of memory or disk")
         self.is_blocked = True
+        self._on_blocked()
 
     def _unblocked(self, connection: pika.SelectConnection, frame: object) -> None:
         log.warning("RabbitMQ takes messages again")
         self.is_blocked = False
-        self._on_unblocked()
 
     def _ask(self) -> None:
         connection = self._connection

@@ -89,6 +89,14 @@ class Pending:
                 if not request.answer.done()
             }
 
+    def settle_unsent(self, error: LabError) -> None:
+        """Answer what is still to be sent with *error*; it is not sent then."""
+        with self._lock:
+            requests = list(self._to_send.values())
+            self._to_send.clear()
+        for request in requests:
+            request.settle(error)
+
     def settle_all(self, error: LabError) -> None:
         """Answer everything with *error*."""
         with self._lock:

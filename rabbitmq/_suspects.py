@@ -15,7 +15,7 @@ from lab.errors import InternalError
 
 from ._delivery import Delivery
 from ._tolerance import UNREADABLE
-from ._wire import PERSISTENT, Message, dead_of, reply_to, suspect_of
+from ._wire import PERSISTENT, Kind, Message, dead_of, reply_to, suspect_of
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Suspects:
         return [self._suspect(delivery, {name: _count(delivery.properties, name) for name in names})]
 
     def _suspect(self, delivery: Delivery, headers: dict[str, int]) -> Message:
-        return Message(self.suspect, delivery.body, _copy(delivery.properties, headers))
+        return Message(self.suspect, delivery.body, _copy(delivery.properties, headers), kind=Kind.COPY)
 
     def _bury(self, delivery: Delivery, reason: str) -> list[Message]:
         """Put a message among the dead letters and tell its sender."""
@@ -100,7 +100,7 @@ class Suspects:
         told = InternalError(
             error_id, f"{reason}; it is among the dead letters, {self.dead}, under {error_id}"
         )
-        return [Message(self.dead, delivery.body, letter), *reply_to(properties, told)]
+        return [Message(self.dead, delivery.body, letter, kind=Kind.COPY), *reply_to(properties, told)]
 
 
 def _count(properties: BasicProperties, name: str) -> int:
@@ -118,6 +118,7 @@ def _copy(properties: BasicProperties, headers: dict[str, int] | dict[str, str |
         kept["operation"] = operation if isinstance(operation, str | bytes) else str(operation)[:60]
     return BasicProperties(
         type=properties.type,
+        content_encoding=properties.content_encoding,
         headers=kept | headers,
         reply_to=properties.reply_to,
         correlation_id=properties.correlation_id,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from enum import Enum
 from typing import NamedTuple
 
 from pika import DeliveryMode
@@ -29,6 +30,8 @@ TEXT = "text/plain"
 ERROR = "error"
 """The ``type`` of a reply that is an error; its body is ``{"code": ..., "message": ...}``."""
 PERSISTENT = 2
+PLAIN_ENCODINGS = ("", "utf-8", "utf8", "identity")
+"""Values of ``content_encoding`` that say nothing new of a body."""
 
 
 class Names:
@@ -75,6 +78,17 @@ def dead_of(queue: str) -> str:
     return f"{queue}.dead"
 
 
+class Kind(Enum):
+    """What a message is to the node or client that publishes it."""
+
+    REPLY = "reply"
+    """Whoever waits for it may be gone, and its queue too."""
+    PETITION = "petition"
+    """If no queue takes it, its sender is told so."""
+    COPY = "copy"
+    """It stands for a message that is acknowledged once this one is kept: it must be kept."""
+
+
 class Message(NamedTuple):
     """What is published: where to, and what."""
 
@@ -82,6 +96,17 @@ class Message(NamedTuple):
     body: bytes
     properties: BasicProperties
     exchange: str = ""
+    kind: Kind = Kind.REPLY
+
+    def publish(self, channel: Channel) -> None:
+        """Publish on *channel*; a message that no queue takes comes back, unless it is a reply."""
+        channel.basic_publish(
+            self.exchange,
+            self.routing_key,
+            self.body,
+            self.properties,
+            mandatory=self.kind is not Kind.REPLY,
+        )
 
 
 def code_of(properties: BasicProperties) -> str:
@@ -107,8 +132,14 @@ def operation_id_of(properties: BasicProperties) -> str:
     return clean_operation_id(identifier) if identifier else ""
 
 
-def text_of(body: bytes) -> str:
-    """Read a body as UTF-8."""
+def text_of(properties: BasicProperties, body: bytes) -> str:
+    """Read a body as UTF-8; one that says that it is compressed is refused, whatever it holds."""
+    encoding = str(properties.content_encoding or "")
+    if encoding.lower() not in PLAIN_ENCODINGS:
+        raise InvalidRequest(
+            Code.BAD_ENCODING,
+            f"content_encoding {encoding[:60]!r} is not taken: send the body as plain UTF-8",
+        )
     if len(body) > MAX_REQUEST_BYTES:
         raise InvalidRequest(Code.TOO_LARGE, f"the message is longer than {MAX_REQUEST_BYTES} bytes")
     try:
@@ -117,12 +148,12 @@ def text_of(body: bytes) -> str:
         raise InvalidRequest(Code.BAD_ENCODING, f"the body is not UTF-8: {error}") from error
 
 
-def fields_of(body: bytes) -> dict[str, object]:
+def fields_of(properties: BasicProperties, body: bytes) -> dict[str, object]:
     """Read the optional JSON object that an event may have as its body."""
     if not body:
         return {}
     try:
-        fields = json.loads(text_of(body))
+        fields = json.loads(text_of(properties, body))
     except RecursionError as error:
         raise InvalidRequest(Code.MALFORMED, "the body is nested too deeply") from error
     except ValueError as error:

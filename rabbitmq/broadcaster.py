@@ -3,13 +3,12 @@
 from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication, perform
 from lab.applications.state import open_node_store
-from lab.contract import Architecture, Tick
-from lab.errors import Code, InvalidRequest, Unavailable
+from lab.contract import Architecture
+from lab.errors import Code, InvalidRequest
 from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 
-from ._broadcast import announcement
 from ._node import canary_properties
 from ._options import add_queue_options
 from ._wire import SERVICE_CODES, Message, Names, code_of, operation_id_of, operation_of, reply_to
@@ -30,7 +29,7 @@ class BroadcasterNode:
         )
         self._broadcaster = Broadcaster(
             self._store,
-            self._announce,
+            self._server.announce,
             options.interval_seconds,
         )
 
@@ -50,10 +49,6 @@ class BroadcasterNode:
         self._broadcaster.stop()
         self._server.drain(timeout_seconds)
         self._store.close()
-
-    def _announce(self, tick: Tick) -> None:
-        if not self._server.publish(announcement(self._names, tick)):
-            raise Unavailable("the connection to RabbitMQ is lost")
 
     def _handle(self, delivery: Delivery) -> list[Message]:
         properties = delivery.properties

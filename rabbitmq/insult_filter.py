@@ -113,7 +113,7 @@ class InsultFilterNode:
     def _filtered(self, delivery: Delivery, resolve_id: str) -> tuple[str, list[Message]]:
         properties = delivery.properties
         petition_id = operation_id_of(properties) or uuid4().hex
-        filtered = self._application.filter(text_of(delivery.body))
+        filtered = self._application.filter(text_of(properties, delivery.body))
         if not properties.reply_to or resolve_id:
             self._store.complete(petition_id, filtered, resolve_id)
         return filtered, reply_to(properties, filtered)
@@ -125,7 +125,7 @@ class InsultFilterNode:
         operation_id = operation_id_of(properties)
         if operation is Operation.RESOLVE:
             return self._resolve(delivery, operation_id)
-        fields = fields_of(delivery.body)
+        fields = fields_of(properties, delivery.body)
         if "petition_id" in fields:
             answer = perform(self._application, Operation.RESULT, {"petition_id": fields["petition_id"]})
         else:

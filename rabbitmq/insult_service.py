@@ -5,19 +5,19 @@ from lab.applications.service import ServiceApplication, perform
 from lab.applications.state import open_node_store
 from lab.client.calls import ServiceCalls
 from lab.client.subscription import Inbox
-from lab.contract import Architecture, Target, Tick
-from lab.errors import Unavailable
+from lab.contract import Architecture, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 
-from ._broadcast import announcement, receive_ticks
+from ._broadcast import receive_ticks
 from ._client import ServiceQueueClient
 from ._node import canary_properties
 from ._options import add_queue_options
 from ._wire import (
     SERVICE_CODES,
+    Kind,
     Message,
     Names,
     code_of,
@@ -53,7 +53,7 @@ class InsultServiceNode:
         self._broadcaster = (
             Broadcaster(
                 self._store,
-                self._announce,
+                self._server.announce,
                 options.interval_seconds,
             )
             if is_alone
@@ -79,20 +79,17 @@ class InsultServiceNode:
         self._server.drain(timeout_seconds)
         self._store.close()
 
-    def _announce(self, tick: Tick) -> None:
-        if not self._server.publish(announcement(self._names, tick)):
-            raise Unavailable("the connection to RabbitMQ is lost")
-
     def _handle(self, delivery: Delivery) -> list[Message]:
         properties, body = delivery.properties, delivery.body
         code = code_of(properties)
         operation = operation_of(code, SERVICE_CODES) if code else Operation.ADD_INSULT
         if operation in self._forwards:
-            return [Message(self._names.broadcaster, body, forwarded(code, properties))]
+            petition = forwarded(code, properties)
+            return [Message(self._names.broadcaster, body, petition, kind=Kind.PETITION)]
         if operation in (Operation.ADD_INSULT, Operation.REMOVE_INSULT):
-            arguments: dict[str, object] = {"insult": text_of(body)}
+            arguments: dict[str, object] = {"insult": text_of(properties, body)}
         elif operation is Operation.GET_INSULTS:
-            fields = fields_of(body)
+            fields = fields_of(properties, body)
             arguments = {name: fields[name] for name in ("after", "limit") if name in fields}
         else:
             arguments = {}
