@@ -1,7 +1,8 @@
 """What a client sees, the same in all four middlewares. The docstrings here carry the meaning; they are
 not repeated by the implementations.
 
-Every client is a context manager and takes a deadline (default 5 s) for each call. Any call may raise
+Every client is a context manager and takes a deadline (above 0 s, at most a day; default 5 s) for each call.
+Every argument is checked before anything is sent. Any call may raise
 :class:`~lab.errors.InvalidRequest` (repeating it will not help), :class:`~lab.errors.Unavailable`,
 :class:`~lab.errors.Overloaded`, :class:`~lab.errors.DeadlineExceeded` (it may or may not have had its
 effect) or :class:`~lab.errors.InternalError`.
@@ -72,7 +73,7 @@ class Subscription(Protocol):
     def __iter__(self) -> Iterator[Tick]: ...
 
     def receive(self, timeout: float) -> Tick | None:
-        """Return the next tick, or None if none came within *timeout* seconds."""
+        """Return the next tick, or None if none came within *timeout* seconds (0 to a day)."""
 
     def close(self) -> None:
         """Leave; nothing more is received. A second call does nothing."""
@@ -142,7 +143,8 @@ class InsultFilter(Client, Protocol):
         the architecture keeps its state (one node with its state in memory loses it when killed)."""
 
     def result(self, petition_id: str, timeout: float) -> str:
-        """Return the result of a submitted text; wait up to *timeout* seconds, then DeadlineExceeded.
+        """Return the result of a submitted text; wait up to *timeout* seconds (0 to
+        a day), then raise DeadlineExceeded.
 
         Results are kept an hour and at most 100,000 of them.
         """

@@ -1,14 +1,22 @@
-"""Check what clients send. Each function returns the clean value or raises one InvalidRequest."""
+"""Check what clients pass. Each function returns the clean value or raises one InvalidRequest.
 
+Our clients check before they send, so that the error is the same on every wire. Nodes check again, because a
+client may not be ours.
+"""
+
+import math
 import unicodedata
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from lab.errors import Code, InvalidRequest
 from lab.limits import (
+    MAX_BATCH,
     MAX_INSULT_CHARACTERS,
     MAX_OPERATION_ID_CHARACTERS,
     MAX_PAGE,
     MAX_TEXT_BYTES,
+    MAX_TIMEOUT_SECONDS,
     MAX_URI_CHARACTERS,
 )
 
@@ -39,11 +47,38 @@ def clean_text(value: object) -> str:
 
 def clean_limit(value: object) -> int:
     """Return *value* if it is a whole number from 1 to 1,000."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequest(Code.WRONG_TYPE, f"limit must be a whole number, got {type(value).__name__}")
-    if not 1 <= value <= MAX_PAGE:
-        raise InvalidRequest(Code.TOO_LARGE, f"limit must be from 1 to {MAX_PAGE}")
-    return value
+    return _whole_number("limit", value, MAX_PAGE)
+
+
+def clean_in_flight(value: object) -> int:
+    """Return *value* if it is a whole number from 1 to 1,000."""
+    return _whole_number("in_flight", value, MAX_BATCH)
+
+
+def clean_timeout(value: object) -> float:
+    """Return *value* if it is a number of seconds from 0 to a day."""
+    seconds = _seconds("timeout", value)
+    if not 0 <= seconds <= MAX_TIMEOUT_SECONDS:
+        message = f"timeout must be from 0 to {MAX_TIMEOUT_SECONDS:.0f} seconds"
+        raise InvalidRequest(Code.TOO_LARGE, message)
+    return float(seconds)
+
+
+def clean_deadline(value: object) -> float:
+    """Return *value* if it is a number of seconds above 0 and up to a day."""
+    seconds = _seconds("deadline_seconds", value)
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
+        message = f"deadline_seconds must be above 0 and at most {MAX_TIMEOUT_SECONDS:.0f} seconds"
+        raise InvalidRequest(Code.TOO_LARGE, message)
+    return float(seconds)
+
+
+def clean_texts(values: object) -> Iterator[str]:
+    """Return an iterator over *values* that raises at the first one that is not a text to filter."""
+    if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
+        message = f"texts must be a list or a stream of texts, got {type(values).__name__}"
+        raise InvalidRequest(Code.WRONG_TYPE, message)
+    return map(clean_text, values)
 
 
 def clean_after(value: object) -> str:
@@ -79,11 +114,29 @@ def clean_subscriber(value: object, schemes: tuple[str, ...]) -> str:
 def _string(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be text, got {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        message = f"{name} holds a lone surrogate, which is not text"
-        raise InvalidRequest(Code.BAD_ENCODING, message) from error
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            message = f"{name} holds a lone surrogate, which is not text"
+            raise InvalidRequest(Code.BAD_ENCODING, message) from error
+    return value if type(value) is str else str.__str__(value)
+
+
+def _whole_number(name: str, value: object, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be a whole number, got {type(value).__name__}")
+    if not 1 <= value <= most:
+        raise InvalidRequest(Code.TOO_LARGE, f"{name} must be from 1 to {most}")
+    return int(value)
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        message = f"{name} must be a number of seconds, got {type(value).__name__}"
+        raise InvalidRequest(Code.WRONG_TYPE, message)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequest(Code.MALFORMED, f"{name} must be a finite number of seconds, got {value}")
     return value
 
 

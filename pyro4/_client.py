@@ -10,6 +10,7 @@ from lab.client.retry import outlasting, patiently
 from lab.contract import Application, Architecture, Target
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.validation import clean_deadline
 
 from ._connection import PyroConnection, answers
 from ._names import MASTER, Names
@@ -28,7 +29,7 @@ class NodeClient:
     """Calls operations on the one node, or on the one that the master names; found by the name server."""
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds = clean_deadline(deadline_seconds)
         self._target = target
         self._application = application
         self._names = Names(target.address)

@@ -46,6 +46,7 @@ from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
+from lab.validation import clean_deadline, clean_texts
 
 from .topology import NAME_SERVER_PORT, default_address
 
@@ -280,7 +281,7 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        self._seconds = deadline_seconds
+        self._seconds = clean_deadline(deadline_seconds)
         is_service = self.application is Application.SERVICE
         if target.architecture is Architecture.N_NODE:
             with find("master.service", target.address, deadline_seconds) as master:
@@ -295,7 +296,7 @@ class _Client:
             self._of_thread.proxy = proxy_of(self._uri, self._seconds)
         return self._of_thread.proxy
 
-    def perform(self, operation: Operation, *arguments: object) -> Any:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
         return call(self.proxy, operation, *arguments)
 
     def close(self) -> None:
@@ -328,14 +329,14 @@ class InsultFilterClient(_Client, FilterCalls):
 
     application = Application.FILTER
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Keep *in_flight* calls under way, each on a connection of its own."""
         return concurrently(self.filter, texts, in_flight)
 
     def filter_batch(self, texts: Iterable[str]) -> list[str]:
         """Filter all *texts* in one request."""
         batch = Pyro4.batch(self.proxy)
-        for text in texts:
+        for text in clean_texts(texts):
             batch.filter(text)
         return list(call(batch, "__call__"))
 

@@ -17,6 +17,7 @@ from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
 from lab.settings import settings
+from lab.validation import clean_deadline
 
 from ._link import Confirms, Link
 from ._pending import Pending, Request
@@ -39,7 +40,7 @@ class QueueClient:
     """
 
     def __init__(self, target: Target, deadline_seconds: float) -> None:
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds = clean_deadline(deadline_seconds)
         self.names = Names(target.namespace)
         self._pending = Pending()
         self._confirms: Confirms[Request] = Confirms()
@@ -232,7 +233,7 @@ class QueueClient:
 class ServiceQueueClient(QueueClient):
     """Sends the InsultService's operations as events."""
 
-    def perform(self, operation: Operation, *arguments: object) -> object:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         """Return the answer to *operation*: an insult is a text, other arguments are JSON."""
         if operation in (Operation.ADD_INSULT, Operation.REMOVE_INSULT):
             body = cast(str, arguments[0]).encode()
@@ -240,4 +241,4 @@ class ServiceQueueClient(QueueClient):
             fields = bind(operation, arguments)
             body = json.dumps(fields).encode() if fields else b""
         code = "" if operation is Operation.ADD_INSULT else _SERVICE_CODES[operation]
-        return self.ask(self.names.service, code, body)
+        return self.ask(self.names.service, code, body, deadline_seconds)

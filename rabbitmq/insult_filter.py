@@ -3,23 +3,21 @@
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import cast
 from uuid import uuid4
 
 from lab.applications.build import build_filter
 from lab.applications.service import perform
 from lab.applications.state import open_node_store
-from lab.client.failover import wait_for_result
-from lab.contract import ResultPage, Target
-from lab.errors import Code, InvalidRequest
+from lab.client.calls import FilterCalls
+from lab.contract import Target
+from lab.errors import InvalidRequest
 from lab.ids import new_operation_id
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
-from lab.operations import Operation
+from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.operations import Operation, bind
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.plain import page_from_plain
 from lab.process.node import run
-from lab.validation import clean_text
 
 from ._node import canary_properties
 from ._options import add_queue_options
@@ -163,23 +161,29 @@ class InsultFilterNode:
         return None, messages
 
 
-class InsultFilterClient(QueueClient):
+class InsultFilterClient(QueueClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, deadline_seconds)
 
-    def filter(self, text: str) -> str:
-        return cast(str, self.ask(self.names.work, "", clean_text(text).encode()))
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        if operation is Operation.FILTER:
+            return self.ask(self.names.work, "", cast(str, arguments[0]).encode(), deadline_seconds)
+        if operation is Operation.SUBMIT:
+            petition_id = new_operation_id()
+            self.store(self.names.work, cast(str, arguments[0]).encode(), petition_id)
+            return petition_id
+        code = "X2" if operation is Operation.RESOLVE else "X3"
+        body = json.dumps(bind(operation, arguments)).encode() if arguments else b""
+        return self.ask(self.names.control, code, body, deadline_seconds)
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
-        if not 1 <= in_flight <= MAX_BATCH:
-            raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[tuple[str, Request]] = deque()
         try:
             for text in texts:
                 operation_id = new_operation_id()
-                body = clean_text(text).encode()
+                body = text.encode()
                 under_way.append((operation_id, self.send(self.names.work, "", body, operation_id)))
                 if len(under_way) >= in_flight:
                     yield self._next(under_way)
@@ -188,26 +192,6 @@ class InsultFilterClient(QueueClient):
         finally:  # who reads no further, or was told of an error
             for operation_id, _ in under_way:
                 self.forget(operation_id)
-
-    def submit(self, text: str) -> str:
-        petition_id = new_operation_id()
-        self.store(self.names.work, clean_text(text).encode(), petition_id)
-        return petition_id
-
-    def result(self, petition_id: str, timeout: float) -> str:
-        body = json.dumps({"petition_id": petition_id}).encode()
-
-        def ask(left: float) -> str:
-            return cast(str, self.ask(self.names.control, "X3", body, left))
-
-        return wait_for_result(ask, petition_id, timeout)
-
-    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        body = json.dumps({"limit": limit}).encode()
-        return page_from_plain(self.ask(self.names.control, "X3", body))
-
-    def resolve(self) -> str | None:
-        return cast("str | None", self.ask(self.names.control, "X2"))
 
     def _next(self, under_way: deque[tuple[str, Request]]) -> str:
         operation_id, request = under_way.popleft()

@@ -43,6 +43,7 @@ from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
+from lab.validation import clean_deadline
 
 from .topology import default_address
 
@@ -289,7 +290,8 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        self._url, self._seconds, self._namespace = target.address, deadline_seconds, target.namespace
+        self._url, self._namespace = target.address, target.namespace
+        self._seconds = clean_deadline(deadline_seconds)
         self._queue = f"{target.namespace}.{self.application}"
         self._of_thread = threading.local()
 
@@ -299,7 +301,7 @@ class _Client:
             self._of_thread.connection = _Connection(self._url, self._seconds)
         return cast(_Connection, self._of_thread.connection)
 
-    def perform(self, operation: Operation, *arguments: object) -> Any:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
         queue, body = self._queue, str(arguments[0]) if arguments else ""
         if operation in NAMES:
             body = json.dumps(dict(zip(NAMES[operation], arguments, strict=False)))
@@ -342,7 +344,7 @@ class InsultFilterClient(_Client, FilterCalls):
         """Publish *text*; no node needs to be up."""
         return self.connection.publish(self._queue, "", text, wants_reply=False)
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Publish up to *in_flight* texts, then read their answers as they come."""
         waiting: deque[str] = deque()
         for text in texts:

@@ -12,6 +12,7 @@ from lab.contract import Application, Target
 from lab.errors import LabError, Overloaded
 from lab.ids import new_operation_id
 from lab.operations import Operation, bind
+from lab.validation import clean_deadline
 
 from ._connection import Replies
 from ._wire import CODES, DATA_IS_ARGUMENT, write_petition
@@ -26,7 +27,7 @@ class PetitionClient:
     """
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds = clean_deadline(deadline_seconds)
         self._target = target
         self._replies = Replies(target, application, deadline_seconds)
         self._codes = {operation: code for code, operation in CODES[application].items()}
@@ -53,11 +54,11 @@ class PetitionClient:
             self._replies.push({operation_id: petition}, deadline)
             return self._replies.reply(operation_id, deadline)
 
-    def perform(self, operation: Operation, *arguments: object) -> object:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         """Return the answer to *operation*: its text is the data, other arguments are fields of their own."""
         if operation in DATA_IS_ARGUMENT:
-            return self.ask(operation, cast(str, arguments[0]))
-        return self.ask(operation, None, 0.0, **bind(operation, arguments))
+            return self.ask(operation, cast(str, arguments[0]), deadline_seconds)
+        return self.ask(operation, None, deadline_seconds, **bind(operation, arguments))
 
     @contextmanager
     def _my_turn(self, deadline: float) -> Iterator[None]:

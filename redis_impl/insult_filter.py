@@ -2,22 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 from lab.applications.build import build_filter
 from lab.brokers.locate import locate_redis
-from lab.client.failover import wait_for_result
-from lab.contract import Application, ResultPage, Target
-from lab.errors import Code, InvalidRequest
+from lab.client.calls import FilterCalls
+from lab.contract import Application, Target
 from lab.ids import new_operation_id
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_BATCH, MAX_PAGE
-from lab.operations import Operation
+from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.operations import Operation, bind
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.plain import page_from_plain
 from lab.process.node import run
 from lab.store import open_store
-from lab.validation import clean_text
 
 from ._client import PetitionClient
 from ._options import add_batch_option
@@ -58,55 +55,44 @@ class InsultFilterNode:
         self._store.close()
 
 
-class InsultFilterClient(PetitionClient):
+class InsultFilterClient(PetitionClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def filter(self, text: str) -> str:
-        return cast(str, self.ask(Operation.SUBMIT, clean_text(text)))
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        if operation is Operation.SUBMIT:
+            return self._submit(cast(str, arguments[0]))
+        if operation is Operation.FILTER:  # the same code as submit, with a list for the reply
+            return self.ask(Operation.SUBMIT, cast(str, arguments[0]))
+        code = Operation.GET_RESULTS if operation is Operation.RESULT else operation
+        return self.ask(code, None, deadline_seconds, **bind(operation, arguments))
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
-        if not 1 <= in_flight <= MAX_BATCH:
-            raise InvalidRequest(Code.TOO_LARGE, f"in_flight must be from 1 to {MAX_BATCH}, got {in_flight}")
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[str] = deque()
-        source = iter(texts)
         with self._my_turn(time.monotonic() + self.deadline_seconds):
-            while self._fill(under_way, source, in_flight) or under_way:
+            while self._fill(under_way, texts, in_flight) or under_way:
                 # Half of them, then refill: petitions travel in batches, and the nodes never run dry.
                 for _ in range(max(1, len(under_way) - in_flight // 2)):
                     deadline = time.monotonic() + self.deadline_seconds
                     yield cast(str, self._replies.reply(under_way.popleft(), deadline))
 
-    def submit(self, text: str) -> str:
+    def _submit(self, text: str) -> str:
         petition_id = new_operation_id()
-        petition = write_petition("X1", clean_text(text), petition_id)
+        petition = write_petition("X1", text, petition_id)
         deadline = time.monotonic() + self.deadline_seconds
         with self._my_turn(deadline):
             self._replies.push({petition_id: petition}, deadline, are_answered=False)
         return petition_id
 
-    def result(self, petition_id: str, timeout: float) -> str:
-        def ask(left: float) -> str:
-            answer = self.ask(Operation.GET_RESULTS, deadline_seconds=left, petition_id=petition_id)
-            return cast(str, answer)
-
-        return wait_for_result(ask, petition_id, timeout)
-
-    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        return page_from_plain(self.ask(Operation.GET_RESULTS, limit=limit))
-
-    def resolve(self) -> str | None:
-        return cast("str | None", self.ask(Operation.RESOLVE))
-
-    def _fill(self, under_way: deque[str], source: Iterator[str], in_flight: int) -> int:
+    def _fill(self, under_way: deque[str], texts: Iterator[str], in_flight: int) -> int:
         """Push texts until *in_flight* are under way; return how many were pushed."""
         petitions = {}
         reply_to = self._replies.reply_to
-        while len(under_way) < in_flight and (text := next(source, None)) is not None:
+        while len(under_way) < in_flight and (text := next(texts, None)) is not None:
             operation_id = new_operation_id()
-            petitions[operation_id] = write_petition("X1", clean_text(text), operation_id, reply_to=reply_to)
+            petitions[operation_id] = write_petition("X1", text, operation_id, reply_to=reply_to)
             under_way.append(operation_id)
         self._replies.push(petitions, time.monotonic() + self.deadline_seconds)
         return len(petitions)

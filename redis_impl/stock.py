@@ -47,6 +47,7 @@ from lab.options import NodeOptions
 from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store.simple import SimpleStore
+from lab.validation import clean_deadline
 
 from .topology import default_address
 
@@ -235,7 +236,7 @@ class _Client:
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         self._redis = redis.Redis.from_url(target.address, decode_responses=True)
-        self._seconds, self._namespace = deadline_seconds, target.namespace
+        self._seconds, self._namespace = clean_deadline(deadline_seconds), target.namespace
         self._entry = f"{target.namespace}:{self.application}"
         self._has_nodes = target.architecture is Architecture.N_NODE
         self._turn = itertools.count()
@@ -295,7 +296,7 @@ class _Client:
         named = zip(names.get(operation, ("petition_id",)), arguments, strict=False)
         return petition | {"data": self.replies} | dict(named)
 
-    def perform(self, operation: Operation, *arguments: object) -> Any:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
         petition = self.petition(operation, *arguments)
         self.push([petition])
         return next(self.answers([petition["id"]]))
@@ -338,11 +339,10 @@ class InsultFilterClient(_Client, FilterCalls):
         self.push([petition])
         return cast(str, petition["id"])
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Push up to *in_flight* texts in a pipeline, then wait for their answers."""
-        waiting = iter(texts)
         while batch := [
-            self.petition(Operation.FILTER, text) for text in itertools.islice(waiting, in_flight)
+            self.petition(Operation.FILTER, text) for text in itertools.islice(texts, in_flight)
         ]:
             self.push(batch)
             yield from self.answers([petition["id"] for petition in batch])

@@ -1,20 +1,19 @@
 """Node and client of the InsultFilter over XML-RPC."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 from lab.applications.build import build_filter
 from lab.applications.instant import instant_filter_operations
 from lab.applications.state import open_node_store
 from lab.client.batches import batches
+from lab.client.calls import FilterCalls
 from lab.client.deadline import MOST_OF_IT, Deadline
-from lab.client.failover import wait_for_result
-from lab.contract import Application, InsultFilter, ResultPage, Target
+from lab.contract import Application, InsultFilter, Target
 from lab.errors import Code
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.plain import page_from_plain
 from lab.process.node import run
 
 from ._client import NodeClient
@@ -55,36 +54,18 @@ class InsultFilterNode:
         self._store.close()
 
 
-class InsultFilterClient(NodeClient):
+class InsultFilterClient(NodeClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def filter(self, text: str) -> str:
-        return cast(str, self.perform(Operation.FILTER, text))
-
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         for batch in batches(texts, in_flight):
             calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in batch]
             answers = cast(list[object], self.call("system.multicall", (calls,)))
             for text, answer in zip(batch, answers, strict=True):
                 yield self._unpacked(text, answer)
-
-    def submit(self, text: str) -> str:
-        return cast(str, self.perform(Operation.SUBMIT, text))
-
-    def result(self, petition_id: str, timeout: float) -> str:
-        def ask(left: float) -> str:
-            return cast(str, self.perform(Operation.RESULT, petition_id, deadline_seconds=left))
-
-        return wait_for_result(ask, petition_id, timeout)
-
-    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
-
-    def resolve(self) -> str | None:
-        return cast("str | None", self.perform(Operation.RESOLVE))
 
     def _unpacked(self, text: str, answer: object) -> str:
         if isinstance(answer, list):

@@ -48,6 +48,7 @@ from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
+from lab.validation import clean_deadline, clean_texts
 from xmlrpc.client import Fault, MultiCall, ProtocolError, ServerProxy, Transport
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
@@ -267,7 +268,7 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        self._url, self._seconds = target.address, deadline_seconds
+        self._url, self._seconds = target.address, clean_deadline(deadline_seconds)
         if target.architecture is Architecture.N_NODE:
             self._url = call(proxy_of(self._url, deadline_seconds), "get_node", self.application.value)
         self._of_thread = threading.local()
@@ -278,7 +279,7 @@ class _Client:
             self._of_thread.proxy = proxy_of(self._url, self._seconds)
         return cast(ServerProxy, self._of_thread.proxy)
 
-    def perform(self, operation: Operation, *arguments: object) -> Any:
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
         return call(self.proxy, operation, *arguments)
 
     def close(self) -> None:
@@ -314,14 +315,14 @@ class InsultFilterClient(_Client, FilterCalls):
 
     application = Application.FILTER
 
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Keep *in_flight* calls under way, each on a connection of its own."""
         return concurrently(self.filter, texts, in_flight)
 
     def filter_batch(self, texts: Iterable[str]) -> list[str]:
         """Filter all *texts* in one request."""
         batch = MultiCall(self.proxy)
-        for text in texts:
+        for text in clean_texts(texts):
             batch.filter(text)
         return list(call(batch, ""))
 

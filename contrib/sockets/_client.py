@@ -10,6 +10,7 @@ from lab.client.retry import outlasting, patiently
 from lab.contract import Application, Architecture, Target
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.validation import clean_deadline
 
 from .transport import Connection, answers
 
@@ -20,7 +21,7 @@ class NodeClient:
     """Calls operations on the node at *target*, or on the one that the master at *target* names."""
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds = clean_deadline(deadline_seconds)
         self._application = application
         self._target = target
         self._master = Connection(target.address) if target.architecture is Architecture.N_NODE else None

@@ -1,18 +1,17 @@
 """Node and client of the InsultFilter over sockets."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 from lab.applications.build import build_filter
 from lab.applications.state import open_node_store
 from lab.client.batches import batches
+from lab.client.calls import FilterCalls
 from lab.client.deadline import MOST_OF_IT, Deadline
-from lab.client.failover import wait_for_result
-from lab.contract import Application, ResultPage, Target
-from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_PAGE
+from lab.contract import Application, Target
+from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.plain import page_from_plain
 from lab.process.node import run
 
 from ._client import NodeClient
@@ -47,33 +46,15 @@ class InsultFilterNode:
         self._store.close()
 
 
-class InsultFilterClient(NodeClient):
+class InsultFilterClient(NodeClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def filter(self, text: str) -> str:
-        return cast(str, self.perform(Operation.FILTER, text))
-
-    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         for batch in batches(texts, in_flight):
             yield from cast(list[str], self.perform_many(Operation.FILTER, batch))
-
-    def submit(self, text: str) -> str:
-        return cast(str, self.perform(Operation.SUBMIT, text))
-
-    def result(self, petition_id: str, timeout: float) -> str:
-        def ask(left: float) -> str:
-            return cast(str, self.perform(Operation.RESULT, petition_id, deadline_seconds=left))
-
-        return wait_for_result(ask, petition_id, timeout)
-
-    def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
-
-    def resolve(self) -> str | None:
-        return cast("str | None", self.perform(Operation.RESOLVE))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,7 @@
-"""The operations as a client calls them, over any wire that performs them."""
+"""The operations of both applications as a client calls them, over any wire that performs them.
+
+Every argument is checked here, before anything is sent: the same error on every wire.
+"""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -12,14 +15,27 @@ from lab.contract import ResultPage
 from lab.limits import MAX_PAGE
 from lab.operations import Operation
 from lab.plain import page_from_plain
+from lab.validation import (
+    clean_after,
+    clean_in_flight,
+    clean_insult,
+    clean_limit,
+    clean_operation_id,
+    clean_text,
+    clean_texts,
+    clean_timeout,
+)
 
 
 class Calls(ABC):
     """What clients do to perform operations, and to end."""
 
     @abstractmethod
-    def perform(self, operation: Operation, *arguments: object) -> object:
-        """Return the answer to *operation*; raise the LabError that it is."""
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        """Return the answer to *operation*; raise the LabError that it is.
+
+        *deadline_seconds* is for this call; 0 stands for the client's own. Stock clients always keep their own.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -38,13 +54,13 @@ class ServiceCalls(Calls):
     """The methods of :class:`~lab.contract.InsultService`, each one operation; subscribing is each wire's."""
 
     def add_insult(self, insult: str) -> bool:
-        return bool(self.perform(Operation.ADD_INSULT, insult))
+        return bool(self.perform(Operation.ADD_INSULT, clean_insult(insult)))
 
     def remove_insult(self, insult: str) -> bool:
-        return bool(self.perform(Operation.REMOVE_INSULT, insult))
+        return bool(self.perform(Operation.REMOVE_INSULT, clean_insult(insult)))
 
     def get_insults(self, after: str = "", limit: int = MAX_PAGE) -> list[str]:
-        return cast(list[str], self.perform(Operation.GET_INSULTS, after, limit))
+        return cast(list[str], self.perform(Operation.GET_INSULTS, clean_after(after), clean_limit(limit)))
 
     def insult_me(self) -> str:
         return cast(str, self.perform(Operation.INSULT_ME))
@@ -57,21 +73,32 @@ class ServiceCalls(Calls):
 
 
 class FilterCalls(Calls):
-    """The methods of :class:`~lab.contract.InsultFilter` but for sending many, each one operation."""
+    """The methods of :class:`~lab.contract.InsultFilter`; how many texts travel at once is each wire's."""
+
+    @abstractmethod
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+        """Yield the filtered *texts*, which are checked, in their order; *in_flight* of them under way."""
 
     def filter(self, text: str) -> str:
-        return cast(str, self.perform(Operation.FILTER, text))
+        return cast(str, self.perform(Operation.FILTER, clean_text(text)))
+
+    def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
+        checked, most = clean_texts(texts), clean_in_flight(in_flight)
+        return self.filter_checked(checked, most)
 
     def submit(self, text: str) -> str:
-        return cast(str, self.perform(Operation.SUBMIT, text))
+        return cast(str, self.perform(Operation.SUBMIT, clean_text(text)))
 
     def result(self, petition_id: str, timeout: float) -> str:
-        return wait_for_result(
-            lambda _: cast(str, self.perform(Operation.RESULT, petition_id)), petition_id, timeout
-        )
+        checked, seconds = clean_operation_id(petition_id), clean_timeout(timeout)
+
+        def ask(left: float) -> str:
+            return cast(str, self.perform(Operation.RESULT, checked, deadline_seconds=left))
+
+        return wait_for_result(ask, checked, seconds)
 
     def get_results(self, limit: int = MAX_PAGE) -> ResultPage:
-        return page_from_plain(self.perform(Operation.GET_RESULTS, limit))
+        return page_from_plain(self.perform(Operation.GET_RESULTS, clean_limit(limit)))
 
     def resolve(self) -> str | None:
         return cast("str | None", self.perform(Operation.RESOLVE))

@@ -9,6 +9,7 @@ from lab.contract import Tick
 from lab.errors import LabError
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.process.background import heartbeat
+from lab.validation import clean_timeout
 
 MISSED_AT_MOST = 10_000
 """So many missed numbers are named, the newest: 14 hours of ticks. It bounds what a false number costs."""
@@ -45,8 +46,9 @@ class Inbox:
         self._ticks.put(Tick(number, insult, missed))
 
     def receive(self, timeout: float) -> Tick | None:
+        seconds = clean_timeout(timeout)
         try:
-            tick = self._ticks.get(timeout=timeout)
+            tick = self._ticks.get(timeout=seconds)
         except queue.Empty:
             return None
         if tick is None:

@@ -1,0 +1,159 @@
+"""Bad arguments: the same code and the same sentence over every wire, and nothing is sent."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lab.contract import Application, Architecture, Target
+from lab.errors import Code, LabError
+from lab.middlewares import MIDDLEWARES
+from lab.process.system import System
+
+LONG_ID = "x" * 129
+SURROGATE = "x\udcff"
+Bad = tuple[object, Code, str]
+
+NO_TEXT: list[Bad] = [
+    (None, Code.WRONG_TYPE, "{} must be text, got NoneType"),
+    (b"fool", Code.WRONG_TYPE, "{} must be text, got bytes"),
+    (bytearray(b"fool"), Code.WRONG_TYPE, "{} must be text, got bytearray"),
+    (7, Code.WRONG_TYPE, "{} must be text, got int"),
+    (True, Code.WRONG_TYPE, "{} must be text, got bool"),
+    (math.nan, Code.WRONG_TYPE, "{} must be text, got float"),
+    (["fool"], Code.WRONG_TYPE, "{} must be text, got list"),
+    (SURROGATE, Code.BAD_ENCODING, "{} holds a lone surrogate, which is not text"),
+    ("\ud83d", Code.BAD_ENCODING, "{} holds a lone surrogate, which is not text"),
+]
+NO_INSULT: list[Bad] = [
+    *NO_TEXT,
+    ("", Code.MALFORMED, "the insult is empty; give 1-200 characters"),
+    ("\u2003", Code.MALFORMED, "the insult is empty; give 1-200 characters"),
+    ("a\x00b", Code.MALFORMED, "the insult holds a control character or line break; remove it"),
+    ("x" * 201, Code.TOO_LARGE, "the insult has 201 characters; at most 200 are kept"),
+    ("x" * 10**6, Code.TOO_LARGE, "the insult has 1000000 characters; at most 200 are kept"),
+]
+NO_FILTER_TEXT: list[Bad] = [
+    *NO_TEXT,
+    ("x" * 65537, Code.TOO_LARGE, "the text is longer than 65536 bytes of UTF-8; send it in parts"),
+    ("é" * 32769, Code.TOO_LARGE, "the text is longer than 65536 bytes of UTF-8; send it in parts"),
+]
+NO_AFTER: list[Bad] = [
+    *NO_TEXT,
+    ("x" * 201, Code.TOO_LARGE, "after is longer than any insult (200)"),
+]
+NO_ID: list[Bad] = [
+    *NO_TEXT,
+    *(
+        (value, Code.MALFORMED, "an id is 1-128 printable ASCII characters without spaces")
+        for value in ("", " ", "a b", "a\x00", "é", "a\n")
+    ),
+    (LONG_ID, Code.TOO_LARGE, "the id is longer than 128 characters"),
+]
+NO_COUNT: list[Bad] = [
+    *(
+        (value, Code.WRONG_TYPE, f"{{}} must be a whole number, got {type(value).__name__}")
+        for value in (None, True, 1.0, math.nan, math.inf, "10", b"10", [10])
+    ),
+    *((value, Code.TOO_LARGE, "{} must be from 1 to 1000") for value in (0, -1, 1001, 2**40, -(2**70))),
+]
+NO_SECONDS: list[Bad] = [
+    *(
+        (value, Code.WRONG_TYPE, f"{{}} must be a number of seconds, got {type(value).__name__}")
+        for value in (None, True, "1", b"1", [1])
+    ),
+    (math.nan, Code.MALFORMED, "{} must be a finite number of seconds, got nan"),
+    (math.inf, Code.MALFORMED, "{} must be a finite number of seconds, got inf"),
+    (-math.inf, Code.MALFORMED, "{} must be a finite number of seconds, got -inf"),
+]
+NO_TIMEOUT: list[Bad] = [
+    *NO_SECONDS,
+    *(
+        (value, Code.TOO_LARGE, "{} must be from 0 to 86400 seconds")
+        for value in (-1, -1e-9, 86_400.1, 10**400)
+    ),
+]
+NO_DEADLINE: list[Bad] = [
+    *NO_SECONDS,
+    *(
+        (value, Code.TOO_LARGE, "{} must be above 0 and at most 86400 seconds")
+        for value in (0, -1, 0.0, 1e9, 10**400)
+    ),
+]
+NO_LIST: list[Bad] = [
+    (value, Code.WRONG_TYPE, f"texts must be a list or a stream of texts, got {type(value).__name__}")
+    for value in (None, "fool", b"fool", 7)
+]
+
+Call = Callable[[Any, Any], object]
+SERVICE_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
+    "add_insult": (lambda client, bad: client.add_insult(bad), "insult", NO_INSULT),
+    "remove_insult": (lambda client, bad: client.remove_insult(bad), "insult", NO_INSULT),
+    "get_insults after": (lambda client, bad: client.get_insults(bad), "after", NO_AFTER),
+    "get_insults limit": (lambda client, bad: client.get_insults("", bad), "limit", NO_COUNT),
+}
+FILTER_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
+    "filter": (lambda client, bad: client.filter(bad), "text", NO_FILTER_TEXT),
+    "submit": (lambda client, bad: client.submit(bad), "text", NO_FILTER_TEXT),
+    "result id": (lambda client, bad: client.result(bad, 0.1), "id", NO_ID),
+    "result timeout": (lambda client, bad: client.result("nope", bad), "timeout", NO_TIMEOUT),
+    "get_results": (lambda client, bad: client.get_results(bad), "limit", NO_COUNT),
+    "filter_many texts": (lambda client, bad: list(client.filter_many(bad)), "texts", NO_LIST),
+    "filter_many text": (lambda client, bad: list(client.filter_many(["a", bad])), "text", NO_FILTER_TEXT),
+    "filter_many in_flight": (lambda client, bad: client.filter_many(["a"], bad), "in_flight", NO_COUNT),
+}
+
+
+def wrong_answers(client: object, calls: dict[str, tuple[Call, str, list[Bad]]]) -> Iterator[str]:
+    """Make every call with every bad argument; say which one got another answer than the table has."""
+    for name, (call, argument, cases) in calls.items():
+        for bad, code, sentence in cases:
+            expected = f"{code}: {sentence.format(argument)}"
+            try:
+                got = f"the answer {call(client, bad)!r}"
+            except LabError as error:
+                got = f"{error.code}: {error.message}"
+            if got != expected:
+                yield f"{name} with {repr(bad)[:40]}: {got[:200]}, not {expected}"
+
+
+def test_a_bad_argument_of_the_service_gets_the_code_and_sentence_that_every_wire_gives(
+    service_system: System,
+) -> None:
+    with service_system.service() as client:
+        before = client.get_insults()
+        assert list(wrong_answers(client, SERVICE_CALLS)) == []
+        assert client.get_insults() == before
+
+
+def test_a_bad_argument_of_the_filter_gets_the_code_and_sentence_that_every_wire_gives(
+    filter_system: System,
+) -> None:
+    with filter_system.filter() as client:
+        assert list(wrong_answers(client, FILTER_CALLS)) == []
+        assert client.filter("tonto") == "CENSORED"
+
+
+def test_a_timeout_of_a_subscription_is_checked_like_any_other(service_system: System) -> None:
+    receive: dict[str, tuple[Call, str, list[Bad]]] = {
+        "receive": (lambda client, bad: client.receive(bad), "timeout", NO_TIMEOUT)
+    }
+    with service_system.service() as client, client.subscribe() as subscription:
+        assert list(wrong_answers(subscription, receive)) == []
+
+
+@pytest.mark.parametrize("application", Application)
+@pytest.mark.parametrize("architecture", Architecture)
+@pytest.mark.parametrize("middleware", MIDDLEWARES)
+def test_no_client_takes_a_deadline_that_is_none(
+    middleware: str, architecture: Architecture, application: Application
+) -> None:
+    def connect(_: object, bad: Any) -> object:
+        target = Target("127.0.0.1:1", architecture)
+        known = MIDDLEWARES[middleware]
+        make = known.service_client if application is Application.SERVICE else known.filter_client
+        return make(target, bad)
+
+    calls: dict[str, tuple[Call, str, list[Bad]]] = {"client": (connect, "deadline_seconds", NO_DEADLINE)}
+    assert list(wrong_answers(None, calls)) == []
