@@ -242,3 +242,18 @@ class ServiceQueueClient(QueueClient):
             body = json.dumps(fields).encode() if fields else b""
         code = "" if operation is Operation.ADD_INSULT else _SERVICE_CODES[operation]
         return self.ask(self.names.service, code, body, deadline_seconds)
+
+
+class FilterQueueClient(QueueClient):
+    """Sends texts to the work queue, and what is asked about them to the control queue."""
+
+    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        if operation is Operation.FILTER:
+            return self.ask(self.names.work, "", cast(str, arguments[0]).encode(), deadline_seconds)
+        if operation is Operation.SUBMIT:
+            petition_id = new_operation_id()
+            self.store(self.names.work, cast(str, arguments[0]).encode(), petition_id)
+            return petition_id
+        code = "X2" if operation is Operation.RESOLVE else "X3"
+        body = json.dumps(bind(operation, arguments)).encode() if arguments else b""
+        return self.ask(self.names.control, code, body, deadline_seconds)

@@ -1,6 +1,5 @@
 """Node and client of the InsultFilter over RabbitMQ."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from lab.contract import Target
 from lab.errors import InvalidRequest
 from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation, bind
+from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 
+from ._client import FilterQueueClient
 from ._node import canary_properties
 from ._options import add_queue_options
 from ._wire import (
@@ -36,7 +36,6 @@ from .transport import (
     Delivery,
     FetchingLane,
     Lane,
-    QueueClient,
     QueueServer,
     Request,
     Suspects,
@@ -161,22 +160,11 @@ class InsultFilterNode:
         return None, messages
 
 
-class InsultFilterClient(QueueClient, FilterCalls):
+class InsultFilterClient(FilterQueueClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, deadline_seconds)
-
-    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
-        if operation is Operation.FILTER:
-            return self.ask(self.names.work, "", cast(str, arguments[0]).encode(), deadline_seconds)
-        if operation is Operation.SUBMIT:
-            petition_id = new_operation_id()
-            self.store(self.names.work, cast(str, arguments[0]).encode(), petition_id)
-            return petition_id
-        code = "X2" if operation is Operation.RESOLVE else "X3"
-        body = json.dumps(bind(operation, arguments)).encode() if arguments else b""
-        return self.ask(self.names.control, code, body, deadline_seconds)
 
     def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[tuple[str, Request]] = deque()

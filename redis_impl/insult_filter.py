@@ -11,12 +11,11 @@ from lab.client.calls import FilterCalls
 from lab.contract import Application, Target
 from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation, bind
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 from lab.store import open_store
 
-from ._client import PetitionClient
+from ._client import FilterPetitionClient
 from ._options import add_batch_option
 from ._wire import write_petition
 from .transport import PetitionServer
@@ -55,19 +54,11 @@ class InsultFilterNode:
         self._store.close()
 
 
-class InsultFilterClient(PetitionClient, FilterCalls):
+class InsultFilterClient(FilterPetitionClient, FilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.FILTER, deadline_seconds)
-
-    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
-        if operation is Operation.SUBMIT:
-            return self._submit(cast(str, arguments[0]))
-        if operation is Operation.FILTER:  # the same code as submit, with a list for the reply
-            return self.ask(Operation.SUBMIT, cast(str, arguments[0]))
-        code = Operation.GET_RESULTS if operation is Operation.RESULT else operation
-        return self.ask(code, None, deadline_seconds, **bind(operation, arguments))
+        super().__init__(target, deadline_seconds)
 
     def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[str] = deque()
@@ -77,14 +68,6 @@ class InsultFilterClient(PetitionClient, FilterCalls):
                 for _ in range(max(1, len(under_way) - in_flight // 2)):
                     deadline = time.monotonic() + self.deadline_seconds
                     yield cast(str, self._replies.reply(under_way.popleft(), deadline))
-
-    def _submit(self, text: str) -> str:
-        petition_id = new_operation_id()
-        petition = write_petition("X1", text, petition_id)
-        deadline = time.monotonic() + self.deadline_seconds
-        with self._my_turn(deadline):
-            self._replies.push({petition_id: petition}, deadline, are_answered=False)
-        return petition_id
 
     def _fill(self, under_way: deque[str], texts: Iterator[str], in_flight: int) -> int:
         """Push texts until *in_flight* are under way; return how many were pushed."""
