@@ -34,7 +34,7 @@ class Calls(ABC):
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         """Return the answer to *operation*; raise the LabError that it is.
 
-        *deadline_seconds* is for this call; 0 stands for the client's own. Stock clients always keep their own.
+        *deadline_seconds* is for this call; 0 stands for the client's own. Stock clients keep their own.
         """
 
     @abstractmethod
