@@ -14,13 +14,12 @@ from typing import NoReturn
 
 from dynamic.controller import Bounds, Controller
 from dynamic.events import EventNames
+from dynamic.forecast import Forecast
 from dynamic.options import add_controller_options, pool_arguments
-from dynamic.outlook import Outlook
 from dynamic.policies import Policy, chosen
-from dynamic.pool_socket import PoolClient, socket_path
-from dynamic.pool_start import find_or_start
+from dynamic.pool.client import PoolClient, find_or_start, socket_path
 from dynamic.queues import EventQueues
-from dynamic.staffing import TARGET_SECONDS
+from dynamic.sample import TARGET_SECONDS
 from dynamic.view import View, view_for
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
@@ -58,11 +57,11 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, _stop)
     try:
         die_with(settings().parent)
-        policy, outlook = _checked(arguments)
+        policy, forecast = _checked(arguments)
         _seed(arguments)
         names = EventNames(arguments.namespace)
         with EventQueues(locate_rabbitmq(), names, arguments.queue_type, controls=True) as queues:
-            _run(arguments, queues, policy, outlook)
+            _run(arguments, queues, policy, forecast)
     except LabError as error:
         print(f"dynamic: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE
@@ -79,14 +78,14 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise _Stopped(number)
 
 
-def _checked(arguments: argparse.Namespace) -> tuple[Policy, Outlook | None]:
+def _checked(arguments: argparse.Namespace) -> tuple[Policy, Forecast | None]:
     if arguments.min > arguments.max:
         message = f"--min {arguments.min} is more than --max {arguments.max}"
         raise InvalidRequest(Code.MALFORMED, message)
     if arguments.insults:
         read_insults(arguments.insults)  # each worker will; what is wrong with them is said here, once
-    outlook = Outlook.read(Path(arguments.outlook)) if arguments.outlook else None
-    return chosen(arguments.policy), outlook
+    forecast = Forecast.read(Path(arguments.forecast)) if arguments.forecast else None
+    return chosen(arguments.policy), forecast
 
 
 def _seed(arguments: argparse.Namespace) -> None:
@@ -100,14 +99,14 @@ def _seed(arguments: argparse.Namespace) -> None:
 
 
 def _run(
-    arguments: argparse.Namespace, queues: EventQueues, policy: Policy, outlook: Outlook | None
+    arguments: argparse.Namespace, queues: EventQueues, policy: Policy, forecast: Forecast | None
 ) -> NoReturn:
     """Control until a signal comes. The workers leave with us, unless we are killed."""
     path = socket_path(locate_rabbitmq(), arguments.namespace)
     with ExitStack() as stack:
         stack.callback(_dismiss, path)
         pool = _pool(arguments)
-        controller = Controller(queues, pool, policy, _bounds(arguments), outlook)
+        controller = Controller(queues, pool, policy, _bounds(arguments), forecast)
         stack.callback(lambda: controller.pool.close())
         controller.begin()
         if arguments.json:
@@ -119,8 +118,8 @@ def _run(
 
 def _control(arguments: argparse.Namespace, controller: Controller, view: View) -> NoReturn:
     due = time.monotonic()
-    if controller.outlook:  # an experiment and its simulation read at the same times
-        due += (controller.outlook.begin - due) % arguments.interval - arguments.interval
+    if controller.forecast:  # an experiment and its simulation read at the same times
+        due += (controller.forecast.begin - due) % arguments.interval - arguments.interval
     while True:
         due += arguments.interval
         left = due - time.monotonic()
@@ -139,12 +138,12 @@ def _pool(arguments: argparse.Namespace) -> PoolClient:
     path = socket_path(locate_rabbitmq(), arguments.namespace)
     pool, ran_already = find_or_start(path, pool_arguments(arguments))
     try:
-        status = pool.ask("control")
+        status = pool.take_control()
     except LabError:
         pool.close()
         raise
     if ran_already:
-        log.warning("adopted %s workers of pool %s, as it was started", status["ready"], status["pid"])
+        log.warning("adopted %s workers of pool %s, as it was started", status.ready, status.pid)
     return pool
 
 
@@ -154,7 +153,7 @@ def _dismiss(path: Path) -> None:
     with contextlib.suppress(Unavailable, Overloaded):  # it has ended, or it was never ours
         pool = PoolClient(path)
         while time.monotonic() < deadline:
-            pool.ask("dismiss")
+            pool.dismiss()
             time.sleep(0.05)
 
 

@@ -6,7 +6,7 @@ from itertools import count, takewhile
 from uuid import uuid4
 
 from dynamic.events import EventNames
-from dynamic.pool_socket import PoolClient
+from dynamic.pool.client import PoolClient
 from dynamic.sender import EventSender
 from lab.errors import Unavailable
 
@@ -33,7 +33,7 @@ def calibrated_rate(
                 sender.send(next(feed), f"{run}-{number}", time.monotonic_ns())
 
         feed_to(100)
-        pool.ask("scale", wanted=1)
+        pool.scale(1)
         begin, done_before = _next_finished(pool, 0, FIRST_SECONDS)
         now, done = begin, done_before
         while now - begin < seconds and done < MOST_SENT:
@@ -46,8 +46,8 @@ def _next_finished(pool: PoolClient, done: int, timeout_seconds: float) -> tuple
     """Return when more than *done* messages were finished, and how many."""
     deadline = time.monotonic() + timeout_seconds
     while (now := time.monotonic()) < deadline:
-        finished = pool.ask("status")["finished"]
-        if isinstance(finished, int) and finished > done:
+        finished = pool.status().finished
+        if finished > done:
             return now, finished
         time.sleep(LOOK_SECONDS)
     raise Unavailable("the worker finishes nothing; is its work longer than this takes?")

@@ -2,15 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import cast
 
-from dynamic.decisions import Decision, State
-from dynamic.outlook import Outlook
+from dynamic.decision import Decision, State
+from dynamic.forecast import Forecast
 from dynamic.policies import Policy
-from dynamic.pool_socket import PoolClient
+from dynamic.pool.client import PoolClient
+from dynamic.pool.shared_statistics import quantile
+from dynamic.pool.status import PoolStatus
 from dynamic.queues import Count, EventQueues
-from dynamic.samples import Sample
-from dynamic.slots import quantile
+from dynamic.sample import Sample
 from lab.errors import Unavailable
 
 SHOWN_SECONDS = 10.0
@@ -73,26 +73,26 @@ class Controller:
     pool: PoolClient
     policy: Policy
     bounds: Bounds
-    outlook: Outlook | None = None
+    forecast: Forecast | None = None
     _state: State = field(default_factory=State)
     _before: _Before | None = None
-    _buckets: list[tuple[float, list[int]]] = field(default_factory=list)
+    _buckets: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
 
     def begin(self) -> None:
         """Adopt the workers that run, forget arrivals of the time before, keep to the bounds."""
         waiting = self.queues.read().waiting
-        status = self.pool.ask("control")
-        running = _number(status, "ready") + _number(status, "starting")
+        status = self.pool.take_control()
+        running = status.ready + status.starting
         wanted = min(self.bounds.max_workers, max(self.bounds.min_workers, running))
         self._state = State(wanted=wanted)
-        status = self.pool.ask("scale", wanted=wanted)
+        status = self.pool.scale(wanted)
         self._before = _before(time.monotonic(), waiting, status)
 
     def tick(self) -> Reading:
         """Read, decide, and let the pool follow."""
         count, trouble = self._count()
-        status = self.pool.ask("status")
-        if failures := _number(status, "failures"):
+        status = self.pool.status()
+        if failures := status.failures:
             trouble = trouble or f"workers end as soon as they begin, {failures} so far"
         now = time.monotonic()
         waiting = count.waiting if count else 0
@@ -102,15 +102,15 @@ class Controller:
         self._state = decision.state
         if count or self._before is None:
             self._before = _before(now, waiting, status)
-        self.pool.ask("scale", wanted=decision.wanted)
+        self.pool.scale(decision.wanted)
         return Reading(
             time.time(),
             sample,
             decision,
             waiting,
-            self._p99(now, cast(list[int], status["buckets"])),
-            _number(status, "leaving"),
-            _number(status, "crashed"),
+            self._p99(now, status.buckets),
+            status.leaving,
+            status.crashed,
             trouble or missed,
         )
 
@@ -121,17 +121,17 @@ class Controller:
             return None, error.message
         return count, LOST_COUNT if count.arrivals is None else ""
 
-    def _checked(self, count: Count | None, status: dict[str, object]) -> tuple[int | None, str]:
+    def _checked(self, count: Count | None, status: PoolStatus) -> tuple[int | None, str]:
         """Return the arrivals, and what is wrong with them.
 
         What came is what was finished and what the backlog grew by. Count_queue must agree, or somebody
         deleted, purged or unbound a queue since the last reading.
         """
         before = self._before
-        if count is None or count.arrivals is None or before is None or before.pool != status["pid"]:
+        if count is None or count.arrivals is None or before is None or before.pool != status.pid:
             return None, ""
-        finished = _number(status, "finished") - before.finished
-        came = finished + count.waiting + _number(status, "under_way") - before.backlog
+        finished = status.finished - before.finished
+        came = finished + count.waiting + status.under_way - before.backlog
         slack = SLACK_EVENTS + SLACK_SHARE * max(finished, count.arrivals)
         if came > count.arrivals + slack:
             return (
@@ -142,35 +142,35 @@ class Controller:
             return count.arrivals, f"about {count.arrivals - came} events are gone: {GONE}"
         return count.arrivals, ""
 
-    def _sample(self, now: float, arrivals: int | None, waiting: int, status: dict[str, object]) -> Sample:
+    def _sample(self, now: float, arrivals: int | None, waiting: int, status: PoolStatus) -> Sample:
         before = self._before
-        if before is None or before.pool != status["pid"]:  # its counts begin anew
+        if before is None or before.pool != status.pid:  # its counts begin anew
             before = _before(now, waiting, status)
         seconds = max(now - before.at, 1e-3)
-        workers = _number(status, "ready") + _number(status, "leaving")
-        busy = _float(status, "busy_seconds") - before.busy_seconds
-        start = cast("float | None", status["start_seconds"])
+        workers = status.ready + status.leaving
+        busy = status.busy_seconds - before.busy_seconds
+        start = status.start_seconds
         bounds, ahead = self.bounds, now + self.bounds.interval_seconds
         return Sample(
             time=now,
             interval_seconds=seconds,
             arrivals=arrivals,
-            backlog=waiting + _number(status, "under_way"),
-            completions=_number(status, "finished") - before.finished,
+            backlog=waiting + status.under_way,
+            completions=status.finished - before.finished,
             busy_seconds=min(max(0.0, busy), max(1, workers) * seconds),
-            cpu_seconds=max(0.0, _float(status, "cpu_seconds") - before.cpu_seconds),
-            ready=_number(status, "ready"),
-            starting=_number(status, "starting"),
+            cpu_seconds=max(0.0, status.cpu_seconds - before.cpu_seconds),
+            ready=status.ready,
+            starting=status.starting,
             min_workers=bounds.min_workers,
             max_workers=bounds.max_workers,
             declared_rate=bounds.declared_rate,
             start_seconds=USUAL_START_SECONDS if start is None else start,
             cores=bounds.cores,
-            coming_rate=self.outlook.rate_between(now, ahead) if self.outlook else None,
-            coming_service_rate=self.outlook.service_rate_at(ahead) if self.outlook else None,
+            coming_rate=self.forecast.rate_between(now, ahead) if self.forecast else None,
+            coming_service_rate=self.forecast.service_rate_at(ahead) if self.forecast else None,
         )
 
-    def _p99(self, now: float, buckets: list[int]) -> float | None:
+    def _p99(self, now: float, buckets: tuple[int, ...]) -> float | None:
         self._buckets.append((now, buckets))
         while len(self._buckets) > 1 and self._buckets[1][0] < now - SHOWN_SECONDS:
             self._buckets.pop(0)
@@ -178,15 +178,7 @@ class Controller:
         return quantile([max(0, new - old) for new, old in zip(buckets, first, strict=True)], 0.99)
 
 
-def _before(now: float, waiting: int, status: dict[str, object]) -> _Before:
-    backlog = waiting + _number(status, "under_way")
-    counts = _number(status, "pid"), backlog, _number(status, "finished")
-    return _Before(now, *counts, _float(status, "busy_seconds"), _float(status, "cpu_seconds"))
-
-
-def _number(status: dict[str, object], name: str) -> int:
-    return cast(int, status[name])
-
-
-def _float(status: dict[str, object], name: str) -> float:
-    return cast(float, status[name])
+def _before(now: float, waiting: int, status: PoolStatus) -> _Before:
+    backlog = waiting + status.under_way
+    counts = status.pid, backlog, status.finished
+    return _Before(now, *counts, status.busy_seconds, status.cpu_seconds)

@@ -3,8 +3,8 @@
 import argparse
 import math
 
-from dynamic.staffing import TARGET_SECONDS
-from dynamic.worker import DEFAULT_PREFETCH
+from dynamic.pool.worker import DEFAULT_PREFETCH
+from dynamic.sample import TARGET_SECONDS
 from lab.contract import Architecture
 from lab.options import add_filter_options, interval
 from lab.settings import settings
@@ -64,7 +64,7 @@ def add_controller_options(parser: argparse.ArgumentParser) -> None:
         "none: what the declared work allows",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object a decision")
-    parser.add_argument("--outlook", metavar="FILE", help="the rates to come, for the policy oracle")
+    parser.add_argument("--forecast", metavar="FILE", help="the rates to come, for the policy oracle")
 
 
 def pool_arguments(arguments: argparse.Namespace) -> list[str]:

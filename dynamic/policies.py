@@ -19,11 +19,10 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from dynamic.decisions import Decision, State
-from dynamic.estimates import arrival_rate, needs, with_rate, with_service
-from dynamic.samples import Sample
+from dynamic.adaptive import arrival_rate, needs, with_rate, with_service
+from dynamic.decision import Decision, State
+from dynamic.sample import TARGET_SECONDS, Sample, ceil, needed_workers
 from dynamic.saturation import as_many_as_help, observe
-from dynamic.staffing import TARGET_SECONDS, ceil, needed_workers
 from lab.errors import Code, InvalidRequest
 
 Policy: TypeAlias = Callable[[Sample, State], Decision]
@@ -144,7 +143,7 @@ def static(sample: Sample, state: State, *, workers: float = 10) -> Decision:
 def oracle(sample: Sample, state: State, *, target: float = TARGET_SECONDS) -> Decision:
     """Return the fewest workers that keep events in time, knowing the rates to come: what others cost more.
 
-    It knows rates, not arrivals; see :func:`dynamic.staffing.needed_workers`. What already waits is done
+    It knows rates, not arrivals; see :func:`dynamic.sample.needed_workers`. What already waits is done
     within *target*.
     """
     if sample.coming_rate is None or sample.coming_service_rate is None:
@@ -172,7 +171,7 @@ def adaptive(
     """Return N = ceil(R + max(ln(1000) / (mu Tr), (W + max(0, lambda - workers mu) t_start) / (mu T_catch))).
 
     R = lambda / mu. lambda: an EWMA of *weight* that begins anew when the load changes by more than noise.
-    mu: completions per busy second, see :func:`dynamic.estimates.with_service` for *fading* and *trust*. W:
+    mu: completions per busy second, see :func:`dynamic.adaptive.with_service` for *fading* and *trust*. W:
     messages that wait; *catch_up*: T_catch, seconds in which they shall be gone. Starting workers count.
 
     Up at once. Down to what the rate needed at most in the last *hold* seconds, times the turns of the load

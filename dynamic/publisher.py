@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from dynamic.events import EventNames
 from dynamic.sender import EventSender
-from dynamic.simulator import SIMULATED
+from dynamic.simulator.profiles import SIMULATED
 from lab.brokers.locate import locate_rabbitmq
 from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import DRAIN_SECONDS

@@ -10,7 +10,7 @@ import math
 import sys
 from typing import NamedTuple
 
-from dynamic.samples import Sample
+from dynamic.sample import Sample
 
 BUSY_SHARE = 0.9
 """Workers count as all busy from this share of their time on."""

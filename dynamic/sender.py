@@ -1,7 +1,9 @@
-"""Send events and know which the broker keeps: confirmed asynchronously, sent again if need be."""
+"""Send events, know which of them the broker keeps, and see them finished."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 from itertools import takewhile
 from types import TracebackType
 from typing import Self
@@ -12,7 +14,9 @@ from pika.spec import Basic, BasicProperties
 from dynamic.events import EventNames, declare_events, event
 from lab.errors import Overloaded
 from lab.settings import settings
-from rabbitmq.transport import Link, Message
+from rabbitmq.transport import Link, Message, arguments_of
+
+log = logging.getLogger(__name__)
 
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""
@@ -21,6 +25,10 @@ FULL_SECONDS = 0.1
 RESTORE_SECONDS = 1.0
 """How often queues and exchange are declared while events are sent. The broker returns an event that reaches
 no queue; it does not tell that only Work_queue was deleted."""
+COMPLETIONS_PREFETCH = 1000
+
+Finished = Callable[[str, int, bytes], None]
+"""Told an event's id, when its answer came (nanoseconds of the monotonic clock), and the answer."""
 
 
 class EventSender:
@@ -181,3 +189,55 @@ class EventSender:
         self._by_tag.clear()
         for events in (self._sent, self._unrouted, self._repeated):
             events.clear()
+
+
+class Completions:
+    """Calls *finished*, in a thread of its own, for every answer in the namespace's queue of answers.
+
+    The queue is durable and answers are as persistent as their events, so that a broker's restart loses none.
+    If somebody deletes the queue, it is declared again; answers that were in it are lost.
+    """
+
+    def __init__(self, url: str, names: EventNames, finished: Finished) -> None:
+        self._names = names
+        self._finished = finished
+        self._link = Link(url, self._set_up, lambda: None)
+        self._link.start()
+
+    def close(self) -> None:
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # In the I/O thread.
+
+    def _set_up(self, link: Link) -> None:
+        link.open_channel(self._opened)
+
+    def _opened(self, channel: Channel) -> None:
+        channel.basic_qos(prefetch_count=COMPLETIONS_PREFETCH)
+        channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
+        self._declare(channel)
+
+    def _cancelled(self, channel: Channel) -> None:
+        log.warning("the queue %s was deleted: declaring it and consuming it again", self._names.done)
+        self._declare(channel)
+
+    def _declare(self, channel: Channel) -> None:
+        def declared(_: object) -> None:
+            channel.basic_consume(self._names.done, self._received, callback=lambda _: self._link.ready())
+
+        arguments = arguments_of("classic")
+        channel.queue_declare(self._names.done, durable=True, arguments=arguments, callback=declared)
+
+    def _received(
+        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        self._finished(properties.correlation_id or "", time.monotonic_ns(), body)
+        channel.basic_ack(method.delivery_tag)

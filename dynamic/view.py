@@ -34,7 +34,7 @@ def view_for(*, as_json: bool) -> View:
 
 
 class JsonView:
-    """A JSON object a line; `sample` and `decision` as in :mod:`dynamic.samples`, without the memory."""
+    """A JSON object a line; `sample` and `decision` as in :mod:`dynamic.sample`, without the memory."""
 
     def show(self, reading: Reading) -> None:
         fields = {field.name: getattr(reading, field.name) for field in dataclasses.fields(reading)}

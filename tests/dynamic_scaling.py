@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dynamic.options import count, factor, whole
 from dynamic.policies import POLICIES, chosen
-from dynamic.simulation import Setting
-from dynamic.simulator import SIMULATED
-from dynamic.staffing import TARGET_SECONDS
+from dynamic.sample import TARGET_SECONDS
+from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.simulation import Setting
 from harness.experiment.scaling import Load, scaling
 from harness.experiment.scaling_run import LEAD_SECONDS
 from harness.experiment.scaling_system import ScalingSystem

@@ -3,6 +3,7 @@
 The package `dynamic` is loaded by name, at run time, like a middleware.
 """
 
+import dataclasses
 import importlib
 import os
 import signal
@@ -120,8 +121,8 @@ class WatchedScaling:
         with self._asking:
             try:
                 if self._pool is None:
-                    self._pool = _dynamic("pool_socket", "PoolClient")(self._controller.address)
-                return cast(Mapping[str, Any], self._pool.ask("status"))
+                    self._pool = _dynamic("pool.client", "PoolClient")(self._controller.address)
+                return dataclasses.asdict(self._pool.status())
             except LabError:  # it was killed; the controller starts another
                 self._leave_pool()
                 return {}

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dynamic.policies import chosen
-from dynamic.queueing import Times
-from dynamic.samples import KEPT_STARTS, Sample
-from dynamic.scores import Steps
-from dynamic.simulation import Run, Setting, simulate
+from dynamic.sample import KEPT_STARTS, Sample
+from dynamic.simulator.queueing import Times
+from dynamic.simulator.scores import Steps
+from dynamic.simulator.simulation import Run, Setting, simulate
 from harness.experiment.bench import Bench
 from harness.experiment.scaling_run import observe
 from harness.experiment.scaling_system import Observed, ScalingSystem

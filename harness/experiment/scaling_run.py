@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dynamic.simulation import Setting
+from dynamic.simulator.simulation import Setting
 from harness.experiment.scaling_system import Observed, ScalingSystem, Text
 from lab.errors import Unavailable
 from lab.load.plans import Plan

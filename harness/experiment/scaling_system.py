@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 from dynamic.calibration import calibrated_rate
-from dynamic.completions import Completions
 from dynamic.events import EventNames
-from dynamic.outlook import Outlook
-from dynamic.pool_socket import PoolClient
+from dynamic.forecast import Forecast
+from dynamic.pool.client import PoolClient
 from dynamic.queues import EventQueues
-from dynamic.sender import EventSender
-from dynamic.simulation import Setting
-from dynamic.staffing import TARGET_SECONDS
+from dynamic.sample import TARGET_SECONDS
+from dynamic.sender import Completions, EventSender
+from dynamic.simulator.simulation import Setting
 from lab.data import default_insults
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls
@@ -96,10 +95,10 @@ class ScalingSystem:
         """Let *policy* scale from now on; what :meth:`send` sends is seen until the system is left."""
         seen, self._texts = Observed(begin_ns), texts
         enter, callback = self._stack.enter_context, self._stack.callback
-        outlook = folder / f"outlook-{self._namespace}.json"
-        callback(outlook.unlink, missing_ok=True)
-        self._outlook(begin_ns).write(outlook)
-        self._control(policy, outlook, seen.readings)
+        forecast = folder / f"forecast-{self._namespace}.json"
+        callback(forecast.unlink, missing_ok=True)
+        self._forecast(begin_ns).write(forecast)
+        self._control(policy, forecast, seen.readings)
         enter(Completions(self._brokers.amqp, self._names, _Answers(seen, texts)))
         self._sender = enter(EventSender(self._brokers.amqp, self._names))
         watch = _Watch(PoolClient(self._pool), seen, self._setting)
@@ -137,14 +136,14 @@ class ScalingSystem:
         self._launcher = enter(LocalLauncher())
         # Started here and not by the controller, it dies with us.
         began = time.monotonic()
-        pool = ProcessSpec("pool", "dynamic.pool_process", tuple(arguments), self._brokers.environment())
+        pool = ProcessSpec("pool", "dynamic.pool", tuple(arguments), self._brokers.environment())
         self._pool = Path(self._launcher.start(pool).address)
         self.start_seconds = time.monotonic() - began
 
-    def _outlook(self, begin_ns: int) -> Outlook:
+    def _forecast(self, begin_ns: int) -> Forecast:
         setting, profile = self._setting, self._setting.profile
         changes = [0.0] if setting.drift_at is None else [0.0, setting.drift_at]
-        return Outlook(
+        return Forecast(
             begin_ns / 1e9,
             profile.starts,
             profile.rates,
@@ -152,12 +151,12 @@ class ScalingSystem:
             tuple((at, setting.service_rate_at(at)) for at in changes),
         )
 
-    def _control(self, policy: str, outlook: Path, readings: list[dict[str, Any]]) -> None:
+    def _control(self, policy: str, forecast: Path, readings: list[dict[str, Any]]) -> None:
         """Start a controller, and collect what it prints until it is stopped."""
         setting = self._setting
         rate = setting.declared_rate or setting.service_rate_at(0.0)
         arguments = [
-            *("--namespace", self._namespace, "--policy", policy, "--json", "--outlook", str(outlook)),
+            *("--namespace", self._namespace, "--policy", policy, "--json", "--forecast", str(forecast)),
             *("--min", str(setting.min_workers), "--max", str(setting.max_workers)),
             *("--interval", f"{setting.interval_seconds}s", "--C", str(rate * TARGET_SECONDS), *self._work),
         ]
@@ -204,11 +203,11 @@ class _Watch(threading.Thread):
             factor = self._setting.slower_at((now_ns - self._seen.begin_ns) / 1e9)
             if factor != 1 and not slowed:
                 slowed = True
-                self._pool.ask("slow", factor=factor)
-            status = cast(dict[str, Any], self._pool.ask("status"))
-            self._seen.workers.append((now_ns, status["starting"], status["ready"], status["leaving"]))
-            self._seen.crashed = status["crashed"]
-            self._seen.start_seconds = status["start_seconds"]
+                self._pool.slow_down(factor)
+            status = self._pool.status()
+            self._seen.workers.append((now_ns, status.starting, status.ready, status.leaving))
+            self._seen.crashed = status.crashed
+            self._seen.start_seconds = status.start_seconds
 
     def stop(self) -> None:
         """Look no more."""

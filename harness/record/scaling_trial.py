@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dynamic.scores import Scores
+from dynamic.simulator.scores import Scores
 
 LATE_POINTS = 1.0
 """By how many percentage points of late events simulator and system may differ."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from dynamic.scores import Scores
-from dynamic.staffing import TARGET_SECONDS
+from dynamic.sample import TARGET_SECONDS
+from dynamic.simulator.scores import Scores
 from harness.record.scaling_trial import COST_PERCENT, LATE_POINTS, ScalingTrial
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ import pika
 import psutil
 from pika.exceptions import AMQPChannelError
 
-from dynamic.completions import Completions
 from dynamic.events import EventNames
-from dynamic.pool_socket import PoolClient
-from dynamic.sender import EventSender
+from dynamic.pool.client import PoolClient
+from dynamic.sender import Completions, EventSender
 from lab.process.launcher import ROOT
 from lab.store import open_store
 from lab.store.namespace import delete_namespace, throwaway_namespace
@@ -118,7 +117,7 @@ class Rig:
 
     def pool(self, *arguments: str, **environment: str) -> PoolClient:
         """Start a pool; return its controller's connection."""
-        self.run("dynamic.pool_process", *arguments, **environment).wait_ready()
+        self.run("dynamic.pool", *arguments, **environment).wait_ready()
         return self.client()
 
     def client(self) -> PoolClient:
@@ -230,13 +229,12 @@ class Load:
 
 def number(client: PoolClient, name: str) -> int:
     """Return one number of a pool's status."""
-    return int(str(client.ask("status")[name]))
+    return int(getattr(client.status(), name))
 
 
 def workers(client: PoolClient, state: str = "ready") -> list[int]:
     """Return the process ids of the workers in *state*, the oldest first."""
-    found: Any = client.ask("status")["workers"]
-    return [worker["pid"] for worker in found if worker["state"] == state]
+    return [worker.pid for worker in client.status().workers if worker.state == state]
 
 
 def ask_broker(rig: Rig, ask: Callable[[Any], object]) -> bool:

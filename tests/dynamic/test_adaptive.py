@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynamic.decisions import Decision, State
+from dynamic.decision import Decision, State
 from dynamic.policies import chosen
 from tests.dynamic.test_policies import READING, decisions, wanted
 

@@ -31,7 +31,7 @@ USAGE = [
     (CONTROLLER, ["--policy", "static:workers=many"], "above 0"),
     (CONTROLLER, ["--insults", "/nowhere.txt"], "cannot be read"),
     (CONTROLLER, ["--architecture", "one-node", "--insults", "/nowhere.txt"], "cannot be read"),
-    (CONTROLLER, ["--outlook", "/nowhere.json"], "not an outlook"),
+    (CONTROLLER, ["--forecast", "/nowhere.json"], "not a forecast"),
     (PUBLISHER, ["--rate", "0"], "not a rate"),
     (PUBLISHER, ["--rate", "nan"], "not a rate"),
     (PUBLISHER, ["--profile", "magic"], "magic"),
@@ -48,7 +48,7 @@ TRACES = {
     "no numbers": "timestamp,value\n2014-04-10 00:04:00,many\n2014-04-10 00:09:00,few\n",
     "one line": "timestamp,value\n2014-04-10 00:04:00,5\n",
 }
-OUTLOOKS = ["", "[]", "{}", "[" * 100_000, '{"begin": 1}', '{"begin": 1e999, "starts": [], "rates": []}']
+FORECASTS = ["", "[]", "{}", "[" * 100_000, '{"begin": 1}', '{"begin": 1e999, "starts": [], "rates": []}']
 WHOLE = '{"begin": 0, "starts": [0], "rates": [%s], "seconds": 1, "service_rates": [[0, %s]]}'
 RUBBISH = {
     "not JSON": b"hello\n",
@@ -102,11 +102,11 @@ def test_a_bad_trace_is_told_in_one_line(refuse: Refuse, trace: str, tmp_path: P
     refuse(PUBLISHER, ["--trace", str(path)], str(path))
 
 
-@pytest.mark.parametrize("outlook", [*OUTLOOKS, WHOLE % (-1, 5), WHOLE % (1, 0), WHOLE % ("NaN", 1)])
-def test_a_bad_outlook_is_told_in_one_line(refuse: Refuse, outlook: str, tmp_path: Path) -> None:
-    path = tmp_path / "outlook.json"
-    path.write_text(outlook, encoding="utf-8")
-    refuse(CONTROLLER, ["--outlook", str(path)], "not an outlook")
+@pytest.mark.parametrize("forecast", [*FORECASTS, WHOLE % (-1, 5), WHOLE % (1, 0), WHOLE % ("NaN", 1)])
+def test_a_bad_forecast_is_told_in_one_line(refuse: Refuse, forecast: str, tmp_path: Path) -> None:
+    path = tmp_path / "forecast.json"
+    path.write_text(forecast, encoding="utf-8")
+    refuse(CONTROLLER, ["--forecast", str(path)], "not a forecast")
 
 
 @pytest.mark.parametrize("module", [CONTROLLER, PUBLISHER])
@@ -161,7 +161,7 @@ def test_a_name_too_long_for_a_socket_is_told(rig: Rig, tmp_path: Path) -> None:
 
 def test_rubbish_on_the_socket_of_a_pool_is_refused_and_harms_nobody(rig: Rig) -> None:
     pool = rig.pool("--max", "2")
-    pool.ask("scale", wanted=2)
+    pool.scale(2)
     eventually(lambda: len(workers(pool)) == 2)
     pid = number(pool, "pid")
     for rubbish in RUBBISH.values():

@@ -94,9 +94,9 @@ def test_failures_of_workers_that_nobody_wants_any_more_are_forgotten(
     server = _server(brokers[0])
     server.kill()
     try:
-        pool.ask("scale", wanted=1)
+        pool.scale(1)
         eventually(lambda: number(pool, "failures") > 0, within=20.0)
-        pool.ask("scale", wanted=0)
+        pool.scale(0)
         eventually(lambda: number(pool, "failures") == 0, within=20.0)
     finally:
         server.start()

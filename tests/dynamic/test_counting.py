@@ -42,7 +42,7 @@ def test_the_queue_of_counts_is_bounded_and_expires(rig: Rig) -> None:
 
 
 def test_nothing_of_the_namespace_is_left_when_it_is_deleted(rig: Rig) -> None:
-    rig.pool("--max", "1").ask("scale", wanted=1)
+    rig.pool("--max", "1").scale(1)
     with EventQueues(rig.amqp_url, rig.names, "classic") as queues, _sender(rig) as sender:
         sender.send("tonto", "1", time.monotonic_ns())
         sender.settle(10.0)

@@ -15,7 +15,7 @@ def test_workers_killed_every_second_and_one_frozen_are_replaced_and_nothing_is_
     rig: Rig, load: Load
 ) -> None:
     pool = rig.pool("--max", "4", "--work-time", "10ms")
-    pool.ask("scale", wanted=4)
+    pool.scale(4)
     eventually(lambda: len(workers(pool)) == 4)
     frozen = workers(pool)[-1]
     os.kill(frozen, signal.SIGSTOP)
@@ -34,10 +34,10 @@ def test_workers_killed_every_second_and_one_frozen_are_replaced_and_nothing_is_
 def test_a_worker_that_does_not_start_is_tried_again_less_and_less_often(rig: Rig) -> None:
     foreign = rig.names.control
     assert ask_broker(rig, lambda channel: channel.queue_declare(foreign, durable=False))
-    pool = rig.run("dynamic.pool_process", "--max", "5", "--spares", "0")
+    pool = rig.run("dynamic.pool", "--max", "5", "--spares", "0")
     pool.wait_ready()
     client = rig.client()
-    client.ask("scale", wanted=5)
+    client.scale(5)
     eventually(lambda: number(client, "failures") >= 4, within=20.0)
     assert number(client, "started") <= 12
     assert "Traceback" not in pool.err
@@ -94,11 +94,11 @@ def test_a_second_controller_is_told_so_wherever_it_keeps_its_socket(rig: Rig, t
 def test_a_second_pool_is_told_so_wherever_it_keeps_its_socket(rig: Rig, tmp_path: Path) -> None:
     pool = rig.pool("--max", "1")
     for folder in ({}, {"TMPDIR": str(tmp_path)}):
-        second = rig.run("dynamic.pool_process", "--max", "1", **folder)
+        second = rig.run("dynamic.pool", "--max", "1", **folder)
         assert second.wait() == 2
         assert second.err.count("\n") == 1
         assert "serves this namespace already" in second.err
-    pool.ask("scale", wanted=1)
+    pool.scale(1)
     eventually(lambda: len(workers(pool)) == 1)
 
 
@@ -117,11 +117,11 @@ def test_workers_end_with_a_killed_pool_and_the_controller_starts_another(rig: R
     controller = rig.controller("--policy", "static:workers=3", "--work-time", "10ms")
     client = rig.client()
     eventually(lambda: len(workers(client)) == 3)
-    status: Any = client.ask("status")
-    old = [worker["pid"] for worker in status["workers"]]
+    status = client.status()
+    old = [worker.pid for worker in status.workers]
     with load.at(60):
-        os.kill(status["pid"], signal.SIGKILL)
-        eventually(lambda: not {process.pid for process in rig.processes()} & {*old, status["pid"]})
+        os.kill(status.pid, signal.SIGKILL)
+        eventually(lambda: not {process.pid for process in rig.processes()} & {*old, status.pid})
         eventually(lambda: _ready(controller.readings()) == 3, within=30.0)
     load.assert_none_lost()
     assert controller.end() == 0
@@ -131,7 +131,7 @@ def test_workers_end_with_a_killed_pool_and_the_controller_starts_another(rig: R
 def test_a_pool_without_a_controller_drains_and_ends(rig: Rig, load: Load) -> None:
     pool = rig.pool("--max", "2", "--work-time", "200ms", "--orphan-time", "1s")
     load.send(4)
-    pool.ask("scale", wanted=2)
+    pool.scale(2)
     eventually(lambda: number(pool, "under_way") == 2)
     pool.close()
     rig.assert_nothing_left()

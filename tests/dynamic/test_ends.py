@@ -39,11 +39,11 @@ def test_a_controller_that_is_told_to_stop_while_it_starts_leaves_nothing(rig: R
 
 @pytest.mark.parametrize(("how", "code"), ENDS)
 def test_a_pool_drains(rig: Rig, load: Load, how: signal.Signals, code: int) -> None:
-    pool = rig.run("dynamic.pool_process", "--max", "2", "--work-time", "300ms")
+    pool = rig.run("dynamic.pool", "--max", "2", "--work-time", "300ms")
     pool.wait_ready()
     client = rig.client()
     load.send(6)
-    client.ask("scale", wanted=2)
+    client.scale(2)
     eventually(lambda: len(workers(client)) == 2)
     for process in rig.processes():  # as a terminal does: to all of the group
         process.send_signal(how)

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from dynamic import policies
-from dynamic.decisions import Decision, State
+from dynamic.decision import Decision, State
 from dynamic.policies import POLICIES, Policy, chosen
-from dynamic.samples import Sample
-from dynamic.staffing import needed_workers
+from dynamic.sample import Sample, needed_workers
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
 

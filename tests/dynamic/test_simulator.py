@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dynamic.policies import chosen
-from dynamic.queueing import Queue, Times
-from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
-from dynamic.simulation import Run, Setting, simulate
-from dynamic.simulator import SIMULATED
+from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.queueing import Queue, Times
+from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
+from dynamic.simulator.simulation import Run, Setting, simulate
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
 from lab.load.profiles import from_trace, spike, steady, step

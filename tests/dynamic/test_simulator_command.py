@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dynamic import figures
-from dynamic.simulator import main
+from dynamic.simulator import figures
+from dynamic.simulator.__main__ import main
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

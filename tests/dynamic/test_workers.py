@@ -1,13 +1,12 @@
 """Workers of a pool: quick to start, the oldest leave first, and nothing is lost or done twice on the way."""
 
 import statistics
-from typing import Any
 
 import psutil
 import pytest
 
-from dynamic.pool import STARTING_AT_ONCE
-from dynamic.pool_socket import PoolClient
+from dynamic.pool.client import PoolClient
+from dynamic.pool.pool import STARTING_AT_ONCE
 from tests.dynamic.rig import Load, Rig, number, workers
 from tests.eventually import eventually
 
@@ -20,10 +19,10 @@ def test_a_spare_worker_takes_its_first_event_at_once(
     for turn in range(20):
         eventually(lambda: workers(pool, "spare") and not workers(pool, "leaving"))
         load.send(1)
-        pool.ask("scale", wanted=1)
+        pool.scale(1)
         eventually(lambda turn=turn: load.done == turn + 1)  # type: ignore[misc]
-        status: Any = pool.ask("scale", wanted=0)
-        first += [worker["first_seconds"] for worker in status["workers"] if worker["first_seconds"]]
+        status = pool.scale(0)
+        first += [worker.first_seconds for worker in status.workers if worker.first_seconds]
     with capsys.disabled():
         print(f"\nfirst event after (20 workers): median {1000 * statistics.median(first):.1f} ms", end=", ")
         print(f"from {1000 * min(first):.1f} to {1000 * max(first):.1f} ms")
@@ -43,16 +42,16 @@ def test_the_oldest_workers_leave_first(rig: Rig) -> None:
 
 def test_a_pool_keeps_to_its_most_workers(rig: Rig) -> None:
     pool = rig.pool("--max", "2")
-    pool.ask("scale", wanted=100)
+    pool.scale(100)
     eventually(lambda: len(workers(pool)) == 2)
     assert number(pool, "wanted") == 2
 
 
 def test_a_large_batch_starts_in_turn_and_counts_as_starting_from_the_wish_on(rig: Rig) -> None:
     pool = rig.pool("--max", "20", "--spares", "0")
-    status: Any = pool.ask("scale", wanted=20)
-    assert status["starting"] == 20
-    assert len(status["workers"]) <= STARTING_AT_ONCE
+    status = pool.scale(20)
+    assert status.starting == 20
+    assert len(status.workers) <= STARTING_AT_ONCE
     eventually(lambda: len(workers(pool)) == 20)
 
 
@@ -66,9 +65,9 @@ def test_fifty_cycles_up_and_down_lose_nothing_and_do_nothing_twice(rig: Rig, lo
     pool = rig.pool("--max", "8", "--work-time", "5ms")
     with load.at(60):
         for _ in range(50):
-            pool.ask("scale", wanted=8)
+            pool.scale(8)
             eventually(lambda: len(workers(pool)) >= 3, within=30.0)
-            pool.ask("scale", wanted=1)
+            pool.scale(1)
             eventually(lambda: len(workers(pool)) <= 1, within=30.0)
     scale(pool, 8)
     load.assert_none_lost()
@@ -80,8 +79,8 @@ def test_fifty_cycles_up_and_down_lose_nothing_and_do_nothing_twice(rig: Rig, lo
 def test_thirty_workers_start_at_once(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     pool = rig.pool("--max", "30", "--spares", "0")
     scale(pool, 30)
-    status: Any = pool.ask("status")
-    slowest = max(worker["start_seconds"] for worker in status["workers"])
+    status = pool.status()
+    slowest = max(worker.start_seconds or 0.0 for worker in status.workers)
     with capsys.disabled():
         print(f"\n30 cold workers: all ready after {slowest:.2f} s")
 
@@ -97,5 +96,5 @@ def test_how_many_are_under_way_and_were_finished_is_counted(rig: Rig, load: Loa
 
 def scale(pool: PoolClient, wanted: int) -> None:
     """Wait until *wanted* workers take events, and all others are gone."""
-    pool.ask("scale", wanted=wanted)
+    pool.scale(wanted)
     eventually(lambda: len(workers(pool)) == wanted and not workers(pool, "leaving"), within=20.0)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dynamic.policies import chosen
-from dynamic.queueing import Times
-from dynamic.simulation import Setting, simulate
+from dynamic.simulator.queueing import Times
+from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import Load, trial
 from harness.experiment.scaling_system import Observed
 from harness.probes.anatomy.profile import Profile as Anatomy

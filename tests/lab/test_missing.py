@@ -12,7 +12,7 @@ PROGRAMS = [
     "pyro4.name_server",
     "redis_impl.subscriber",
     "rabbitmq.broadcaster",
-    "dynamic.figures",
+    "dynamic.simulator.figures",
 ]
 
 

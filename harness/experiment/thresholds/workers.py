@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
-from dynamic.completions import Completions
 from dynamic.events import EventNames
-from dynamic.pool_socket import PoolClient
+from dynamic.pool.client import PoolClient
+from dynamic.pool.status import PoolStatus
 from dynamic.queues import EventQueues
-from dynamic.sender import EventSender
+from dynamic.sender import Completions, EventSender
 from harness.experiment.thresholds.alone import spread
 from harness.experiment.thresholds.finding import Finding
 from harness.experiment.thresholds.load import SideFailed
@@ -83,29 +82,29 @@ class _Pool:
         launcher = stack.enter_context(LocalLauncher())
         options = ("--namespace", namespace, "--max", str(BATCH), "--spares", str(self._spares))
         arguments = (*options, "--work-time", "20ms")
-        pool = launcher.start(ProcessSpec("pool", "dynamic.pool_process", arguments, urls.environment()))
+        pool = launcher.start(ProcessSpec("pool", "dynamic.pool", arguments, urls.environment()))
         self._client = PoolClient(Path(pool.address))
         stack.callback(self._client.close)
 
     def first_messages(self, workers: int) -> list[float]:
         """Start *workers* at once with events waiting; return the milliseconds to the first one of each."""
-        self._until(lambda status: status["spare"] == self._spares)
+        self._until(lambda status: status.spare == self._spares)
         for _ in range(1 if workers == 1 else EVENTS_EACH * workers):
             self._sent += 1
             self._sender.send("tonto", str(self._sent), time.monotonic_ns(), self._names.done)
         if not self._sender.settle(WAIT_SECONDS):
             raise SideFailed("the broker did not confirm the events")
-        self._client.ask("scale", wanted=workers)
+        self._client.scale(workers)
         status = self._until(lambda status: len(_first_seconds(status)) >= workers)
         self._until(lambda _: self._done >= self._sent)
-        self._client.ask("scale", wanted=0)
-        self._until(lambda status: not status["ready"] and not status["leaving"])
+        self._client.scale(0)
+        self._until(lambda status: not status.ready and not status.leaving)
         return [1000 * seconds for seconds in _first_seconds(status)]
 
-    def _until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def _until(self, holds: Callable[[PoolStatus], bool]) -> PoolStatus:
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
-            status = self._client.ask("status")
+            status = self._client.status()
             if holds(status):
                 return status
             time.sleep(LOOK_AGAIN_SECONDS)
@@ -115,5 +114,5 @@ class _Pool:
         self._done += 1
 
 
-def _first_seconds(status: dict[str, Any]) -> list[float]:
-    return [worker["first_seconds"] for worker in status["workers"] if worker["first_seconds"] is not None]
+def _first_seconds(status: PoolStatus) -> list[float]:
+    return [worker.first_seconds for worker in status.workers if worker.first_seconds is not None]

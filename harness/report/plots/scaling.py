@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dynamic.staffing import TARGET_SECONDS
+from dynamic.sample import TARGET_SECONDS
 from harness.record.run import Run
 from harness.record.scaling_trial import Curve, ScalingTrial
 from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic

@@ -5,19 +5,19 @@ what the broker and the network take, and time that the controller needs to deci
 """
 
 import math
+import statistics
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dynamic.decisions import State
+from dynamic.decision import State
 from dynamic.policies import Policy
-from dynamic.queueing import Queue, Seconds, Times
-from dynamic.samples import Sample
-from dynamic.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
-from dynamic.staffing import TARGET_SECONDS, needed_workers
-from dynamic.starts import Starts
+from dynamic.sample import KEPT_STARTS, TARGET_SECONDS, Sample, needed_workers
+from dynamic.simulator.queueing import Queue, Seconds, Times
+from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from lab.errors import Code, InvalidRequest
 from lab.load.plans import Plan
 from lab.load.profiles import Profile
@@ -139,6 +139,40 @@ def simulate(policy: Policy, setting: Setting, keep: bool = True) -> Run:
     return _Simulation(policy, setting).run(keep)
 
 
+class _Starts:
+    """Workers that are not ready yet, and how long the last ones took that are."""
+
+    def __init__(self) -> None:
+        self.ready_at: list[float] = []
+        """When each of them is, in seconds."""
+        self._begun_at: list[float] = []
+        self._took: deque[float] = deque(maxlen=KEPT_STARTS)
+
+    def begin(self, now: float, ready: float) -> None:
+        """Let a worker start *now* that takes messages from *ready* on."""
+        self._begun_at.append(now)
+        self.ready_at.append(ready)
+
+    def look(self, now: float) -> None:
+        """Regard those as started that are ready by *now*."""
+        pairs = list(zip(self._begun_at, self.ready_at, strict=True))
+        self._took.extend(ready - begun for begun, ready in pairs if ready <= now)
+        left = [pair for pair in pairs if pair[1] > now]
+        self._begun_at, self.ready_at = [begun for begun, _ in left], [ready for _, ready in left]
+
+    def gave_up(self, ready: float) -> bool:
+        """Forget a worker that would have been ready then; false if there is none."""
+        if ready not in self.ready_at:
+            return False
+        place = self.ready_at.index(ready)
+        del self._begun_at[place], self.ready_at[place]
+        return True
+
+    def median(self, otherwise: float) -> float:
+        """Return the median of what the last starts took; *otherwise* if there was none."""
+        return statistics.median(self._took) if self._took else otherwise
+
+
 class _Simulation:
     def __init__(self, policy: Policy, setting: Setting) -> None:
         self.policy, self.setting, self.state = policy, setting, State()
@@ -146,7 +180,7 @@ class _Simulation:
         self.arrivals: Seconds = plan.due_ns / 1e9
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])
-        self.starts = Starts()
+        self.starts = _Starts()
         self.workers = 0
         self.ready_changes: list[tuple[float, int]] = []
         self.paid_changes: list[tuple[float, int]] = []

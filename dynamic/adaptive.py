@@ -2,9 +2,8 @@
 
 import math
 
-from dynamic.decisions import State
-from dynamic.samples import Sample
-from dynamic.staffing import ceil, margin
+from dynamic.decision import State
+from dynamic.sample import Sample, ceil, margin
 
 NOISE = 3.0
 """Two counts of Poisson arrivals that differ by more standard deviations than this are of different loads."""

@@ -1,28 +1,28 @@
-"""The pool: forks workers of code that is imported already, and outlives the controller that it serves.
+"""The pool: it forks workers of code that is imported already, and keeps as many as it was last told.
 
-Single-threaded, because it forks: no lock of another thread can be copied in its locked state. It keeps the
-number of workers that it was last told, replaces those that end unasked, and knows nothing of why.
+It has one thread, because it forks: a lock that another thread holds would stay locked in the child. It
+replaces workers that end unasked. It does not know why it was told a number.
 """
 
 import gc
 import logging
 import os
 import signal
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from statistics import median
 
-from dynamic.pool_report import PooledWorker, Totals, reported
-from dynamic.samples import KEPT_STARTS
-from dynamic.slots import Phase, Report, Slot, Slots
-from dynamic.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
+from dynamic.pool.shared_statistics import Phase, SharedStatistics, WorkerReport, WorkerStatistics
+from dynamic.pool.status import PooledWorker, PoolStatus, Totals, reported
+from dynamic.pool.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
+from dynamic.sample import KEPT_STARTS
 from lab.limits import DRAIN_SECONDS
 from lab.process.cores import usable_cores
 
 log = logging.getLogger(__name__)
 
-LEAVING_SLOTS = 64
+LEAVING_WORKERS = 64
 """Beyond the most workers: for those that still drain while others have taken their place."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 """After a worker that ended young: the broker is away, or the code is broken."""
@@ -44,7 +44,7 @@ class Pool:
         self._most = most
         self._spares = spares
         self._in_child = in_child
-        self._slots = Slots(most + spares + LEAVING_SLOTS)
+        self._statistics = SharedStatistics(most + spares + LEAVING_WORKERS)
         self._workers: dict[int, PooledWorker] = {}
         self._totals = Totals()
         self._forked = 0
@@ -69,7 +69,7 @@ class Pool:
 
     def slow_down(self, factor: float) -> None:
         """Let work take *factor* times as long as declared."""
-        self._slots.slow_down(factor)
+        self._statistics.slow_down(factor)
 
     def dismiss(self) -> None:
         """Let every worker leave, spares too."""
@@ -108,16 +108,16 @@ class Pool:
             self._failures = 0
         return 1.0
 
-    def status(self) -> dict[str, object]:
-        """Return what workers report, as JSON has it; times are seconds."""
-        return {
-            "pid": os.getpid(),
-            "wanted": self._wanted,
-            "started": self._forked,
-            "failures": self._failures,
-            "start_seconds": statistics.median(self._start_seconds) if self._start_seconds else None,
+    def status(self) -> PoolStatus:
+        """Return what is known of the workers."""
+        return PoolStatus(
+            pid=os.getpid(),
+            wanted=self._wanted,
+            started=self._forked,
+            failures=self._failures,
+            start_seconds=median(self._start_seconds) if self._start_seconds else None,
             **reported(self._workers.values(), self._totals, max(0, self._wanted - len(self._active()))),
-        }
+        )
 
     def _active(self) -> list[PooledWorker]:
         """Return the workers that take events, or will, the oldest first."""
@@ -131,27 +131,27 @@ class Pool:
 
     def _fork(self, joins_since: float | None = None) -> None:
         """Fork a spare, or one that joins because it has been lacking *since* a time."""
-        slot = self._slots.free()
-        if slot is None:  # all are draining; one that has left makes room
+        statistics = self._statistics.free()
+        if statistics is None:  # all are draining; one that has left makes room
             return
-        slot.clear(Phase.STARTING)
+        statistics.clear(Phase.STARTING)
         pool = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # until the child waits for them
         pid = os.fork()
         if not pid:
-            self._become_worker(slot, pool)
+            self._become_worker(statistics, pool)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
         self._forked += 1
-        worker = PooledWorker(pid, slot, self._forked, time.monotonic())
+        worker = PooledWorker(pid, statistics, self._forked, time.monotonic())
         self._workers[pid] = worker
         if joins_since is not None:
             self._let_join(worker, joins_since)
 
-    def _become_worker(self, slot: Slot, pool: int) -> None:
+    def _become_worker(self, statistics: WorkerStatistics, pool: int) -> None:
         code = 1
         try:
             self._in_child()
-            code = serve(self._options, slot, pool)
+            code = serve(self._options, statistics, pool)
         except BaseException:
             log.exception("a worker failed")
         finally:
@@ -174,8 +174,8 @@ class Pool:
                 return
             worker = self._workers.pop(pid)
             phase = worker.phase
-            self._totals.add(worker.slot)
-            worker.slot.clear()
+            self._totals.add(worker.statistics)
+            worker.statistics.clear()
             if worker.left_at is None:
                 self._totals.crashed += 1
                 self._ended_unasked(worker, phase, os.waitstatus_to_exitcode(status))
@@ -185,7 +185,7 @@ class Pool:
             self._judge_from = now + FROZEN_SECONDS
         self._tended_at = now
         for worker in self._workers.values():
-            report = worker.slot.read()
+            report = worker.statistics.read()
             self._note_start(worker, report)
             silent = now - report.pulse_ns / 1e9 if report.pulse_ns and now > self._judge_from else 0.0
             if worker.left_at is not None:
@@ -197,7 +197,7 @@ class Pool:
             elif report.phase > Phase.STARTING and self._failed_at < worker.forked_at < now - YOUNG_SECONDS:
                 self._failures = 0
 
-    def _note_start(self, worker: PooledWorker, report: Report) -> None:
+    def _note_start(self, worker: PooledWorker, report: WorkerReport) -> None:
         if worker.start_seconds is None and worker.joined_at is not None and report.ready_ns:
             worker.start_seconds = max(0.0, report.ready_ns / 1e9 - worker.joined_at)
             self._start_seconds.append(worker.start_seconds)

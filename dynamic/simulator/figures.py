@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dynamic.policies import POLICIES, Policy, chosen
-from dynamic.queueing import SPREADS, Times
-from dynamic.scores import Scores
-from dynamic.simulation import Run, Setting, simulate
-from dynamic.simulator import SIMULATED
+from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.queueing import SPREADS, Times
+from dynamic.simulator.scores import Scores
+from dynamic.simulator.simulation import Run, Setting, simulate
 from lab.errors import InvalidRequest
 from lab.load.profiles import Profile
 
@@ -125,7 +125,7 @@ def _variants() -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        "python -m dynamic.figures",
+        "python -m dynamic.simulator.figures",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -143,10 +143,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         policies = {name: chosen(name) for name in names}
     except InvalidRequest as error:
-        print(f"dynamic.figures: {error.message}", file=sys.stderr)
+        print(f"dynamic.simulator.figures: {error.message}", file=sys.stderr)
         return 2
     if options.seeds < 1:
-        print(f"dynamic.figures: seeds must be 1 or more, got {options.seeds}", file=sys.stderr)
+        print(f"dynamic.simulator.figures: seeds must be 1 or more, got {options.seeds}", file=sys.stderr)
         return 2
     _print(policies, options.work_spread, range(1, options.seeds + 1))
     return 0

@@ -1,11 +1,11 @@
-"""Compare policies on a simulated load: a table of scores. The simulation: dynamic/simulation.py."""
+"""Compare policies on a simulated load: a table of scores. See dynamic/simulator/simulation.py."""
 
 import argparse
 import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -13,26 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dynamic.policies import POLICIES, Policy, chosen
-from dynamic.queueing import SPREADS, Times
-from dynamic.scores import Scores
-from dynamic.simulation import Setting, simulate
+from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.queueing import SPREADS, Times
+from dynamic.simulator.scores import Scores
+from dynamic.simulator.simulation import Setting, simulate
 from lab.errors import Code, InvalidRequest
-from lab.load.profiles import PROFILES, Profile, from_trace, noisy, ramp, sine, spike, steady, step
+from lab.load.profiles import from_trace
 from lab.options import duration, interval
 
-LOW, HIGH = 20.0, 150.0
-"""Messages per second: what 50 workers of 100 ms can follow."""
-SIMULATED: dict[str, Callable[[int], Profile]] = {
-    "steady": lambda _: steady(60.0),
-    "step": lambda _: step(LOW, HIGH),
-    "spike": lambda _: spike(LOW, 2 * HIGH),
-    "ramp": lambda _: ramp(LOW, HIGH),
-    "sine": lambda _: sine(LOW, HIGH),
-    "noisy": lambda seed: noisy(LOW, HIGH, seed),
-    "bursts": lambda _: PROFILES["bursts"](),
-    "drift": lambda _: replace(steady(60.0), name="drift"),
-}
-"""By name, from a seed."""
 COLUMNS: dict[str, Callable[[Scores], str]] = {
     "late %": lambda one: f"{one.late_percent:.2f}",
     "p99 s": lambda one: f"{one.p99_seconds:.2f}",

@@ -1,4 +1,4 @@
-"""Where a pool is found: a socket that only this user can reach, named after broker and namespace."""
+"""Find or start the pool of a namespace, and talk to it: a socket that only this user can reach."""
 
 import contextlib
 import fcntl
@@ -7,14 +7,22 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from lab.errors import LabError, Overloaded, Unavailable, error_from
+from dynamic.pool.status import PoolStatus
+from lab.errors import Overloaded, Unavailable, error_from
+from lab.limits import DRAIN_SECONDS
+from lab.process.launcher import READY_SECONDS, ROOT, first_line
 
 ANSWER_SECONDS = 10.0
+OTHER_SECONDS = 5.0
+"""For a pool that another controller just starts, to listen."""
 MOST_BYTES = 1 << 20
 LONGEST_PATH = 103
 """Bytes: of a socket, on macOS; Linux allows a few more."""
@@ -71,7 +79,7 @@ def listening(path: Path) -> socket.socket:
 
 
 class PoolClient:
-    """A connection to a pool. Unavailable where none answers."""
+    """A connection to a pool. Each request is one round trip. Unavailable where no pool answers."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -83,8 +91,31 @@ class PoolClient:
             raise Unavailable(f"no pool of workers answers at {path}") from error
         self._lines = self._socket.makefile("rb")
 
-    def ask(self, do: str, **arguments: object) -> dict[str, object]:
-        """Return the pool's answer to *do*, or raise the LabError that it is."""
+    def status(self) -> PoolStatus:
+        """Return what the pool knows of its workers."""
+        return self._ask("status")
+
+    def take_control(self) -> PoolStatus:
+        """Become the controller of the pool; Overloaded if another client is."""
+        return self._ask("control")
+
+    def scale(self, wanted: int) -> PoolStatus:
+        """Keep *wanted* workers, at most the pool's bound; the caller becomes the controller."""
+        return self._ask("scale", wanted=wanted)
+
+    def slow_down(self, factor: float) -> PoolStatus:
+        """Let work take *factor* times as long as declared."""
+        return self._ask("slow", factor=factor)
+
+    def dismiss(self) -> PoolStatus:
+        """Let all workers finish what they have; the pool ends after them. A second call changes nothing."""
+        return self._ask("dismiss")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def _ask(self, do: str, **arguments: float) -> PoolStatus:
         try:
             self._socket.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
             answer = json.loads(self._lines.readline(MOST_BYTES))
@@ -92,16 +123,62 @@ class PoolClient:
             raise Unavailable("the pool of workers does not answer any more") from error
         failure = answer.get("error")
         if failure:
-            raise _failure(failure)
-        return dict(answer)
+            raise error_from(failure["code"], failure["message"])
+        try:
+            return PoolStatus.from_fields(answer)
+        except (TypeError, KeyError) as error:
+            raise Unavailable("the pool of workers is of another version; end it first") from error
 
-    def close(self) -> None:
-        self._lines.close()
-        self._socket.close()
+
+def find_or_start(path: Path, arguments: Sequence[str]) -> tuple[PoolClient, bool]:
+    """Return a connection to the pool at *path*, and whether it ran already; *arguments*: for a new one."""
+    try:
+        return PoolClient(path), True
+    except Unavailable:
+        if not _start(arguments):
+            return _other(path), True
+        return PoolClient(path), False
 
 
-def _failure(failure: dict[str, str]) -> LabError:
-    return error_from(failure["code"], failure["message"])
+def _start(arguments: Sequence[str]) -> bool:
+    """Start a pool and wait until it listens; False if it does not. Its log goes where ours does."""
+    environment = {name: value for name, value in os.environ.items() if name != "LAB_PARENT"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dynamic.pool", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # neither Ctrl-C nor our end is for the pool
+    )
+    is_ready = False
+    try:
+        with process.stdout or open(os.devnull, "rb") as stdout:
+            line = first_line(stdout, READY_SECONDS)
+            is_ready = line is not None and line.startswith(b"{")
+    finally:  # a signal may have come too
+        if not is_ready:
+            _end(process)
+    return is_ready
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(DRAIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _other(path: Path) -> PoolClient:
+    """Return a connection to the pool that another controller started at the same time as ours."""
+    deadline = time.monotonic() + OTHER_SECONDS
+    while lock_path(path).exists() and time.monotonic() < deadline:
+        with suppress(Unavailable):
+            return PoolClient(path)
+        time.sleep(0.05)
+    raise Unavailable("the pool of workers did not start; its last words are above")
 
 
 def _folder() -> Path:

@@ -1,4 +1,4 @@
-"""What an experiment lets the policy `oracle` know: the rates to come, as a file of JSON."""
+"""A forecast: the rates to come, as only an experiment knows them, in a file of JSON."""
 
 import bisect
 import json
@@ -12,7 +12,7 @@ from lab.errors import Code, InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Forecast:
     """Rates (messages per second) from *begin*, a time of the monotonic clock, on.
 
     *starts*: seconds after it at which each of *rates* begins; the last one ends at *seconds*.
@@ -47,7 +47,7 @@ class Outlook:
         """Read a file; InvalidRequest if it is not such a one."""
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            outlook = cls(
+            forecast = cls(
                 float(fields["begin"]),
                 tuple(map(float, fields["starts"])),
                 tuple(map(float, fields["rates"])),
@@ -55,11 +55,11 @@ class Outlook:
                 tuple((float(since), float(rate)) for since, rate in fields["service_rates"]),
             )
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise InvalidRequest(Code.MALFORMED, f"{path}: not an outlook: {error!r}") from error
-        if not outlook.is_whole:
+            raise InvalidRequest(Code.MALFORMED, f"{path}: not a forecast: {error!r}") from error
+        if not forecast.is_whole:
             message = "as many starts as rates, in order, and numbers that are not negative"
-            raise InvalidRequest(Code.MALFORMED, f"{path}: not an outlook: {message}")
-        return outlook
+            raise InvalidRequest(Code.MALFORMED, f"{path}: not a forecast: {message}")
+        return forecast
 
     @property
     def is_whole(self) -> bool:

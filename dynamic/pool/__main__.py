@@ -1,8 +1,9 @@
-"""``python -m dynamic.pool_process``: the process that owns the workers; a controller starts or finds it.
+"""``python -m dynamic.pool``: the process that owns the workers; a controller starts or finds it.
 
 It answers one JSON object a line on its socket: ``{"do": "status"}``, ``{"do": "scale", "wanted": 3}``,
-``{"do": "slow", "factor": 2}``, ``{"do": "dismiss"}``. Who scales is its controller while connected; there is
-one. Without any for ``--orphan-time`` it lets its workers finish what they have and ends.
+``{"do": "slow", "factor": 2}``, ``{"do": "dismiss"}``. Each answer is a PoolStatus. The client that scales is
+its controller while it is connected; there is one. After ``--orphan-time`` without a controller it lets its
+workers finish what they have, and ends.
 """
 
 import contextlib
@@ -14,12 +15,13 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from dynamic.options import add_pool_options
-from dynamic.pool import Pool
-from dynamic.pool_socket import MOST_BYTES, listening, locked, socket_path
-from dynamic.worker import WorkerOptions
+from dynamic.pool.client import MOST_BYTES, listening, locked, socket_path
+from dynamic.pool.pool import Pool
+from dynamic.pool.worker import WorkerOptions
 from lab.applications.state import open_node_store
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
@@ -33,7 +35,7 @@ log = logging.getLogger(__name__)
 
 MOST_ASKED = 1e6
 MOST_CONNECTIONS = 64
-"""Beside the controller's; whoever was silent for longest makes room."""
+"""Beside the controller's; the one that was silent for longest makes room."""
 TAKE_SECONDS = 0.5
 """For a client to take its answer: nobody else is served meanwhile."""
 
@@ -99,7 +101,7 @@ class PoolProcess:
     def _accept(self) -> None:
         try:
             stream, _ = self._listener.accept()
-        except OSError:  # whoever it was has gone
+        except OSError:  # the client has gone
             return
         stream.settimeout(TAKE_SECONDS)
         connection = _Connection(stream)
@@ -135,7 +137,7 @@ class PoolProcess:
             self._perform(connection, line)
         except LabError as error:
             return {"error": {"code": error.code, "message": error.message}}
-        return self._pool.status()
+        return asdict(self._pool.status())
 
     def _perform(self, connection: _Connection, line: bytes) -> None:
         try:
@@ -185,7 +187,7 @@ class PoolProcess:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = process_parser("dynamic.pool_process", "Fork and keep workers for a controller.")
+    parser = process_parser("dynamic.pool", "Fork and keep workers for a controller.")
     add_pool_options(parser)
     arguments = parser.parse_args(argv)
     logging.basicConfig(

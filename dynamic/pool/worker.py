@@ -1,4 +1,4 @@
-"""What a worker is: an InsultFilter node on Work_queue, forked by the pool, that reports to its slot."""
+"""A worker: an InsultFilter node on Work_queue that the pool forks; it writes shared statistics."""
 
 import logging
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dynamic.events import EventNames
-from dynamic.slots import PULSE_SECONDS, Phase, Slot
+from dynamic.pool.shared_statistics import PULSE_SECONDS, Phase, WorkerStatistics
 from lab.applications.work import Work
 from lab.errors import LabError
 from lab.limits import DRAIN_SECONDS
@@ -37,27 +37,27 @@ class WorkerOptions:
 class PooledWork(Work):
     """Work that an experiment can slow down while it runs, and that the canary does not wait for."""
 
-    slot: Slot | None = None
+    statistics: WorkerStatistics | None = None
 
     def perform(self) -> None:
-        if self.slot is not None and self.slot.is_ready:
-            slowness = self.slot.slowness
+        if self.statistics is not None and self.statistics.is_ready:
+            slowness = self.statistics.slowness
             Work(self.wait_seconds * slowness, self.cpu_seconds * slowness).perform()
 
 
-def serve(options: WorkerOptions, slot: Slot, pool: int) -> int:
+def serve(options: WorkerOptions, statistics: WorkerStatistics, pool: int) -> int:
     """Work until told to leave; return the exit code. ORDERS are blocked already: none can be missed."""
     try:
         die_with(pool)
-        node = _node(options, slot)
+        node = _node(options, statistics)
         try:
             node.start()
             node.canary()
-            slot.enter(Phase.SPARE)
-            if _order(ORDERS, slot) == JOIN:
-                slot.enter(Phase.READY)
+            statistics.enter(Phase.SPARE)
+            if _order(ORDERS, statistics) == JOIN:
+                statistics.enter(Phase.READY)
                 node.join()
-                _order([LEAVE], slot)
+                _order([LEAVE], statistics)
         finally:
             node.drain(DRAIN_SECONDS)
     except LabError as error:
@@ -66,19 +66,19 @@ def serve(options: WorkerOptions, slot: Slot, pool: int) -> int:
     return 0
 
 
-def _order(orders: Sequence[signal.Signals], slot: Slot) -> int:
+def _order(orders: Sequence[signal.Signals], statistics: WorkerStatistics) -> int:
     """Return the next of *orders*, and say meanwhile that we live."""
     if sys.platform == "darwin":  # it has no sigtimedwait
         return signal.sigwait(orders)
     while True:
-        slot.pulse()
+        statistics.pulse()
         received = signal.sigtimedwait(orders, PULSE_SECONDS)
         if received:
             return received.si_signo
 
 
-def _node(options: WorkerOptions, slot: Slot) -> InsultFilterNode:
+def _node(options: WorkerOptions, statistics: WorkerStatistics) -> InsultFilterNode:
     work = options.node.work
-    node = replace(options.node, work=PooledWork(work.wait_seconds, work.cpu_seconds, slot))
+    node = replace(options.node, work=PooledWork(work.wait_seconds, work.cpu_seconds, statistics))
     names = EventNames(node.namespace)
-    return InsultFilterNode(node, options.prefetch, options.queue_type, names, slot.watch())
+    return InsultFilterNode(node, options.prefetch, options.queue_type, names, statistics.watch())

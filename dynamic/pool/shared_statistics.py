@@ -1,6 +1,6 @@
-"""What workers report, in memory that they share with their pool: no message, no lock, one writer a field.
+"""Statistics of workers, in memory that they share with their pool: no message, no lock, one writer a field.
 
-A worker that is killed leaves its numbers behind; the pool adds them up and gives the slot to the next.
+A worker that is killed leaves its numbers behind. The pool adds them up and gives the place to the next.
 """
 
 import mmap
@@ -38,11 +38,11 @@ class _Field(IntEnum):
     READY_NS = 2
     FIRST_NS = 3
     CPU_NS = 4
-    LANES = 5
+    CONSUMERS = 5
     BUCKETS = 13
 
 
-class _LaneField(IntEnum):
+class _ConsumerField(IntEnum):
     UNDER_WAY = 0
     FINISHED = 1
     WORKED_NS = 2
@@ -53,7 +53,7 @@ _WIDTH = _Field.BUCKETS + BUCKETS
 _MILLION = 1_000_000
 
 
-class Report(NamedTuple):
+class WorkerReport(NamedTuple):
     """What a worker says of itself. Times: nanoseconds of the monotonic clock, 0 for never."""
 
     phase: Phase
@@ -73,21 +73,21 @@ class Report(NamedTuple):
     """When it began each message that it works on."""
 
 
-class Slots:
+class SharedStatistics:
     """Room for *count* workers, and how many times as long as declared all their work takes."""
 
     def __init__(self, count: int) -> None:
         self._memory = mmap.mmap(-1, 8 * (1 + count * _WIDTH))
         self._words = memoryview(self._memory).cast("q")
         self._words[0] = _MILLION
-        self._slots = [Slot(self._words[:1], self._part(index)) for index in range(count)]
+        self._parts = [WorkerStatistics(self._words[:1], self._part(index)) for index in range(count)]
 
-    def __getitem__(self, index: int) -> "Slot":
-        return self._slots[index]
+    def __getitem__(self, index: int) -> "WorkerStatistics":
+        return self._parts[index]
 
-    def free(self) -> "Slot | None":
-        """Return a slot that nobody uses."""
-        return next((slot for slot in self._slots if slot.read().phase is Phase.FREE), None)
+    def free(self) -> "WorkerStatistics | None":
+        """Return a part that nobody uses."""
+        return next((part for part in self._parts if part.read().phase is Phase.FREE), None)
 
     def slow_down(self, factor: float) -> None:
         """Let work take *factor* times as long as declared from the next message on."""
@@ -98,7 +98,7 @@ class Slots:
         return self._words[start : start + _WIDTH]
 
 
-class Slot:
+class WorkerStatistics:
     """One worker's part."""
 
     def __init__(self, slowness: memoryview, words: memoryview) -> None:
@@ -110,15 +110,15 @@ class Slot:
         """How many times as long as declared work takes now."""
         return int(self._slowness[0]) / _MILLION
 
-    def read(self) -> Report:
+    def read(self) -> WorkerReport:
         """Return what stands here."""
         words = self._words[: _Field.BUCKETS].tolist()
-        lanes = [words[_Field.LANES + each :: len(_LaneField)] for each in _LaneField]
-        under_way, finished, worked_ns, begun_ns = lanes
+        counts = [words[_Field.CONSUMERS + each :: len(_ConsumerField)] for each in _ConsumerField]
+        under_way, finished, worked_ns, begun_ns = counts
         begun = tuple(filter(None, begun_ns))
-        phase, pulse_ns, ready_ns, first_ns, cpu_ns = words[: _Field.LANES]
+        phase, pulse_ns, ready_ns, first_ns, cpu_ns = words[: _Field.CONSUMERS]
         totals = sum(under_way), sum(finished), sum(worked_ns)
-        return Report(Phase(phase), pulse_ns, ready_ns, first_ns, cpu_ns, *totals, begun)
+        return WorkerReport(Phase(phase), pulse_ns, ready_ns, first_ns, cpu_ns, *totals, begun)
 
     def buckets(self) -> Sequence[int]:
         """Return how many response times fell into each bucket; see :func:`bucket_seconds`."""
@@ -147,45 +147,47 @@ class Slot:
         """Whether the worker takes events."""
         return bool(self._words[_Field.PHASE] == Phase.READY)
 
-    def watch(self) -> "LaneWatch":
-        """Return what is to be told of the worker's lanes."""
-        return LaneWatch(self, self._words, 0)
+    def watch(self) -> "ConsumerWatch":
+        """Return what the worker's consumers write to."""
+        return ConsumerWatch(self, self._words, 0)
 
 
-class LaneWatch:
-    """Notes what one lane of a worker does: the :class:`rabbitmq.transport.Watch` of it."""
+class ConsumerWatch:
+    """Notes what one consumer of a worker does: the :class:`rabbitmq.transport.Watch` of it."""
 
-    def __init__(self, slot: Slot, words: memoryview, lane: int) -> None:
-        self._slot = slot
+    def __init__(self, part: WorkerStatistics, words: memoryview, consumer: int) -> None:
+        self._part = part
         self._words = words
-        self._lane = lane
-        start = _Field.LANES + lane * len(_LaneField)
-        self._own = words[start : start + len(_LaneField)]
+        self._consumer = consumer
+        start = _Field.CONSUMERS + consumer * len(_ConsumerField)
+        self._own = words[start : start + len(_ConsumerField)]
         self._planned_ns = 0
 
-    def beside(self) -> "LaneWatch":
-        return LaneWatch(self._slot, self._words, self._lane + 1)
+    def beside(self) -> "ConsumerWatch":
+        return ConsumerWatch(self._part, self._words, self._consumer + 1)
 
     def under_way(self, messages: int) -> None:
-        self._own[_LaneField.UNDER_WAY] = messages
+        self._own[_ConsumerField.UNDER_WAY] = messages
 
     def begin(self, properties: "BasicProperties") -> None:
         now = time.monotonic_ns()
         self._planned_ns = planned_ns(properties)
-        if self._slot.is_ready and not self._words[_Field.FIRST_NS]:
+        if self._part.is_ready and not self._words[_Field.FIRST_NS]:
             self._words[_Field.FIRST_NS] = now
-        self._own[_LaneField.BEGUN_NS] = now
+        self._own[_ConsumerField.BEGUN_NS] = now
 
     def end(self) -> None:
         now = time.monotonic_ns()
         own = self._own
-        worked_ns = now - own[_LaneField.BEGUN_NS]
-        own[_LaneField.BEGUN_NS] = 0
-        if not self._slot.is_ready:  # the canary
+        worked_ns = now - own[_ConsumerField.BEGUN_NS]
+        own[_ConsumerField.BEGUN_NS] = 0
+        if not self._part.is_ready:  # the canary
             return
-        own[_LaneField.WORKED_NS] += worked_ns
-        own[_LaneField.FINISHED] += 1
-        if self._planned_ns:  # a suspect does not say any more when it was due: one lane writes here
+        own[_ConsumerField.WORKED_NS] += worked_ns
+        own[_ConsumerField.FINISHED] += 1
+        if (
+            self._planned_ns
+        ):  # an event of the retry queue does not say when it was due: one consumer writes here
             self._words[_Field.BUCKETS + _bucket(now - self._planned_ns)] += 1
 
 

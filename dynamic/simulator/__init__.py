@@ -1,0 +1,1 @@
+"""The simulator: the same policies on a simulated load, millions of events per second."""
