@@ -60,6 +60,7 @@ class EventQueues:
                 if time.monotonic() > deadline:
                     message = "another controller scales the workers of this namespace; stop it first"
                     raise Overloaded(message) from error
+                time.sleep(TAKE_OVER_SECONDS / 20)
                 self._link = Link(self._url, self._set_up, self._lost)
             else:
                 return self

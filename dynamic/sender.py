@@ -1,10 +1,8 @@
 """Send events, know which of them the broker keeps, and see them finished."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
-from itertools import takewhile
 from types import TracebackType
 from typing import Self
 
@@ -14,9 +12,7 @@ from pika.spec import Basic, BasicProperties
 from dynamic.events import EventNames, declare_events, event
 from lab.errors import Overloaded
 from lab.settings import settings
-from rabbitmq.transport import Link, Message, arguments_of
-
-log = logging.getLogger(__name__)
+from rabbitmq.transport import Confirms, Link, Message, arguments_of
 
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""
@@ -43,7 +39,7 @@ class EventSender:
         self._queue_type = queue_type or settings().queue_type
         self._waiting: dict[str, Message] = {}
         """Not confirmed, by event id, in the order in which they were sent."""
-        self._by_tag: dict[int, str] = {}
+        self._confirms = Confirms[str]()
         self._sent: set[str] = set()
         """Those of them that are on their way on the present connection."""
         self._unrouted: set[str] = set()
@@ -52,7 +48,6 @@ class EventSender:
         """Those that are published a second time because of that."""
         self._lock = threading.Lock()
         self._channel: Channel | None = None
-        self._published = 0
         self._is_restoring = False
         self._declared_at = self._full_until = 0.0
         self.confirmed = 0
@@ -110,8 +105,7 @@ class EventSender:
             message.exchange, message.routing_key, message.body, message.properties, mandatory=True
         )
         self._sent.add(event_id)
-        self._published += 1
-        self._by_tag[self._published] = event_id
+        self._confirms.add(event_id)
 
     def _set_up(self, link: Link) -> None:
         link.open_channel(self._declare)
@@ -142,7 +136,7 @@ class EventSender:
                 self._publish(event_id, message)
 
     def _ready(self, channel: Channel) -> None:
-        self._channel, self._published = channel, 0
+        self._channel = channel
         with self._lock:
             again = list(self._waiting.items())
         for event_id, message in again:
@@ -157,11 +151,8 @@ class EventSender:
 
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
-        tags = [method.delivery_tag]
-        if method.multiple:
-            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._by_tag))
-        for tag in tags:
-            self._settled(self._by_tag.pop(tag, ""), is_kept=isinstance(method, Basic.Ack))
+        for event_id in self._confirms.settle(method):
+            self._settled(event_id, is_kept=isinstance(method, Basic.Ack))
 
     def _settled(self, event_id: str, *, is_kept: bool) -> None:
         message = self._waiting.get(event_id)
@@ -186,7 +177,7 @@ class EventSender:
 
     def _lost(self) -> None:
         self._channel, self._is_restoring = None, False
-        self._by_tag.clear()
+        self._confirms.clear()
         for events in (self._sent, self._unrouted, self._repeated):
             events.clear()
 
@@ -195,7 +186,7 @@ class Completions:
     """Calls *finished*, in a thread of its own, for every answer in the namespace's queue of answers.
 
     The queue is durable and answers are as persistent as their events, so that a broker's restart loses none.
-    If somebody deletes the queue, it is declared again; answers that were in it are lost.
+    If somebody deletes the queue, it is declared and consumed again; the answers in it are lost.
     """
 
     def __init__(self, url: str, names: EventNames, finished: Finished) -> None:
@@ -218,19 +209,11 @@ class Completions:
     # In the I/O thread.
 
     def _set_up(self, link: Link) -> None:
-        link.open_channel(self._opened)
-
-    def _opened(self, channel: Channel) -> None:
-        channel.basic_qos(prefetch_count=COMPLETIONS_PREFETCH)
-        channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
-        self._declare(channel)
-
-    def _cancelled(self, channel: Channel) -> None:
-        log.warning("the queue %s was deleted: declaring it and consuming it again", self._names.done)
-        self._declare(channel)
+        link.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
         def declared(_: object) -> None:
+            channel.basic_qos(prefetch_count=COMPLETIONS_PREFETCH)
             channel.basic_consume(self._names.done, self._received, callback=lambda _: self._link.ready())
 
         arguments = arguments_of("classic")

@@ -4,7 +4,7 @@ from ._client import QueueClient
 from ._delivery import Delivery, Watch
 from ._fetching import FetchingLane
 from ._lane import Lane, two_lanes
-from ._link import Link
+from ._link import Confirms, Link
 from ._node import QueueServer
 from ._pending import Request
 from ._queues import QUEUE_TYPES, arguments_of, declare_guards, declare_queues, delete_namespace
@@ -13,6 +13,7 @@ from ._wire import Message, Names, suspect_of
 
 __all__ = [
     "QUEUE_TYPES",
+    "Confirms",
     "Delivery",
     "FetchingLane",
     "Lane",

@@ -25,7 +25,7 @@ def controller(rig: Rig, load: Load) -> Program:
     return controller
 
 
-@pytest.mark.parametrize("which", ["count", "done", "retries"])
+@pytest.mark.parametrize("which", ["work", "count", "done", "retries"])
 def test_a_queue_deleted_by_hand_under_load_is_there_again_and_served(
     rig: Rig, load: Load, controller: Program, which: str
 ) -> None:
