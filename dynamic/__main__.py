@@ -21,6 +21,7 @@ from dynamic.pool.client import PoolClient, find_or_start, socket_path
 from dynamic.queues import EventQueues
 from dynamic.sample import TARGET_SECONDS
 from dynamic.view import View, view_for
+from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
@@ -29,7 +30,7 @@ from lab.limits import DRAIN_SECONDS
 from lab.options import process_parser
 from lab.process.cores import usable_cores
 from lab.process.lifeline import die_with
-from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
+from lab.process.node import STOP_SIGNALS
 from lab.settings import settings
 from lab.store import open_store
 
@@ -166,4 +167,4 @@ def _bounds(arguments: argparse.Namespace) -> Bounds:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program(main))

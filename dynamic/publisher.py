@@ -18,6 +18,7 @@ from uuid import uuid4
 from dynamic.events import EventNames
 from dynamic.sender import EventSender
 from dynamic.simulator.profiles import SIMULATED
+from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
 from lab.brokers.locate import locate_rabbitmq
 from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import DRAIN_SECONDS
@@ -26,7 +27,7 @@ from lab.load.profiles import PUBLISHER_RATE, from_trace
 from lab.load.texts import corpus_texts, generated_texts
 from lab.options import client_parser, interval
 from lab.process.lifeline import die_with
-from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
+from lab.process.node import STOP_SIGNALS
 from lab.settings import settings
 
 SAY_SECONDS = 1.0
@@ -176,4 +177,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program(main))

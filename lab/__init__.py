@@ -1,5 +1,5 @@
 """What the four middlewares share: contract, applications, store, launcher, brokers, command line."""
 
-from lab.missing import explain_missing_packages
+from lab.bootstrap import explain_errors
 
-explain_missing_packages()
+explain_errors()

@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from lab.applications.work import Work
+from lab.bootstrap import WRONG_USAGE
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
 from lab.settings import SettingsError, settings
 from lab.settings import namespace as settings_namespace
 
 LOOPBACK = "127.0.0.1"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _HOST = re.compile(r"[\w.-]+")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -46,9 +49,17 @@ class NodeOptions:
         return self.advertise or self.host
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: the message, then where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with *message* and exit code 2."""
+        self.exit(WRONG_USAGE, f"{self.prog}: {message}; see --help\n")
+
+
 def process_parser(module: str, purpose: str, default_port: int | None = None) -> argparse.ArgumentParser:
     """Return a parser of the options that every process takes."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"python -m {module}",
         description=purpose,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -72,7 +83,7 @@ def process_parser(module: str, purpose: str, default_port: int | None = None) -
 
 def client_parser(module: str, purpose: str) -> argparse.ArgumentParser:
     """Return a parser of the options that every client takes."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"python -m {module}",
         description=purpose,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -136,18 +147,20 @@ def node_options(arguments: argparse.Namespace) -> NodeOptions:
 
 
 def duration(text: str) -> float:
-    """Read ``5ms``, ``2s``, ``1m`` or plain seconds; return seconds."""
+    """Read ``500us``, ``5ms``, ``2s``, ``1m`` or ``1h``; return seconds. A bare number is refused."""
     match = _DURATION.fullmatch(text.strip())
     if not match:
+        if _NUMBER.fullmatch(number := text.strip()):
+            raise argparse.ArgumentTypeError(f"{text!r} has no unit; write {number}s or {number}ms")
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 500us, 5ms, 2s, 1m or 1h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def interval(text: str) -> float:
-    """Read a duration that is not zero; return seconds."""
+    """Read a duration of more than zero; return seconds."""
     seconds = duration(text)
     if not seconds:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: it must be more than 0, such as 200ms")
+        raise argparse.ArgumentTypeError(f"{text!r} is too short: it must be more than 0, such as 200ms")
     return seconds
 
 

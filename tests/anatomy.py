@@ -28,6 +28,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser
 from lab.settings import settings
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _measure(options: argparse.Namespace, bench: Bench, run: "AnatomyRun") -> in
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.anatomy", description=__doc__)
+    parser = Parser(prog="python -m tests.anatomy", description=__doc__)
     add_window_options(parser, QUICK, FULL)
     parser.add_argument(
         "--middleware",

@@ -17,6 +17,7 @@ from harness.record.run import RESULTS, new_folder
 from harness.report.progress import Steps
 from lab.cli import commands
 from lab.cli.brokers import brokers, say
+from lab.options import Parser
 from lab.process.cores import usable_cores
 from lab.settings import settings
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = Parser(prog="python -m tests.bench", description=__doc__)
     add_window_options(parser, QUICK, FULL)
     parser.add_argument("--only", type=_rows, default=list(ROWS), metavar="ROW,ROW", help=", ".join(ROWS))
     parser.add_argument(

@@ -20,19 +20,19 @@ from harness.experiment.session import (
     conduct,
     count,
     needs,
-    seconds,
 )
 from harness.experiment.versus import Side, read_side, versus
 from harness.load.workload import Workload
 from harness.record.run import Run
 from lab.cli import commands
 from lab.cli.brokers import say
+from lab.options import Parser, interval
 
 START_SECONDS = 4.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("a", metavar="A")
     parser.add_argument("b", metavar="B")
     parser.add_argument("--blocks", type=count, default=5, help="of A, B, A again (default 5; 3 at least)")
-    parser.add_argument("--seconds", type=seconds, default=3.0, help="length of a window (default 3)")
+    parser.add_argument(
+        "--seconds", type=interval, default=3.0, metavar="TIME", help="length of a window (default 3s)"
+    )
     parser.add_argument(
         "--fail-if-slower",
         type=_share,

@@ -20,7 +20,7 @@ from lab.cli import commands
 from lab.cli.brokers import brokers
 from lab.errors import Unavailable
 from lab.load.profiles import Profile, from_trace, step
-from lab.options import interval
+from lab.options import Parser, interval
 from lab.process.cores import usable_cores
 from lab.settings import settings
 
@@ -119,7 +119,7 @@ def _calibrate(load: Load, workload: Workload) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m lab dynamic", description=__doc__)
+    parser = Parser(prog="python3 -m lab dynamic", description=__doc__)
     parser.add_argument(
         "--policy",
         type=lambda text: text.split(","),

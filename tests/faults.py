@@ -16,7 +16,7 @@ from harness.faults.table import SCENARIOS
 from harness.record.run import RESULTS
 from lab.cli import commands
 from lab.middlewares import MIDDLEWARES
-from lab.options import interval
+from lab.options import Parser, interval
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab faults",
         description=__doc__,
         epilog=_list(),

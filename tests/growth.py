@@ -16,7 +16,6 @@ from harness.experiment.session import (
     add_experiment_options,
     count,
     middleware_names,
-    seconds,
 )
 from harness.experiment.thresholds.load import SideFailed
 from harness.load.workload import Workload
@@ -28,6 +27,7 @@ from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser, interval
 from lab.settings import settings
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _expected(options: argparse.Namespace, study: str, name: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.growth", description=__doc__)
+    parser = Parser(prog="python -m tests.growth", description=__doc__)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--quick", action="store_true", help="few sizes, 3 windows of 0.7 s each: the default, 2 to 3 minutes"
@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--windows", type=count, metavar="N", help="windows of each size, at least 3 to be judged"
     )
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
+    parser.add_argument("--seconds", type=interval, metavar="TIME", help="length of a window")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_argument(
         "--no-judge", action="store_true", help="only print: exit code 0 also where a bar is missed"

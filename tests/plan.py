@@ -22,7 +22,7 @@ from harness.report.planning_words import ASSUMPTIONS, capacities, cell, limit_w
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES
-from lab.options import interval
+from lab.options import Parser, interval
 
 Sources = dict[tuple[str, str], tuple[str, Run]]
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m lab plan", description=__doc__)
+    parser = Parser(prog="python3 -m lab plan", description=__doc__)
     parser.add_argument("--rate", type=_rate, metavar="PER_SECOND", help="requests per second to plan for")
     parser.add_argument(
         "--objective", type=interval, default=0.05, metavar="TIME", help="p99 to keep (default 50ms)"

@@ -1,6 +1,5 @@
 """Draw the plots and the report of a run again, from its data."""
 
-import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from harness.report.plots import draw
 from harness.report.table import print_table
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
+from lab.options import Parser
 
 SHEETS = {
     "anatomy": "harness.probes.anatomy.run",
@@ -21,7 +21,7 @@ SHEETS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m lab report", description=__doc__)
+    parser = Parser(prog="python3 -m lab report", description=__doc__)
     parser.add_argument(
         "folder", type=Path, nargs="?", default=RESULTS / "latest", help="of a run (default: the newest)"
     )

@@ -1,6 +1,5 @@
 """The main job: all four middlewares in both architectures, stress and speedup, data, plots and a report."""
 
-import argparse
 import sys
 
 from harness.experiment.capacity import Objective
@@ -17,6 +16,7 @@ from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser
 from tests.anatomy import anatomy_step
 from tests.dynamic_scaling import short_step, thorough_steps
 from tests.speedup import speedup_step
@@ -36,7 +36,7 @@ ON_ONE_MACHINE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab run",
         description="Measure all four middlewares, draw the plots and write a report: about two minutes.",
     )

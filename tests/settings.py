@@ -26,6 +26,7 @@ from lab.cli import commands
 from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser
 from lab.settings import settings
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
@@ -79,7 +80,7 @@ def redraw(folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.settings",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

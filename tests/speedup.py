@@ -13,14 +13,13 @@ from harness.experiment.session import (
     conduct,
     count,
     needs,
-    seconds,
 )
 from harness.experiment.speedup import LATENCY_BOUND, describe, speedup
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
-from lab.options import duration
+from lab.options import Parser, duration, interval
 
 START_SECONDS = 2.5
 MOST_NODES = 64
@@ -55,7 +54,7 @@ def speedup_step(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.speedup", description=__doc__)
+    parser = Parser(prog="python -m tests.speedup", description=__doc__)
     parser.add_argument("middleware", choices=MIDDLEWARES)
     parser.add_argument("--nodes", type=_counts, default=(1, 2, 3), metavar="1,2,3", help="ascending, from 1")
     parser.add_argument("--full", action="store_true", help="1, 2, 3, 4, 6 and 8 nodes")
@@ -63,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     work.add_argument("--work-time", metavar="TIME", help="waiting per text (default 5ms)")
     work.add_argument("--work-cpu", metavar="TIME", help="computing per text, such as 2ms")
     parser.add_argument("--trials", type=count, default=5, help="fresh processes each (default 5)")
-    parser.add_argument("--seconds", type=seconds, default=4.0, help="window of a trial (default 4)")
+    parser.add_argument(
+        "--seconds", type=interval, default=4.0, metavar="TIME", help="window of a trial (default 4s)"
+    )
     add_experiment_options(parser)
     add_cluster_option(parser)
     options = parser.parse_args(argv)

@@ -15,7 +15,6 @@ from harness.experiment.session import (
     add_experiment_options,
     conduct,
     needs,
-    seconds,
 )
 from harness.experiment.stress import CLIENT_COUNTS, over_clients, over_requests
 from harness.load.workload import Workload
@@ -25,6 +24,7 @@ from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser, interval
 
 START_SECONDS = 2.0
 """About what it takes to start a system and its load generators."""
@@ -72,8 +72,6 @@ def _step(
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    if not options.objective > 0:
-        _parser().error("--objective must be more than 0 milliseconds")
     workload = Workload(options.application, options.seed, options.corpus)
     workload.check()
     architectures = [options.architecture] if options.architecture else list(Architecture)
@@ -87,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
+    parser = Parser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("middleware", choices=MIDDLEWARES)
     parser.add_argument(
         "--study", choices=(*STUDIES, ALL), default=ALL, help="over requests, over clients, or capacity"
@@ -100,9 +98,15 @@ def _parser() -> argparse.ArgumentParser:
         "--application", type=Application, choices=list(Application), default=Application.FILTER
     )
     parser.add_argument("--architecture", type=Architecture, choices=list(Architecture), help="default: both")
-    parser.add_argument("--seconds", type=seconds, default=4.0, help="length of a window (default 4)")
     parser.add_argument(
-        "--objective", type=float, default=50.0, metavar="MS", help="p99 that a rate must keep (default 50)"
+        "--seconds", type=interval, default=4.0, metavar="TIME", help="length of a window (default 4s)"
+    )
+    parser.add_argument(
+        "--objective",
+        type=interval,
+        default=0.05,
+        metavar="TIME",
+        help="p99 that a rate must keep (default 50ms)",
     )
     add_experiment_options(parser)
     add_cluster_option(parser)
@@ -118,7 +122,7 @@ def _steps(options: argparse.Namespace, architecture: Architecture) -> list[Step
     one_by_one = {
         "requests": requests_step(middleware, architecture, window),
         "clients": clients_step(middleware, architecture, window),
-        "capacity": capacity_step(middleware, architecture, Objective(options.objective, window)),
+        "capacity": capacity_step(middleware, architecture, Objective(options.objective * 1000, window)),
     }
     return [step for study, step in one_by_one.items() if options.study in (study, ALL)]
 

@@ -54,12 +54,12 @@ class Lab:
 
     def doctor(self, what: str, **environment: str) -> str:
         """Return the rows called *what*: state, detail and mend of each on a line."""
-        rows = json.loads(self.run("doctor", "--json", "--idle", "0", **environment).stdout)
+        rows = json.loads(self.run("doctor", "--json", "--idle", "0s", **environment).stdout)
         named = [row for row in rows if row["what"] == what]
         return "\n".join(f"{row['state']} {row['detail']} -> {row['mend']}" for row in named)
 
     def sweep(self) -> str:
-        return self.run("doctor", "--sweep", "--idle", "0").stderr
+        return self.run("doctor", "--sweep", "--idle", "0s").stderr
 
     @property
     def state(self) -> Path:

@@ -12,7 +12,7 @@ from harness.experiment.thresholds.sides import Terms
 from lab.process.system import BrokerUrls
 from tests import report, settings
 
-TINY = ["--pairs", "3", "--seconds", "0.2"]
+TINY = ["--pairs", "3", "--seconds", "0.2s"]
 
 
 def test_a_run_writes_data_and_plot_and_can_be_drawn_again(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from lab.contract import Application, Architecture
 from lab.middlewares import MIDDLEWARES
-from lab.options import LOOPBACK, duration, interval, namespace, port
+from lab.options import LOOPBACK, Parser, duration, interval, namespace, port
 from lab.process.system import SystemSpec
 from lab.store.namespace import throwaway_namespace
 from watch.load import MOST_RATE
@@ -80,7 +80,7 @@ def scaling_spec(options: argparse.Namespace) -> ScalingSpec:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab watch",
         description="Start a system under a small load, and a page on this machine that shows it and lets "
         "you play with it, until Ctrl-C.",

@@ -23,12 +23,13 @@ from dynamic.pool.client import MOST_BYTES, listening, locked, socket_path
 from dynamic.pool.pool import Pool
 from dynamic.pool.worker import WorkerOptions
 from lab.applications.state import open_node_store
+from lab.bootstrap import INTERRUPTED, WRONG_USAGE
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest, LabError, Overloaded
 from lab.options import NodeOptions, node_options, process_parser
 from lab.process.lifeline import die_with
-from lab.process.node import INTERRUPTED, STOP_SIGNALS, WRONG_USAGE
+from lab.process.node import STOP_SIGNALS
 from lab.settings import settings
 
 log = logging.getLogger(__name__)

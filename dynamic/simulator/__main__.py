@@ -17,9 +17,10 @@ from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
 from dynamic.simulator.scores import Scores
 from dynamic.simulator.simulation import Setting, simulate
+from lab.bootstrap import run_program
 from lab.errors import Code, InvalidRequest
 from lab.load.profiles import from_trace
-from lab.options import duration, interval
+from lab.options import Parser, duration, interval
 
 COLUMNS: dict[str, Callable[[Scores], str]] = {
     "late %": lambda one: f"{one.late_percent:.2f}",
@@ -92,7 +93,7 @@ def _setting(options: argparse.Namespace) -> Setting:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m dynamic.simulator",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -149,4 +150,4 @@ def _seconds(seconds: float | None) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program(main))

@@ -16,8 +16,10 @@ from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
 from dynamic.simulator.scores import Scores
 from dynamic.simulator.simulation import Run, Setting, simulate
+from lab.bootstrap import run_program
 from lab.errors import InvalidRequest
 from lab.load.profiles import Profile
+from lab.options import Parser
 
 PHASES = (0.0, 0.5, 1.0, 1.5)
 WRONG = (0.7, 1.3)
@@ -124,7 +126,7 @@ def _variants() -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "python -m dynamic.simulator.figures",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -168,4 +170,4 @@ def _print(policies: dict[str, Policy], spread: str, seeds: range) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program(main))

@@ -1,7 +1,6 @@
 """The length of an experiment: brokers, a results folder, progress, and what is written at the end."""
 
 import argparse
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from lab.cli.brokers import brokers
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.options import interval
 from lab.settings import settings
 
 GOOD, FAILED, INTERRUPTED = 0, 1, 130
@@ -123,7 +123,7 @@ def add_window_options(
     length.add_argument("--quick", action="store_true", help=f"{said.format(*quick)}: the default")
     length.add_argument("--full", action="store_true", help=f"{said.format(*full)}, for narrow intervals")
     parser.add_argument("--pairs", type=count, metavar="N", help="pairs of windows, at least 3 for intervals")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="length of a window")
+    parser.add_argument("--seconds", type=interval, metavar="TIME", help="length of a window")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
 
@@ -170,17 +170,6 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                     run.notes.append("What was left is not measured: a machine is lost.")
                     break
     return FAILED if losses(run) else code
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds from a command line."""
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-    if not math.isfinite(value) or value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} must be more than 0 seconds")
-    return value
 
 
 def count(text: str) -> int:

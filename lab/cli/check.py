@@ -1,10 +1,10 @@
 """``lab check``: everything a change must pass."""
 
-import argparse
 import sys
 
 from lab.cli import test
 from lab.cli.child import run_child
+from lab.options import Parser
 
 MIDDLEWARES = ("xmlrpc", "pyro4", "redis_impl", "rabbitmq", "contrib")
 PACKAGES = ("lab", *MIDDLEWARES, "dynamic", "harness", "watch", "machines", "tests")
@@ -17,9 +17,7 @@ CHECKS = {
 
 def main(argv: list[str]) -> int:
     """Run the checks, all of them even if one fails; end with what passed."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m lab check", description="Format, lint, types and tests."
-    )
+    parser = Parser(prog="python3 -m lab check", description="Format, lint, types and tests.")
     parser.add_argument("--no-tests", action="store_true", help="leave out the tests")
     arguments = parser.parse_args(argv)
     passed = {name: _passes(command) for name, command in CHECKS.items()}

@@ -3,11 +3,11 @@
 import difflib
 import importlib
 import signal
-import sys
 from typing import NamedTuple
 
-from lab.bootstrap import SetUpError, enter
+from lab.bootstrap import GOOD, WRONG_USAGE, complain, enter, run_program
 from lab.cli.child import terminate
+from lab.settings import settings
 
 USUAL = "requirements.txt"
 
@@ -47,28 +47,27 @@ COMMANDS = {
     "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
     "check": Command("lab.cli.check", "format, lint, types and tests", "requirements-dev.txt"),
 }
-GOOD, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: list[str]) -> int:
-    """Run the command that *argv* names; return the exit code."""
+    """Run the command that *argv* names; return the exit code. An error is one line on standard error."""
+    return run_program(lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
         return GOOD if argv else WRONG_USAGE
     name, *rest = argv
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        return _complain(f"no command {name!r}; {mend}", WRONG_USAGE)
+        fix = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        return complain(f"no command {name!r}; {fix}", WRONG_USAGE)
     command = COMMANDS[name]
     signal.signal(signal.SIGTERM, terminate)
-    try:
-        enter(argv, _requirements(command, rest))
-        return _run(command, rest)
-    except SetUpError as error:
-        return _complain(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted; everything started is ended", INTERRUPTED)
+    enter(argv, _requirements(command, rest))
+    settings()
+    return int(importlib.import_module(command.module).main(rest))
 
 
 def _requirements(command: Command, arguments: list[str]) -> str:
@@ -77,19 +76,6 @@ def _requirements(command: Command, arguments: list[str]) -> str:
         return USUAL
     has_cluster = any(word.split("=")[0] == "--cluster" for word in arguments)
     return CLUSTER if has_cluster else command.requirements
-
-
-def _run(command: Command, arguments: list[str]) -> int:
-    from lab.errors import InvalidRequest, LabError  # only now: the environment is there
-    from lab.settings import SettingsError, settings
-
-    try:
-        settings()
-        return int(importlib.import_module(command.module).main(arguments))
-    except SettingsError as error:
-        return _complain(str(error), WRONG_USAGE)
-    except LabError as error:
-        return _complain(error.message, WRONG_USAGE if isinstance(error, InvalidRequest) else FAILED)
 
 
 def _help() -> str:
@@ -105,8 +91,3 @@ def _help() -> str:
             "Exit codes: 0 good, 1 a check failed, 2 wrong usage, 130 interrupted.",
         ]
     )
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"lab: {message}", file=sys.stderr)
-    return code

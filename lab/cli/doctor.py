@@ -1,13 +1,12 @@
 """``lab doctor``: what is here, what is missing, and how to get it."""
 
-import argparse
 import json
 from dataclasses import asdict
 
 from lab.cli.brokers import say
 from lab.cli.findings import MISSING, Finding, findings
 from lab.cli.leftovers import leftovers
-from lab.options import duration
+from lab.options import Parser, duration
 from lab.settings import Settings, settings
 
 IDLE_SECONDS = 3600.0
@@ -15,7 +14,7 @@ IDLE_SECONDS = 3600.0
 
 def main(argv: list[str]) -> int:
     """Print a row for everything that is needed; return 1 if something is missing."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab doctor", description="What is here, what is missing, and how to get it."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

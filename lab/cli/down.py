@@ -1,6 +1,5 @@
 """``lab down``: end what ``lab up`` started."""
 
-import argparse
 import shutil
 
 from lab.brokers import redacted
@@ -8,13 +7,14 @@ from lab.brokers.locate import located
 from lab.brokers.state import FOLDER, changing, write_state
 from lab.cli.brokers import say
 from lab.middlewares import MIDDLEWARES
+from lab.options import Parser
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace
 
 
 def main(argv: list[str]) -> int:
     """End the brokers of ``lab up``, by process id; with --purge delete what they stored."""
-    parser = argparse.ArgumentParser(prog="python3 -m lab down", description="End what `lab up` started.")
+    parser = Parser(prog="python3 -m lab down", description="End what `lab up` started.")
     parser.add_argument(
         "--purge", action="store_true", help="also delete what is stored: theirs, and our namespace elsewhere"
     )

@@ -8,7 +8,7 @@ from lab.bootstrap import ROOT
 from lab.brokers.server import free_port, is_open
 from lab.cli.brokers import say
 from lab.errors import Unavailable
-from lab.options import port
+from lab.options import Parser, port
 from machines.address import check_scheduler
 
 SCHEDULER_PORT = 8786
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m lab machine", description=__doc__)
+    parser = Parser(prog="python3 -m lab machine", description=__doc__)
     parser.add_argument("address", nargs="?", default="", help="join the scheduler at tcp://HOST:8786")
     parser.add_argument("--scheduler", action="store_true", help="be the scheduler")
     parser.add_argument(

@@ -9,7 +9,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
-from lab.options import duration, interval, namespace
+from lab.options import Parser, duration, interval, namespace
 from lab.process.supervisor import BackOff
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
@@ -44,7 +44,7 @@ def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
     )
     parser.add_argument("middleware", choices=MIDDLEWARES)

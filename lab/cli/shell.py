@@ -12,7 +12,7 @@ from lab.client.subscriber import print_ticks
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
-from lab.options import interval, namespace
+from lab.options import Parser, interval, namespace
 from lab.settings import settings
 
 RESULT_SECONDS = 5.0
@@ -20,7 +20,7 @@ RESULT_SECONDS = 5.0
 
 def main(argv: list[str]) -> int:
     """Read commands from the terminal or standard input; return 1 if one of these failed."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab shell", description="Talk to a running system by hand; `help` lists the words."
     )
     parser.add_argument("middleware", choices=MIDDLEWARES)

@@ -1,18 +1,16 @@
 """``lab up``: brokers that stay, for nodes in other terminals."""
 
-import argparse
-
 from lab.brokers import Broker
 from lab.brokers.provide import private_rabbitmq, private_redis
 from lab.brokers.server import redacted
 from lab.brokers.state import FOLDER, Running, changing, running, write_state
 from lab.cli.brokers import say
-from lab.options import LOOPBACK
+from lab.options import LOOPBACK, Parser
 
 
 def main(argv: list[str]) -> int:
     """Start a Redis and a RabbitMQ of our own, unless they are up; print how to find them."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m lab up", description="Start brokers that stay until `lab down`. Nodes find them."
     )
     parser.add_argument("--yes", action="store_true", help="install what is missing without asking")

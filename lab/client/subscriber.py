@@ -5,10 +5,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+from lab.bootstrap import GOOD, run_program
 from lab.contract import Application, Architecture, InsultService, Target, Tick
-from lab.errors import LabError
 from lab.options import client_parser
-from lab.process.node import INTERRUPTED
 
 
 def subscriber_main(
@@ -21,18 +20,16 @@ def subscriber_main(
     parser = client_parser(module, "Subscribe to the broadcast and print what comes.")
     parser.add_argument("--count", type=_count, default=0, help="end after so many ticks; 0: at Ctrl-C")
     arguments = parser.parse_args(argv)
-    try:
+
+    def follow() -> int:
         address = arguments.address or default_address(arguments.architecture, Application.SERVICE)
         target = Target(address, arguments.architecture, arguments.namespace)
         with connect(target) as client, client.subscribe() as subscription:
             print(f"subscribed at {module}; waiting for ticks", file=sys.stderr, flush=True)
             print_ticks(subscription, arguments.count)
-    except LabError as error:
-        print(f"{module}: {error.code}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+        return GOOD
+
+    return run_program(follow)
 
 
 def _count(text: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lab.applications.work import without_declared_work
+from lab.bootstrap import FAILED, GOOD, INTERRUPTED, WRONG_USAGE, run_program
 from lab.errors import AlreadyRunning, Code, DeadlineExceeded, InvalidRequest, LabError
 from lab.limits import DRAIN_SECONDS
 from lab.process.heap import give_back_large_blocks
@@ -18,8 +19,6 @@ from lab.settings import settings
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
-WRONG_USAGE = 2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,6 +43,10 @@ def run(name: str, make: Callable[[], Node]) -> int:
 
     Once a canary request went through it, one JSON line on standard output says that it is ready and where.
     """
+    return run_program(lambda: _run(name, make))
+
+
+def _run(name: str, make: Callable[[], Node]) -> int:
     logging.basicConfig(
         level=settings().log_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -66,9 +69,9 @@ def run(name: str, make: Callable[[], Node]) -> int:
             node.drain(DRAIN_SECONDS)
     except LabError as error:
         print(f"{name}: {error.code}: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, (InvalidRequest, AlreadyRunning)) else 1
+        return WRONG_USAGE if isinstance(error, (InvalidRequest, AlreadyRunning)) else FAILED
     log.info("%s stopped", name)
-    return INTERRUPTED if received == signal.SIGINT else 0
+    return INTERRUPTED if received == signal.SIGINT else GOOD
 
 
 def _check(node: Node) -> None:

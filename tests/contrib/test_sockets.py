@@ -44,7 +44,7 @@ def test_the_contract_tests_pass_over_it_in_both_architectures() -> None:
 
 @pytest.mark.usefixtures("redis_url")
 def test_a_second_of_stress_measures_it(tmp_path: Path) -> None:
-    words = ("stress", "sockets", "--study", "clients", "--seconds", "1", "--results", str(tmp_path))
+    words = ("stress", "sockets", "--study", "clients", "--seconds", "1s", "--results", str(tmp_path))
     done = run("lab", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     points = measured(tmp_path)["points"]
@@ -55,7 +55,7 @@ def test_a_second_of_stress_measures_it(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("redis_url")
 def test_its_speedup_is_measured_with_one_second_windows(tmp_path: Path) -> None:
-    words = ("--nodes", "1,2", "--trials", "1", "--seconds", "1", "--results", str(tmp_path))
+    words = ("--nodes", "1,2", "--trials", "1", "--seconds", "1s", "--results", str(tmp_path))
     done = run("lab", "speedup", "sockets", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [point["nodes"] for point in measured(tmp_path)["points"]].count(2) == 1
@@ -63,7 +63,7 @@ def test_its_speedup_is_measured_with_one_second_windows(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("redis_url")
 def test_it_is_compared_with_another(tmp_path: Path) -> None:
-    words = ("sockets", "redis_impl", "--blocks", "1", "--seconds", "1", "--results", str(tmp_path))
+    words = ("sockets", "redis_impl", "--blocks", "1", "--seconds", "1s", "--results", str(tmp_path))
     done = run("lab", "compare", *words)
     assert "no verdict: fewer than 3 blocks" in done.stdout + done.stderr
     assert {point["middleware"] for point in measured(tmp_path)["points"]} == {"sockets", "redis_impl"}

@@ -207,7 +207,7 @@ def test_an_interpreter_that_dies_of_it_is_not_sampled(
 def test_the_command_measures_one_middleware_to_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--middleware", "xmlrpc", "--pairs", "2", "--seconds", "1", "--results", str(tmp_path)]
+    options = ["--middleware", "xmlrpc", "--pairs", "2", "--seconds", "1s", "--results", str(tmp_path)]
     assert main([*options, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     [profile] = said["profiles"]

@@ -37,8 +37,8 @@ WRONG = {
     "run --corpus @/empty.txt": "@/empty.txt: holds no line of text",
     "run --only xmlrpc --results @/file": "@/file: cannot hold results",
     "stress corba": "invalid choice: 'corba'",
-    "stress xmlrpc --seconds 0": "--seconds: 0 must be more than 0 seconds",
-    "stress xmlrpc --objective=-5": "--objective must be more than 0",
+    "stress xmlrpc --seconds 0s": "--seconds: '0s' is too short",
+    "stress xmlrpc --objective=-5ms": "--objective: '-5ms' is not a time",
     "speedup corba": "invalid choice: 'corba'",
     "speedup xmlrpc --trials 0": "--trials: '0' is not a whole number, 1 or more",
     "compare xmlrpc rabbitmq:prefetch": "'prefetch' is not option=value",
@@ -62,14 +62,14 @@ WRONG = {
 WRONG_TOO = {
     "compare xmlrpc xmlrpc --blocks 0": "--blocks: '0' is not a whole number, 1 or more",
     "settings --only rabbitmq:prefetch=7": "rabbitmq:prefetch has no value '7'; there are 1, 10, 100, 1000",
-    "settings --seconds 0": "--seconds: 0 must be more than 0 seconds",
+    "settings --seconds 2": "--seconds: '2' has no unit; write 2s or 2ms",
     "settings --only xmlrpc --results @/file": "@/file: cannot hold results",
     "speedup xmlrpc --nodes 0": "numbers of nodes start at 1",
     "run --corpus @/latin.txt": "@/latin.txt: not UTF-8",
     "report @/bare": "@/bare/run.json: cannot be read: No such file or directory",
     "run --quick --full": "--quick and --full exclude each other",
-    "stress xmlrpc --seconds=-1": "--seconds: -1 must be more than 0 seconds",
-    "stress xmlrpc --seconds nan": "--seconds: nan must be more than 0 seconds",
+    "stress xmlrpc --seconds=-1s": "--seconds: '-1s' is not a time",
+    "stress xmlrpc --seconds nan": "--seconds: 'nan' is not a time",
     "speedup xmlrpc --trials=-1": "--trials: '-1' is not a whole number, 1 or more",
     "speedup xmlrpc --nodes=-1,2": "numbers of nodes start at 1",
     "compare xmlrpc xmlrpc --blocks=-1": "--blocks: '-1' is not a whole number, 1 or more",
@@ -81,7 +81,7 @@ WRONG_TOO = {
     "report @/late": "@/late/growth.json: has schema 9, and this lab reads 1; measure again",
     "anatomy --clients 0": "--clients: '0' is not a whole number, 1 or more",
     "anatomy --places=-1": "--places: '-1' is not a whole number, 1 or more",
-    "anatomy --seconds=inf": "--seconds: inf must be more than 0 seconds",
+    "anatomy --seconds=inf": "--seconds: 'inf' is not a time",
     "anatomy --quick --full": "not allowed with argument --quick",
     "anatomy --corpus @/empty.txt": "@/empty.txt: holds no line of text",
     "anatomy --results @/file": "@/file: cannot hold results",
@@ -89,10 +89,21 @@ WRONG_TOO = {
     "growth --middleware corba": "no middleware 'corba'",
     "growth --quick --full": "not allowed with argument --quick",
     "growth --results @/file": "@/file: cannot hold results",
-    "serve redis_impl service --interval 0": "--interval: '0' is no time",
+    "serve redis_impl service --interval 0s": "--interval: '0s' is too short",
     "serve redis_impl talk": "argument application: invalid choice: 'talk'",
     "serve redis_impl filter --namespace *": "'*' is not a namespace",
-    "shell redis_impl --deadline 0": "--deadline: '0' is no time",
+    "shell redis_impl --deadline 0s": "--deadline: '0s' is too short",
+    "serve xmlrpc filter --work-time 5": "--work-time: '5' has no unit; write 5s or 5ms",
+    "serve xmlrpc filter --work-cpu 5": "--work-cpu: '5' has no unit",
+    "speedup xmlrpc --seconds 4": "--seconds: '4' has no unit",
+    "speedup xmlrpc --work-time 4": "'4' has no unit",
+    "compare xmlrpc xmlrpc --seconds 4": "--seconds: '4' has no unit",
+    "growth --seconds 4": "--seconds: '4' has no unit",
+    "plan --objective 50": "--objective: '50' has no unit",
+    "dynamic --seconds 10": "--seconds: '10' has no unit",
+    "dynamic --work-time 10": "'10' has no unit",
+    "watch redis_impl --work-time 20": "--work-time: '20' has no unit",
+    "doctor --idle 0": "--idle: '0' has no unit",
     "speedup xmlrpc --nodes 1,100000": "at most 64 nodes",
     "doctor --idle x": "--idle: 'x' is not a time",
     "serve xmlrpc service --nodes=-1": "--nodes: '-1' is not a number of nodes, 1 or more",
@@ -140,10 +151,8 @@ def run(line: str, folder: Path) -> Done:
 def test_wrong_usage_is_said_in_one_line(line: str, results: dict[str, "Future[Done]"], folder: Path) -> None:
     done = results[line].result()
     said = done.stderr.splitlines()
-    [message] = [each for each in said if each.startswith("lab: ") or ": error: " in each]
+    [message] = said
     assert WRONG[line].replace("@", str(folder)) in message
-    assert message == said[-1]
-    assert "Traceback" not in done.stderr
     assert (done.returncode, done.stdout) == (2, "")
 
 

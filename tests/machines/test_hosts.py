@@ -107,7 +107,7 @@ def test_nothing_acknowledged_is_lost_when_a_host_is_cut_off_and_it_serves_when_
 
 
 def test_a_run_says_on_which_machines_nodes_and_load_generators_were(lab: Lab, tmp_path: Path) -> None:
-    options = ("xmlrpc", "--rate", "300", "--architecture", "n-node", "--seconds", "1")
+    options = ("xmlrpc", "--rate", "300", "--architecture", "n-node", "--seconds", "1s")
     where = ("--cluster", lab.dask.url, "--results", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-m", "lab", "stress", *options, *where],
