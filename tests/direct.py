@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
+import pytest
+
 from lab.contract import Architecture, InsultService, Target
-from lab.errors import LabError
+from lab.errors import LabError, Unavailable
 from lab.middlewares import MIDDLEWARES
-from lab.process.launcher import Handle
+from lab.process.launcher import Handle, ProcessSpec
 from lab.process.system import System
 from tests.eventually import eventually
 
@@ -190,3 +192,14 @@ def crowd(port: int, silent: int, slow: int = 0, request: bytes = b"") -> Iterat
         finally:
             stopping.set()
             thread.join()
+
+
+def refused(system: System, spec: ProcessSpec) -> str:
+    """Start *spec*, which must end with exit code 2; return the one line that it says."""
+    handle = system.launcher.spawn(spec)
+    with pytest.raises(Unavailable) as failure:
+        system.launcher.wait_ready(handle)
+    assert system.launcher.wait(handle) == 2
+    assert "Traceback" not in system.launcher.logs(handle)
+    [line] = failure.value.message.splitlines()
+    return line

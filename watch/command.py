@@ -14,6 +14,7 @@ import uvicorn
 from lab.cli.brokers import brokers, say
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
+from lab.process.addresses import host_port, listener
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace
@@ -77,11 +78,11 @@ def _system(
 
 @contextmanager
 def _served(
-    options: argparse.Namespace, watched: Watched, hub: Hub, listener: socket.socket
+    options: argparse.Namespace, watched: Watched, hub: Hub, listening: socket.socket
 ) -> Iterator[None]:
     """Serve the page in a thread of its own, and say where it is."""
     token = secrets.token_urlsafe(BYTES_OF_TOKEN)
-    number = listener.getsockname()[1]
+    number = listening.getsockname()[1]
     host = _url_host(options.host)
     app = application(watched, hub, token, host, number)
     server = uvicorn.Server(
@@ -96,10 +97,10 @@ def _served(
             timeout_graceful_shutdown=2,
         )
     )
-    thread = threading.Thread(target=server.run, args=([listener],), name="page", daemon=True)
+    thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
     sampler = Sampler(watched, hub)
     thread.start()
-    print(f"http://{host}:{number}/?token={token}", flush=True)
+    print(f"http://{host_port(host, number)}/?token={token}", flush=True)
     say("open it in a browser; Ctrl-C ends everything")
     try:
         yield
@@ -113,21 +114,18 @@ def _served(
 
 def _listener(options: argparse.Namespace) -> socket.socket:
     host, number = options.host, options.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, number), family=family)
+        return listener(host, number)
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(
-            f"the page cannot listen on {host}:{number}: {reason}; try another --port"
+            f"the page cannot listen on {host_port(host, number)}: {reason}; try another --port"
         ) from error
 
 
 def _url_host(host: str) -> str:
     try:
-        address = ipaddress.ip_address(host)
+        is_every_address = ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return host
-    if address.is_unspecified:
-        return socket.gethostname()
-    return f"[{host}]" if address.version == 6 else host
+    return socket.gethostname() if is_every_address else host

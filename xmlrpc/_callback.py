@@ -9,6 +9,7 @@ from lab.client.subscription import Inbox
 from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
+from lab.process.addresses import host_port
 from lab.validation import clean_insult
 
 from ._client import NodeClient
@@ -31,7 +32,7 @@ class Notifier:
         connection = self._connections.pop(uri, None) or XmlRpcConnection(uri)
         try:
             connection.call("notify", [tick.insult], NOTIFY_SECONDS, f"{TICK_ID}{tick.number}")
-        except LabError:
+        except BaseException:
             connection.close()
             raise
         self._connections[uri] = connection
@@ -68,7 +69,7 @@ def receive_ticks(client: NodeClient, host: str = "127.0.0.1") -> Inbox:
         return True
 
     server = XmlRpcServer(Methods({"notify": Method(notify, Lane.LOOP, "Take a broadcast insult.")}))
-    url = f"http://{host}:{server.start(host, 0)}"
+    url = f"http://{host_port(host, server.start(host, 0))}"
 
     def leave() -> None:
         with suppress(LabError):

@@ -23,8 +23,8 @@ class XmlRpcConnection:
     """A connection to the server at *url* (``http://host:port``); opened when first needed."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             self._address = (parts.hostname or "", parts.port or 80)
         except ValueError as error:
             raise InvalidRequest(Code.MALFORMED, f"{url!r} is not a URL: {error}") from error

@@ -28,6 +28,13 @@ IDLE_SECONDS = 60.0
 LINGER_SECONDS = 2.0
 """A refused sender is heard out this long: if bytes are unread at the close, TCP takes our answer back."""
 
+_CLOSED = b"Connection: close\r\n"
+_KEPT_OLD = b"Connection: keep-alive\r\n"
+"""A client of HTTP/1.0 reads until the connection closes, unless it is told that it stays open."""
+_ONCE = frozenset((b"idempotency-key", b"content-length", b"content-encoding", b"host"))
+"""Headers that may come once: of two, another reader would take the other one."""
+_ENCODINGS = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
+
 
 class Server(Protocol):
     """What a connection needs of its server."""
@@ -146,24 +153,34 @@ class HttpConnection(asyncio.Protocol):
         self._unfinished_bytes = 0
         self._count_header(len(name) + len(value))
         field = name.lower()
+        if field in _ONCE:
+            if field in self._seen:
+                message = f"two headers {name.decode('latin-1')}; send one"
+                raise InvalidRequest(Code.MALFORMED, message)
+            self._seen.add(field)
         if field == b"idempotency-key":
             self._operation_id = value.decode("latin-1")
             if len(value) > MAX_OPERATION_ID_CHARACTERS:
                 message = f"Idempotency-Key is longer than {MAX_OPERATION_ID_CHARACTERS} characters"
                 raise InvalidRequest(Code.TOO_LARGE, message)
-        elif field == b"content-encoding" and value.lower() != b"identity":
+        elif field in _ENCODINGS and value.lower() != _ENCODINGS[field]:
             raise InvalidRequest(Code.BAD_ENCODING, "compressed requests are refused; send it as it is")
         elif field == b"content-length" and value.isdigit() and int(value) > MAX_REQUEST_BYTES:
             raise too_large()
-        elif field == b"expect" and self._transport:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif field == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
 
     def on_headers_complete(self) -> None:
         self._in_header = False
+        self._is_old = self._parser.get_http_version() == "1.0"
         if self._parser.should_upgrade():  # the parser would take the body for another protocol's
             raise InvalidRequest(Code.MALFORMED, "this stays HTTP/1.1; leave out the header Upgrade")
         if self._parser.get_method() != b"POST":
             raise InvalidRequest(Code.MALFORMED, "XML-RPC calls are sent with POST")
+        if not self._is_old and b"host" not in self._seen:
+            raise InvalidRequest(Code.MALFORMED, "an HTTP/1.1 request needs the header Host")
+        if self._expects_continue and not self._is_old and self._transport:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_chunk_header(self) -> None:
         self._chunks += 1
@@ -176,7 +193,8 @@ class HttpConnection(asyncio.Protocol):
             raise too_large()
 
     def on_message_complete(self) -> None:
-        request = Request(bytes(self._body), self._operation_id, self._parser.should_keep_alive())
+        keep_alive = self._parser.should_keep_alive()
+        request = Request(bytes(self._body), self._operation_id, keep_alive, self._is_old)
         self._clear()
         self._in_request = False
         self._take(request)
@@ -200,21 +218,22 @@ class HttpConnection(asyncio.Protocol):
             return
         self.deadline = time.monotonic() + IDLE_SECONDS
         keep_alive = request.keep_alive and not (self._is_last and not self._requests)
-        self._write(body, keep_alive)
+        kept = _KEPT_OLD if request.is_old else b""
+        self._write(body, kept if keep_alive else _CLOSED)
         if not keep_alive:
             self.close()
         elif self._requests:
             self._next()
 
-    def _write(self, body: bytes, keep_alive: bool) -> None:
+    def _write(self, body: bytes, connection: bytes, *, is_head: bool = False) -> None:
         if self._transport:
-            connection = b"" if keep_alive else b"Connection: close\r\n"
             head = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n%sContent-Length: %d\r\n\r\n"
-            self._transport.write(head % (connection, len(body)) + body)
+            self._transport.write(head % (connection, len(body)) + (b"" if is_head else body))
 
     def _refuse(self, error: LabError) -> None:
         """Answer with a fault and close: what follows on this connection cannot be understood."""
-        self._write(write_fault(error), keep_alive=False)
+        is_head = self._in_request and self._parser.get_method() == b"HEAD"
+        self._write(write_fault(error), _CLOSED, is_head=is_head)
         self._closing = True
         self.deadline = time.monotonic() + LINGER_SECONDS
         if self._transport:
@@ -234,4 +253,6 @@ class HttpConnection(asyncio.Protocol):
     def _clear(self) -> None:
         self._body = bytearray()
         self._operation_id = ""
+        self._is_old = self._expects_continue = False
+        self._seen: set[bytes] = set()
         self._header_bytes = self._unfinished_bytes = self._chunks = 0

@@ -10,6 +10,8 @@ from lab.errors import InternalError, Unavailable
 from lab.operations import Operation, bind
 from lab.options import NodeOptions
 from lab.plain import to_plain
+from lab.process.addresses import host_port, reachable
+from lab.process.node import cannot_listen
 
 from ._connection import XmlRpcConnection
 from ._membership import Assignment, MasterClient, Membership
@@ -42,8 +44,8 @@ class NodeServer:
             name, port = self._start_assigned()
         else:
             port = self._listen(port)
-        self.url = f"http://{self._options.advertised_host}:{port}"
-        self._local_url = f"http://{_reachable(self._options.host)}:{port}"
+        self.url = f"http://{host_port(self._options.advertised_host, port)}"
+        self._local_url = f"http://{host_port(reachable(self._options.host), port)}"
         if self._master:
             self._membership = Membership(self._master, self._application, name, self.url)
         return self.url
@@ -70,19 +72,18 @@ class NodeServer:
         try:
             return self._server.start(self._options.host, port)
         except OSError as error:
-            where = f"{self._options.host}:{port}"
-            raise Unavailable(f"cannot listen on {where}: {error.strerror}; try another --port") from error
+            raise cannot_listen(self._options.host, port, error) from error
 
     def _start_assigned(self) -> Assignment:
         master = MasterClient(self._master)
         for _ in range(PORTS_TO_TRY):
             name, port = master.assign_port(self._application)
+            wanted = port if self._options.port is None else self._options.port
             try:
-                wanted = port if self._options.port is None else self._options.port
                 return Assignment(name, self._server.start(self._options.host, wanted))
             except OSError as error:  # somebody else's port: ask for the next
                 if error.errno != errno.EADDRINUSE or self._options.port is not None:
-                    raise Unavailable(f"cannot listen on {self._options.host}:{port}: {error}") from error
+                    raise cannot_listen(self._options.host, wanted, error) from error
         raise Unavailable(
             f"none of {PORTS_TO_TRY} assigned ports is free; start the master with other --node-ports"
         )
@@ -113,7 +114,3 @@ def _help(application: object, documented: type, operation: Operation) -> str:
         if text:
             return str(text)
     raise InternalError("help", f"{operation} is documented nowhere")
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "") else host

@@ -19,6 +19,8 @@ class Request(NamedTuple):
     body: bytes
     operation_id: str
     keep_alive: bool
+    is_old: bool = False
+    """It came in HTTP/1.0."""
 
 
 def plain_request(data: bytes) -> Request | None:

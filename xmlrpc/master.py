@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from lab.contract import Application
 from lab.errors import Code, InvalidRequest, Overloaded, Unavailable
 from lab.limits import MAX_URI_CHARACTERS
 from lab.options import NodeOptions, node_options, port, process_parser
+from lab.process.addresses import listener
 from lab.process.joining import check_room, first_identifier
 from lab.process.node import run
 from lab.process.registry import Member, Registry
@@ -156,12 +156,10 @@ def _method(function: Callable[..., object], lane: Lane, texts: int = 0) -> Meth
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what ended may linger
-        try:
-            listener.bind((host, port))
-        except OSError:
-            return False
+    try:
+        listener(host, port).close()
+    except OSError:
+        return False
     return True
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Self
 
+from lab.client.connection import after_fork
 from lab.contract import Tick
 from lab.errors import LabError
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
@@ -33,6 +34,13 @@ class Inbox:
         self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, self._beat) if renew else None
         if self._renewal:
             self._renewal.start()
+        after_fork(self)
+
+    def forked(self) -> None:
+        """End in a forked process, where nothing arrives: the threads that receive do not exist there."""
+        self._closed = True
+        self._ticks = queue.SimpleQueue()
+        self._ticks.put(None)
 
     def deliver(self, number: int, insult: str) -> None:
         """Take the tick *number*. One that came before, or an older one, is dropped."""

@@ -5,6 +5,7 @@ Both masters use it. Every call costs O(log n) at worst, amortised.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sortedcontainers import SortedSet
 
@@ -20,7 +21,10 @@ class Member:
 
 
 class Registry:
-    """The live nodes of one application. A node is dropped when silent for longer than *lease_seconds*."""
+    """The live nodes of one application. A node is dropped when silent for longer than *lease_seconds*.
+
+    A clock that was set back ends no lease late: what was heard later than now counts as heard now.
+    """
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
@@ -57,6 +61,7 @@ class Registry:
 
     def expire(self, now: float) -> list[str]:
         """Drop the nodes whose lease is over; return their names."""
+        self._correct(now)
         dropped = []
         while self._by_age:
             oldest = next(iter(self._by_age.values()))
@@ -89,6 +94,14 @@ class Registry:
         """Assign the live node with the fewest assignments, of several the one longest silent."""
         self.expire(now)
         return self._assign(self._by_load[0][2]) if self._by_load else None
+
+    def _correct(self, now: float) -> None:
+        """Let no node be heard of in the future. Those are the newest, so the others are not looked at."""
+        late = list(takewhile(lambda member: member.heard_at > now, reversed(self._by_age.values())))
+        for member in late:
+            self._by_load.discard(_load(member))
+            member.heard_at = now
+            self._by_load.add(_load(member))
 
     def _assign(self, name: str) -> Member:
         member = self._by_age[name]

@@ -206,3 +206,15 @@ def test_live_nodes_come_longest_silent_first() -> None:
     scene.now += 0.1
     scene.beat("a")
     assert [member.name for member in scene.registry.live(scene.now)] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("jump_seconds", [-3600.0, -0.5])
+def test_a_clock_that_was_set_back_ends_no_lease_late(jump_seconds: float) -> None:
+    scene = Scene("a", "b", "c")
+    scene.now += jump_seconds
+    assert scene.live() == ["a", "b", "c"]
+    scene.now += 1.5
+    assert scene.beat("b") == [True]
+    scene.now += 1.0
+    assert scene.live() == ["b"]
+    assert scene.turns(2) == scene.least(2) == ["b", "b"]

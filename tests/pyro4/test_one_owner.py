@@ -5,12 +5,10 @@ from dataclasses import replace
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.errors import Unavailable
 from lab.process.launcher import ProcessSpec
-from lab.process.system import System
 from pyro4._names import MASTER, Names
 from tests.conftest import StartSystem
-from tests.direct import frozen, port_of
+from tests.direct import frozen, port_of, refused
 from tests.eventually import eventually
 
 ONE_NODE, N_NODE = Architecture
@@ -20,17 +18,6 @@ EXIT_SECONDS = 20.0
 def elsewhere(spec: ProcessSpec) -> ProcessSpec:
     """Return *spec* at a free port: its own is taken."""
     return replace(spec, arguments=(*spec.arguments, "--port", "0"))
-
-
-def refused(system: System, spec: ProcessSpec) -> str:
-    """Start *spec*, which must end with exit code 2; return the one line that it says."""
-    handle = system.launcher.spawn(spec)
-    with pytest.raises(Unavailable) as failure:
-        system.launcher.wait_ready(handle)
-    assert system.launcher.wait(handle) == 2
-    assert "Traceback" not in system.launcher.logs(handle)
-    [line] = failure.value.message.splitlines()
-    return line
 
 
 @pytest.mark.parametrize("application", Application)
