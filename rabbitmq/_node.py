@@ -9,7 +9,7 @@ from pika.channel import Channel
 from pika.spec import BasicProperties
 
 from lab.brokers.locate import locate_rabbitmq
-from lab.contract import Architecture, Tick
+from lab.contract import Tick
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
 from lab.options import NodeOptions
 from lab.settings import settings
@@ -34,7 +34,8 @@ DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 class QueueServer:
     """Serves *lanes* on one connection; the first also serves a queue of the node's own, for its canary.
 
-    *guarded* are the queues that have suspects and dead letters.
+    *guarded* are the queues that have suspects and dead letters. *is_sole*: its state is in memory, so
+    no other node may serve the namespace.
     """
 
     def __init__(
@@ -44,13 +45,13 @@ class QueueServer:
         queue_type: str,
         names: Names | None = None,
         guarded: Sequence[str] = (),
+        is_sole: bool = False,
     ) -> None:
         self.names = names or Names(options.namespace)
         self._guarded = guarded
         self._queue_type = queue_type or settings().queue_type
         self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
-        is_sole = names is None and options.architecture is Architecture.ONE_NODE
-        self._sole_queue = f"{guarded[0]}.sole" if is_sole and guarded else ""
+        self._sole_queue = f"{guarded[0]}.sole" if is_sole else ""
         """Exclusive to one connection: a second node with its state in memory is refused."""
         self._link = self._new_link()
         self._lanes = lanes(lambda: self._link)

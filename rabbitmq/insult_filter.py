@@ -10,7 +10,7 @@ from lab.applications.build import build_filter
 from lab.applications.service import perform
 from lab.applications.state import open_node_store
 from lab.client.calls import FilterCalls
-from lab.contract import Target
+from lab.contract import Architecture, Target
 from lab.errors import InvalidRequest
 from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS
@@ -81,6 +81,8 @@ class InsultFilterNode:
             queue_type,
             self._names,
             [work],
+            # A worker is given its queues. It keeps no results, and there may be many.
+            is_sole=names is None and options.architecture is Architecture.ONE_NODE,
         )
 
     def start(self) -> str:

@@ -49,6 +49,7 @@ class InsultServiceNode:
             lambda link: two_lanes(link, self._names.service, self._handle, prefetch),
             queue_type,
             guarded=[self._names.service],
+            is_sole=is_alone,
         )
         self._broadcaster = (
             Broadcaster(

@@ -50,6 +50,12 @@ KINDS: dict[str, tuple[Properties, bytes, Code]] = {
     "UTF-16": ({}, INSULT.encode("utf-16"), Code.BAD_ENCODING),
     "a lone surrogate": ({}, b"\xed\xa0\x80", Code.BAD_ENCODING),
     "a compressed body": ({"content_encoding": "gzip"}, gzip.compress(INSULT.encode()), Code.BAD_ENCODING),
+    "a plain body that says that it is compressed": (
+        {"content_encoding": "gzip"},
+        INSULT.encode(),
+        Code.BAD_ENCODING,
+    ),
+    "an encoding that is not UTF-8": ({"content_encoding": b"\xff"}, INSULT.encode(), Code.BAD_ENCODING),
     "a control character": ({}, b"a\x00b", Code.MALFORMED),
     "a line break in an insult": ({}, b"a\nb", Code.MALFORMED),
     "an unknown operation": (*asking("X9"), Code.UNKNOWN_OPERATION),
@@ -114,6 +120,11 @@ CONTROL: dict[str, tuple[Properties, bytes, Code]] = {
     "an id that is a lone surrogate": (*asking("X3", petition_id="\ud800"), Code.BAD_ENCODING),
     "an id of no result": (*asking("X3", petition_id="never"), Code.NOT_FOUND),
     "a page too large": (*asking("X3", limit=1001), Code.TOO_LARGE),
+    "a plain question that says that it is compressed": (
+        {"type": "X3", "content_encoding": "deflate"},
+        b'{"limit": 1}',
+        Code.BAD_ENCODING,
+    ),
 }
 
 TEXTS: dict[str, tuple[Properties, bytes, Code]] = {
@@ -121,6 +132,11 @@ TEXTS: dict[str, tuple[Properties, bytes, Code]] = {
     "a text too long in bytes": ({}, "\u5582".encode() * 30_000, Code.TOO_LARGE),
     "a text that is not UTF-8": ({}, b"tonto \xff", Code.BAD_ENCODING),
     "an id with a space": ({"message_id": "one two"}, b"tonto", Code.MALFORMED),
+    "a plain text that says that it is compressed": (
+        {"content_encoding": "gzip"},
+        b"tonto",
+        Code.BAD_ENCODING,
+    ),
 }
 
 UNANSWERABLE: dict[str, tuple[Properties, bytes]] = {

@@ -1,0 +1,132 @@
+"""A node that asks for a message by itself, and gets it too late, with a channel that we answer for."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pika.spec import Basic, BasicProperties
+
+from lab.errors import Unavailable
+from rabbitmq.transport import Delivery, FetchingLane
+from tests.eventually import eventually
+
+
+class Channel:
+    """Notes what is asked of it; the test says when it answers."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.got: Callable[..., None] | None = None
+        self.empty: Callable[[object], None] = lambda _: None
+        self.put_back: list[int] = []
+        self.acknowledged: list[tuple[int, bool]] = []
+
+    def basic_get(self, queue: str, callback: Callable[..., None]) -> None:
+        assert self.got is None, "a second request before the first was answered: pika refuses it"
+        self.got = callback
+
+    def answer(self, tag: int) -> None:
+        got, self.got = self.got, None
+        assert got
+        got(self, Basic.GetOk(delivery_tag=tag, redelivered=False), BasicProperties(), b"tonto")
+
+    def add_callback(self, callback: Callable[[object], None], replies: object, one_shot: bool) -> None:
+        self.empty = callback
+
+    def basic_nack(self, tag: int, requeue: bool) -> None:
+        assert requeue
+        self.put_back.append(tag)
+
+    def basic_ack(self, tag: int, multiple: bool) -> None:
+        self.acknowledged.append((tag, multiple))
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return lambda *arguments, **options: None
+
+
+class Link:
+    """Does at once what the I/O thread is asked to do."""
+
+    def call(self, work: Callable[[], None]) -> bool:
+        work()
+        return True
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+@pytest.fixture
+def lane(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> FetchingLane:
+    monkeypatch.setattr("rabbitmq._fetching.FETCH_SECONDS", 0.05)
+    lane = FetchingLane(Link, ["control"], lambda delivery: [], 1)  # type: ignore[arg-type]
+    lane.open(channel)
+    return lane
+
+
+def deliver(lane: FetchingLane, channel: Channel, tag: int) -> None:
+    """Deliver a question on the control queue, whose handler fetches nothing."""
+    lane._delivered(channel, Basic.Deliver("consumer", tag, False, "", ""), BasicProperties(), b"")
+
+
+def test_a_message_that_comes_too_late_is_handed_back_and_never_acknowledged(
+    lane: FetchingLane, channel: Channel
+) -> None:
+    with pytest.raises(Unavailable, match="in time"):
+        lane.fetch("work")
+    lane.put_back()
+    channel.answer(tag=7)
+    assert channel.put_back == [7]
+    deliver(lane, channel, 6)
+    eventually(lambda: channel.acknowledged)
+    assert channel.acknowledged == [(6, True)], "the question alone, not the text with the later tag"
+
+
+def test_a_second_request_before_a_late_answer_is_refused_and_the_next_one_served(
+    lane: FetchingLane, channel: Channel
+) -> None:
+    with pytest.raises(Unavailable):
+        lane.fetch("work")
+    with pytest.raises(Unavailable, match="has not answered the last request"):
+        lane.fetch("work")
+    channel.answer(tag=7)
+    assert channel.put_back == [7]
+    assert fetched(lane, channel, tag=8).tag == 8
+    assert channel.put_back == [7]
+
+
+def test_a_late_answer_that_nothing_waits_harms_nobody(lane: FetchingLane, channel: Channel) -> None:
+    with pytest.raises(Unavailable):
+        lane.fetch("work")
+    channel.got = None
+    channel.empty(None)
+    assert fetched(lane, channel, tag=8).tag == 8
+
+
+def test_a_request_that_is_under_way_when_the_connection_breaks_ends_at_once(
+    lane: FetchingLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rabbitmq._fetching.FETCH_SECONDS", 60.0)
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(lane.fetch, "work")
+        eventually(lambda: lane._asked)
+        lane.lost()
+        with pytest.raises(Unavailable, match="lost"):
+            asked.result(10.0)
+
+
+def fetched(lane: FetchingLane, channel: Channel, tag: int) -> Delivery:
+    """Fetch a message that the broker hands out in time."""
+    get = channel.basic_get
+
+    def answer(queue: str, callback: Any) -> None:
+        get(queue, callback)
+        channel.answer(tag)
+
+    channel.basic_get = answer  # type: ignore[method-assign]
+    delivery = lane.fetch("work")
+    assert delivery
+    return delivery
