@@ -7,7 +7,7 @@ from lab.options import NodeOptions, add_broadcast_options, node_options, proces
 from lab.process.node import run
 from lab.store import open_store
 
-from ._broadcast import Announcer
+from .tuned.broadcast import Announcer
 
 
 class BroadcasterNode:

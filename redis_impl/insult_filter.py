@@ -15,10 +15,9 @@ from lab.options import NodeOptions, add_filter_options, node_options, process_p
 from lab.process.node import run
 from lab.store import open_store
 
-from ._client import FilterPetitionClient
-from ._options import add_batch_option
-from ._wire import write_petition
-from .transport import PetitionServer
+from .tuned.client import FilterPetitionClient
+from .tuned.server import PetitionServer, add_batch_option
+from .tuned.wire import write_petition
 
 BATCH = 500
 

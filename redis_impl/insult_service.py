@@ -11,11 +11,10 @@ from lab.options import NodeOptions, add_broadcast_options, node_options, proces
 from lab.process.node import run
 from lab.store import open_store
 
-from ._broadcast import Announcer, receive_ticks
-from ._client import PetitionClient
-from ._options import add_batch_option
-from ._wire import write_petition
-from .transport import PetitionServer
+from .tuned.broadcast import Announcer, receive_ticks
+from .tuned.client import PetitionClient
+from .tuned.server import PetitionServer, add_batch_option
+from .tuned.wire import write_petition
 
 BATCH = 100
 

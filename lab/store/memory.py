@@ -14,7 +14,7 @@ from lab.contract import Result, ResultPage
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.settings import settings
 from lab.store.pages import result_page
-from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
+from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText, reused_id
 from lab.store.recent import Recent
 from lab.store.work_list import WorkList
 
@@ -32,7 +32,9 @@ class MemoryStore(Store):
         self._insults: SortedSet[str] = SortedSet()
         self._changes: deque[tuple[bool, str]] = deque(maxlen=KEPT_CHANGES)
         self._version = 0
-        self._answers: Recent[object] = Recent(settings().id_ttl, KEPT_OPERATION_IDS)
+        self._id_ttl = settings().id_ttl
+        self._answers: Recent[tuple[bool, int]] = Recent(self._id_ttl, KEPT_OPERATION_IDS)
+        """The answer to each operation, and the hash of its body."""
         self._subscribers: dict[str, float] = {}
         self._broadcast_on = False
         self._ticks = 0
@@ -41,20 +43,20 @@ class MemoryStore(Store):
         self._broadcast_epoch = 0
         self._epochs = itertools.count(1)
         self._work = WorkList()
-        self._resolves: Recent[Result | str | None] = Recent(settings().id_ttl, KEPT_OPERATION_IDS)
+        self._resolves: Recent[Result | str | None] = Recent(self._id_ttl, KEPT_OPERATION_IDS)
         """What a resolve gave, or the petition it is bound to; "" where none waited."""
         self._fenced = 0
         self._results: Recent[str] = Recent(RESULT_TTL_SECONDS, MAX_RESULTS)
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
-        return self._once(f"add:{operation_id}", operation_id, lambda: self._change(True, insult))
+        return self._once("add", operation_id, insult, lambda: self._change(True, insult))
 
     def add_insults(self, insults: Iterable[str]) -> int:
         with self._lock:
             return sum(self._change(True, insult) for insult in insults)
 
     def remove_insult(self, insult: str, operation_id: str = "") -> bool:
-        return self._once(f"remove:{operation_id}", operation_id, lambda: self._change(False, insult))
+        return self._once("remove", operation_id, insult, lambda: self._change(False, insult))
 
     def get_insults(self, after: str, limit: int) -> list[str]:
         with self._lock:
@@ -95,7 +97,7 @@ class MemoryStore(Store):
             return list(self._subscribers)
 
     def set_broadcast(self, on: bool, operation_id: str = "") -> bool:
-        return self._once(f"broadcast {on}:{operation_id}", operation_id, lambda: self._switch(on))
+        return self._once(f"broadcast {on}", operation_id, "", lambda: self._switch(on))
 
     def broadcast_on(self) -> bool:
         return self._broadcast_on
@@ -126,7 +128,7 @@ class MemoryStore(Store):
             return self._ticks
 
     def submit(self, petition_id: str, text: str) -> None:
-        self._once(f"submit:{petition_id}", petition_id, lambda: self._enqueue(petition_id, text))
+        self._once("submit", petition_id, text, lambda: self._enqueue(petition_id, text))
 
     def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
         with self._lock:
@@ -170,8 +172,9 @@ class MemoryStore(Store):
                 self._fenced += 1
                 return False
             self._work.remove(petition_id)
-            new = self._results.get(petition_id, now) is None
-            if new:
+            new = self._results.get(petition_id, now, self._id_ttl) is None
+            if new:  # what stands there is of the id's former life
+                self._results.remove(petition_id)
                 self._results.put(petition_id, text, now)
             if operation_id:
                 self._resolves.put(operation_id, Result(petition_id, text), now)
@@ -207,15 +210,18 @@ class MemoryStore(Store):
     def close(self) -> None:
         """Nothing to free."""
 
-    def _once(self, key: str, operation_id: str, effect: Callable[[], bool]) -> bool:
+    def _once(self, kind: str, operation_id: str, body: str, effect: Callable[[], bool]) -> bool:
         with self._lock:
             if not operation_id:
                 return effect()
+            key, digest = f"{kind}:{operation_id}", hash(body)
             recorded = self._answers.get(key, self._clock())
             if recorded is None:
-                recorded = effect()
+                recorded = effect(), digest
                 self._answers.put(key, recorded, self._clock())
-            return bool(recorded)
+            if recorded[1] != digest:
+                raise reused_id()
+            return recorded[0]
 
     def _change(self, added: bool, insult: str) -> bool:
         if (insult in self._insults) is added:
@@ -231,8 +237,13 @@ class MemoryStore(Store):
         return changed
 
     def _enqueue(self, petition_id: str, text: str) -> bool:
-        self._work.put(petition_id, text)
-        return True
+        before = self._work.text(petition_id)
+        if before is None:
+            self._work.put(petition_id, text)
+            self._results.remove(petition_id)
+        elif before != text:  # the id expired, but its text is not finished yet
+            raise reused_id()
+        return before is None
 
     def _take(self, petition_id: str, lease_seconds: float, owner: str) -> WaitingText | None:
         now = self._clock()

@@ -2,19 +2,26 @@
 
 Operation ids: where an operation takes one and it is not empty, the effect and the record of the id happen
 in one atomic step; repeating the call with the same id within 15 minutes (``LAB_ID_TTL``) has no further
-effect and returns the first answer. No operation reads a whole collection to do one thing: add, remove and
-random cost O(log n) at worst.
+effect and returns the first answer. With another body it is refused: MALFORMED.
+
+Costs: no operation reads a whole collection to do one thing. Add, remove and random cost O(log n) at worst.
 
 Leases: who takes a text or the broadcast holds it for a while under an epoch, a number that only grows. Once
 another holds it, whatever comes with the old epoch is refused: a node that was frozen settles nothing late.
 
-A store that cannot be reached raises :class:`~lab.errors.Unavailable`.
+Clocks: a stored time is checked before it is believed. A lease ends at now + its length at the latest, and
+nobody alive loses one because the clock was set forward.
+
+A store that cannot be reached or serves nobody raises :class:`~lab.errors.Unavailable`, a full one
+:class:`~lab.errors.Overloaded`.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from lab.contract import Result, ResultPage
+from lab.errors import Code, InvalidRequest
+from lab.settings import settings
 
 FAILURES_AT_MOST = 5
 """A text whose lease ran out so often is put aside: it may kill whoever works on it."""
@@ -58,6 +65,12 @@ class Changes(NamedTuple):
     version: str
     changes: list[tuple[bool, str]]
     complete: bool
+
+
+def reused_id() -> InvalidRequest:
+    """Return the error of a request whose id is that of an earlier one with another body."""
+    told = f"this id was used in the last {settings().id_ttl} s with another text; give each request its own"
+    return InvalidRequest(Code.MALFORMED, told)
 
 
 class InsultStore(Protocol):
@@ -123,7 +136,10 @@ class ResultStore(Protocol):
     """The work list and the result list of the filter. An *owner* is a name without spaces, or nobody's."""
 
     def submit(self, petition_id: str, text: str) -> None:
-        """Put *text* on the work list; a second call with the same id within 15 minutes does nothing."""
+        """Put *text* on the work list; a second call with the same id within 15 minutes does nothing.
+
+        Later it is a new petition: the result of the old one is forgotten.
+        """
 
     def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
         """Take the oldest waiting text for at most *lease_seconds*, or return None if none waits.
@@ -147,7 +163,7 @@ class ResultStore(Protocol):
         """Let the texts that *owner* took wait again at once: it died or goes. Return how many they were."""
 
     def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
-        """Put the filtered *text* on the result list; False if this id has a result already.
+        """Put the filtered *text* on the result list; False if this id has a result of the last 15 minutes.
 
         *operation_id* is that of the ``resolve`` that asked for the work, for :meth:`resolved`. With the
         *epoch* under which it was taken, it is refused (False, and counted) once another has taken the text.

@@ -1,5 +1,6 @@
 """A dictionary that forgets: entries older than a time to live, and the oldest beyond a number."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -18,10 +19,14 @@ class Recent(Generic[Value]):
         self._most = most
         self._entries: OrderedDict[str, tuple[float, Value]] = OrderedDict()
 
-    def get(self, key: str, now: float) -> Value | None:
-        """Return the value of *key*, or None if it is not there or too old."""
+    def get(self, key: str, now: float, within: float = math.inf) -> Value | None:
+        """Return the value of *key*, or None if it is not there, too old, or older than *within* seconds."""
         entry = self._entries.get(key)
-        return entry[1] if entry and entry[0] + self._ttl_seconds > now else None
+        return entry[1] if entry and entry[0] + min(self._ttl_seconds, within) > now else None
+
+    def remove(self, key: str) -> None:
+        """Forget the value of *key*, if there is one."""
+        self._entries.pop(key, None)
 
     def put(self, key: str, value: Value, now: float) -> None:
         """Keep *value*; a key already there keeps its place in the order, unless it is too old to be read."""

@@ -2,21 +2,34 @@
 
 import functools
 import json
+import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar, cast
+from uuid import uuid4
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, ExecAbortError, MasterDownError, NoPermissionError
 from redis.retry import Retry
 
 from lab.contract import Result, ResultPage
-from lab.errors import Unavailable
-from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
+from lab.errors import InternalError, LabError, Overloaded, Unavailable
+from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
-from lab.store import scripts, work_scripts
+from lab.store.lua import load
 from lab.store.pages import result_page
-from lab.store.protocol import FAILURES_AT_MOST, Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
+from lab.store.protocol import (
+    FAILURES_AT_MOST,
+    Changes,
+    DeadLetter,
+    Hold,
+    Store,
+    UnderWay,
+    WaitingText,
+    reused_id,
+)
 from lab.store.work_list import dead_letter
 
 P = ParamSpec("P")
@@ -25,6 +38,21 @@ T = TypeVar("T")
 _BULK = 5_000
 _PAGE_OF_RESULTS = 50
 _FIRST_CHANGE = "0-0"
+_KEPT_CHANGES = 10_000
+_REFUSING_ALL = (
+    redis.ReadOnlyError,
+    redis.BusyLoadingError,
+    NoPermissionError,
+    ClusterDownError,
+    MasterDownError,
+    ExecAbortError,
+)
+# Those that redis-py has no class for, and those that a script met, as 6.2 tells them.
+_REFUSES_ALL = re.compile(
+    r"\b(MISCONF|BUSY|NOREPLICAS|TRYAGAIN|UNBLOCKED|READONLY|LOADING|NOPERM|CLUSTERDOWN|MASTERDOWN)\b"
+)
+
+log = logging.getLogger(__name__)
 
 
 def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
@@ -42,17 +70,47 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
     )
 
 
+def as_lab_error(error: redis.RedisError) -> LabError:
+    """Say what an error of Redis means to who asked: Overloaded, Unavailable or InternalError.
+
+    The first two are of Redis as a whole: it is full, read-only, away, or does not let us in. They are not
+    the fault of the request, so it may be repeated. InternalError: Redis works, and refused just this.
+    """
+    if is_full(error):
+        return Overloaded(f"Redis is full: {error}; try again later")
+    if isinstance(error, redis.AuthenticationError | NoPermissionError):
+        return Unavailable(f"Redis does not let us in: {error}")
+    if isinstance(error, redis.ResponseError) and not is_refusing_all(error):
+        error_id = uuid4().hex[:12]
+        log.error("Redis refused a command, error id %s: %s", error_id, error)
+        return InternalError(error_id, f"Redis refused it: {error}; the node's log has it under {error_id}")
+    return Unavailable(f"Redis does not serve: {error}; is it running?")
+
+
+def is_full(error: redis.RedisError) -> bool:
+    """Tell whether Redis had no memory. It says so before any write. 6.2 wraps what a script gets."""
+    return isinstance(error, redis.OutOfMemoryError) or "-OOM command not allowed" in str(error)
+
+
+def is_refusing_all(error: redis.RedisError) -> bool:
+    """Tell whether Redis answered, but serves no such command of anybody now: it did nothing."""
+    return is_full(error) or isinstance(error, _REFUSING_ALL) or bool(_REFUSES_ALL.search(str(error)))
+
+
 def translated(method: Callable[P, T]) -> Callable[P, T]:
-    """Let *method* raise Unavailable where Redis cannot serve."""
+    """Let *method*, of an object with a client ``_redis``, raise a LabError where Redis cannot serve."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(*args, **kwargs)
-        except redis.AuthenticationError as error:
-            raise Unavailable(f"the Redis store does not let us in: {error}") from error
         except redis.RedisError as error:
-            raise Unavailable(f"the Redis store does not serve: {error}; is it running?") from error
+            raise as_lab_error(error) from error
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: an answer may come that nobody reads
+            cast(Any, args[0])._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     return call
 
@@ -64,26 +122,10 @@ class RedisStore(Store):
         self._redis = connect(url, timeout_seconds)
         self._ns = f"{namespace}:"
         self._ttl = settings().id_ttl
-        script = self._redis.register_script
-        self._add_insult = script(scripts.ADD_INSULT)
-        self._remove_insult = script(scripts.REMOVE_INSULT)
-        self._set_broadcast = script(scripts.SET_BROADCAST)
-        self._add_subscriber = script(scripts.ADD_SUBSCRIBER)
-        self._subscribers = script(scripts.SUBSCRIBERS)
-        self._hold_broadcast = script(scripts.HOLD_BROADCAST)
-        self._leave_broadcast = script(scripts.LEAVE_BROADCAST)
-        self._next_tick = script(scripts.NEXT_TICK)
-        self._result = script(scripts.RESULT)
-        self._newest = script(scripts.NEWEST_RESULTS)
-        self._submit = script(work_scripts.SUBMIT)
-        self._take = script(work_scripts.TAKE)
-        self._take_for = script(work_scripts.TAKE_FOR)
-        self._renew = script(work_scripts.RENEW)
-        self._release = script(work_scripts.RELEASE)
-        self._complete = script(work_scripts.COMPLETE)
+        self._script = functools.cache(lambda name: self._redis.register_script(load(name)))
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
-        return bool(self._run(self._add_insult, insult, operation_id, self._ttl))
+        return bool(self._run_once("change_insult", "+", insult, operation_id, self._ttl))
 
     @translated
     def add_insults(self, insults: Iterable[str]) -> int:
@@ -95,7 +137,7 @@ class RedisStore(Store):
         return new
 
     def remove_insult(self, insult: str, operation_id: str = "") -> bool:
-        return bool(self._run(self._remove_insult, insult, operation_id, self._ttl))
+        return bool(self._run_once("change_insult", "-", insult, operation_id, self._ttl))
 
     @translated
     def get_insults(self, after: str, limit: int) -> list[str]:
@@ -119,7 +161,7 @@ class RedisStore(Store):
     def changes(self, since: str) -> Changes:
         entries = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(f"{self._ns}changes", since))
         if since == _FIRST_CHANGE:  # nothing had ever changed: complete unless already trimmed
-            knows_since = len(entries) < scripts.KEPT_CHANGES
+            knows_since = len(entries) < _KEPT_CHANGES
         else:  # the entry is gone when it was trimmed, or the server lost its data
             knows_since = bool(entries) and entries[0][0] == since
         news = entries[1:] if entries and entries[0][0] == since else entries
@@ -130,44 +172,43 @@ class RedisStore(Store):
         )
 
     def add_subscriber(self, uri: str, lease_seconds: float) -> bool:
-        return bool(self._run(self._add_subscriber, uri, lease_seconds))
+        return bool(self._run("subscribe", uri, lease_seconds))
 
-    @translated
     def remove_subscriber(self, uri: str) -> bool:
-        return bool(self._redis.zrem(f"{self._ns}subscribers", uri))
+        return bool(self._run("unsubscribe", uri))
 
     def subscribers(self) -> list[str]:
-        return cast(list[str], self._run(self._subscribers))
+        return cast(list[str], self._run("subscribers", SUBSCRIPTION_LEASE_SECONDS))
 
     def set_broadcast(self, on: bool, operation_id: str = "") -> bool:
-        return bool(self._run(self._set_broadcast, int(on), operation_id, self._ttl))
+        return bool(self._run("set_broadcast", int(on), operation_id, self._ttl))
 
     @translated
     def broadcast_on(self) -> bool:
         return self._redis.get(f"{self._ns}broadcast") == "1"
 
     def hold_broadcast(self, owner: str, lease_seconds: float) -> Hold | None:
-        held = cast("list[str] | None", self._run(self._hold_broadcast, owner, int(1000 * lease_seconds)))
+        held = cast("list[str] | None", self._run("hold_broadcast", owner, lease_seconds))
         return Hold(int(held[0]), float(held[1]) if held[1] else None) if held else None
 
     def leave_broadcast(self, owner: str) -> None:
-        self._run(self._leave_broadcast, owner)
+        self._run("leave_broadcast", owner)
 
     def next_tick(self, epoch: int = 0) -> int:
-        return cast(int, self._run(self._next_tick, epoch))
+        return cast(int, self._run("next_tick", epoch))
 
     def submit(self, petition_id: str, text: str) -> None:
-        self._run(self._submit, petition_id, text, self._ttl)
+        self._run_once("submit", petition_id, text, self._ttl)
 
     def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
-        taken = cast("list[Any] | None", self._run(self._take, lease_seconds, owner, FAILURES_AT_MOST))
+        taken = cast("list[Any] | None", self._run("take", lease_seconds, owner, FAILURES_AT_MOST))
         return WaitingText(*taken) if taken else None
 
     def take_for(
         self, operation_id: str, lease_seconds: float, owner: str = ""
     ) -> WaitingText | Result | UnderWay | None:
         limits = (self._ttl, RESULT_TTL_SECONDS)
-        answer = self._run(self._take_for, lease_seconds, owner, FAILURES_AT_MOST, operation_id, *limits)
+        answer = self._run("take_for", lease_seconds, owner, FAILURES_AT_MOST, operation_id, *limits)
         if not answer:
             return None
         petition_id, text, epoch = cast(tuple[str, str, int], answer)
@@ -176,14 +217,14 @@ class RedisStore(Store):
         return WaitingText(petition_id, text, epoch) if epoch else Result(petition_id, text)
 
     def renew(self, petition_id: str, epoch: int, lease_seconds: float) -> bool:
-        return bool(self._run(self._renew, petition_id, epoch, lease_seconds))
+        return bool(self._run("renew", petition_id, epoch, lease_seconds))
 
     def release(self, owner: str) -> int:
-        return cast(int, self._run(self._release, owner, FAILURES_AT_MOST))
+        return cast(int, self._run("release", owner, FAILURES_AT_MOST))
 
     def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
         limits = (self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
-        return bool(self._run(self._complete, petition_id, text, operation_id, *limits, epoch))
+        return bool(self._run("complete", petition_id, text, operation_id, *limits, epoch))
 
     @translated
     def fenced(self) -> int:
@@ -199,7 +240,7 @@ class RedisStore(Store):
         # Most who ask ask too early: one plain read tells so, at a tenth of what the script costs.
         if not self._redis.hexists(f"{self._ns}results", petition_id):
             return None
-        return cast("str | None", self._run(self._result, petition_id, RESULT_TTL_SECONDS))
+        return cast("str | None", self._run("result", petition_id, RESULT_TTL_SECONDS))
 
     @translated
     def get_results(self, limit: int) -> ResultPage:
@@ -227,12 +268,19 @@ class RedisStore(Store):
 
         The ids are read at once: asked for in portions, some would come twice when others finish meanwhile.
         """
-        newest = cast(list[str], self._run(self._newest, limit, RESULT_TTL_SECONDS))
+        newest = cast(list[str], self._run("newest_results", limit, RESULT_TTL_SECONDS))
         for start in range(0, len(newest), _PAGE_OF_RESULTS):
             ids = newest[start : start + _PAGE_OF_RESULTS]
             texts = cast(list["str | None"], self._redis.hmget(f"{self._ns}results", ids))
             yield from (Result(*pair) for pair in zip(ids, texts, strict=True) if pair[1] is not None)  # type: ignore[arg-type]
 
+    def _run_once(self, name: str, *arguments: object) -> int:
+        """Run a script that knows operation ids; raise InvalidRequest if the id is that of another body."""
+        answer = cast(int, self._run(name, *arguments))
+        if answer < 0:
+            raise reused_id()
+        return answer
+
     @translated
-    def _run(self, script: Callable[..., object], *arguments: object) -> object:
-        return script(keys=[self._ns], args=list(arguments))
+    def _run(self, name: str, *arguments: Any) -> object:
+        return self._script(name)(keys=[self._ns], args=list(arguments))

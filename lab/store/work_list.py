@@ -42,11 +42,15 @@ class WorkList:
         """Return how many texts wait."""
         return len(self._waiting)
 
+    def text(self, petition_id: str) -> str | None:
+        """Return the text of a petition that waits or is taken."""
+        entry = self._entries.get(petition_id)
+        return entry.text if entry else None
+
     def put(self, petition_id: str, text: str) -> None:
-        """Let *text* wait, unless its petition is on the list already."""
-        if petition_id not in self._entries:
-            self._entries[petition_id] = Entry(text)
-            self._waiting[petition_id] = None
+        """Let *text* wait. Its petition is not on the list."""
+        self._entries[petition_id] = Entry(text)
+        self._waiting[petition_id] = None
 
     def take(self, petition_id: str, epoch: int, owner: str, lease_end: float) -> WaitingText | None:
         """Lease the text of *petition_id*, or of the oldest that waits if it is empty; None if none waits."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab.errors import Code, InvalidRequest
 from lab.settings import settings
 from lab.store import Store
 from tests.lab.conftest import Later, MakeStore
@@ -108,10 +109,64 @@ def test_of_many_that_add_the_same_insult_one_is_told_it_was_new(store: Store) -
 
 def test_a_repeated_submit_puts_one_text_on_the_work_list(store: Store) -> None:
     store.submit("petition", "the text")
-    store.submit("petition", "another text")
+    store.submit("petition", "the text")
     taken = store.take(60.0)
     assert taken is not None
     assert (taken.text, store.take(60.0)) == ("the text", None)
+
+
+BODIES: dict[str, Callable[[Store, str], object]] = {
+    "add": lambda store, body: store.add_insult(body, "id"),
+    "remove": lambda store, body: store.remove_insult(body, "id"),
+    "submit": lambda store, body: store.submit("id", body),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_an_id_used_again_with_another_body_is_malformed_and_changes_nothing(
+    filled: Store, name: str
+) -> None:
+    BODIES[name](filled, "tonto")
+    before = state(filled)
+    with pytest.raises(InvalidRequest, match="this id was used") as caught:
+        BODIES[name](filled, "bobo")
+    assert caught.value.code is Code.MALFORMED
+    assert state(filled) == before
+
+
+def test_an_id_that_expired_and_comes_again_is_a_new_petition(store: Store, later: Later) -> None:
+    """Results are kept for an hour, ids for 15 minutes: the old result must not answer the new petition."""
+    store.submit("id", "the text")
+    store.take(60.0)
+    store.complete("id", "the result")
+    later(16 * MINUTE)
+    assert store.result("id") == "the result"
+    store.submit("id", "another text")
+    assert (store.result("id"), store.waiting(), list(store.get_results(10))) == (None, 1, [])
+    taken = store.take(60.0)
+    assert taken is not None
+    assert store.complete("id", "another result", epoch=taken.epoch) is True
+    assert (store.result("id"), len(store.get_results(10))) == ("another result", 1)
+
+
+def test_a_result_from_a_queue_replaces_one_whose_id_expired(store: Store, later: Later) -> None:
+    assert store.complete("id", "the result") is True
+    assert store.complete("id", "too early") is False
+    later(16 * MINUTE)
+    assert store.complete("id", "another result") is True
+    assert list(store.get_results(10)) == [("id", "another result")]
+
+
+def test_an_id_that_expired_while_its_text_waits_is_not_given_to_another_text(
+    store: Store, later: Later
+) -> None:
+    store.submit("id", "the text")
+    later(16 * MINUTE)
+    with pytest.raises(InvalidRequest):
+        store.submit("id", "another text")
+    store.submit("id", "the text")
+    taken = store.take(60.0)
+    assert (taken and taken.text, store.take(60.0)) == ("the text", None)
 
 
 def test_a_submit_repeated_after_its_result_does_nothing(store: Store) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from itertools import count
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from lab.contract import Result
+from lab.errors import InvalidRequest
 from lab.store import UnderWay, WaitingText
 from lab.store.protocol import FAILURES_AT_MOST
 from tests.lab.conftest import OpenStore, run_machine
@@ -115,7 +117,9 @@ class NoTextIsLost(RuleBasedStateMachine):
     @rule(name=st.sampled_from("0123456789"))
     def submit_again(self, name: str) -> None:
         if name in self.texts:
-            self.store.submit(name, "another text")
+            self.store.submit(name, f"text {name}")
+            with pytest.raises(InvalidRequest):
+                self.store.submit(name, "another text")
 
     @rule(target=taken, lease=LEASES, owner=OWNERS)
     def take(self, lease: float, owner: str) -> object:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from lab.errors import Code, LabError
 from tests.lab.conftest import OpenStore, run_machine
 
 NAMES = st.sampled_from(["a", "A", "b", "b c", "é", "喂", "\U0001f600"])
@@ -18,20 +19,21 @@ class InsultsAreASet(RuleBasedStateMachine):
         super().__init__()
         self.store, self.end = open_store()
         self.model: set[str] = set()
-        self.answers: dict[tuple[str, str], bool] = {}
+        self.answers: dict[tuple[str, str], tuple[bool, str]] = {}
         self.since = self.store.version()
         self.followed: set[str] = set()
 
     def teardown(self) -> None:
         self.end()
 
-    def once(self, kind: str, operation_id: str, effect: Callable[[], bool]) -> bool:
+    def once(self, kind: str, operation_id: str, insult: str, effect: Callable[[], bool]) -> bool | Code:
         """Return what the model says to an operation."""
         if not operation_id:
             return effect()
         if (kind, operation_id) not in self.answers:
-            self.answers[kind, operation_id] = effect()
-        return self.answers[kind, operation_id]
+            self.answers[kind, operation_id] = effect(), insult
+        answer, body = self.answers[kind, operation_id]
+        return answer if body == insult else Code.MALFORMED
 
     @rule(insult=NAMES, operation_id=IDS)
     def add(self, insult: str, operation_id: str) -> None:
@@ -40,7 +42,8 @@ class InsultsAreASet(RuleBasedStateMachine):
             self.model.add(insult)
             return new
 
-        assert self.store.add_insult(insult, operation_id) is self.once("add", operation_id, effect)
+        answer = _answer(lambda: self.store.add_insult(insult, operation_id))
+        assert answer is self.once("add", operation_id, insult, effect)
 
     @rule(insult=NAMES, operation_id=IDS)
     def remove(self, insult: str, operation_id: str) -> None:
@@ -49,7 +52,8 @@ class InsultsAreASet(RuleBasedStateMachine):
             self.model.discard(insult)
             return was_there
 
-        assert self.store.remove_insult(insult, operation_id) is self.once("remove", operation_id, effect)
+        answer = _answer(lambda: self.store.remove_insult(insult, operation_id))
+        assert answer is self.once("remove", operation_id, insult, effect)
 
     @rule(after=NAMES, limit=st.integers(1, 4))
     def page(self, after: str, limit: int) -> None:
@@ -75,6 +79,13 @@ class InsultsAreASet(RuleBasedStateMachine):
     def list(self) -> None:
         assert self.store.get_insults("", 100) == sorted(self.model)
         assert self.store.count_insults() == len(self.model)
+
+
+def _answer(call: Callable[[], bool]) -> bool | Code:
+    try:
+        return call()
+    except LabError as error:
+        return Code(error.code)
 
 
 def test_no_sequence_of_calls_tells_the_insults_from_a_set(open_store: OpenStore, store_kind: str) -> None:

@@ -19,7 +19,7 @@ from lab.bootstrap import ROOT
 from lab.contract import Application
 from lab.process.launcher import Handle
 from lab.process.system import System
-from redis_impl._work import MOST_DELIVERIES
+from redis_impl.tuned.server import MOST_DELIVERIES
 from tests.eventually import eventually
 from tests.redis_impl.private import SEED, cluster_on, connected, supervise
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from lab.contract import Application
-from redis_impl._leases import LEAVE, PULSE
-from redis_impl._scripts import PUSH, SETTLE
-from redis_impl._wire import Keys
+from lab.store.lua import load
+from redis_impl.tuned.server import SCRIPTS
+from redis_impl.tuned.wire import Keys
 from tests.eventually import eventually
 from tests.redis_impl.private import SEED, connected
 
@@ -25,12 +25,13 @@ class Lists:
     def __init__(self, store: "redis.Redis", namespace: str) -> None:
         self.store = store
         self.keys = Keys(namespace, Application.FILTER)
-        self._push = store.register_script(PUSH)
-        self._pulse = store.register_script(PULSE)
-        self._settle = store.register_script(SETTLE)
+        self._push = store.register_script(load("push", SCRIPTS))
+        self._pulse = store.register_script(load("pulse", SCRIPTS))
+        self._settle = store.register_script(load("settle", SCRIPTS))
 
     def push(self, *petitions: str) -> int:
-        return int(self._push(keys=[self.keys.entry, self.keys.nodes, self.keys.turn], args=list(petitions)))
+        keys = [self.keys.entry, self.keys.nodes, self.keys.turn]
+        return int(self._push(keys=keys, args=[60.0, *petitions]))
 
     def pulse(self, node: str, *gone: str, lease: float = 60.0, is_new: bool = False) -> list[Any]:
         flags: list[str | float] = [node, lease, 1, int(is_new), lease / 2, *gone]
@@ -42,11 +43,13 @@ class Lists:
             [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text"] if size else []
         )
         counts = (1, 0) if size else (0, 0)
-        arguments = [self.keys.prefix, node, turn, size, in_vain, wanted, 1, 1000, 3600, *counts, *written]
-        return list(self._settle(keys=[self.keys.entry], args=arguments))
+        limits = (1000, 3600, 900)
+        arguments = [self.keys.prefix, node, turn, size, in_vain, wanted, 1, *limits, *counts, *written]
+        deliveries, *answer = self._settle(keys=[self.keys.entry], args=arguments)
+        return [deliveries, *answer[1:]]
 
     def leave(self, node: str) -> None:
-        self.store.eval(LEAVE, 1, self.keys.entry, node)
+        self.store.eval(load("leave", SCRIPTS), 1, self.keys.entry, node)
 
     def all(self, name: str) -> list[str]:
         return [str(entry) for entry in self.store.lrange(f"{self.keys.entry}{name}", 0, -1)]

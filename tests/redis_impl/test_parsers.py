@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError
-from redis_impl._wire import Keys, read_petition, read_reply, reply_to_of
+from redis_impl.tuned.wire import Keys, read_petition, read_reply, reply_to_of
 from tests.wire import each
 
 KEYS = Keys("lab-00000000", Application.FILTER)

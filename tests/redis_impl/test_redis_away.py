@@ -16,9 +16,9 @@ from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.process.system import System
-from redis_impl._client import MAX_WAITING_CALLS
 from redis_impl.insult_filter import InsultFilterClient
 from redis_impl.insult_service import InsultServiceClient
+from redis_impl.tuned.client import MAX_WAITING_CALLS
 from tests.eventually import eventually
 from tests.redis_impl.private import SEED, cluster_on, connected, kill_and_restart
 

@@ -8,8 +8,7 @@ one exists to show what its guarantees cost, and how fast the same code is witho
 import sys
 
 import redis_impl.insult_filter
-from redis_impl._node import WAIT_SECONDS, PetitionServer
-from redis_impl._work import Batch, Outcome
+from redis_impl.tuned.server import WAIT_SECONDS, Batch, Outcome, PetitionServer
 
 
 def settle_and_take(server: PetitionServer, batch: Batch, outcome: Outcome) -> Batch:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import redis
@@ -10,18 +11,20 @@ import redis
 from lab.brokers.locate import locate_redis
 from lab.errors import Unavailable
 from lab.process.background import BackgroundJob
+from lab.store.lua import load
 from lab.store.redis_store import connect, translated
 
-from ._leases import LEAVE, PULSE
-from ._wire import Keys
+from .wire import LEASE_SECONDS, Keys
 
 log = logging.getLogger(__name__)
 
 PULSE_SECONDS = 0.5
-LEASE_SECONDS = 2.0
+SCRIPTS = Path(__file__).parent
 SILENT_SECONDS = 0.7
 """A node that is silent for so long, and has no connection to Redis, is dead; its lease is not waited for."""
 SHORTEST_PAUSE_SECONDS = 0.005
+TAKEN_OVER: tuple[float, list[str]] = (PULSE_SECONDS, [])
+"""When a node that was taken over pulses again, and whom it finds silent. Its next batch is refused."""
 
 
 class Membership:
@@ -34,7 +37,7 @@ class Membership:
         self._keys = keys
         self._is_serving = is_serving
         self._redis = connect(locate_redis())
-        self._register = self._redis.register_script(PULSE)
+        self._register = self._redis.register_script(load("pulse", SCRIPTS))
         self._is_sent_petitions = False
         self._pulse = BackgroundJob("pulse", self._step)
         self.identifier = ""
@@ -48,11 +51,15 @@ class Membership:
     def enter(self, *, is_open: bool = False) -> None:
         """Take an identifier and become a member: what is taken from now on is not lost."""
         self._is_sent_petitions = is_open
-        self.identifier = str(self._redis.incr(self._keys.identifiers))
-        # From now on each connection says whose it is; that of the counter would not.
-        self._redis.connection_pool.connection_kwargs["client_name"] = self._connection_name(self.identifier)
-        self._redis.connection_pool.disconnect()
-        self._beat(is_new=True)
+        is_taken = True
+        while is_taken:  # the counter was deleted by hand, and began anew
+            self.identifier = str(self._redis.incr(self._keys.identifiers))
+            # From now on each connection says whose it is; that of the counter would not.
+            self._redis.connection_pool.connection_kwargs["client_name"] = self._connection_name(
+                self.identifier
+            )
+            self._redis.connection_pool.disconnect()
+            is_taken = self._renewed(True, []) is None
         self._pulse.start()
 
     def open(self) -> None:
@@ -72,30 +79,36 @@ class Membership:
         if not self.identifier:
             return
         try:
-            self._redis.eval(LEAVE, 1, self._keys.entry, self.identifier)
+            self._redis.eval(load("leave", SCRIPTS), 1, self._keys.entry, self.identifier)
         except redis.RedisError as error:
             log.warning("left without saying so, the lease will tell: %s", error)
+        self._redis.close()
+
+    def close(self) -> None:
+        """Renew the lease no more, and let it end by itself."""
+        self._pulse.stop(1.0)
         self._redis.close()
 
     def _step(self) -> float:
         return self._beat() if self._is_serving() else PULSE_SECONDS
 
     @translated
-    def _beat(self, *, is_new: bool = False) -> float:
+    def _beat(self) -> float:
         """Renew the lease; return when to do so again, in seconds."""
-        pause_seconds, silent = self._renewed(is_new, [])
+        pause_seconds, silent = self._renewed(False, []) or TAKEN_OVER
         gone = self._without_connection(silent) if silent else []
         if gone:
-            pause_seconds, _ = self._renewed(False, gone)
+            pause_seconds, _ = self._renewed(False, gone) or TAKEN_OVER
         return min(PULSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds + SHORTEST_PAUSE_SECONDS))
 
-    def _renewed(self, is_new: bool, gone: list[str]) -> tuple[float, list[str]]:
+    def _renewed(self, is_new: bool, gone: list[str]) -> tuple[float, list[str]] | None:
+        """Renew the lease; return when one ends, and who is silent. None: no member, or the name is taken."""
         flags = (int(self._is_sent_petitions), int(is_new))
         moved, pause_seconds, *silent = self._register(
             keys=[self._keys.entry], args=[self.identifier, LEASE_SECONDS, *flags, SILENT_SECONDS, *gone]
         )
-        if moved < 0:  # taken over; whoever settles next is told so, and enters anew
-            return PULSE_SECONDS, []
+        if moved < 0:
+            return None
         if moved:
             log.info("took over %d petition(s) of dead nodes", moved)
         return float(pause_seconds), silent

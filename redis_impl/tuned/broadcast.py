@@ -14,7 +14,7 @@ from lab.contract import Application, Target, Tick
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.store.redis_store import connect, translated
 
-from ._wire import Keys
+from .wire import Keys
 
 log = logging.getLogger(__name__)
 

@@ -26,12 +26,14 @@ CODES: Mapping[Application, Mapping[str, Operation]] = {
 }
 DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.SUBMIT})
 """Operations whose ``data`` is what they work on; that of the others says where to reply."""
+LEASE_SECONDS = 2.0
+"""How long a node that renews its lease no more is sent petitions, and keeps those that it has."""
 MAX_LIST_NAME_CHARACTERS = 200
 MAX_BARE_CHARACTERS = 4096
 """So much of a petition may stand outside its strings: tiny values take far more memory than their text."""
 MAX_STRINGS = 64
 _WHERE = re.compile(rf'"(?:reply_to|data)"\s*:\s*"([^"\\]{{1,{MAX_LIST_NAME_CHARACTERS}}})"')
-_ID = re.compile(r'"id"\s*:\s*"?([^\s"\\,{}\[\]]{1,128})')
+_ID = re.compile(r'"id"\s*:\s*(?:"([^"\\]{1,128})"|([^\s"\\,{}\[\]]{1,128}))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
     edges = raw if len(raw) <= 2 * MAX_TEXT_BYTES else f"{raw[:MAX_TEXT_BYTES]} {raw[-MAX_TEXT_BYTES:]}"
     where = next((found[1] for found in _WHERE.finditer(edges) if _is_reply_list(found[1], keys)), "")
     operation_id = _ID.search(edges) if where else None
-    return where, operation_id[1] if operation_id else ""
+    return where, (operation_id[1] or operation_id[2]) if operation_id else ""
 
 
 def write_reply(operation_id: str, answer: object) -> str:

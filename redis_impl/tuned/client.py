@@ -14,8 +14,8 @@ from lab.ids import new_operation_id
 from lab.operations import Operation, bind
 from lab.validation import clean_deadline
 
-from ._connection import Replies
-from ._wire import CODES, DATA_IS_ARGUMENT, write_petition
+from .connection import Replies
+from .wire import CODES, DATA_IS_ARGUMENT, write_petition
 
 MAX_WAITING_CALLS = 1000
 
@@ -23,7 +23,8 @@ MAX_WAITING_CALLS = 1000
 class PetitionClient:
     """Sends petitions of *application* to the system at *target*; threads that share it take turns.
 
-    While Redis is away calls wait for it until their deadline, at most 1,000 of them: others are Overloaded.
+    After a fork parent and child go on with connections of their own. While Redis is away calls wait for it
+    until their deadline, at most 1,000 of them: others are Overloaded.
     """
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
@@ -62,7 +63,7 @@ class PetitionClient:
 
     @contextmanager
     def _my_turn(self, deadline: float) -> Iterator[None]:
-        """Let one thread at a time use the connection; who waits in vain is Overloaded, nothing was sent."""
+        """Let one thread at a time use the connection; one that waits in vain is Overloaded."""
         if not self._places.acquire(blocking=False):
             raise Overloaded(f"{MAX_WAITING_CALLS} calls wait on this client already; try again later")
         try:

@@ -4,19 +4,19 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 import redis
-from redis.exceptions import NoPermissionError
 
 from lab.client.connection import after_fork
 from lab.contract import Application, Architecture, Target
-from lab.errors import DeadlineExceeded, Overloaded, Unavailable
-from lab.store.redis_store import connect as connect
+from lab.errors import DeadlineExceeded, Unavailable
+from lab.store.lua import load
+from lab.store.redis_store import as_lab_error, connect, is_refusing_all
 
-from ._scripts import PUSH
-from ._wire import Keys, read_reply
+from .wire import LEASE_SECONDS, Keys, read_reply
 
 REPLIES_AT_ONCE = 500
 FIRST_PAUSE_SECONDS = 0.02
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Replies:
-    """Sends petitions to *target* and receives replies on a list of its own. For one thread at a time.
+    """Sends petitions to *target* and receives replies on a list of its own. For one thread of one process.
 
     While Redis is away it tries again until the deadline. Nobody knows then what arrived there, and which
     replies were lost on the way here: every petition that still has no reply is sent again, under its id.
@@ -37,11 +37,11 @@ class Replies:
         self.reply_to = ""
         self._is_n_node = target.architecture is Architecture.N_NODE
         # A Redis that stands still is noticed in a fraction of the deadline: no call passes it by more.
-        self._patience_seconds = max(0.25, min(2.0, deadline_seconds / 4))
-        self._redis = connect(target.address, self._patience_seconds)
+        self._timeout_seconds = max(0.25, min(2.0, deadline_seconds / 4))
+        self._redis = connect(target.address, self._timeout_seconds)
         # Whatever stands on the list is read; what is no reply to us is dropped.
         self._redis.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
-        self._push = self._redis.register_script(PUSH)
+        self._push = self._redis.register_script(load("push", Path(__file__).parent))
         self._under_way: dict[str, str] = {}
         self._arrived: dict[str, object] = {}
         self._is_behind = False
@@ -86,13 +86,14 @@ class Replies:
         try:
             self._redis.delete(self.reply_to)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis does not serve: {error}") from error
+            raise as_lab_error(error) from error
         finally:
             self._redis.close()
 
     def _push_now(self, petitions: Sequence[str]) -> None:
         if self._is_n_node:
-            self._push(keys=[self.keys.entry, self.keys.nodes, self.keys.turn], args=petitions)
+            keys = [self.keys.entry, self.keys.nodes, self.keys.turn]
+            self._push(keys=keys, args=[LEASE_SECONDS, *petitions])
         else:
             self._redis.rpush(self.keys.entry, *petitions)
 
@@ -104,7 +105,7 @@ class Replies:
         raws = self._redis.lpop(self.reply_to, REPLIES_AT_ONCE)
         if not raws:
             left = max(0.01, deadline - time.monotonic())
-            waited = self._redis.blpop([self.reply_to], timeout=min(left, self._patience_seconds / 2))
+            waited = self._redis.blpop([self.reply_to], timeout=min(left, self._timeout_seconds / 2))
             raws = [waited[1]] if waited else []
         for raw in raws:
             identifier, answer = read_reply(str(raw))
@@ -112,34 +113,32 @@ class Replies:
                 self._arrived[identifier] = answer
 
     def _persist(self, attempt: Callable[[], T], deadline: float, *, was_sent: bool) -> T:
-        """Return what *attempt* returns, trying again until the *deadline* while Redis does not serve.
+        """Return what *attempt* returns; while Redis does not serve, try again until the *deadline*.
 
-        *was_sent*: what this is about may have had its effect before.
+        Raise at once what will not pass by itself: Redis is full, read-only, or does not let us in. But if it
+        *was_sent* before, it may have had its effect, and only the deadline ends it.
         """
         pause_seconds = FIRST_PAUSE_SECONDS
         while True:
             try:
                 return attempt()
-            except (redis.AuthenticationError, NoPermissionError) as error:
-                raise Unavailable(f"Redis does not let us in: {error}") from error
+            except redis.AuthenticationError as error:
+                raise as_lab_error(error) from error
             except redis.RedisError as error:
                 self._is_behind = True
                 was_sent = was_sent or not _is_surely_refused(error)
-                if _is_out_of_memory(error) and not was_sent:
-                    raise Overloaded("Redis has no memory left for petitions; try again later") from error
+                if not was_sent and is_refusing_all(error) and not isinstance(error, redis.BusyLoadingError):
+                    raise as_lab_error(error) from error
                 if time.monotonic() + pause_seconds >= deadline:
                     message = f"Redis does not serve: {error}; is it running?"
                     raise (DeadlineExceeded if was_sent else Unavailable)(message) from error
+            except BaseException:  # an interrupt: an answer may come that nobody reads
+                self._redis.connection_pool.disconnect()
+                raise
             time.sleep(pause_seconds * random.uniform(0.5, 1.0))
             pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
 
 
 def _is_surely_refused(error: redis.RedisError) -> bool:
     """Tell whether what failed cannot have been done: nobody listened, or Redis said no."""
-    is_refusal = isinstance(error, redis.BusyLoadingError) or _is_out_of_memory(error)
-    return is_refusal or isinstance(error.__context__, ConnectionRefusedError)
-
-
-def _is_out_of_memory(error: redis.RedisError) -> bool:
-    """Tell whether Redis had no memory: it says so before any write. 6.2 wraps what a script gets."""
-    return isinstance(error, redis.OutOfMemoryError) or "-OOM command not allowed" in str(error)
+    return is_refusing_all(error) or isinstance(error.__context__, ConnectionRefusedError)

@@ -1,0 +1,33 @@
+-- Put results on the result list.
+-- needs: results leases holders
+
+-- Put the filtered text of a petition on the result list; return 1. Call correct_results before.
+-- Return 0 if the petition has a result that finished after *former*: an older one is of the id's former life.
+local function finish(ns, petition, text, time, former)
+  if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
+    local epoch, _, owner = holder_of(ns, petition)
+    if epoch ~= '' then
+      let_go(ns .. 'taken', petition)
+      redis.call('ZREM', ns .. 'owned', owner .. ' ' .. petition)
+      redis.call('HDEL', ns .. 'holders', petition)
+    end
+  end
+  if redis.call('HSETNX', ns .. 'results', petition, text) == 0 then
+    if result(ns, petition, former) then return 0 end
+    redis.call('HSET', ns .. 'results', petition, text)
+  end
+  redis.call('ZADD', ns .. 'results:order', time, petition)
+  return 1
+end
+
+-- Forget results that finished before *oldest*, and the oldest beyond *most*; some more than were *added*.
+local function trim_results(ns, most, oldest, added)
+  local order, at_once = ns .. 'results:order', 100 + added
+  local excess = redis.call('ZCARD', order) - most
+  local gone = redis.call('ZRANGEBYSCORE', order, '-inf', oldest, 'LIMIT', 0, at_once)
+  if #gone == 0 and excess > 0 then gone = redis.call('ZRANGE', order, 0, math.min(excess, at_once) - 1) end
+  if #gone > 0 then
+    redis.call('ZREM', order, unpack(gone))
+    redis.call('HDEL', ns .. 'results', unpack(gone))
+  end
+end

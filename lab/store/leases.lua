@@ -1,0 +1,56 @@
+-- Leases: the members of a sorted set SET, scored by when each lease ends.
+-- The hash SET:lengths has the length of each. The string SET:heard says when somebody last used the set.
+-- needs: clock
+
+local SHORTEST_SILENCE = 0.75
+
+-- Give or renew a lease of so many seconds.
+local function hold(set, member, time, seconds)
+  redis.call('ZADD', set, time + seconds, member)
+  redis.call('HSET', set .. ':lengths', member, seconds)
+  redis.call('SET', set .. ':heard', time)
+end
+
+local function let_go(set, member)
+  redis.call('HDEL', set .. ':lengths', member)
+  return redis.call('ZREM', set, member)
+end
+
+-- The clock was set back: a lease that ends later than now + its length ends at now + its length.
+-- *usual* is the length of most leases here; those that end within it need no look.
+local function shorten(set, time, usual)
+  local late = redis.call('ZRANGEBYSCORE', set, string.format('(%.6f', time + usual), '+inf', 'WITHSCORES')
+  for at = 1, #late, 2 do
+    local length = math.abs(tonumber(redis.call('HGET', set .. ':lengths', late[at]) or usual))
+    if tonumber(late[at + 1]) > time + length then redis.call('ZADD', set, time + length, late[at]) end
+  end
+end
+
+-- Nobody was heard of for a while: the clock was set forward, Redis was away, or the machine stood still.
+-- That is no sign of death. Each lease gets its length once more, but only once: its length is negative then.
+-- Return those of the members that had that already.
+local function spare(set, time, members)
+  local ended = {}
+  for _, member in ipairs(members) do
+    local length = tonumber(redis.call('HGET', set .. ':lengths', member) or '0')
+    if length > 0 then
+      redis.call('ZADD', set, time + length, member)
+      redis.call('HSET', set .. ':lengths', member, -length)
+    else
+      ended[#ended + 1] = member
+    end
+  end
+  return ended
+end
+
+-- Return the members whose lease is over, that which ended last first. They stay in the set.
+local function ended(set, time, usual)
+  if redis.call('EXISTS', set) == 0 then return {} end
+  local silence = math.max(SHORTEST_SILENCE, usual / 2)
+  local unheard = time - tonumber(redis.call('GET', set .. ':heard') or 0)
+  shorten(set, time, usual)
+  local members = redis.call('ZREVRANGEBYSCORE', set, string.format('%.6f', time), '-inf')
+  if #members > 0 and unheard > silence then members = spare(set, time, members) end
+  if unheard < 0 or unheard > silence / 3 then redis.call('SET', set .. ':heard', time) end
+  return members
+end

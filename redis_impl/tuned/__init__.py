@@ -1,0 +1,1 @@
+"""What the tuned programs over Redis are made of. The wire is that of docs/protocols.md."""

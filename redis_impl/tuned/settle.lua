@@ -1,0 +1,100 @@
+-- Settle a batch and take the next, in one step.
+-- KEYS: entry list. ARGV: namespace and colon, node, turn of the batch, its size, its deliveries in vain, how many to
+-- take, 0 to take from the own list only, how many results are kept and how long, time to live of ids, numbers of
+-- replies and of dead letters, then pairs of reply list and reply, dead letters, and pairs of petition id and result.
+-- A batch is settled once: a repeated turn, after a connection broke, only takes, and so does one that comes late, when
+-- a later turn is settled. What such a one took is told first.
+-- Returns the deliveries in vain of what was taken, the number of results refused because their id is that of another
+-- text, and the petitions. Or -1 to a node that is no member any more: its batch is another's, nothing is settled.
+-- needs: members finish
+
+local REPLY_TTL_SECONDS = 60
+local KEPT_DEAD_LETTERS = 1000
+local MAX_REQUEST_BYTES = 1048576
+
+local ns, node = ARGV[1], ARGV[2]
+local own = entry .. ':node:' .. node
+local processing, settled = own .. ':processing', own .. ':settled'
+local size, wanted, is_ready = tonumber(ARGV[4]), tonumber(ARGV[6]), ARGV[7] ~= '0'
+go_on_if_full(ns)
+if not is_member(node) then return {-1} end
+
+local function reply(at, count)
+  local replied = {}
+  for _ = 1, count do
+    redis.pcall('RPUSH', ARGV[at], ARGV[at + 1])
+    replied[ARGV[at]] = true
+    at = at + 2
+  end
+  for list in pairs(replied) do redis.pcall('EXPIRE', list, REPLY_TTL_SECONDS) end
+  return at
+end
+
+local function put_aside(at, count)
+  for _ = 1, count do
+    redis.call('RPUSH', entry .. ':dead', ARGV[at])
+    redis.call('LTRIM', entry .. ':dead', -KEPT_DEAD_LETTERS, -1)
+    at = at + 1
+  end
+  return at
+end
+
+-- Return how many were refused: their id has another result already.
+local function keep_results(at)
+  if at >= #ARGV then return 0 end
+  local time, most, result_ttl, id_ttl = now(), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+  local refused, added, former = 0, 0, time - math.min(id_ttl, result_ttl)
+  correct_results(ns, time)
+  while at < #ARGV do
+    if finish(ns, ARGV[at], ARGV[at + 1], time, former) == 1 then
+      added = added + 1
+    elseif redis.call('HGET', ns .. 'results', ARGV[at]) ~= ARGV[at + 1] then
+      refused = refused + 1
+    end
+    at = at + 2
+  end
+  trim_results(ns, most, time - result_ttl, added)
+  return refused
+end
+
+local refused = 0
+if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) then
+  local at = put_aside(reply(13, tonumber(ARGV[11])), tonumber(ARGV[12]))
+  refused = keep_results(at)
+  redis.call('LPOP', processing, size)
+  redis.call('SET', settled, ARGV[3])
+  if ARGV[5] ~= '0' then redis.call('DEL', tried) end
+end
+if wanted == 0 then return {0, refused} end
+if redis.call('LLEN', processing) > 0 then
+  local left = redis.call('LRANGE', processing, 0, -1)
+  if redis.call('GET', tried) == node then
+    local in_vain, petition = suspected(left[1])
+    return {in_vain, refused, petition}
+  end
+  return {0, refused, unpack(left)}
+end
+-- A suspect is taken alone, and no other node has one meanwhile: what kills ends one node at a time.
+if is_ready and redis.call('LLEN', suspects) > 0 then
+  local holder = redis.call('GET', tried)
+  if not holder or not is_member(holder) then
+    redis.call('SET', tried, node)
+    local in_vain, petition = suspected(redis.call('LMOVE', suspects, processing, 'LEFT', 'RIGHT'))
+    return {in_vain, refused, petition}
+  end
+end
+local taken, bytes = {0, refused}, 0
+local function take(list, count)
+  while count > 0 and #taken < wanted + 2 and bytes < MAX_REQUEST_BYTES do
+    local petition = redis.call('LMOVE', list, processing, 'LEFT', 'RIGHT')
+    if not petition then return end
+    taken[#taken + 1] = petition
+    bytes = bytes + #petition
+    count = count - 1
+  end
+end
+-- One from the entry list first, so that a full list of our own does not starve who knows only that.
+if is_ready then take(entry, 1) end
+take(own, wanted)
+if is_ready then take(entry, wanted) end
+return taken
