@@ -10,11 +10,11 @@ _NEEDS = re.compile(r"^-- needs: (.*)$", re.MULTILINE)
 
 @cache
 def load(name: str, folder: Path = SHARED) -> str:
-    """Return the script *name* of *folder*, behind the files that its head names.
+    """Return the script *name* of *folder*, behind the files that its head names (``-- needs: clock``).
 
-    ``-- needs: clock leases`` names two. They are looked for in *folder* first, then in ``lab/store``. Each comes once, before the one that needs
-    it: Redis has no modules, so a script is one text. Name only what is used: each function costs time at
-    every call.
+    They are looked for in *folder* first, then in ``lab/store``. Each comes once, before the one that needs it:
+    Redis has no modules, so a script is one text. Name only what is used: each function costs time at every
+    call.
     """
     return "\n".join(source.read_text(encoding="utf-8") for source in _in_order(name, folder, []))
 
