@@ -12,7 +12,7 @@ _NEEDS = re.compile(r"^-- needs: (.*)$", re.MULTILINE)
 def load(name: str, folder: Path = SHARED) -> str:
     """Return the script *name* of *folder*, behind the files that its head names (``-- needs: clock``).
 
-    They are looked for in *folder* first, then in ``lab/store``. Each comes once, before the one that needs it:
+    They are looked for in *folder* first, then in ``lab/store``. Each comes once, before what needs it:
     Redis has no modules, so a script is one text. Name only what is used: each function costs time at every
     call.
     """
