@@ -60,11 +60,18 @@ class Middleware:
 
     def report_dead(self, target: Target, application: Application, address: str) -> None:
         """Tell the master of *target* that its node at *address* is gone; it looks for itself."""
-        self._module("transport").report_dead(target.address, application, address)
+        self._part("client").report_dead(target.address, application, address)
 
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
         self._module("transport").delete_namespace(url, namespace)
+
+    def _part(self, name: str) -> Any:
+        """Load *name* of what the tuned programs are made of; of a package with one file, that file."""
+        try:
+            return self._module(f"tuned.{name}")
+        except ModuleNotFoundError:
+            return self._module("transport")
 
     def module(self, name: str) -> str:
         """Return the dotted name of its module *name*, to be run with ``-m``."""

@@ -6,8 +6,8 @@ from lab.contract import Architecture
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 
-from ._callback import Notifier
-from ._options import add_name_server_option
+from .tuned.callbacks import Notifier
+from .tuned.node import add_name_server_option
 
 
 class BroadcasterNode:

@@ -15,10 +15,8 @@ from lab.operations import FILTER_OPERATIONS, Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 
-from ._client import NodeClient
-from ._node import NodeServer
-from ._options import add_name_server_option, add_server_type_option
-from .transport import batch_answer
+from .tuned.client import NodeClient
+from .tuned.node import NodeServer, add_name_server_option, add_server_type_option
 
 
 class InsultFilterNode:
@@ -69,7 +67,7 @@ class InsultFilterClient(NodeClient, FilterCalls):
 
     def _filtered(self, batch: list[str]) -> list[str]:
         try:
-            return [batch_answer(answer) for answer in self.batch(Operation.FILTER, batch)]
+            return self.batch(Operation.FILTER, batch)
         except InvalidRequest as error:
             if error.code is not Code.TOO_LARGE:
                 raise

@@ -19,10 +19,9 @@ from lab.options import (
 )
 from lab.process.node import run
 
-from ._callback import Notifier, receive_ticks, split_uri
-from ._client import NodeClient
-from ._node import NodeServer
-from ._options import add_name_server_option, add_server_type_option
+from .tuned.callbacks import Notifier, receive_ticks, split_uri
+from .tuned.client import NodeClient
+from .tuned.node import NodeServer, add_name_server_option, add_server_type_option
 
 
 class InsultServiceNode:

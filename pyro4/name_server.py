@@ -4,7 +4,7 @@ from lab.options import NodeOptions, node_options, process_parser
 from lab.process.node import run
 
 from .topology import NAME_SERVER_PORT
-from .transport import Names, ServedNames
+from .tuned.name_server import Names, ServedNames
 
 
 class NameServerNode:

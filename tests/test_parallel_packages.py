@@ -37,6 +37,11 @@ LIBRARIES = {
 }
 HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast")
 PARALLEL_FILES = sorted(FILES - {"__init__.py", "stock.py"})
+TUNED = [package for package in PACKAGES if (ROOT / package / "tuned").is_dir()]
+TUNED_FILES = {"__init__.py", "client.py", "connection.py", "node.py", "server.py", "wire.py"}
+"""What every tuned/ has: the same file where the role is the same."""
+DIRECT_FILES = {"callbacks.py", "master.py"}
+"""What the tuned/ of a direct middleware has besides."""
 
 
 @cache
@@ -75,6 +80,20 @@ def test_a_package_has_the_same_files_as_the_others(package: str) -> None:
     assert (public | {"__init__.py"}) - {"transport.py"} == FILES | DECLARED_DIFFERENCES.get(package, set())
 
 
+@pytest.mark.parametrize("package", TUNED)
+def test_tuned_has_the_same_files_where_the_role_is_the_same(package: str) -> None:
+    wanted = TUNED_FILES | (DIRECT_FILES if MIDDLEWARES[package].is_direct else set())
+    folder = ROOT / package / "tuned"
+    assert wanted <= {path.name for path in folder.glob("*.py")}
+    assert not {path.name for path in (ROOT / package).glob("_*.py")} - {"__init__.py"}
+
+
+@pytest.mark.parametrize("package", [package for package in TUNED if MIDDLEWARES[package].is_direct])
+def test_each_module_of_tuned_says_what_of_its_library_it_replaces(package: str) -> None:
+    for path in (ROOT / package / "tuned").glob("*.py"):
+        assert "eplaces" in (ast.get_docstring(_tree(path)) or "") or path.name == "__init__.py", path
+
+
 @pytest.mark.parametrize("file", PARALLEL_FILES)
 @pytest.mark.parametrize("package", PACKAGES[1:])
 def test_a_file_has_the_same_public_names_and_signatures_in_all_four(package: str, file: str) -> None:
@@ -104,7 +123,7 @@ def test_the_capability_table_has_the_same_headings(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_package_imports_another_or_the_tests(package: str) -> None:
     forbidden = ({*PACKAGES, "tests", "dynamic"} - {package}) | {f"lab.{name}" for name in ("cli", "cluster")}
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         roots = _imported(path)
         assert not {name for name in roots for bad in forbidden if f"{name}.".startswith(f"{bad}.")}, path
 

@@ -19,7 +19,7 @@ from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
 from lab.middlewares import MIDDLEWARES
 from lab.settings import Settings
-from pyro4._settings import SERVER_TYPES
+from pyro4.tuned.server import SERVER_TYPES
 from rabbitmq.insult_filter import PREFETCH
 from redis_impl.insult_filter import BATCH
 

@@ -5,7 +5,7 @@ import pytest
 from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.store.memory import MemoryStore
-from pyro4._callback import split_uri as split_pyro
+from pyro4.tuned.callbacks import split_uri as split_pyro
 from xmlrpc._callback import split_uri as split_http
 
 STRANGERS = [

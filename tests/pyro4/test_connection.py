@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lab.contract import Application
-from pyro4.transport import PyroConnection
+from pyro4.tuned.connection import PyroConnection
 from tests.conftest import StartSystem
 from tests.eventually import eventually
 

@@ -5,8 +5,9 @@ import pytest
 
 from lab.contract import Application
 from lab.errors import Overloaded
-from pyro4._connection import PyroConnection
-from pyro4._names import MASTER, Names
+from pyro4.tuned.connection import PyroConnection
+from pyro4.tuned.name_server import MASTER, Names
+from pyro4.tuned.server import THREADS
 from tests import direct_scenarios as scenarios
 from tests.conftest import StartSystem
 from tests.direct import crowd, port_of
@@ -48,7 +49,7 @@ def test_silent_and_slow_connections_harm_nobody(system: StartSystem) -> None:
 
 def test_a_connection_too_many_is_told_so_and_the_node_goes_on(system: StartSystem) -> None:
     cluster = system(MIDDLEWARE, Application.SERVICE)
-    with crowd(port_of(cluster.nodes[0]), Pyro4.config.THREADPOOL_SIZE + 50):
+    with crowd(port_of(cluster.nodes[0]), THREADS + 50):
         refused = PyroConnection(cluster.nodes[0].address)
         with pytest.raises(Overloaded, match="every thread has a connection"):
             refused.call("get_insults", (), 5.0)

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest, error_from_text
-from pyro4._callback import split_uri
-from pyro4._daemon import ServedObjects, expose
-from pyro4._remote import checked
-from pyro4.master import read_heartbeat
+from pyro4.tuned.callbacks import split_uri
+from pyro4.tuned.master import read_heartbeat
+from pyro4.tuned.methods import checked, expose
+from pyro4.tuned.server import ServedObjects
 from tests.pyro4.kinds import (
     CONNECT,
     CONNECT_OK,

@@ -8,7 +8,8 @@ import pytest
 
 from lab.contract import Application
 from lab.process.system import System
-from pyro4._daemon import ServedObjects, expose
+from pyro4.tuned.methods import expose
+from pyro4.tuned.server import ServedObjects
 from tests.eventually import eventually
 from tests.pyro4.kinds import GOOD, OBJECT, call, packed
 from tests.pyro4.raw_client import Client
@@ -84,7 +85,7 @@ def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: System) -
 
 
 def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro4._instant.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("pyro4.tuned.nonblocking.MAX_CONNECTIONS", 2)
     served = ServedObjects("127.0.0.1", 0, "127.0.0.1")
     served.serve({OBJECT: Instant()})
     question = packed(OBJECT, "insult_me", (), {})
@@ -93,7 +94,7 @@ def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.Monk
             connected = [stack.enter_context(contextlib.closing(Client(served.address))) for _ in range(4)]
             for client in 3 * connected:
                 assert client.ask(question)[1] == "tonto"
-            selector = served.daemon.instant._selector
+            selector = served.daemon.nonblocking._selector
             eventually(lambda: len(selector.get_map()) == 2)
     finally:
         served.close(1.0)
@@ -101,7 +102,7 @@ def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.Monk
 
 @expose
 class Instant:
-    _instant = frozenset({"insult_me"})
+    _nonblocking = frozenset({"insult_me"})
 
     def insult_me(self) -> str:
         return "tonto"

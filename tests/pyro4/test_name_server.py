@@ -8,7 +8,9 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.brokers.server import free_port, is_open
-from pyro4.transport import Names, ServedObjects, expose
+from pyro4.tuned.methods import expose
+from pyro4.tuned.name_server import Names
+from pyro4.tuned.server import ServedObjects
 from tests.eventually import eventually
 
 

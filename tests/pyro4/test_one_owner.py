@@ -6,7 +6,7 @@ import pytest
 
 from lab.contract import Application, Architecture
 from lab.process.launcher import ProcessSpec
-from pyro4._names import MASTER, Names
+from pyro4.tuned.name_server import MASTER, Names
 from tests.conftest import StartSystem
 from tests.direct import frozen, port_of, refused
 from tests.eventually import eventually

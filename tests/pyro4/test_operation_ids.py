@@ -10,7 +10,7 @@ import pytest
 
 from lab.contract import Application, Architecture
 from lab.process.system import System
-from pyro4._names import Names
+from pyro4.tuned.name_server import Names
 from tests.conftest import StartSystem
 
 CALLS = 3

@@ -4,15 +4,15 @@ import socket
 import struct
 import threading
 
-import Pyro4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from Pyro4 import message, socketutil, util
 
 from lab.errors import LabError
-from pyro4 import _plain
-from pyro4.transport import PyroConnection
+from lab.settings import settings
+from pyro4.tuned import wire
+from pyro4.tuned.connection import PyroConnection
 
 NOTES = st.dictionaries(st.text("ABCXYZ", min_size=4, max_size=4), st.binary(max_size=40), max_size=3)
 KIND = message.MSG_INVOKE
@@ -29,33 +29,33 @@ def pyro_message(
 def test_a_call_is_what_pyro4_would_write_and_is_read_again(
     method: str, arguments: list[str], seq: int, notes: dict[str, bytes]
 ) -> None:
-    written = _plain.call("served", method, arguments, seq, notes)
-    found = _plain.read(written + b"the next", KIND)
+    written = wire.write_call("served", method, arguments, seq, notes)
+    found = wire.read_fast(written + b"the next", KIND)
     assert found is not None
     assert (found.size, found.seq, found.annotations) == (len(written), seq, notes)
     assert found.content == ["served", method, arguments, {}]
-    assert pyro_message(written[_plain.HEADER.size + _noted(notes) :], seq, notes) == written
+    assert pyro_message(written[wire.HEADER.size + _noted(notes) :], seq, notes) == written
 
 
-@given(st.binary(min_size=_plain.HEADER.size, max_size=200))
+@given(st.binary(min_size=wire.HEADER.size, max_size=200))
 def test_rubbish_is_not_plain(data: bytes) -> None:
-    assert _plain.read(data, KIND) is None
+    assert wire.read_fast(data, KIND) is None
 
 
 @given(st.data())
 def test_a_changed_byte_never_makes_the_reader_fail(data: st.DataObject) -> None:
-    written = bytearray(_plain.call("served", "insult_me", (), 7, {"OPID": b"abc"}))
+    written = bytearray(wire.write_call("served", "insult_me", (), 7, {"OPID": b"abc"}))
     written[data.draw(st.integers(0, len(written) - 1))] = data.draw(st.integers(0, 255))
-    _plain.read(bytes(written), KIND)
+    wire.read_fast(bytes(written), KIND)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        _plain.call("served", "insult_me", (), 7, {})[:-1],
-        _plain.call("served", "insult_me", (), 7, {"HMAC": b"x" * 20}),
-        _plain.call("served", "add", ({"__class__": "set"},), 7, {}),
-        _plain.call("served", "add", ("x" * 20_001,), 7, {}),
+        wire.write_call("served", "insult_me", (), 7, {})[:-1],
+        wire.write_call("served", "insult_me", (), 7, {"HMAC": b"x" * 20}),
+        wire.write_call("served", "add", ({"__class__": "set"},), 7, {}),
+        wire.write_call("served", "add", ("x" * 20_001,), 7, {}),
         pyro_message(b"\x90", 7, {}, flags=message.FLAGS_BATCH),
         pyro_message(b"\x90", 7, {}, flags=message.FLAGS_COMPRESSED),
         pyro_message(b"[]", 7, {}, serializer=1),
@@ -65,7 +65,7 @@ def test_a_changed_byte_never_makes_the_reader_fail(data: st.DataObject) -> None
     ids=["not whole", "signed", "an object", "long", "batch", "compressed", "serpent", "nested", "negative"],
 )
 def test_what_is_not_plain_is_left_to_pyro4(data: bytes) -> None:
-    assert _plain.read(data, KIND) is None
+    assert wire.read_fast(data, KIND) is None
 
 
 def _noted(notes: dict[str, bytes]) -> int:
@@ -78,7 +78,8 @@ def _noted(notes: dict[str, bytes]) -> int:
 def test_a_call_is_in_the_serializer_that_was_chosen(
     monkeypatch: pytest.MonkeyPatch, usual: str, chosen: str | None, sent: int
 ) -> None:
-    monkeypatch.setattr(Pyro4.config, "SERIALIZER", usual)
+    monkeypatch.setenv("LAB_PYRO_SERIALIZER", usual)
+    settings.cache_clear()
     seen: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: seen.extend(serializers_of_two_messages(listener)))
@@ -87,6 +88,7 @@ def test_a_call_is_in_the_serializer_that_was_chosen(
         with pytest.raises(LabError):
             connection.call("insult_me", (), 5.0)
         thread.join()
+    settings.cache_clear()
     assert seen == [sent, sent]
 
 
@@ -94,13 +96,13 @@ def serializers_of_two_messages(listener: socket.socket) -> list[int]:
     """Welcome a client, read its call, and close; return the serializers that both were in."""
     stream, _ = listener.accept()
     with stream:
-        wire = socketutil.SocketConnection(stream)
-        first = message.Message.recv(wire)
+        stream_of_pyro = socketutil.SocketConnection(stream)
+        first = message.Message.recv(stream_of_pyro)
         serializer = util.get_serializer_by_id(first.serializer_id)
         content, _ = serializer.serializeData(
             {"handshake": "hello", "meta": {"methods": ["insult_me"], "oneway": [], "attrs": []}}
         )
         flags = message.FLAGS_META_ON_CONNECT
         answer = message.Message(message.MSG_CONNECTOK, content, first.serializer_id, flags, first.seq)
-        wire.send(answer.to_bytes())
-        return [first.serializer_id, message.Message.recv(wire).serializer_id]
+        stream_of_pyro.send(answer.to_bytes())
+        return [first.serializer_id, message.Message.recv(stream_of_pyro).serializer_id]

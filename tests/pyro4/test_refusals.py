@@ -10,8 +10,7 @@ from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import System
-from pyro4._name_service import NAME_SERVER
-from pyro4._names import MASTER
+from pyro4.tuned.name_server import MASTER, NAME_SERVER
 from tests.pyro4.kinds import FIRST, KINDS, MSGPACK, OBJECT, call, message
 from tests.pyro4.raw_client import Client
 from tests.wire import assert_refused, each, one_node

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest
 from lab.limits import MAX_BATCH
-from pyro4._serpent import _BOUNDED, MAX_SIGNS, MAX_STRUCTURE, UNCHECKED_BYTES, check_serpent
+from pyro4.tuned.wire import BOUNDED, MAX_SIGNS, MAX_STRUCTURE, UNCHECKED_BYTES, check_serpent
 
 PADDING = "x" * UNCHECKED_BYTES
 """Makes a message long enough to be looked at."""
@@ -28,7 +28,7 @@ def test_what_serpent_writes_within_the_bounds_is_read(value: object) -> None:
 @example(b"'xx\\'")
 def test_where_texts_end_is_seen_as_by_a_plain_scanner(data: bytes) -> None:
     """Python 3.11.2 (Debian 12) goes on behind a possessive group that did not match."""
-    matched = _BOUNDED.match(data)
+    matched = BOUNDED.match(data)
     assert matched
     assert matched.end() == end_of_texts(data)
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
-from pyro4._names import Names
+from pyro4.tuned.name_server import Names
 
 ENDS_WITHIN_SECONDS = 30
 WRONG_USAGE = 2

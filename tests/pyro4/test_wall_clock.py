@@ -6,7 +6,7 @@ import Pyro4
 import pytest
 
 from lab.contract import Application, Architecture
-from pyro4._names import MASTER, Names
+from pyro4.tuned.name_server import MASTER, Names
 from tests.conftest import StartSystem
 from tests.direct import frozen, loaded, progress
 from tests.eventually import eventually

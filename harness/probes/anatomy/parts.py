@@ -68,7 +68,7 @@ RULES = (
     ),
     Rule(TRANSPORT, r"redis/(?:connection|_parsers/.*|utils)\.py|redis/_parsers/.*"),
     Rule(PARSING, rf"{_PRIVATE}(?:codec|wire|http|plain|settings|bounds|serpent|scripts)\.py"),
-    Rule(TRANSPORT, rf"{_PRIVATE}(?:connection|receive|instant)\.py"),
+    Rule(TRANSPORT, rf"{_PRIVATE}(?:connection|receive|instant|nonblocking)\.py"),
     Rule(APPLICATION, r"lab/(?:applications|store)/.*"),
     Rule(HANDLING, rf"(?:lab|{_OURS}|Pyro4|pika|redis)/.*"),
 )

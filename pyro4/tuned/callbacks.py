@@ -1,4 +1,7 @@
-"""Broadcast by call-back: ``notify(insult)`` at each subscriber's URI, its tick's number as an annotation."""
+"""Broadcast by call-back: ``notify(insult)`` at each subscriber's URI, its tick's number as an annotation.
+
+Replaces nothing of Pyro4.
+"""
 
 import re
 from contextlib import suppress
@@ -13,10 +16,11 @@ from lab.errors import Code, InvalidRequest, LabError
 from lab.operations import Operation
 from lab.validation import clean_insult
 
-from ._client import NodeClient
-from ._connection import FOREIGN_SERIALIZER, TICK, PyroConnection
-from ._daemon import ServedObjects
-from ._remote import checked
+from .client import NodeClient
+from .connection import FOREIGN_SERIALIZER, PyroConnection
+from .methods import checked
+from .server import ServedObjects
+from .wire import TICK
 
 NOTIFY_SECONDS = 2.0
 OBJECT = "subscriber"

@@ -1,6 +1,10 @@
-"""What the clients of both applications share: a node's connection, replaced when the node dies."""
+"""What the clients of both applications share: a node's connection, replaced when the node dies.
 
-from collections.abc import Callable
+Replaces nothing of Pyro4.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -12,8 +16,8 @@ from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
 from lab.validation import clean_deadline
 
-from ._connection import PyroConnection, answers
-from ._names import MASTER, Names
+from .connection import PyroConnection, answers
+from .name_server import MASTER, NAMES_SECONDS, Names
 
 _RESOLVERS = {
     Application.SERVICE: "get_resolver_slave",
@@ -49,8 +53,8 @@ class NodeClient:
             deadline_seconds or self.deadline_seconds,
         )
 
-    def batch(self, operation: Operation, texts: list[str]) -> list[object]:
-        """Return the answers to *operation* for each of *texts*; an error is the last."""
+    def batch(self, operation: Operation, texts: list[str]) -> list[str]:
+        """Return the answers to *operation* for each of *texts*; raise the first error among them."""
         return self._failover.call(
             self._patient(lambda node, left: node.batch(operation, texts, left)), self.deadline_seconds
         )
@@ -87,17 +91,19 @@ class NodeClient:
         return node
 
     def _ask_master(self, left: float) -> str:
-        deadline = Deadline(left)
-        master = PyroConnection(self._names.lookup(MASTER, left))
-        try:
-            return str(master.call(_RESOLVERS[self._application], (), deadline.left))
-        finally:
-            master.close()
+        return str(_call_master(self._names, _RESOLVERS[self._application], (), left))
 
     def _report_dead(self, uri: str, left: float) -> None:
-        deadline = Deadline(left)
-        master = PyroConnection(self._names.lookup(MASTER, left))
-        try:
-            master.call("report_dead", (uri,), deadline.left)
-        finally:
-            master.close()
+        _call_master(self._names, "report_dead", (uri,), left)
+
+
+def report_dead(name_server: str, application: Application, uri: str) -> None:
+    """Tell the master, found by the *name_server*, that the node at *uri* is gone; it looks for itself."""
+    with closing(Names(name_server)) as names:
+        _call_master(names, "report_dead", (uri,), NAMES_SECONDS)
+
+
+def _call_master(names: Names, method: str, arguments: Sequence[object], timeout_seconds: float) -> object:
+    deadline = Deadline(timeout_seconds)
+    with closing(PyroConnection(names.lookup(MASTER, timeout_seconds))) as master:
+        return master.call(method, arguments, deadline.left)

@@ -1,23 +1,91 @@
-"""A node's place in the name server and, one of n, at the master."""
+"""What the nodes of both applications share: a daemon, a name, a place at the master, a clean end.
 
+Replaces nothing of Pyro4.
+"""
+
+import argparse
 import json
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
-from lab.contract import Application
+from lab.client.deadline import Deadline
+from lab.contract import Application, Architecture
 from lab.errors import LabError
+from lab.operations import Operation
+from lab.options import NodeOptions
 from lab.process.background import BackgroundJob, heartbeat
 
-from ._connection import PyroConnection
-from ._names import MASTER, NAMES_SECONDS, Names
+from ..topology import NAME_SERVER_PORT
+from .connection import PyroConnection
+from .methods import InFlight, exposed
+from .name_server import MASTER, NAMES_SECONDS, Names
+from .server import SERVER_TYPES, ServedObjects
 
+CANARY_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 PULSE_SECONDS = 3.0
 LEASE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
 """How soon a node notices that the name server or the master is gone; looking costs them nothing."""
 LEAVE_SECONDS = 0.5
 """Time limit of telling each of them good-bye: a node that drains has little time, and they need not live."""
+
+
+class NodeServer:
+    """Serves *application_object* as a node of *application*, known to the name server at *name_server*."""
+
+    def __init__(
+        self,
+        application_object: object,
+        operations: tuple[Operation, ...],
+        nonblocking: Collection[Operation],
+        documented: type,
+        options: NodeOptions,
+        application: Application,
+        name_server: str,
+        server_type: str,
+    ) -> None:
+        self._in_flight = InFlight()
+        self._object = exposed(application_object, operations, nonblocking, documented, self._in_flight)
+        self._options = options
+        self._server_type = server_type
+        is_one_of_n = options.architecture is Architecture.N_NODE
+        self._membership = Membership(name_server, application, has_master=is_one_of_n)
+        self._served: ServedObjects | None = None
+        self.uri = ""
+
+    def start(self) -> str:
+        """Take a name and serve under it; return the URI."""
+        name = self._membership.take_name()
+        self._served = ServedObjects(
+            self._options.host,
+            self._options.port or 0,
+            self._options.advertised_host,
+            self._in_flight,
+            self._server_type,
+        )
+        self.uri = self._served.serve({name: self._object})[name]
+        return self.uri
+
+    def canary(self, method: str, *arguments: object) -> None:
+        """Call *method* through the node's own wire."""
+        connection = PyroConnection(self.uri)
+        connection.call(method, arguments, CANARY_SECONDS)
+        connection.close()
+
+    def join(self) -> None:
+        """Be found from now on."""
+        self._membership.join(self.uri)
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Be found no more, finish the calls under way, close."""
+        deadline = Deadline(timeout_seconds)
+        self._membership.leave()
+        self._in_flight.finish(deadline.left - CLOSE_SECONDS)
+        if self._served:
+            self._served.close(CLOSE_SECONDS)
 
 
 class Membership:
@@ -102,3 +170,23 @@ class Membership:
             self._master.close()
             self._master = None  # it may have restarted elsewhere: look it up again
             raise
+
+
+def add_name_server_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--name-server``."""
+    parser.add_argument(
+        "--name-server",
+        default=f"127.0.0.1:{NAME_SERVER_PORT}",
+        metavar="HOST:PORT",
+        help="where the name server is (python -m pyro4.name_server)",
+    )
+
+
+def add_server_type_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--server-type``."""
+    parser.add_argument(
+        "--server-type",
+        choices=SERVER_TYPES,
+        default=SERVER_TYPES[0],
+        help="a thread for each client, or one for all, in which a silent client stalls the others",
+    )

@@ -1,9 +1,11 @@
-"""One thread that answers the connections whose calls need no wait.
+"""One thread that answers the connections whose calls do not block.
 
-Pyro4 gives each connection a thread. Python runs one of them at a time, so with several busy clients, each of
-whose calls takes microseconds, more time goes into handing over from thread to thread than into the calls.
-Here a connection whose last call was instant waits for its next one without a thread. What is not a plain,
-instant call that is there whole goes back to a thread of the pool, which may wait as long as it must.
+Replaces, of Pyro4: the rule that a connection keeps its thread (``ClientConnectionJob``, ``Pool``). Why:
+Python runs one thread at a time. With several busy clients, each of whose calls takes microseconds, switching
+between threads costs more than the calls. ``python3 -m lab bench --only pyro4`` measures the gain.
+
+Here a connection whose last call did not block waits for its next one without a thread. A call that is not of
+the fast path, may block, or is not there whole, goes back to a thread of the pool.
 """
 
 import contextlib
@@ -37,8 +39,8 @@ class LockedPool(Pool):  # type: ignore[misc]
             super().process(job)
 
 
-class Conversation(ClientConnectionJob):  # type: ignore[misc]
-    """A client's connection. Its calls are answered here, in a thread, until one was instant."""
+class ConnectionJob(ClientConnectionJob):  # type: ignore[misc]
+    """A client's connection. A thread answers its calls until one did not block."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -56,7 +58,7 @@ class Conversation(ClientConnectionJob):  # type: ignore[misc]
             self._flush()
             while True:
                 self.daemon.handleRequest(self.csock)
-                if getattr(self.csock, "is_instant", False) and self.daemon.instant.take(self):
+                if getattr(self.csock, "is_nonblocking", False) and self.daemon.nonblocking.take(self):
                     return
         except (OSError, errors.CommunicationError, errors.SecurityError) as error:
             log.debug("disconnected %s: %s", self.caddr, error)
@@ -88,7 +90,7 @@ class Conversation(ClientConnectionJob):  # type: ignore[misc]
             self._unsent = b""
 
 
-class InstantLoop:
+class NonblockingLoop:
     """Waits for the calls of many connections of *daemon*, in one thread that starts with the first."""
 
     def __init__(self, daemon: Any) -> None:
@@ -98,18 +100,18 @@ class InstantLoop:
         self._lock = threading.Lock()
         self._stopping = False
 
-    def take(self, conversation: Conversation) -> bool:
-        """Wait for the next call of *conversation*; false if there are too many already."""
+    def take(self, job: ConnectionJob) -> bool:
+        """Wait for the next call of *job*; false if there are too many already."""
         with self._lock:
             if self._stopping:
                 return False
             if self._selector is None:
                 self._selector = selectors.DefaultSelector()
-                threading.Thread(target=self._run, name="instant", daemon=True).start()
+                threading.Thread(target=self._run, name="nonblocking", daemon=True).start()
             if len(self._selector.get_map()) >= MAX_CONNECTIONS:
                 return False
-            conversation.expires_at = time.monotonic() + conversation.csock.recv.silence_seconds
-            self._selector.register(conversation.csock.sock, selectors.EVENT_READ, conversation)
+            job.expires_at = time.monotonic() + job.csock.recv.silence_seconds
+            self._selector.register(job.csock.sock, selectors.EVENT_READ, job)
         return True
 
     def stop(self) -> None:
@@ -124,35 +126,35 @@ class InstantLoop:
             now = time.monotonic()
             if now - swept_at > SWEEP_SECONDS:
                 swept_at = now
-                self._end_if(lambda conversation: conversation.expires_at < now)  # noqa: B023
+                self._end_if(lambda job: job.expires_at < now)  # noqa: B023
         self._end_if(lambda _: True)
         self._selector.close()
 
-    def _answer(self, conversation: Conversation) -> None:
-        connection = conversation.csock
+    def _answer(self, job: ConnectionJob) -> None:
+        connection = job.csock
         try:
-            connection.recv.receive_at_once()
-            is_answered = self._daemon.answer_instantly(connection, conversation)
-            if is_answered and not conversation.needs_thread:
-                conversation.expires_at = time.monotonic() + connection.recv.silence_seconds
+            connection.recv.receive_now()
+            is_answered = self._daemon.answer_nonblocking(connection, job)
+            if is_answered and not job.needs_thread:
+                job.expires_at = time.monotonic() + connection.recv.silence_seconds
                 return
             self._selector.unregister(connection.sock)
-            self._daemon.transportServer.pool.process(conversation)
+            self._daemon.transportServer.pool.process(job)
         except (OSError, errors.CommunicationError, NoFreeWorkersError) as error:
-            log.debug("disconnected %s: %s", conversation.caddr, error)
-            self._end(conversation)
+            log.debug("disconnected %s: %s", job.caddr, error)
+            self._end(job)
         except Exception:
             log.exception("a connection is closed")
-            self._end(conversation)
+            self._end(job)
 
     def _end_if(self, is_over: Any) -> None:
         with self._lock:
             waiting = [key.data for key in self._selector.get_map().values()]
-        for conversation in waiting:
-            if is_over(conversation):
-                self._end(conversation)
+        for job in waiting:
+            if is_over(job):
+                self._end(job)
 
-    def _end(self, conversation: Conversation) -> None:
+    def _end(self, job: ConnectionJob) -> None:
         with contextlib.suppress(KeyError, ValueError):  # it was to go to a thread, and none was free
-            self._selector.unregister(conversation.csock.sock)
-        conversation.end()
+            self._selector.unregister(job.csock.sock)
+        job.end()
