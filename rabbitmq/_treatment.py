@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from uuid import uuid4
 
-from lab.errors import InternalError, LabError, Unavailable, as_text
+from lab.errors import InternalError, LabError, Overloaded, Unavailable, as_text
 
 from ._delivery import Delivery, Handler, Watch
 from ._suspects import Suspects
@@ -60,13 +60,15 @@ class Treatment:
         while True:
             try:
                 return self._handler(delivery)
-            except Unavailable as error:
+            except (Overloaded, Unavailable) as error:  # the store refuses everybody
                 if delivery.properties.reply_to:
                     return reply_to(delivery.properties, error)
                 log.warning("waiting for the store: %s", error)
                 if not self._pause(STORE_BACK_OFF_SECONDS):
                     raise Left from error
             except LabError as error:
+                if self._suspects and isinstance(error, InternalError) and not delivery.properties.reply_to:
+                    return self._suspects.after_failure(delivery, error)
                 if not delivery.properties.reply_to:
                     log.info("refused a message that names no place to reply to: %s", as_text(error))
                 return reply_to(delivery.properties, error)

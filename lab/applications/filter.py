@@ -9,7 +9,7 @@ from lab.applications.censor import Censor
 from lab.applications.rehearsal import rehearsal
 from lab.applications.work import Work
 from lab.contract import Result, ResultPage
-from lab.errors import NotFound, Unavailable
+from lab.errors import NotFound, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.limits import MAX_PAGE
 from lab.store.protocol import Store, UnderWay, WaitingText
@@ -38,6 +38,8 @@ class FilterApplication:
         self._work = work
         self.owner = owner or new_operation_id()
         self._in_hand: dict[int, WaitingText] = {}
+        self._finished: dict[int, tuple[WaitingText, str, str]] = {}
+        """By epoch, what the store did not take: the text, the id of its resolve, and the result."""
         self._busy = threading.Lock()
         self._rehearse = rehearsal()
         self.submitted = threading.Event()
@@ -100,9 +102,14 @@ class FilterApplication:
         return None
 
     def renew_leases(self) -> None:
-        """Hold on to the texts that this node works on: to be called every ``RENEWAL_SECONDS``."""
+        """Hold on to the texts that this node works on, and hand in the results that the store did not take.
+
+        To be called every ``RENEWAL_SECONDS``.
+        """
         for waiting in list(self._in_hand.values()):
             self._store.renew(waiting.petition_id, waiting.epoch, LEASE_SECONDS)
+        for finished in list(self._finished.values()):
+            self._hand_in(*finished)
 
     def give_back(self) -> None:
         """Let the texts that this node took wait again at once, for the others: it stops."""
@@ -115,9 +122,27 @@ class FilterApplication:
         self._in_hand[waiting.epoch] = waiting
         try:
             filtered = self.filter(waiting.text)
-        finally:
+        except BaseException:
             del self._in_hand[waiting.epoch]
-        if self._store.complete(waiting.petition_id, filtered, operation_id, waiting.epoch):
+            raise
+        return self._hand_in(waiting, operation_id, filtered)
+
+    def _hand_in(self, waiting: WaitingText, operation_id: str, filtered: str) -> Result | None:
+        """Keep a result; None if another node has its text. A store that refuses gets it again later."""
+        try:
+            is_kept = self._store.complete(waiting.petition_id, filtered, operation_id, waiting.epoch)
+        except (Overloaded, Unavailable):
+            self._finished[waiting.epoch] = waiting, operation_id, filtered
+            raise
+        except BaseException:
+            self._forget(waiting)
+            raise
+        self._forget(waiting)
+        if is_kept:
             return Result(waiting.petition_id, filtered)
         log.warning("the result of %s is refused: another node took it over", waiting.petition_id)
         return None
+
+    def _forget(self, waiting: WaitingText) -> None:
+        self._in_hand.pop(waiting.epoch, None)
+        self._finished.pop(waiting.epoch, None)

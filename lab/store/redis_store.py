@@ -11,7 +11,13 @@ from uuid import uuid4
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, ExecAbortError, MasterDownError, NoPermissionError
+from redis.exceptions import (
+    ClusterDownError,
+    ExecAbortError,
+    MasterDownError,
+    NoPermissionError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from lab.contract import Result, ResultPage
@@ -46,6 +52,7 @@ _REFUSING_ALL = (
     ClusterDownError,
     MasterDownError,
     ExecAbortError,
+    TryAgainError,
 )
 # Those that redis-py has no class for, and those that a script met, as 6.2 tells them.
 _REFUSES_ALL = re.compile(

@@ -1,0 +1,158 @@
+"""A store that is full, read-only or refuses everybody: no text is to blame, all is done afterwards."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lab.applications.censor import Censor
+from lab.applications.filter import FilterApplication
+from lab.applications.work import Work
+from lab.brokers import Broker
+from lab.brokers.provide import private_redis
+from lab.brokers.server import free_port
+from lab.contract import Result
+from lab.errors import InternalError, LabError, Overloaded, Unavailable
+from lab.store.protocol import FAILURES_AT_MOST
+from lab.store.redis_store import RedisStore, as_lab_error, connect
+from tests.eventually import eventually
+
+LEASE_SECONDS = 0.2
+
+Switch = Callable[[bool], None]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """A Redis that is made to refuse."""
+    with private_redis() as private:
+        yield private
+
+
+@pytest.fixture
+def client(broker: Broker) -> Iterator[Any]:
+    with connect(broker.url) as client:
+        yield client
+        client.config_set("maxmemory", 0)
+        client.config_set("min-replicas-to-write", 0)
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        client.flushall()
+
+
+@pytest.fixture
+def store(broker: Broker) -> Iterator[RedisStore]:
+    store = RedisStore(broker.url, "lab-0000feed")
+    yield store
+    store.close()
+
+
+def full(client: Any, on: bool) -> None:
+    client.config_set("maxmemory", int(on))
+
+
+def read_only(client: Any, on: bool) -> None:
+    client.execute_command("REPLICAOF", *(("127.0.0.1", free_port()) if on else ("NO", "ONE")))
+
+
+def without_replicas(client: Any, on: bool) -> None:
+    client.config_set("min-replicas-to-write", int(on))
+
+
+REFUSALS = {
+    "full": (full, Overloaded),
+    "read-only": (read_only, Unavailable),
+    "alone": (without_replicas, Unavailable),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_store_that_refuses_everybody_says_so_at_once(store: RedisStore, client: Any, name: str) -> None:
+    refuse, error = REFUSALS[name]
+    refuse(client, True)
+    for call in (lambda: store.add_insult("tonto", "id"), lambda: store.submit("a", "text")):
+        with pytest.raises(error):
+            call()
+    refuse(client, False)
+    store.submit("a", "text")
+    assert store.waiting() == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "READONLY You can't write against a read only replica.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        "LOADING Redis is loading the dataset in memory",
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "CLUSTERDOWN Hash slot not served",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "NOPERM this user has no permissions to run the 'rpush' command",
+        "NOAUTH Authentication required.",
+        "ERR max number of clients reached",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+    ],
+)
+@pytest.mark.parametrize("wrapped", ["{}", "ERR Error running script (call to f_0): @user_script:1: -{}"])
+def test_what_redis_refuses_everybody_is_told_from_what_it_refuses_of_one(told: str, wrapped: str) -> None:
+    error = as_lab_error(_parsed(wrapped.format(told)))
+    if told.startswith(("ERR", "NOAUTH")) and wrapped != "{}":
+        pytest.skip("no command in a script is told so")
+    assert isinstance(error, Overloaded if told.startswith("OOM") else Unavailable)
+
+
+def test_what_a_working_redis_refuses_is_an_internal_error_with_its_words(
+    store: RedisStore, client: Any
+) -> None:
+    client.set("lab-0000feed:texts", "no hash")
+    with pytest.raises(InternalError, match="WRONGTYPE") as caught:
+        store.submit("a", "text")
+    assert caught.value.message.endswith(caught.value.error_id)
+
+
+def test_in_a_full_store_what_was_accepted_is_finished(store: RedisStore, client: Any) -> None:
+    for number in range(3):
+        store.submit(str(number), "text")
+    full(client, True)
+    while taken := store.take(LEASE_SECONDS):
+        assert store.renew(taken.petition_id, taken.epoch, LEASE_SECONDS)
+        assert store.complete(taken.petition_id, "result", epoch=taken.epoch)
+    assert len(store.get_results(10)) == 3
+    with pytest.raises(Overloaded):
+        store.submit("another", "text")
+
+
+@pytest.mark.parametrize("name", ["read-only", "alone"])
+def test_a_result_that_the_store_does_not_take_is_handed_in_later_without_a_failure(
+    store: RedisStore, client: Any, name: str
+) -> None:
+    refuse, _ = REFUSALS[name]
+    node = FilterApplication(store, Censor(["tonto"]), Work())
+    store.submit("a", "tonto")
+    for _ in range(FAILURES_AT_MOST + 1):  # each would count as a failure if its lease ran out for that
+        taken = store.take(LEASE_SECONDS, node.owner)
+        if not taken:
+            break
+        refuse(client, True)
+        with pytest.raises(LabError):
+            node._finish(taken)
+        refuse(client, False)
+    node.renew_leases()
+    assert (store.result("a"), store.dead_letters(10)) == ("CENSORED", [])
+
+
+def test_a_node_finishes_its_work_list_after_the_store_was_read_only(store: RedisStore, client: Any) -> None:
+    node = FilterApplication(store, Censor(["tonto"]), Work())
+    store.submit("a", "tonto")
+    read_only(client, True)
+    with pytest.raises(Unavailable):
+        node.resolve_next()
+    read_only(client, False)
+    assert eventually(node.resolve_next) == Result("a", "CENSORED")
+
+
+def _parsed(told: str) -> Any:
+    from redis._parsers.base import BaseParser
+
+    return BaseParser.parse_error(told)
