@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from redis._parsers.base import BaseParser
 
 from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication
@@ -96,7 +97,7 @@ def test_a_store_that_refuses_everybody_says_so_at_once(store: RedisStore, clien
 )
 @pytest.mark.parametrize("wrapped", ["{}", "ERR Error running script (call to f_0): @user_script:1: -{}"])
 def test_what_redis_refuses_everybody_is_told_from_what_it_refuses_of_one(told: str, wrapped: str) -> None:
-    error = as_lab_error(_parsed(wrapped.format(told)))
+    error = as_lab_error(BaseParser.parse_error(wrapped.format(told)))  # type: ignore[no-untyped-call]
     if told.startswith(("ERR", "NOAUTH")) and wrapped != "{}":
         pytest.skip("no command in a script is told so")
     assert isinstance(error, Overloaded if told.startswith("OOM") else Unavailable)
@@ -150,9 +151,3 @@ def test_a_node_finishes_its_work_list_after_the_store_was_read_only(store: Redi
         node.resolve_next()
     read_only(client, False)
     assert eventually(node.resolve_next) == Result("a", "CENSORED")
-
-
-def _parsed(told: str) -> Any:
-    from redis._parsers.base import BaseParser
-
-    return BaseParser.parse_error(told)

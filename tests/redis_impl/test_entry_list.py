@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
@@ -68,15 +68,18 @@ def test_what_waits_on_the_entry_list_survives_nodes_that_are_killed_or_stop_whi
 ) -> None:
     with cluster_on(redis_url, Application.FILTER, 3) as cluster:
         sent = 0
-        for victim, end in zip(
-            list(cluster.nodes)[:2], (cluster.launcher.kill, cluster.launcher.stop), strict=True
-        ):
-            for _ in range(50):
+        killed, stopped = cluster.nodes[:2]
+        ends: list[Callable[[], object]] = [
+            lambda: cluster.launcher.kill(killed),
+            lambda: cluster.launcher.stop(stopped),
+        ]
+        for end in ends:
+            for number in range(50):
                 sent += 1
                 petition = {"operation": "X1", "data": f"{sent} tonto", "id": str(sent)}
                 store.rpush(f"{cluster.namespace}:filter", json.dumps(petition))
-                if sent % 50 == 25:
-                    end(victim)
+                if number == 25:
+                    end()
         results = f"{cluster.namespace}:results"
         eventually(lambda: store.hlen(results) == sent, within=15.0)
         assert store.hgetall(results) == {str(number): f"{number} CENSORED" for number in range(1, sent + 1)}
