@@ -186,11 +186,12 @@ class Lane:
             for reply in reply_to(message.properties, full):
                 self._publish_waiting(reply)
         elif message.kind is Kind.REPLY:
-            log.warning("a reply was dropped: its queue is full")
+            log.info("a reply was dropped: its queue is full")
         elif self._alone and self._suspects and message.routing_key == self._suspects.suspect:
             self._try_here(message)
         else:
-            log.warning("the queue %s is full; a message waits for room in it", message.routing_key)
+            if not self._held:  # once, not for each message and each attempt
+                log.warning("the queue %s is full; messages wait for room in it", message.routing_key)
             channel = self._channel
             self._held += 1
             self._link().later(AGAIN_SECONDS, lambda: self._publish_again(channel, message))
