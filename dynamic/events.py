@@ -13,7 +13,8 @@ from pika import DeliveryMode
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
-from rabbitmq.transport import Message, Names, arguments_of, declare_guards, suspect_of
+from rabbitmq.tuned.queues import arguments_of, declare_retries
+from rabbitmq.tuned.wire import Message, Names, retry_of
 
 MOST_COUNTED = 1_000_000
 """Copies that Count_queue keeps: many more than come between two readings, so that none is missed."""
@@ -67,10 +68,10 @@ def declare_events(channel: Channel, names: EventNames, queue_type: str, then: C
         count(frame)
         then(waiting)
 
-    declare_guards(channel, [names.work], queue_type, lambda: None)
+    declare_retries(channel, [names.work], queue_type, lambda: None)
     channel.queue_declare(names.work, durable=True, arguments=arguments_of(queue_type), callback=count)
     names.bind(channel)
-    retries = suspect_of(names.work)
+    retries = retry_of(names.work)
     channel.queue_declare(retries, durable=True, arguments=arguments_of(queue_type), callback=all_there)
 
 

@@ -11,7 +11,7 @@ from pika.channel import Channel
 from dynamic.events import EventNames, declare_events
 from lab.brokers import redacted
 from lab.errors import Overloaded, Unavailable
-from rabbitmq.transport import Link
+from rabbitmq.tuned.connection import Connection
 
 ANSWER_SECONDS = 3.0
 TAKE_OVER_SECONDS = 2.0
@@ -47,13 +47,13 @@ class EventQueues:
         self._asked: Future[Any] | None = None
         self._arrived = 0
         self._is_count_lost = False
-        self._link = Link(url, self._set_up, self._lost)
+        self._connection = Connection(url, self._set_up, self._lost)
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
             try:
-                self._link.start()
+                self._connection.start()
             except Unavailable as error:
                 if "RESOURCE_LOCKED" not in error.message:
                     raise
@@ -61,12 +61,12 @@ class EventQueues:
                     message = "another controller scales the workers of this namespace; stop it first"
                     raise Overloaded(message) from error
                 time.sleep(TAKE_OVER_SECONDS / 20)
-                self._link = Link(self._url, self._set_up, self._lost)
+                self._connection = Connection(self._url, self._set_up, self._lost)
             else:
                 return self
 
     def __exit__(self, *exception: object) -> None:
-        self._link.close()
+        self._connection.close()
 
     def read(self) -> Count:
         """Count what waits and what arrived, and restore queues and exchange if somebody deleted them.
@@ -119,7 +119,7 @@ class EventQueues:
             with suppress(InvalidStateError):
                 answer.set_exception(self._unavailable("is not connected"))
 
-        if not self._link.call(ask):
+        if not self._connection.call(ask):
             refuse()
         try:
             return answer.result(ANSWER_SECONDS)
@@ -131,13 +131,13 @@ class EventQueues:
 
     # In the I/O thread.
 
-    def _set_up(self, link: Link) -> None:
-        link.open_channel(self._declare)
+    def _set_up(self, connection: Connection) -> None:
+        connection.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
         def ready(_: int) -> None:
             self._channel = channel
-            self._link.ready()
+            self._connection.ready()
 
         if self._controls:
             channel.queue_declare(self._names.controller, exclusive=True)

@@ -12,7 +12,9 @@ from pika.spec import Basic, BasicProperties
 from dynamic.events import EventNames, declare_events, event
 from lab.errors import Overloaded
 from lab.settings import settings
-from rabbitmq.transport import Confirms, Link, Message, arguments_of
+from rabbitmq.tuned.connection import Confirms, Connection
+from rabbitmq.tuned.queues import arguments_of
+from rabbitmq.tuned.wire import Message
 
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""
@@ -54,8 +56,8 @@ class EventSender:
         """Events that the broker keeps for sure."""
         self.refused = 0
         """Events that the broker does not keep: Work_queue is full, or none can be declared."""
-        self._link = Link(url, self._set_up, self._lost)
-        self._link.start()
+        self._connection = Connection(url, self._set_up, self._lost)
+        self._connection.start()
 
     @property
     def unconfirmed(self) -> int:
@@ -71,7 +73,7 @@ class EventSender:
         message = event(self._names, text, event_id, due_ns, reply_to)
         with self._lock:
             self._waiting[event_id] = message
-        self._link.call(lambda: self._publish(event_id, message))
+        self._connection.call(lambda: self._publish(event_id, message))
 
     def settle(self, timeout_seconds: float) -> bool:
         """Wait until the broker has confirmed or refused everything; False if that takes longer."""
@@ -81,7 +83,7 @@ class EventSender:
         return not self._waiting
 
     def close(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,8 +109,8 @@ class EventSender:
         self._sent.add(event_id)
         self._confirms.add(event_id)
 
-    def _set_up(self, link: Link) -> None:
-        link.open_channel(self._declare)
+    def _set_up(self, connection: Connection) -> None:
+        connection.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
         channel.add_on_return_callback(self._not_routed)
@@ -141,7 +143,7 @@ class EventSender:
             again = list(self._waiting.items())
         for event_id, message in again:
             self._publish(event_id, message)
-        self._link.ready()
+        self._connection.ready()
 
     def _not_routed(
         self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes
@@ -192,11 +194,11 @@ class Completions:
     def __init__(self, url: str, names: EventNames, finished: Finished) -> None:
         self._names = names
         self._finished = finished
-        self._link = Link(url, self._set_up, lambda: None)
-        self._link.start()
+        self._connection = Connection(url, self._set_up, lambda: None)
+        self._connection.start()
 
     def close(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -208,13 +210,15 @@ class Completions:
 
     # In the I/O thread.
 
-    def _set_up(self, link: Link) -> None:
-        link.open_channel(self._declare)
+    def _set_up(self, connection: Connection) -> None:
+        connection.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
         def declared(_: object) -> None:
             channel.basic_qos(prefetch_count=COMPLETIONS_PREFETCH)
-            channel.basic_consume(self._names.done, self._received, callback=lambda _: self._link.ready())
+            channel.basic_consume(
+                self._names.done, self._received, callback=lambda _: self._connection.ready()
+            )
 
         arguments = arguments_of("classic")
         channel.queue_declare(self._names.done, durable=True, arguments=arguments, callback=declared)

@@ -64,7 +64,7 @@ class Middleware:
 
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
-        self._module("transport").delete_namespace(url, namespace)
+        self._module("tuned.queues").delete_namespace(url, namespace)
 
     def _part(self, name: str) -> Any:
         """Load *name* of what the tuned programs are made of; of a package with one file, that file."""

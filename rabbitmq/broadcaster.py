@@ -1,4 +1,4 @@
-"""The broadcaster of n nodes: its own queue says when, a fanout exchange carries the ticks."""
+"""The broadcaster of n nodes: requests come on its own queue, ticks go to a fanout exchange."""
 
 from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication, perform
@@ -9,23 +9,25 @@ from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 
-from ._node import canary_properties
-from ._options import add_queue_options
-from ._wire import SERVICE_CODES, Message, Names, code_of, operation_id_of, operation_of, reply_to
-from .transport import Delivery, Lane, QueueServer
+from .tuned.delivery import Delivery
+from .tuned.node import QueueServer, add_queue_options
+from .tuned.server import Consumer
+from .tuned.wire import SERVICE_CODES, Message, Names, code_of, operation_id_of, operation_of, reply_to
 
 PREFETCH = 10
 
 
 class BroadcasterNode:
-    """Sends the ticks; starts and stops as the events say that the nodes hand on to its queue."""
+    """Sends the ticks. Nodes pass requests to start or stop the broadcast on to its queue."""
 
     def __init__(self, options: NodeOptions, queue_type: str = "") -> None:
         self._names = Names(options.namespace)
         self._store = open_node_store(options)
         self._application = ServiceApplication(self._store)
         self._server = QueueServer(
-            options, lambda link: [Lane(link, [self._names.broadcaster], self._handle, PREFETCH)], queue_type
+            options,
+            lambda connection: [Consumer(connection, [self._names.broadcaster], self._handle, PREFETCH)],
+            queue_type,
         )
         self._broadcaster = Broadcaster(
             self._store,
@@ -39,7 +41,7 @@ class BroadcasterNode:
         return self._names.broadcaster
 
     def canary(self) -> None:
-        self._server.canary(Message("", b"", canary_properties("canary")))
+        self._server.canary("canary", b"")
         self._store.ping()
 
     def join(self) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 from uuid import uuid4
 
@@ -18,10 +18,12 @@ from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 
-from ._client import FilterQueueClient
-from ._node import canary_properties
-from ._options import add_queue_options
-from ._wire import (
+from .tuned.client import FilterQueueClient, Request
+from .tuned.connection import Connection
+from .tuned.delivery import Delivery, RetryQueue, Watch
+from .tuned.node import QueueServer, add_queue_options
+from .tuned.server import Consumer, FetchingConsumer, consumers
+from .tuned.wire import (
     CONTROL_CODES,
     Message,
     Names,
@@ -32,27 +34,17 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import (
-    Delivery,
-    FetchingLane,
-    Lane,
-    QueueServer,
-    Request,
-    Suspects,
-    Watch,
-    two_lanes,
-)
 
 PREFETCH = 200
 BUSY_PREFETCH = 3
-"""Where each text takes time: one to work on and two that bridge the way to the broker and back."""
+"""If each text takes time: one to work on, and two on the way to and from the broker."""
 CONTROL_PREFETCH = 1
 
 
 class InsultFilterNode:
-    """Serves the InsultFilter: texts on one queue, what is asked about them on another.
+    """Serves the InsultFilter: texts on one queue, and questions about them on another.
 
-    *names*: the queues, none for those of the namespace. *watch* is told what is under way.
+    *names*: the queues; none: those of the namespace. *watch* is told what is under way.
     """
 
     def __init__(
@@ -67,21 +59,18 @@ class InsultFilterNode:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=False)
         self._application = self._parts.application
-        usual = PREFETCH if self._application.is_instant else BUSY_PREFETCH
-        work, takes = self._names.work, not options.on_demand
-        self._suspects = Suspects(work)
-        self._resolves = [work] if takes else [self._suspects.suspect, work]
-        self._control: FetchingLane | None = None
+        self._prefetch = prefetch or (PREFETCH if self._application.is_instant else BUSY_PREFETCH)
+        self._watch = watch
+        self._takes = not options.on_demand
+        self._retries = RetryQueue(self._names.work)
+        self._control: FetchingConsumer | None = None
         self._server = QueueServer(
             options,
-            lambda link: [
-                *two_lanes(link, work, self._work, prefetch or usual, watch, takes),
-                self._control_lane(FetchingLane(link, [self._names.control], self._answer, CONTROL_PREFETCH)),
-            ],
+            self._consumers,
             queue_type,
             self._names,
-            [work],
-            # A worker is given its queues. It keeps no results, and there may be many.
+            [self._names.work],
+            # The autoscaler's workers are given their queues. They keep no results, and there are many.
             is_sole=names is None and options.architecture is Architecture.ONE_NODE,
         )
 
@@ -91,7 +80,7 @@ class InsultFilterNode:
         return self._names.work
 
     def canary(self) -> None:
-        self._server.canary(Message("", b"canary", canary_properties()))
+        self._server.canary("", b"canary")
 
     def join(self) -> None:
         self._server.join()
@@ -101,12 +90,14 @@ class InsultFilterNode:
         self._parts.stop(timeout_seconds)
         self._store.close()
 
-    def _control_lane(self, lane: FetchingLane) -> Lane:
-        self._control = lane
-        return lane
+    def _consumers(self, connection: Callable[[], Connection]) -> list[Consumer]:
+        work, control = self._names.work, [self._names.control]
+        self._control = FetchingConsumer(connection, control, self._answer, CONTROL_PREFETCH)
+        both = consumers(connection, work, self._work, self._prefetch, self._watch, self._takes)
+        return [*both, self._control]
 
     def _work(self, delivery: Delivery) -> list[Message]:
-        """Filter a text: reply to who asks for it, else keep the result."""
+        """Filter a text. Reply if a reply is wanted; else keep the result."""
         return self._filtered(delivery, "")[1]
 
     def _filtered(self, delivery: Delivery, resolve_id: str) -> tuple[str, list[Message]]:
@@ -118,7 +109,7 @@ class InsultFilterNode:
         return filtered, reply_to(properties, filtered)
 
     def _answer(self, delivery: Delivery) -> list[Message]:
-        """Answer what is asked on the control queue."""
+        """Answer a question on the control queue."""
         properties = delivery.properties
         operation = operation_of(code_of(properties), CONTROL_CODES)
         operation_id = operation_id_of(properties)
@@ -143,19 +134,19 @@ class InsultFilterNode:
             raise
         return [*messages, *reply_to(delivery.properties, text)]
 
-    def _resolve_next(self, control: FetchingLane, operation_id: str) -> tuple[str | None, list[Message]]:
-        """Filter the oldest waiting text that can be; return it with what became of those before it."""
+    def _resolve_next(self, control: FetchingConsumer, operation_id: str) -> tuple[str | None, list[Message]]:
+        """Filter the oldest waiting text that is valid. Return it, and the messages to publish."""
         messages: list[Message] = []
-        for queue in self._resolves:
+        work, retry = self._names.work, self._retries.retry
+        for queue in [work] if self._takes else [retry, work]:
             while waiting := control.fetch(queue):
                 if waiting.redelivered:
-                    is_suspect = queue == self._suspects.suspect
-                    decide = self._suspects.after_death if is_suspect else self._suspects.move
+                    decide = self._retries.after_death if queue == retry else self._retries.move
                     messages += decide(waiting)
                     continue
                 try:
                     filtered, replies = self._filtered(waiting, operation_id)
-                except InvalidRequest as error:  # a matter of who sent it; the next one is the oldest now
+                except InvalidRequest as error:  # tell its sender; the next one is the oldest now
                     messages += reply_to(waiting.properties, error)
                 else:
                     return filtered, [*messages, *replies]
@@ -179,7 +170,7 @@ class InsultFilterClient(FilterQueueClient, FilterCalls):
                     yield self._next(under_way)
             while under_way:
                 yield self._next(under_way)
-        finally:  # who reads no further, or was told of an error
+        finally:  # also if the reader stops, or after an error
             for operation_id, _ in under_way:
                 self.forget(operation_id)
 

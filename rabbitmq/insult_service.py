@@ -11,11 +11,12 @@ from lab.operations import Operation
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 
-from ._broadcast import receive_ticks
-from ._client import ServiceQueueClient
-from ._node import canary_properties
-from ._options import add_queue_options
-from ._wire import (
+from .tuned.broadcast import receive_ticks
+from .tuned.client import ServiceQueueClient
+from .tuned.delivery import Delivery
+from .tuned.node import QueueServer, add_queue_options
+from .tuned.server import consumers
+from .tuned.wire import (
     SERVICE_CODES,
     Kind,
     Message,
@@ -28,15 +29,17 @@ from ._wire import (
     reply_to,
     text_of,
 )
-from .transport import Delivery, QueueServer, two_lanes
 
 PREFETCH = 200
 FORWARDED = (Operation.START_BROADCAST, Operation.STOP_BROADCAST)
 
 
 class InsultServiceNode:
-    """Serves the InsultService. One node has its state in memory and broadcasts itself; n nodes share theirs
-    in Redis, and what concerns the broadcast goes on to the broadcaster's queue."""
+    """Serves the InsultService.
+
+    One node has its state in memory and broadcasts itself. n nodes share their state in Redis, and pass
+    requests to start or stop the broadcast on to the broadcaster's queue.
+    """
 
     def __init__(self, options: NodeOptions, prefetch: int = PREFETCH, queue_type: str = "") -> None:
         self._names = Names(options.namespace)
@@ -46,9 +49,9 @@ class InsultServiceNode:
         self._forwards = () if is_alone else FORWARDED
         self._server = QueueServer(
             options,
-            lambda link: two_lanes(link, self._names.service, self._handle, prefetch),
+            lambda connection: consumers(connection, self._names.service, self._handle, prefetch),
             queue_type,
-            guarded=[self._names.service],
+            retried=[self._names.service],
             is_sole=is_alone,
         )
         self._broadcaster = (
@@ -68,7 +71,7 @@ class InsultServiceNode:
         return self._names.service
 
     def canary(self) -> None:
-        self._server.canary(Message("", b'{"limit": 1}', canary_properties("X4")))
+        self._server.canary("X4", b'{"limit": 1}')
         self._store.ping()
 
     def join(self) -> None:

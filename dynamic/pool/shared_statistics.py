@@ -153,7 +153,7 @@ class WorkerStatistics:
 
 
 class ConsumerWatch:
-    """Notes what one consumer of a worker does: the :class:`rabbitmq.transport.Watch` of it."""
+    """Notes what one consumer of a worker does: the :class:`rabbitmq.tuned.delivery.Watch` of it."""
 
     def __init__(self, part: WorkerStatistics, words: memoryview, consumer: int) -> None:
         self._part = part

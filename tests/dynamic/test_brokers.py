@@ -12,7 +12,7 @@ from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.brokers.server import Server
 from lab.errors import Unavailable
 from lab.settings import settings
-from rabbitmq.transport import QUEUE_TYPES
+from rabbitmq.tuned.queues import QUEUE_TYPES
 from tests.dynamic.rig import Load, Program, Rig, number, workers
 from tests.eventually import eventually
 

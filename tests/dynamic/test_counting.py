@@ -5,7 +5,7 @@ import time
 from dynamic.events import COUNT_ARGUMENTS
 from dynamic.queues import EventQueues
 from dynamic.sender import EventSender
-from rabbitmq.transport import suspect_of
+from rabbitmq.tuned.wire import retry_of
 from tests.dynamic.rig import Rig, ask_broker
 from tests.eventually import eventually
 
@@ -29,7 +29,7 @@ def test_every_event_is_counted_once_over_many_purges(rig: Rig) -> None:
 def test_suspects_wait_too(rig: Rig) -> None:
     with EventQueues(rig.amqp_url, rig.names, "classic") as queues:
         ask_broker(rig, lambda channel: channel.basic_publish("", rig.names.work, b"one"))
-        ask_broker(rig, lambda channel: channel.basic_publish("", suspect_of(rig.names.work), b"another"))
+        ask_broker(rig, lambda channel: channel.basic_publish("", retry_of(rig.names.work), b"another"))
         eventually(lambda: queues.read().waiting == 2)
 
 

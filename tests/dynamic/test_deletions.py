@@ -9,7 +9,7 @@ from dynamic.events import EventNames
 from dynamic.queues import EventQueues
 from dynamic.sender import EventSender
 from lab.errors import Overloaded
-from rabbitmq.transport import suspect_of
+from rabbitmq.tuned.wire import retry_of
 from tests.dynamic.rig import Load, Program, Rig, ask_broker, workers
 from tests.eventually import eventually
 
@@ -30,7 +30,7 @@ def test_a_queue_deleted_by_hand_under_load_is_there_again_and_served(
     rig: Rig, load: Load, controller: Program, which: str
 ) -> None:
     names = rig.names
-    queue = suspect_of(names.work) if which == "retries" else getattr(names, which)
+    queue = retry_of(names.work) if which == "retries" else getattr(names, which)
     with load.at(60):
         assert ask_broker(rig, lambda channel: channel.queue_delete(queue))
         _assert_healed(load, controller)

@@ -15,7 +15,7 @@ from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
-from rabbitmq.transport import Request
+from rabbitmq.tuned.client import Request
 from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, Worker, letters, outcome
 
@@ -186,5 +186,5 @@ def test_a_throw_away_namespace_leaves_no_queue(rabbit: PrivateRabbit, redis_url
             else:
                 client = stack.enter_context(cluster.service())
                 stack.enter_context(client.subscribe())
-            assert f"{cluster.namespace}.{application}.suspect" in rabbit.queues(cluster.namespace)
+            assert f"{cluster.namespace}.{application}.retry" in rabbit.queues(cluster.namespace)
     assert [rabbit.queues(namespace) for namespace in namespaces] == [[], []]

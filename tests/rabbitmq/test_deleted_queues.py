@@ -17,8 +17,8 @@ from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, Worker, channel_to, outcome
 
 DEADLINE_SECONDS = 60.0
-FILTER_QUEUES = ("filter", "filter.suspect", "filter.control", "filter.dead")
-SERVICE_QUEUES = ("service", "service.suspect", "broadcaster")
+FILTER_QUEUES = ("filter", "filter.retry", "filter.control", "filter.dead")
+SERVICE_QUEUES = ("service", "service.retry", "broadcaster")
 
 
 @pytest.fixture(scope="module")

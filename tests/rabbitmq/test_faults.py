@@ -77,7 +77,7 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
     good = set(range(texts)) - bad
     assert {number: answers[number] for number in good} == {n: f"CENSORED {n}" for n in good}
     told = [answers[number] for number in bad if number % 2 == 0]
-    assert_buried(dead, {ids[number] for number in bad}, f"{cluster.namespace}.filter", told)
+    assert_dead_lettered(dead, {ids[number] for number in bad}, f"{cluster.namespace}.filter", told)
     # Three deaths alone, at most one before. More, if a node dies between the publishing of a copy and the
     # acknowledgement of the original: then there are two.
     assert 3 * poisoned <= len(supervisor.replaced) <= 8 * poisoned
@@ -105,7 +105,7 @@ def letters_of(supervisor: Supervisor, url: str, queue: str, expected: int) -> l
     return dead
 
 
-def assert_buried(
+def assert_dead_lettered(
     dead: list[tuple[Any, bytes]], expected_ids: set[str], queue: str, told: list[object]
 ) -> None:
     """The *dead* letters are those of *expected_ids*, with a reason; who asked was *told* of one of them."""

@@ -8,7 +8,8 @@ import pytest
 from pika.spec import Basic, BasicProperties
 
 from lab.errors import Unavailable
-from rabbitmq.transport import Delivery, FetchingLane
+from rabbitmq.tuned.delivery import Delivery
+from rabbitmq.tuned.server import FetchingConsumer
 from tests.eventually import eventually
 
 
@@ -46,7 +47,7 @@ class Channel:
         return lambda *arguments, **options: None
 
 
-class Link:
+class Connection:
     """Does at once what the I/O thread is asked to do."""
 
     def call(self, work: Callable[[], None]) -> bool:
@@ -60,65 +61,65 @@ def channel() -> Channel:
 
 
 @pytest.fixture
-def lane(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> FetchingLane:
-    monkeypatch.setattr("rabbitmq._fetching.FETCH_SECONDS", 0.05)
-    lane = FetchingLane(Link, ["control"], lambda delivery: [], 1)  # type: ignore[arg-type]
-    lane.open(channel)
-    return lane
+def consumer(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> FetchingConsumer:
+    monkeypatch.setattr("rabbitmq.tuned.server.FETCH_SECONDS", 0.05)
+    consumer = FetchingConsumer(Connection, ["control"], lambda delivery: [], 1)  # type: ignore[arg-type]
+    consumer.open(channel)
+    return consumer
 
 
-def deliver(lane: FetchingLane, channel: Channel, tag: int) -> None:
+def deliver(consumer: FetchingConsumer, channel: Channel, tag: int) -> None:
     """Deliver a question on the control queue, whose handler fetches nothing."""
-    lane._delivered(channel, Basic.Deliver("consumer", tag, False, "", ""), BasicProperties(), b"")
+    consumer._delivered(channel, Basic.Deliver("consumer", tag, False, "", ""), BasicProperties(), b"")
 
 
 def test_a_message_that_comes_too_late_is_handed_back_and_never_acknowledged(
-    lane: FetchingLane, channel: Channel
+    consumer: FetchingConsumer, channel: Channel
 ) -> None:
     with pytest.raises(Unavailable, match="in time"):
-        lane.fetch("work")
-    lane.put_back()
+        consumer.fetch("work")
+    consumer.put_back()
     channel.answer(tag=7)
     assert channel.put_back == [7]
-    deliver(lane, channel, 6)
+    deliver(consumer, channel, 6)
     eventually(lambda: channel.acknowledged)
     assert channel.acknowledged == [(6, True)], "the question alone, not the text with the later tag"
 
 
 def test_a_second_request_before_a_late_answer_is_refused_and_the_next_one_served(
-    lane: FetchingLane, channel: Channel
+    consumer: FetchingConsumer, channel: Channel
 ) -> None:
     with pytest.raises(Unavailable):
-        lane.fetch("work")
+        consumer.fetch("work")
     with pytest.raises(Unavailable, match="has not answered the last request"):
-        lane.fetch("work")
+        consumer.fetch("work")
     channel.answer(tag=7)
     assert channel.put_back == [7]
-    assert fetched(lane, channel, tag=8).tag == 8
+    assert fetched(consumer, channel, tag=8).tag == 8
     assert channel.put_back == [7]
 
 
-def test_a_late_answer_that_nothing_waits_harms_nobody(lane: FetchingLane, channel: Channel) -> None:
+def test_a_late_answer_that_nothing_waits_harms_nobody(consumer: FetchingConsumer, channel: Channel) -> None:
     with pytest.raises(Unavailable):
-        lane.fetch("work")
+        consumer.fetch("work")
     channel.got = None
     channel.empty(None)
-    assert fetched(lane, channel, tag=8).tag == 8
+    assert fetched(consumer, channel, tag=8).tag == 8
 
 
 def test_a_request_that_is_under_way_when_the_connection_breaks_ends_at_once(
-    lane: FetchingLane, monkeypatch: pytest.MonkeyPatch
+    consumer: FetchingConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rabbitmq._fetching.FETCH_SECONDS", 60.0)
+    monkeypatch.setattr("rabbitmq.tuned.server.FETCH_SECONDS", 60.0)
     with ThreadPoolExecutor() as threads:
-        asked = threads.submit(lane.fetch, "work")
-        eventually(lambda: lane._asked)
-        lane.lost()
+        asked = threads.submit(consumer.fetch, "work")
+        eventually(lambda: consumer._asked)
+        consumer.lost()
         with pytest.raises(Unavailable, match="lost"):
             asked.result(10.0)
 
 
-def fetched(lane: FetchingLane, channel: Channel, tag: int) -> Delivery:
+def fetched(consumer: FetchingConsumer, channel: Channel, tag: int) -> Delivery:
     """Fetch a message that the broker hands out in time."""
     get = channel.basic_get
 
@@ -127,6 +128,6 @@ def fetched(lane: FetchingLane, channel: Channel, tag: int) -> Delivery:
         channel.answer(tag)
 
     channel.basic_get = answer  # type: ignore[method-assign]
-    delivery = lane.fetch("work")
+    delivery = consumer.fetch("work")
     assert delivery
     return delivery

@@ -85,7 +85,7 @@ def test_a_node_that_finds_no_room_for_what_was_delivered_before_keeps_its_conne
     )
     with System(spec, BrokerUrls(redis_url, rabbit.url)) as system, system.filter() as client:
         queue = f"{system.namespace}.filter"
-        with full(rabbit, f"{queue}.suspect", length):
+        with full(rabbit, f"{queue}.retry", length):
             ids = [client.submit(f"tonto {number}") for number in range(TEXTS)]
             system.launcher.kill(system.nodes[0])
             if length:

@@ -10,11 +10,10 @@ from pika.spec import BasicProperties
 
 from lab.errors import Code, InvalidRequest, LabError
 from lab.limits import MAX_REQUEST_BYTES
-from rabbitmq._delivery import Delivery
-from rabbitmq._suspects import DEATHS, FAILURES, MOST_DEATHS, NOT_BEFORE, Suspects
-from rabbitmq._tolerance import UNREADABLE
-from rabbitmq._wire import (
+from rabbitmq.tuned.delivery import DEATHS, FAILURES, MOST_DEATHS, NOT_BEFORE, Delivery, RetryQueue
+from rabbitmq.tuned.wire import (
     SERVICE_CODES,
+    UNREADABLE,
     code_of,
     fields_of,
     operation_id_of,
@@ -98,13 +97,13 @@ def test_properties_are_read_or_refused_and_their_copy_can_be_sent(given: BasicP
     for read in (code_of, operation_id_of, lambda each: operation_of(code_of(each), SERVICE_CODES)):
         refusal = refused(partial(read, given))
         assert refusal in (None, Code.MALFORMED, Code.BAD_ENCODING, Code.TOO_LARGE, Code.UNKNOWN_OPERATION)
-    suspects = Suspects("lab.filter")
+    retries = RetryQueue("lab.filter")
     delivery = Delivery(None, 1, given, b"tonto", True)
-    for decide in (suspects.move, suspects.after_death, suspects.put_back):
+    for decide in (retries.move, retries.after_death, retries.put_back):
         for message in decide(delivery):
             message.properties.encode()
             b"".join(message.properties.encode())
-    assert refused(lambda: code_of(suspects.move(delivery)[0].properties)) == refused(lambda: code_of(given))
+    assert refused(lambda: code_of(retries.move(delivery)[0].properties)) == refused(lambda: code_of(given))
     for reply in reply_to(given, "CENSORED"):
         b"".join(reply.properties.encode())
 
@@ -169,29 +168,29 @@ def test_a_reply_is_an_answer_or_an_error(given: BasicProperties, body: bytes) -
     )
 )
 def test_counts_that_others_wrote_into_headers_do_no_harm(headers: dict[str, object]) -> None:
-    suspects = Suspects("lab.filter")
+    retries = RetryQueue("lab.filter")
     delivery = Delivery(None, 1, BasicProperties(headers=headers), b"tonto", True)
-    moved = suspects.after_death(delivery)[0]
-    assert moved.routing_key in (suspects.suspect, suspects.dead)
-    moved = suspects.move(delivery)[0]
-    assert moved.routing_key == suspects.suspect, "what is new among the suspects begins at nothing"
+    moved = retries.after_death(delivery)[0]
+    assert moved.routing_key in (retries.retry, retries.dead)
+    moved = retries.move(delivery)[0]
+    assert moved.routing_key == retries.retry, "a message that is new in the retry queue counts from 0"
     assert moved.properties.headers == {}
     slept: list[float] = []
-    assert suspects.wait(delivery, lambda seconds: slept.append(seconds) or True)  # type: ignore[func-returns-value]
+    assert retries.wait(delivery, lambda seconds: slept.append(seconds) or True)  # type: ignore[func-returns-value]
     assert sum(slept) <= 1.0
 
 
 def test_a_message_dies_after_so_many_deaths_and_its_letter_says_why() -> None:
-    suspects = Suspects("lab.filter")
-    message = suspects.move(
-        Delivery(None, 1, BasicProperties(message_id="a", reply_to="me"), b"tonto", True)
-    )[0]
+    retries = RetryQueue("lab.filter")
+    message = retries.move(Delivery(None, 1, BasicProperties(message_id="a", reply_to="me"), b"tonto", True))[
+        0
+    ]
     for death in range(1, MOST_DEATHS):
-        (message,) = suspects.after_death(Delivery(None, 1, message.properties, message.body, True))
-        assert message.routing_key == suspects.suspect
+        (message,) = retries.after_death(Delivery(None, 1, message.properties, message.body, True))
+        assert message.routing_key == retries.retry
         assert message.properties.headers == {DEATHS: death, FAILURES: 0}
-    letter, reply = suspects.after_death(Delivery(None, 1, message.properties, message.body, True))
-    assert (letter.routing_key, letter.body, letter.properties.message_id) == (suspects.dead, b"tonto", "a")
+    letter, reply = retries.after_death(Delivery(None, 1, message.properties, message.body, True))
+    assert (letter.routing_key, letter.body, letter.properties.message_id) == (retries.dead, b"tonto", "a")
     error = read_reply(reply.properties, reply.body)
     assert isinstance(error, LabError)
     assert error.code is Code.INTERNAL_ERROR

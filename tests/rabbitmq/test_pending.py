@@ -5,8 +5,8 @@ from concurrent.futures import Future
 from pika.spec import BasicProperties
 
 from lab.errors import Unavailable
-from rabbitmq._pending import Request
-from rabbitmq._wire import Message
+from rabbitmq.tuned.client import Request
+from rabbitmq.tuned.wire import Message
 
 
 class Raced(Future[object]):

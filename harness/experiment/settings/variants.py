@@ -10,7 +10,7 @@ from typing import Any
 
 import rabbitmq.insult_filter
 from harness.experiment.thresholds.unguarded import alter_channels, confirm_nothing, send_transient
-from rabbitmq._lane import Lane
+from rabbitmq.tuned.server import Consumer
 from xmlrpc._connection import XmlRpcConnection
 
 
@@ -38,13 +38,13 @@ def confirm_each() -> None:
 def acknowledge_each() -> None:
     """Let RabbitMQ's nodes acknowledge each message by itself."""
 
-    def acknowledge(lane: Lane, tag: int) -> None:
-        for each in range(lane._settled_tag + 1, tag + 1):
-            lane._channel.basic_ack(each)
-        lane._count(lane._delivered_tag, tag)
-        lane._say_when_settled()
+    def acknowledge(consumer: Consumer, tag: int) -> None:
+        for each in range(consumer._settled_tag + 1, tag + 1):
+            consumer._channel.basic_ack(each)
+        consumer._count(consumer._delivered_tag, tag)
+        consumer._say_when_settled()
 
-    Lane._acknowledge = acknowledge  # type: ignore[method-assign,assignment]
+    Consumer._acknowledge = acknowledge  # type: ignore[method-assign,assignment]
 
 
 VARIANTS = {

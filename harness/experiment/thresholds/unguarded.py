@@ -14,15 +14,15 @@ from typing import Any
 
 from pika import DeliveryMode
 
-import rabbitmq._client as client_module
 import rabbitmq.insult_filter
+import rabbitmq.tuned.client as client_module
 from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until
 from harness.experiment.thresholds.load import Run
 from lab.contract import Target
-from rabbitmq._lane import Lane
-from rabbitmq._link import Link
 from rabbitmq.insult_filter import InsultFilterClient
-from rabbitmq.transport import Message
+from rabbitmq.tuned.connection import Connection
+from rabbitmq.tuned.server import Consumer
+from rabbitmq.tuned.wire import Message
 
 
 def send_transient() -> None:
@@ -33,44 +33,44 @@ def send_transient() -> None:
 def confirm_nothing() -> None:
     """Let nobody wait for the broker to say that it keeps a message."""
 
-    def settle(lane: Lane, channel: Any, tag: int, messages: list[Message]) -> None:
-        if channel is not lane._channel or not channel.is_open:
+    def settle(consumer: Consumer, channel: Any, tag: int, messages: list[Message]) -> None:
+        if channel is not consumer._channel or not channel.is_open:
             return
         for message in messages:
             channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
-        lane._acknowledge(tag)
+        consumer._acknowledge(tag)
 
     def unconfirmed(channel: Any) -> None:
         channel.confirm_delivery = lambda ack, callback=lambda _: None: callback(None)
 
-    Lane._settle = settle  # type: ignore[method-assign,assignment]
+    Consumer._settle = settle  # type: ignore[method-assign,assignment]
     alter_channels(unconfirmed)
 
 
 def acknowledge_nothing() -> None:
     """Let what is delivered count as done."""
-    open_guarded = Lane.open
+    open_guarded = Consumer.open
 
-    def open_unguarded(lane: Lane, channel: Any, own_queue: str = "") -> None:
+    def open_unguarded(consumer: Consumer, channel: Any, own_queue: str = "") -> None:
         channel.basic_consume = partial(channel.basic_consume, auto_ack=True)
-        open_guarded(lane, channel, own_queue)
+        open_guarded(consumer, channel, own_queue)
 
-    Lane.open = open_unguarded  # type: ignore[method-assign,assignment]
-    Lane._acknowledge = lambda lane, tag: None  # type: ignore[method-assign,assignment]
+    Consumer.open = open_unguarded  # type: ignore[method-assign,assignment]
+    Consumer._acknowledge = lambda consumer, tag: None  # type: ignore[method-assign,assignment]
 
 
 def alter_channels(alter: Callable[[Any], object]) -> None:
     """Let *alter* change each channel of this process when it is opened."""
-    open_channel = Link.open_channel
+    open_channel = Connection.open_channel
 
-    def opened(link: Link, then: Callable[[Any], None]) -> None:
+    def opened(connection: Connection, then: Callable[[Any], None]) -> None:
         def altered(channel: Any) -> None:
             alter(channel)
             then(channel)
 
-        open_channel(link, altered)
+        open_channel(connection, altered)
 
-    Link.open_channel = opened  # type: ignore[method-assign,assignment]
+    Connection.open_channel = opened  # type: ignore[method-assign,assignment]
 
 
 @contextmanager

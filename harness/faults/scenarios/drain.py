@@ -82,7 +82,7 @@ def _queues(system: Site) -> list[str]:
     """Return which of its queues are left at RabbitMQ."""
     if "rabbitmq" not in system.spec.needed_brokers:
         return []
-    from rabbitmq.transport import Names
+    from rabbitmq.tuned.wire import Names
 
     connection = pika.BlockingConnection(pika.URLParameters(system.brokers.urls.amqp))
     left = []

@@ -15,8 +15,6 @@ from lab.operations import Operation
 from lab.plain import to_plain
 from lab.validation import clean_operation_id
 
-from ._tolerance import UNREADABLE
-
 SERVICE_CODES: Mapping[str, Operation] = {
     "X1": Operation.INSULT_ME,
     "X2": Operation.START_BROADCAST,
@@ -30,6 +28,8 @@ TEXT = "text/plain"
 ERROR = "error"
 """The ``type`` of a reply that is an error; its body is ``{"code": ..., "message": ...}``."""
 PERSISTENT = 2
+UNREADABLE = "lab-unreadable"
+"""A header that stands for headers that cannot be read."""
 PLAIN_ENCODINGS = ("", "utf-8", "utf8", "identity")
 """Values of ``content_encoding`` that say nothing new of a body."""
 
@@ -47,19 +47,18 @@ class Names:
 
     @property
     def requests(self) -> tuple[str, ...]:
-        """The queues that requests are published to."""
+        """The queues that clients and nodes publish requests to."""
         return self.service, self.work, self.control, self.broadcaster
 
     @property
-    def guarded(self) -> tuple[str, ...]:
-        """Those of them that have suspects and dead letters."""
+    def retried(self) -> tuple[str, ...]:
+        """Those of them that have a retry queue and dead letters."""
         return self.service, self.work
 
     @property
     def queues(self) -> tuple[str, ...]:
         """All durable queues, but those of subscribers."""
-        suspects, dead = map(suspect_of, self.guarded), map(dead_of, self.guarded)
-        return *self.requests, *suspects, *dead
+        return *self.requests, *map(retry_of, self.retried), *map(dead_of, self.retried)
 
     def bind(self, channel: Channel) -> None:
         """Bind the queues to exchanges, on a *channel* that has just declared them; nobody waits for it.
@@ -68,29 +67,29 @@ class Names:
         """
 
 
-def suspect_of(queue: str) -> str:
-    """Return the queue of those messages of *queue* that were delivered before."""
-    return f"{queue}.suspect"
+def retry_of(queue: str) -> str:
+    """Return the retry queue of *queue*: of messages that a node had and did not finish."""
+    return f"{queue}.retry"
 
 
 def dead_of(queue: str) -> str:
-    """Return the queue of those messages of *queue* that are given up."""
+    """Return the queue of the dead letters of *queue*: of messages that no node tries again."""
     return f"{queue}.dead"
 
 
 class Kind(Enum):
-    """What a message is to the node or client that publishes it."""
+    """What a published message is for. It decides what happens when no queue takes it."""
 
     REPLY = "reply"
-    """Whoever waits for it may be gone, and its queue too."""
+    """It is dropped: its client is gone, or reads nothing."""
     PETITION = "petition"
-    """If no queue takes it, its sender is told so."""
+    """Its sender gets an error."""
     COPY = "copy"
-    """It stands for a message that is acknowledged once this one is kept: it must be kept."""
+    """It is published again until a queue has it: the original is acknowledged then."""
 
 
 class Message(NamedTuple):
-    """What is published: where to, and what."""
+    """A message to publish, and where to."""
 
     routing_key: str
     body: bytes
@@ -110,7 +109,7 @@ class Message(NamedTuple):
 
 
 def code_of(properties: BasicProperties) -> str:
-    """Return the operation code of an event: its ``type``, else its header ``operation``, else nothing."""
+    """Return the code of an event: its ``type``, or else its header ``operation``, or else nothing."""
     headers = properties.headers or {}
     if UNREADABLE in headers:
         raise InvalidRequest(Code.MALFORMED, "the headers cannot be read: a value out of range, or too deep")
@@ -133,7 +132,7 @@ def operation_id_of(properties: BasicProperties) -> str:
 
 
 def text_of(properties: BasicProperties, body: bytes) -> str:
-    """Read a body as UTF-8; one that says that it is compressed is refused, whatever it holds."""
+    """Read a body as UTF-8. If its properties say that it is compressed, refuse it, even if it is not."""
     encoding = str(properties.content_encoding or "")
     if encoding.lower() not in PLAIN_ENCODINGS:
         raise InvalidRequest(
@@ -164,7 +163,7 @@ def fields_of(properties: BasicProperties, body: bytes) -> dict[str, object]:
 
 
 def reply_to(properties: BasicProperties, answer: object) -> list[Message]:
-    """Return the reply that *properties* ask for, as text or JSON; none where they ask for none."""
+    """Return the reply to a request with *properties*, as text or JSON; nothing if it wants none."""
     if not properties.reply_to:
         return []
     if isinstance(answer, LabError):
@@ -178,13 +177,13 @@ def reply_to(properties: BasicProperties, answer: object) -> list[Message]:
         content_type=content_type,
         correlation_id=properties.correlation_id,
         type=kind,
-        delivery_mode=properties.delivery_mode,  # a reply outlives the broker if its request does
+        delivery_mode=properties.delivery_mode,  # a reply is as durable as its request
     )
     return [Message(properties.reply_to, body.encode(), own)]
 
 
 def forwarded(code: str, properties: BasicProperties) -> BasicProperties:
-    """Return what a request with *properties* is passed on with: what we know of, nothing that routes."""
+    """Return the properties with which a request goes on to another queue: only those that we know."""
     return BasicProperties(
         type=code,
         reply_to=properties.reply_to,
@@ -195,7 +194,7 @@ def forwarded(code: str, properties: BasicProperties) -> BasicProperties:
 
 
 def read_reply(properties: BasicProperties, body: bytes) -> object:
-    """Return the answer that a reply holds, or the LabError it stands for."""
+    """Return the answer in a reply, or the LabError that it is."""
     try:
         if properties.content_type != JSON:
             return body.decode()
@@ -208,7 +207,7 @@ def read_reply(properties: BasicProperties, body: bytes) -> object:
 
 
 def _not_bytes(name: str, value: object) -> object:
-    """Return *value*, unless it is what pika makes of a text that is not UTF-8."""
+    """Return *value*. Refuse bytes: pika gives them for a text that is not UTF-8."""
     if isinstance(value, bytes):
         raise InvalidRequest(Code.BAD_ENCODING, f"the {name} is not UTF-8")
     return value

@@ -1,8 +1,13 @@
-"""What the clients of both applications share: requests confirmed, replies told apart by their ids."""
+"""The client of both applications: its requests are confirmed, and each reply finds its request by its id.
+
+Replaced parts of pika: none. On its asynchronous connection, any number of requests is under way.
+"""
 
 import json
 import logging
+import threading
 import time
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
@@ -19,22 +24,116 @@ from lab.operations import Operation, bind
 from lab.settings import settings
 from lab.validation import clean_deadline
 
-from ._link import Confirms, Link
-from ._pending import Pending, Request
-from ._queues import declare_broadcast, declare_queues
-from ._wire import PERSISTENT, SERVICE_CODES, Kind, Message, Names, read_reply
+from .connection import Confirms, Connection
+from .queues import declare_broadcast, declare_queues
+from .wire import PERSISTENT, SERVICE_CODES, Kind, Message, Names, read_reply
 
 log = logging.getLogger(__name__)
 
+MOST_PENDING = 10_000
+MOST_PENDING_BYTES = 64 * 1024 * 1024
 BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
 _SERVICE_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
+
+
+class Request:
+    """A request under way. *answer* is its reply; None if it wants no reply and the broker confirmed it."""
+
+    __slots__ = ("answer", "message", "sent", "wants_reply")
+
+    def __init__(self, message: Message, wants_reply: bool) -> None:
+        self.message = message
+        self.wants_reply = wants_reply
+        self.answer: Future[object] = Future()
+        self.sent = False
+        """It was published at least once, so it may have had its effect."""
+
+    def settle(self, answer: object) -> None:
+        """Give the sender its answer, or the LabError that it is. The first answer counts."""
+        # No check before: two threads could both see that there is no answer.
+        with suppress(InvalidStateError):
+            if isinstance(answer, LabError):
+                self.answer.set_exception(answer)
+            else:
+                self.answer.set_result(answer)
+
+
+class Pending:
+    """The requests whose senders wait, by id, oldest first; and those of them that are still to be sent.
+
+    Any thread may use it. Overloaded if there are too many requests or bytes.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[str, Request] = {}
+        self._to_send: dict[str, Request] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, operation_id: str, request: Request) -> bool:
+        """Keep *request*. Return True if it is the only one to be sent: then wake the I/O thread."""
+        with self._lock:
+            if len(self._requests) >= MOST_PENDING or self._bytes >= MOST_PENDING_BYTES:
+                raise Overloaded(
+                    f"{len(self._requests)} requests of {self._bytes} bytes wait for an answer already; "
+                    "RabbitMQ or the nodes are away or slow, try again later"
+                )
+            self._requests[operation_id] = request
+            self._bytes += len(request.message.body)
+            self._to_send[operation_id] = request
+            return len(self._to_send) == 1
+
+    def get(self, operation_id: str) -> Request | None:
+        """Return the request with this id, if its sender still waits."""
+        return self._requests.get(operation_id)
+
+    def forget(self, operation_id: str) -> None:
+        """Drop a request: its sender has the answer, or waits no longer."""
+        with self._lock:
+            request = self._requests.pop(operation_id, None)
+            if request:
+                self._bytes -= len(request.message.body)
+                self._to_send.pop(operation_id, None)
+
+    def take(self) -> list[Request]:
+        """Return the requests to be sent, and mark them as sent."""
+        with self._lock:
+            requests = list(self._to_send.values())
+            self._to_send.clear()
+        for request in requests:
+            request.sent = True
+        return requests
+
+    def send_again(self) -> None:
+        """Mark all requests without an answer as to be sent: there is a new connection."""
+        with self._lock:
+            self._to_send = {
+                operation_id: request
+                for operation_id, request in self._requests.items()
+                if not request.answer.done()
+            }
+
+    def settle_unsent(self, error: LabError) -> None:
+        """Answer the requests that are still to be sent with *error*, and do not send them."""
+        with self._lock:
+            requests = list(self._to_send.values())
+            self._to_send.clear()
+        for request in requests:
+            request.settle(error)
+
+    def settle_all(self, error: LabError) -> None:
+        """Answer all requests with *error*."""
+        with self._lock:
+            requests = list(self._requests.values())
+        for request in requests:
+            request.settle(error)
 
 
 class QueueClient:
     """Sends requests to the queues of *target* and receives replies on an exclusive queue of its own.
 
-    Any number of threads may share it. A forked process is refused with it, and must open one of its own.
-    While RabbitMQ is away, requests wait. When it is back, all that have no answer are sent again with the
+    Any number of threads may share it. A forked process must open its own; with this one it gets an error.
+    While RabbitMQ is away, requests wait. When it is back, requests without an answer are sent again with the
     same id, as long as their senders wait. A request ends at once if RabbitMQ refuses it or has no queue for
     it, or is out of memory or disk.
     """
@@ -47,8 +146,8 @@ class QueueClient:
         self._channel: Channel | None = None
         self._is_declaring = False
         self._reply_queue = ""
-        self._link = Link(target.address, self._set_up, self._lost, self._blocked)
-        self._link.start()
+        self._connection = Connection(target.address, self._set_up, self._lost, self._blocked)
+        self._connection.start()
         self._is_forked = False
         after_fork(self)
 
@@ -57,12 +156,12 @@ class QueueClient:
         self._is_forked = True
 
     def ask(self, queue: str, code: str, body: bytes = b"", deadline_seconds: float = 0.0) -> object:
-        """Return the answer to a request, or raise the LabError it is."""
+        """Send a request and return its answer, or raise the LabError that it is."""
         operation_id = new_operation_id()
         deadline = time.monotonic() + (deadline_seconds or self.deadline_seconds)
         try:
             return self.answer(operation_id, self.send(queue, code, body, operation_id), deadline)
-        finally:  # an interrupt may have come before its answer was waited for
+        finally:  # an interrupt may come before answer() begins
             self._pending.forget(operation_id)
 
     def send(self, queue: str, code: str, body: bytes, operation_id: str) -> Request:
@@ -82,7 +181,7 @@ class QueueClient:
             if left >= LEAST_DEADLINE_SECONDS:
                 with suppress(TimeoutError):
                     return request.answer.result(suspect_after(left))
-                self._link.doubt()
+                self._connection.probe()
             return request.answer.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:
             raise self._too_late(request) from error
@@ -94,7 +193,7 @@ class QueueClient:
         self._pending.forget(operation_id)
 
     def store(self, queue: str, body: bytes, operation_id: str) -> None:
-        """Publish a request that wants no reply; return when the broker confirmed that it keeps it."""
+        """Publish a request that wants no reply; return when the broker has confirmed it."""
         properties = BasicProperties(message_id=operation_id, delivery_mode=PERSISTENT)
         message = Message(queue, body, properties, kind=Kind.PETITION)
         deadline = time.monotonic() + self.deadline_seconds
@@ -105,8 +204,8 @@ class QueueClient:
 
     def close(self) -> None:
         if self._is_forked:
-            return  # it is the other process's
-        self._link.close()
+            return  # the connection belongs to the other process
+        self._connection.close()
         self._pending.settle_all(Unavailable("the client was closed"))
 
     def __enter__(self) -> Self:
@@ -118,21 +217,21 @@ class QueueClient:
         self.close()
 
     def _send(self, operation_id: str, request: Request) -> Request:
-        """Keep *request*; one wake-up of the I/O thread sends all that is there."""
+        """Keep *request*. One wake-up of the I/O thread sends all that is there."""
         if self._is_forked:
             raise Unavailable("this client was opened before a fork; open one in the new process")
-        if self._link.is_blocked:
+        if self._connection.is_blocked:
             raise Overloaded(BLOCKED)
         try:
             if self._pending.add(operation_id, request):
-                self._link.call(self._flush)
-        except BaseException:  # interrupted: nobody else would send what comes after it
+                self._connection.call(self._flush)
+        except BaseException:  # an interrupt: the next request must see that it has to wake the I/O thread
             self._pending.forget(operation_id)
             raise
         return request
 
     def _too_late(self, request: Request) -> LabError:
-        """Say why there was no answer in time."""
+        """Return the error that says why there was no answer in time."""
         if request.sent:
             if request.wants_reply:
                 return DeadlineExceeded("no reply in time; is a node running?")
@@ -142,7 +241,7 @@ class QueueClient:
     # In the I/O thread.
 
     def _flush(self) -> None:
-        """Send what is to be sent, if that is possible now; :meth:`_declare` calls this again when it is."""
+        """Send what is to be sent, if there is a channel. When there is a new one, this is called again."""
         channel = self._channel
         if channel is None or not channel.is_open:
             return
@@ -153,8 +252,8 @@ class QueueClient:
             message.publish(channel)
             self._confirms.add(request)
 
-    def _set_up(self, link: Link) -> None:
-        link.open_channel(self._declare)
+    def _set_up(self, connection: Connection) -> None:
+        connection.open_channel(self._declare)
 
     def _declare(self, channel: Channel) -> None:
         self._confirms.clear()
@@ -169,9 +268,9 @@ class QueueClient:
             channel.confirm_delivery(self._confirmed, callback=confirming)
 
         def confirming(_: object) -> None:
-            # Only now: pika sends a publish ahead of a select that waits, and confirms count from that.
+            # Publish only from now on: numbers of confirms begin with the select, which pika may delay.
             self._channel = channel
-            self._link.ready()
+            self._connection.ready()
             self._pending.send_again()
             self._flush()
 
@@ -181,7 +280,7 @@ class QueueClient:
         def broadcast() -> None:
             declare_broadcast(channel, self.names, own_queue)
 
-        # Clients declare too: what is sent while no node is up waits for one.
+        # Clients declare too, so that requests can wait until a node starts.
         declare_queues(channel, self.names.requests, settings().queue_type, broadcast)
 
     def _received(
@@ -220,7 +319,7 @@ class QueueClient:
         declare_queues(channel, self.names.requests, settings().queue_type, declared)
 
     def _blocked(self) -> None:
-        """End what RabbitMQ has not confirmed: it reads nothing more of what was sent."""
+        """End all that RabbitMQ has not confirmed: it reads nothing more now."""
         for request in self._confirms.waiting:
             request.settle(Overloaded(f"{BLOCKED}. It was sent, and is done if RabbitMQ reads it later"))
         self._pending.settle_unsent(Overloaded(BLOCKED))
@@ -245,7 +344,7 @@ class ServiceQueueClient(QueueClient):
 
 
 class FilterQueueClient(QueueClient):
-    """Sends texts to the work queue, and what is asked about them to the control queue."""
+    """Sends texts to the work queue, and questions about them to the control queue."""
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         if operation is Operation.FILTER:

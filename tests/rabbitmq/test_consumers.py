@@ -1,4 +1,4 @@
-"""A node's lanes in this process: work that fails is tried again, alone, and put away in the end."""
+"""A node's consumers in this process: work that fails is tried again, alone, and becomes a dead letter."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,8 +10,11 @@ from pika.spec import BasicProperties
 from lab.errors import InternalError, Unavailable
 from lab.options import NodeOptions
 from lab.store.namespace import throwaway_namespace
-from rabbitmq._wire import read_reply
-from rabbitmq.transport import Delivery, Message, Names, QueueServer, delete_namespace, two_lanes
+from rabbitmq.tuned.delivery import Delivery
+from rabbitmq.tuned.node import QueueServer
+from rabbitmq.tuned.queues import delete_namespace
+from rabbitmq.tuned.server import consumers
+from rabbitmq.tuned.wire import Message, Names, read_reply
 from tests.eventually import eventually
 from tests.rabbitmq.rig import channel_to, letters
 
@@ -23,7 +26,9 @@ def serving(namespace: str, handler: Callable[[Delivery], list[Message]]) -> Ite
     """Serve the work queue of *namespace* by *handler*."""
     work = Names(namespace).work
     options = NodeOptions(namespace=namespace)
-    server = QueueServer(options, lambda link: two_lanes(link, work, handler, 10), "classic", guarded=[work])
+    server = QueueServer(
+        options, lambda connection: consumers(connection, work, handler, 10), "classic", retried=[work]
+    )
     server.start()
     server.join()
     try:
@@ -34,7 +39,7 @@ def serving(namespace: str, handler: Callable[[Delivery], list[Message]]) -> Ite
 
 @pytest.fixture
 def names(amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
-    monkeypatch.setattr("rabbitmq._node.locate_rabbitmq", lambda: amqp_url)
+    monkeypatch.setattr("rabbitmq.tuned.node.locate_rabbitmq", lambda: amqp_url)
     namespace = throwaway_namespace()
     yield Names(namespace)
     delete_namespace(amqp_url, namespace)
@@ -108,9 +113,9 @@ def test_a_node_that_stops_while_the_store_is_away_gives_its_work_to_others(
 
 def test_a_queue_of_another_kind_is_one_clear_error(amqp_url: str, names: Names) -> None:
     with channel_to(amqp_url) as channel:
-        channel.queue_declare(f"{names.work}.suspect", durable=True, arguments={"x-max-length": 1})
+        channel.queue_declare(f"{names.work}.retry", durable=True, arguments={"x-max-length": 1})
     server = QueueServer(
-        NodeOptions(namespace=namespace_of(names)), lambda link: [], "classic", names, [names.work]
+        NodeOptions(namespace=namespace_of(names)), lambda connection: [], "classic", names, [names.work]
     )
     with pytest.raises(Exception, match=r"of another kind.*use another --namespace") as raised:
         server.start()

@@ -1,4 +1,4 @@
-"""Broadcast through a fanout exchange: the body is the insult, the tick's number a header."""
+"""The broadcast over a fanout exchange: the body is the insult, and a header is the tick's number."""
 
 from uuid import uuid4
 
@@ -8,51 +8,53 @@ from pika.spec import Basic, BasicProperties
 from lab.client.subscription import Inbox
 from lab.contract import Target, Tick
 
-from ._link import Link
-from ._queues import declare_broadcast
-from ._wire import PERSISTENT, TEXT, Message, Names
+from .connection import Connection
+from .queues import declare_broadcast
+from .wire import PERSISTENT, TEXT, Message, Names
 
 MOST_KEPT_TICKS = 100
-"""Ticks that wait for a subscriber; the oldest go first, and it is told their numbers."""
+"""Ticks that wait for a subscriber. The oldest are dropped first; the subscriber is told their numbers."""
 EXPIRY_MS = 120_000
-"""A subscriber that was away so long finds nothing that was kept."""
+"""The queue of a subscriber that is away for so long is deleted."""
 PREFETCH = 10
 RENEWAL_SECONDS = 2.0
-"""A deleted exchange takes the bindings with it, and the broker does not say so to subscribers."""
+"""How often a subscriber binds its queue: the broker does not tell it that the exchange was deleted."""
 
 
 def announcement(names: Names, tick: Tick) -> Message:
-    """Return the message that tells every subscriber of *tick*."""
+    """Return the message that brings *tick* to the subscribers."""
     properties = BasicProperties(content_type=TEXT, headers={"number": tick.number}, delivery_mode=PERSISTENT)
     return Message("", tick.insult.encode(), properties, exchange=names.broadcast)
 
 
 def receive_ticks(target: Target) -> Inbox:
-    """Bind a queue of its own to the exchange; return once that is done."""
+    """Subscribe with a new queue; return when it is bound to the exchange."""
     subscriber = _Subscriber(target)
     inbox = Inbox(subscriber.leave)
     subscriber.inbox = inbox
-    subscriber.link.start()
+    subscriber.connection.start()
     return inbox
 
 
 class _Subscriber:
-    """Consumes a queue that outlives its connection: a subscriber that was cut off or frozen catches up.
+    """Consumes a queue that outlives the connection, so that a subscriber that was away catches up.
 
-    A tick is acknowledged when it is here. One that comes again is dropped by the inbox, by its number.
+    A tick is acknowledged when it arrives. If it comes twice, the inbox drops the second by its number.
     """
 
     def __init__(self, target: Target) -> None:
         self._names = Names(target.namespace)
         self._queue = f"{self._names.subscriber}-{uuid4().hex[:12]}"
         self._channel: Channel | None = None
-        self.link = Link(target.address, lambda link: link.open_channel(self._declare), self._lost)
+        self.connection = Connection(
+            target.address, lambda connection: connection.open_channel(self._declare), self._lost
+        )
         self.inbox: Inbox | None = None
 
     def leave(self) -> None:
         """Delete the queue and close the connection."""
-        self.link.call(self._delete)
-        self.link.close()
+        self.connection.call(self._delete)
+        self.connection.close()
 
     # In the I/O thread.
 
@@ -69,8 +71,8 @@ class _Subscriber:
             self._channel = channel
             channel.basic_qos(prefetch_count=PREFETCH)
             channel.basic_consume(self._queue, self._received)
-            self.link.ready()
-            self.link.later(RENEWAL_SECONDS, self._renew)
+            self.connection.ready()
+            self.connection.later(RENEWAL_SECONDS, self._renew)
 
         declare_broadcast(channel, self._names, declare)
 
@@ -81,7 +83,7 @@ class _Subscriber:
             declare_broadcast(
                 channel, self._names, lambda: channel.queue_bind(self._queue, self._names.broadcast)
             )
-            self.link.later(RENEWAL_SECONDS, self._renew)
+            self.connection.later(RENEWAL_SECONDS, self._renew)
 
     def _received(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes

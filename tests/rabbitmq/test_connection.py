@@ -11,31 +11,31 @@ import pytest
 from harness.faults.proxy import Harm, Proxy
 from lab.contract import Target
 from lab.errors import LabError
-from rabbitmq._link import Link
 from rabbitmq.insult_filter import InsultFilterClient
-from rabbitmq.transport import delete_namespace
+from rabbitmq.tuned.connection import Connection
+from rabbitmq.tuned.queues import delete_namespace
 from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, Worker
 
 
-def test_a_link_that_is_closed_while_it_connects_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_closed_while_it_connects_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", said.append)
-    monkeypatch.setattr("rabbitmq._link.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("rabbitmq.tuned.connection.CONNECT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}/"
-        link = Link(url, lambda _: None, lambda: None)
+        connection = Connection(url, lambda _: None, lambda: None)
 
         def start() -> None:
             with suppress(LabError):
-                link.start()
+                connection.start()
 
         starting = threading.Thread(target=start, daemon=True)
         starting.start()
         stream, _ = silent.accept()
         with stream:
             assert stream.recv(8) == b"AMQP\x00\x00\x09\x01"
-            link.close()
+            connection.close()
             eventually(lambda: not any(thread.name == "amqp" for thread in threading.enumerate()))
         starting.join()
     assert said == []
@@ -49,7 +49,7 @@ def test_after_an_interrupt_while_a_request_is_handed_over_the_next_ones_are_sen
 
     with InsultFilterClient(Target(rabbit.url, namespace="interrupted")) as client:
         with monkeypatch.context() as patched:
-            patched.setattr(client._link, "call", interrupted)
+            patched.setattr(client._connection, "call", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 client.submit("tonto")
         assert client.submit("tonto")

@@ -1,4 +1,4 @@
-"""Declare what a namespace needs: nodes and clients do, with the same arguments, whoever comes first."""
+"""Declare the queues and the exchange of a namespace. Nodes and clients do it alike, in any order."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from pika.exceptions import AMQPError
 
 from lab.errors import Unavailable
 
-from ._wire import Names, dead_of, suspect_of
+from .wire import Names, dead_of, retry_of
 
 QUEUE_TYPES = ("classic", "quorum")
 DELIVERY_LIMIT = 20
@@ -24,20 +24,20 @@ def declare_queues(channel: Channel, names: Sequence[str], queue_type: str, then
     _declare(channel, dict.fromkeys(names, arguments_of(queue_type)), then)
 
 
-def declare_guards(
+def declare_retries(
     channel: Channel, queues: Sequence[str], queue_type: str, then: Callable[[], None]
 ) -> None:
-    """Declare for each of *queues* those of its suspects and of its dead letters, then call *then*."""
-    guards: dict[str, Arguments] = {}
+    """Declare the retry queue and the dead letters of each of *queues*, then call *then*."""
+    declared: dict[str, Arguments] = {}
     for queue in queues:
-        guards[suspect_of(queue)] = arguments_of(queue_type)
+        declared[retry_of(queue)] = arguments_of(queue_type)
         most = {"x-max-length": MOST_DEAD, "x-max-length-bytes": MOST_DEAD_BYTES}
-        guards[dead_of(queue)] = arguments_of("classic") | most
-    _declare(channel, guards, then)
+        declared[dead_of(queue)] = arguments_of("classic") | most
+    _declare(channel, declared, then)
 
 
 def arguments_of(queue_type: str) -> dict[str, object]:
-    """Return the arguments of a durable queue: whoever declares it gives the same ones."""
+    """Return the arguments of a durable queue. All that declare it must give the same ones."""
     if queue_type == "quorum":
         return {"x-queue-type": queue_type, "x-delivery-limit": DELIVERY_LIMIT}
     return {"x-queue-type": queue_type}
@@ -49,7 +49,7 @@ def declare_broadcast(channel: Channel, names: Names, then: Callable[[], None]) 
 
 
 def delete_namespace(url: str, namespace: str) -> None:
-    """Delete every queue and the exchange of *namespace*; the queues of subscribers expire by themselves."""
+    """Delete all queues and the exchange of *namespace*. Queues of subscribers expire by themselves."""
     names = Names(namespace)
     try:
         connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -63,7 +63,7 @@ def delete_namespace(url: str, namespace: str) -> None:
 
 
 def _declare(channel: Channel, queues: Mapping[str, Arguments], then: Callable[[], None]) -> None:
-    """Declare *queues* without waiting for one before the next: the broker answers only the last."""
+    """Declare *queues* without waiting for each: the broker answers only the last one."""
     last = len(queues)
     for number, (queue, arguments) in enumerate(queues.items(), 1):
         answered = (lambda _: then()) if number == last else None

@@ -1,31 +1,34 @@
-"""A channel that consumes queues, and the one thread that works on what comes."""
+"""How a node receives requests and answers: a channel that consumes queues, and a thread that does the work.
+
+Replaced parts of pika: none. Replies are published and deliveries acknowledged many at a time.
+"""
 
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from lab.errors import Overloaded
+from lab.errors import Overloaded, Unavailable
 
-from ._delivery import Delivery, Handler, Watch
-from ._link import Confirms, Link
-from ._suspects import Suspects
-from ._treatment import Left, Treatment
-from ._wire import Kind, Message, reply_to
+from .connection import Confirms, Connection
+from .delivery import Delivery, Handler, NotFinished, Outcome, RetryQueue, Watch
+from .wire import Kind, Message, reply_to
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
-ALONE = 1
+RETRY_PREFETCH = 1
+FETCH_SECONDS = 10.0
 AGAIN_SECONDS = 0.25
 """Before a message is published again that a full queue did not take."""
 FINISHING_SHARE = 0.6
-"""Part of the time for draining in which work is still begun; what is left over goes to other nodes."""
+"""The part of the time for draining in which work still begins. Other nodes get the rest of the messages."""
 
 
 class _Unconfirmed(NamedTuple):
@@ -35,45 +38,44 @@ class _Unconfirmed(NamedTuple):
     tag: int
 
 
-class Lane:
-    """Consumes *queues* with *prefetch* messages under way; a message is acknowledged after its effect and
-    after the broker confirmed its replies, many at a time.
+class Consumer:
+    """Consumes *queues* with *prefetch* messages at a time.
 
-    No work is done in the I/O thread, so that heartbeats flow whatever a message takes. *suspects* decides on
-    what was delivered before; *alone*: it is what this lane consumes.
+    A message is acknowledged after it had its effect and the broker confirmed its reply. The I/O thread does
+    no work, so that heartbeats are sent however long a message takes. *retries* decides on messages that were
+    delivered before. *is_retry*: this is the consumer of the retry queue.
     """
 
     def __init__(
         self,
-        link: Callable[[], Link],
+        connection: Callable[[], Connection],
         queues: Sequence[str],
         handler: Handler,
         prefetch: int,
         watch: Watch | None = None,
-        suspects: Suspects | None = None,
-        alone: bool = False,
+        retries: RetryQueue | None = None,
+        is_retry: bool = False,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._queues = queues
-        self._suspects = suspects
-        self._alone = alone
+        self._retry_queue = retries.retry if retries and is_retry else ""
         self._prefetch = prefetch
         self._watch = watch
-        self._treat = Treatment(handler, watch, suspects, alone, self._pause)
+        self._outcome = Outcome(handler, watch, retries, is_retry, self._pause)
         self._delivered_tag = self._settled_tag = 0
         self._channel: Any = None
         self._confirms: Confirms[Message] = Confirms()
         self._held = 0
         """Messages that must be published again; nothing is acknowledged before they are."""
         self._fetched: list[int] = []
-        """Tags of what a handler got by itself: acknowledged with what it worked on."""
+        """Tags of messages that a handler fetched. They are acknowledged with the message it worked on."""
         self._unconfirmed: deque[_Unconfirmed] = deque()
         self._deliveries: deque[Delivery] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._finish_by = 0.0
         self._consumers: dict[str, str] = {}
-        """The queues that are consumed, by the consumer's tag."""
+        """The queues that are consumed, by the tags that the broker knows."""
         self.declare: Callable[[Channel, Callable[[], None]], None] = lambda channel, then: then()
         """Declare all queues on a channel, then call the function."""
         self._settled: threading.Event | None = None
@@ -82,11 +84,11 @@ class Lane:
     # In the I/O thread.
 
     def open(self, channel: Channel, own_queue: str = "") -> None:
-        """Serve on *channel*, newly opened; *own_queue* is one more queue, of this node alone."""
+        """Serve on the new *channel*. *own_queue*: one more queue, which only this node has."""
         self._channel = channel
         self._forget()
         channel.add_on_return_callback(self._returned)
-        channel.confirm_delivery(self._confirmed)  # before anything is consumed, so before any reply
+        channel.confirm_delivery(self._confirmed)  # before it consumes, and so before any reply
         channel.basic_qos(prefetch_count=self._prefetch)
         if own_queue:
             channel.basic_consume(own_queue, self._delivered)
@@ -94,13 +96,13 @@ class Lane:
             self._thread.start()
 
     def consume(self) -> None:
-        """Begin to take from the shared queues."""
+        """Begin to consume the shared queues."""
         if self._channel and self._channel.is_open and not self._consumers and not self._stopping.is_set():
             for queue in self._queues:
                 self._consume(queue)
 
     def cancelled(self, consumer: str) -> None:
-        """Declare a deleted queue and consume it again: the broker has cancelled its *consumer*."""
+        """Declare a deleted queue and consume it again. *consumer* is the tag that the broker cancelled."""
         queue, channel = self._consumers.pop(consumer, ""), self._channel
         if not queue or self._stopping.is_set():
             return
@@ -113,7 +115,7 @@ class Lane:
         self.declare(channel, declared)
 
     def lost(self) -> None:
-        """Forget what the broken connection delivered: the broker delivers it again."""
+        """Forget all deliveries of the broken connection. The broker delivers them again."""
         self._channel = None
         self._forget()
         self._say_when_settled()
@@ -139,8 +141,8 @@ class Lane:
         self._count(tag, self._settled_tag)
 
     def _settle(self, channel: Channel, tag: int, messages: list[Message]) -> None:
-        """Publish *messages*, then acknowledge everything up to *tag*."""
-        if channel is not self._channel or not channel.is_open:  # delivered by a connection that broke since
+        """Publish *messages*; acknowledge all deliveries up to *tag* when the broker has confirmed them."""
+        if channel is not self._channel or not channel.is_open:  # that connection is broken
             return
         for message in messages:
             self._publish(message)
@@ -170,9 +172,9 @@ class Lane:
     def _returned(
         self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes
     ) -> None:
-        """Declare the queue that a message was for, as it is gone, and publish the message again.
+        """Declare the queue that is gone, and publish the message again.
 
-        The broker confirms a message that it returned: nothing is acknowledged before the second one is.
+        The broker confirms a message that it returns. So acknowledge nothing until it confirms the second.
         """
         log.warning("the queue %s was deleted; declaring it again", method.routing_key)
         message = Message(method.routing_key, body, properties, kind=Kind.COPY)
@@ -180,21 +182,21 @@ class Lane:
         self.declare(channel, lambda: self._publish_again(channel, message))
 
     def _refused(self, message: Message) -> None:
-        """See to a *message* that RabbitMQ does not keep: its queue is full."""
+        """Do what is right for a *message* that RabbitMQ refused: its queue is full."""
         if message.kind is Kind.PETITION:
             full = Overloaded(f"the queue {message.routing_key} is full; try again later")
             for reply in reply_to(message.properties, full):
                 self._publish_waiting(reply)
         elif message.kind is Kind.REPLY:
             log.info("a reply was dropped: its queue is full")
-        elif self._alone and self._suspects and message.routing_key == self._suspects.suspect:
-            self._try_here(message)
+        elif message.routing_key == self._retry_queue:
+            self._retry_here(message)
         else:
-            if not self._held:  # once, not for each message and each attempt
+            if not self._held:  # log it once, not for each message and attempt
                 log.warning("the queue %s is full; messages wait for room in it", message.routing_key)
             channel = self._channel
             self._held += 1
-            self._link().later(AGAIN_SECONDS, lambda: self._publish_again(channel, message))
+            self._connection().later(AGAIN_SECONDS, lambda: self._publish_again(channel, message))
 
     def _publish_again(self, channel: Channel, message: Message) -> None:
         if channel is self._channel and channel.is_open:
@@ -202,15 +204,18 @@ class Lane:
             self._publish_waiting(message)
 
     def _publish_waiting(self, message: Message) -> None:
-        """Publish *message*; what is not acknowledged yet waits for its confirmation, too."""
+        """Publish *message*. All that is not acknowledged yet waits until the broker confirms it."""
         self._publish(message)
         if self._unconfirmed:
             tag = self._unconfirmed[-1].tag
             self._unconfirmed.clear()
             self._unconfirmed.append(_Unconfirmed(self._confirms.published, tag))
 
-    def _try_here(self, message: Message) -> None:
-        """Work again on a suspect that has no room in its queue. If all waited for room, none would come."""
+    def _retry_here(self, message: Message) -> None:
+        """Try a message of the retry queue again, because that queue is full.
+
+        If all nodes waited for room in it, no node would make room.
+        """
         tag = self._unconfirmed.pop().tag
         self._deliveries.append(Delivery(self._channel, tag, message.properties, message.body))
         self._wake.set()
@@ -238,19 +243,19 @@ class Lane:
     # In other threads.
 
     def stop(self, timeout_seconds: float) -> None:
-        """Take nothing more; go on with what was delivered, for most of *timeout_seconds*."""
-        self._link().call(self._cancel)
+        """Consume nothing more; work on what was delivered, for most of *timeout_seconds*."""
+        self._connection().call(self._cancel)
         self._finish_by = time.monotonic() + FINISHING_SHARE * timeout_seconds
         self._stopping.set()
         self._wake.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait until what was worked on is acknowledged, and the thread has ended."""
+        """Wait until the thread has ended and its work is acknowledged."""
         deadline = time.monotonic() + timeout_seconds
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         self._settled = threading.Event()
-        if self._link().call(self._say_when_settled):
+        if self._connection().call(self._say_when_settled):
             self._settled.wait(max(0.0, deadline - time.monotonic()))
 
     def _pause(self, seconds: float) -> bool:
@@ -278,40 +283,121 @@ class Lane:
         return batch
 
     def _work_on(self, batch: list[Delivery]) -> bool:
-        """Work on *batch* and acknowledge it; False if some is left to other nodes, as this one stops."""
+        """Work on *batch* and acknowledge it. Return False if this node stops and leaves some to others."""
         messages: list[Message] = []
         finished: Delivery | None = None
         all_done = True
         for delivery in batch:
-            if delivery.channel is not self._channel:  # others have it by now
+            if delivery.channel is not self._channel:  # another node has it now
                 continue
             try:
                 if self._stopping.is_set() and time.monotonic() > self._finish_by:
-                    raise Left
-                messages += self._treat(delivery)
-            except Left:
+                    raise NotFinished
+                messages += self._outcome.of(delivery)
+            except NotFinished:
                 all_done = False
                 break
             finished = delivery
         if finished:
             channel, tag = finished.channel, max(finished.tag, *self._fetched, 0)
             self._fetched.clear()
-            self._link().call(lambda: self._settle(channel, tag, messages))
+            self._connection().call(lambda: self._settle(channel, tag, messages))
         return all_done
 
 
-def two_lanes(
-    link: Callable[[], Link],
+def consumers(
+    connection: Callable[[], Connection],
     queue: str,
     handler: Handler,
     prefetch: int,
     watch: Watch | None = None,
     takes: bool = True,
-) -> tuple[Lane, Lane]:
-    """Return the lane of *queue* and that of its suspects; without *takes* they take nothing."""
-    suspects = Suspects(queue)
+) -> tuple[Consumer, Consumer]:
+    """Return the consumers of *queue* and of its retry queue. Without *takes* they consume nothing."""
+    retries = RetryQueue(queue)
     beside = watch.beside() if watch else None
-    return (
-        Lane(link, [queue] if takes else [], handler, prefetch, watch, suspects),
-        Lane(link, [suspects.suspect] if takes else [], handler, ALONE, beside, suspects, alone=True),
-    )
+    first = Consumer(connection, [queue] if takes else [], handler, prefetch, watch, retries)
+    again = [retries.retry] if takes else []
+    return first, Consumer(connection, again, handler, RETRY_PREFETCH, beside, retries, is_retry=True)
+
+
+class FetchingConsumer(Consumer):
+    """A consumer with prefetch 1 whose handler also fetches messages of other queues, one by one.
+
+    They are acknowledged together with the message that the handler works on. With prefetch 1 no other
+    message has a tag between theirs.
+    """
+
+    _asked: Future[Delivery | None] | None = None
+    """The handler that waits for a fetched message."""
+
+    def fetch(self, queue: str) -> Delivery | None:
+        """Return the oldest waiting message of *queue*, or None if there is none. The handler calls it."""
+        future: Future[Delivery | None] = Future()
+        if not self._connection().call(lambda: self._get(queue, future)):
+            raise Unavailable("the connection to RabbitMQ is lost")
+        try:
+            return future.result(FETCH_SECONDS)
+        except TimeoutError as error:
+            if not future.cancel():  # it has just come
+                return future.result()
+            raise Unavailable("RabbitMQ did not hand out a message in time") from error
+
+    # In the I/O thread.
+
+    def open(self, channel: Channel, own_queue: str = "") -> None:
+        channel.add_callback(lambda _: self._hand_out(None), [Basic.GetEmpty], one_shot=False)
+        super().open(channel, own_queue)
+
+    def lost(self) -> None:
+        super().lost()
+        if self._asked:
+            _refuse(self._asked, "the connection to RabbitMQ is lost")
+        self._asked = None
+
+    def _get(self, queue: str, future: Future[Delivery | None]) -> None:
+        channel = self._channel
+        if channel is None or not channel.is_open:
+            _refuse(future, "the connection to RabbitMQ is lost")
+        elif self._asked:  # one at a time: an answer does not say to which request
+            _refuse(future, "RabbitMQ has not answered the last request for a message yet")
+        else:
+            self._asked = future
+            # A node that only fetches has no consumer there, so it does not hear that the queue was deleted.
+            self.declare(channel, lambda: channel.basic_get(queue, self._got))
+
+    def _got(self, channel: Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> None:
+        tag = method.delivery_tag
+        if self._hand_out(Delivery(channel, tag, properties, body, method.redelivered)):
+            return
+        # The handler waits no longer. Among the fetched tags it would be acknowledged without being done.
+        channel.basic_nack(tag, requeue=True)
+
+    def _hand_out(self, delivery: Delivery | None) -> bool:
+        """Give the handler the message that it asked for. Return False if it waits no longer."""
+        asked, self._asked = self._asked, None
+        if asked is None or not asked.set_running_or_notify_cancel():
+            return False
+        if delivery:
+            self._fetched.append(delivery.tag)
+        asked.set_result(delivery)
+        return True
+
+    # In other threads.
+
+    def put_back(self) -> None:
+        """Return the fetched messages to their queues."""
+        channel, (*tags,) = self._channel, self._fetched
+        self._fetched.clear()
+
+        def nack() -> None:
+            if channel is self._channel and channel and channel.is_open:
+                for tag in tags:
+                    channel.basic_nack(tag, requeue=True)
+
+        self._connection().call(nack)
+
+
+def _refuse(future: Future[Delivery | None], why: str) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(Unavailable(why))

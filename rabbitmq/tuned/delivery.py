@@ -1,0 +1,224 @@
+"""A delivery and its outcome: done, answered with an error, tried again on the retry queue, or dead-lettered.
+
+A node has many messages at a time. When it dies, nobody knows which of them killed it. So all that the broker
+delivers again move to the retry queue. There a node has one message at a time: if it dies, that one did it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+from uuid import uuid4
+
+from pika.channel import Channel
+from pika.spec import BasicProperties
+
+from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable, as_text
+
+from .wire import PERSISTENT, UNREADABLE, Kind, Message, dead_of, reply_to, retry_of
+
+log = logging.getLogger(__name__)
+
+MOST_DEATHS = 3
+"""So many nodes may end while they have a message alone. Then it is a dead letter.
+
+After a broker was killed, a classic queue says of all its messages that they were delivered before. A message
+of the retry queue then counts a death too many. Few messages are there, and not for long.
+"""
+MOST_FAILURES = 4
+FIRST_BACK_OFF_SECONDS = 0.2
+LONGEST_BACK_OFF_SECONDS = 1.0
+STORE_BACK_OFF_SECONDS = 0.25
+
+DEATHS = "lab-deaths"
+FAILURES = "lab-failures"
+NOT_BEFORE = "lab-not-before"
+"""Milliseconds since 1970. Messages that failed together wait together: their back-offs do not add up."""
+REASON = "lab-reason"
+QUEUE = "lab-queue"
+ERROR_ID = "lab-error-id"
+
+
+class Delivery(NamedTuple):
+    """A message that was delivered on a channel and is not acknowledged yet."""
+
+    channel: Channel
+    tag: int
+    properties: BasicProperties
+    body: bytes
+    redelivered: bool = False
+    """The broker has delivered it before, and it was not acknowledged."""
+
+
+Handler = Callable[[Delivery], list[Message]]
+"""Works on a delivery; returns the messages to publish before it is acknowledged."""
+
+
+class Watch(Protocol):
+    """Is told what a consumer does. The autoscaler needs to know what is in flight."""
+
+    def beside(self) -> "Watch":
+        """Return the watch of the consumer of the retry queue, which works at the same time."""
+
+    def under_way(self, messages: int) -> None:
+        """So many messages are delivered and not acknowledged now."""
+
+    def begin(self, properties: BasicProperties) -> None:
+        """Work on a message begins."""
+
+    def end(self) -> None:
+        """Work on it ended, well or not."""
+
+
+class NotFinished(Exception):
+    """The delivery must not be acknowledged. The broker gives it to another node when this one leaves."""
+
+
+class RetryQueue:
+    """Decides what happens to messages of *queue* that were delivered before, or that failed.
+
+    A decision is a list of messages. They must be published and confirmed before the message itself is
+    acknowledged, so that it is never lost. It may be there twice, with the same ``message_id``.
+    """
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.retry = retry_of(queue)
+        self.dead = dead_of(queue)
+
+    def move(self, delivery: Delivery) -> list[Message]:
+        """Move a message that was delivered before to the retry queue. It counts no death yet."""
+        return [self._copy(delivery, {})]
+
+    def after_death(self, delivery: Delivery) -> list[Message]:
+        """Count a death: a node ended, or was cut off, while it had this message alone."""
+        deaths = _count(delivery.properties, DEATHS) + 1
+        if deaths >= MOST_DEATHS:
+            reason = f"{deaths} nodes ended, or were cut off, while they worked on it alone"
+            return self._dead_letter(delivery, reason)
+        return [self._copy(delivery, {DEATHS: deaths, FAILURES: _count(delivery.properties, FAILURES)})]
+
+    def after_failure(self, delivery: Delivery, error: Exception) -> list[Message]:
+        """Try a message again later, until it has failed too often. Nobody waits for its reply."""
+        failures = _count(delivery.properties, FAILURES) + 1
+        if failures >= MOST_FAILURES:
+            reason = f"{failures} attempts at it failed, the last by {type(error).__name__}"
+            return self._dead_letter(delivery, reason)
+        pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** (failures - 1))
+        headers = {FAILURES: failures, NOT_BEFORE: int((time.time() + pause) * 1000)}
+        return [self._copy(delivery, headers | {DEATHS: _count(delivery.properties, DEATHS)})]
+
+    def wait(self, delivery: Delivery, pause: Callable[[float], bool]) -> bool:
+        """Wait until *delivery* may be tried. Return False if *pause* says that the node stops."""
+        due = _count(delivery.properties, NOT_BEFORE) / 1000
+        left = min(LONGEST_BACK_OFF_SECONDS, due - time.time())  # another machine's clock may be ahead
+        return left <= 0 or pause(left)
+
+    def put_back(self, delivery: Delivery) -> list[Message]:
+        """Put a message of the retry queue back as it is."""
+        names = (DEATHS, FAILURES, NOT_BEFORE)
+        return [self._copy(delivery, {name: _count(delivery.properties, name) for name in names})]
+
+    def _copy(self, delivery: Delivery, headers: dict[str, int]) -> Message:
+        return Message(self.retry, delivery.body, _passed_on(delivery.properties, headers), kind=Kind.COPY)
+
+    def _dead_letter(self, delivery: Delivery, reason: str) -> list[Message]:
+        """Put a message among the dead letters and tell its sender."""
+        properties = delivery.properties
+        error_id = uuid4().hex[:12]
+        log.error("dead letter %s of %s: %s", error_id, self.queue, reason)
+        headers = {REASON: reason, QUEUE: self.queue, ERROR_ID: error_id}
+        counts = {name: _count(properties, name) for name in (DEATHS, FAILURES)}
+        letter = _passed_on(properties, headers | counts)
+        letter.timestamp = int(time.time())
+        told = InternalError(
+            error_id, f"{reason}; it is among the dead letters, {self.dead}, under {error_id}"
+        )
+        return [Message(self.dead, delivery.body, letter, kind=Kind.COPY), *reply_to(properties, told)]
+
+
+class Outcome:
+    """Lets *handler* work on a delivery, and decides what follows.
+
+    *retries* decides on messages that were delivered before. *is_retry*: the deliveries are those of the
+    retry queue. *pause* waits so many seconds; it returns False if the node stops meanwhile.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        watch: Watch | None,
+        retries: RetryQueue | None,
+        is_retry: bool,
+        pause: Callable[[float], bool],
+    ) -> None:
+        self._handler = handler
+        self._watch = watch
+        self._retries = retries
+        self._is_retry = is_retry
+        self._pause = pause
+
+    def of(self, delivery: Delivery) -> list[Message]:
+        """Return the messages to publish before *delivery* is acknowledged; or raise NotFinished."""
+        if self._retries and (self._is_retry or delivery.redelivered):
+            if delivery.redelivered:
+                decide = self._retries.after_death if self._is_retry else self._retries.move
+                return decide(delivery)
+            if not self._retries.wait(delivery, self._pause):
+                return self._retries.put_back(delivery)
+        if self._watch is None:
+            return self._handled(delivery)
+        self._watch.begin(delivery.properties)
+        try:
+            return self._handled(delivery)
+        finally:
+            self._watch.end()
+
+    def _handled(self, delivery: Delivery) -> list[Message]:
+        while True:
+            try:
+                return self._handler(delivery)
+            except (Unavailable, Overloaded, DeadlineExceeded) as error:  # the fault of the store
+                if delivery.properties.reply_to:
+                    return reply_to(delivery.properties, error)
+                log.warning("waiting for the store: %s", error)
+                if not self._pause(STORE_BACK_OFF_SECONDS):
+                    raise NotFinished from error
+            except LabError as error:
+                if self._retries and isinstance(error, InternalError) and not delivery.properties.reply_to:
+                    return self._retries.after_failure(delivery, error)
+                if not delivery.properties.reply_to:
+                    log.info("refused a message that names no place to reply to: %s", as_text(error))
+                return reply_to(delivery.properties, error)
+            except Exception as error:
+                error_id = uuid4().hex[:12]
+                log.exception("a message failed, error id %s", error_id)
+                if self._retries and not delivery.properties.reply_to:
+                    return self._retries.after_failure(delivery, error)
+                return reply_to(delivery.properties, InternalError(error_id))
+
+
+def _count(properties: BasicProperties, name: str) -> int:
+    """Return a number from our headers. A stranger may write there: return 0 for anything that cannot be."""
+    value = (properties.headers or {}).get(name, 0)
+    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
+
+
+def _passed_on(
+    properties: BasicProperties, headers: dict[str, int] | dict[str, str | int]
+) -> BasicProperties:
+    """Return the properties of a copy: those that we read, and none that makes it expire."""
+    given = properties.headers or {}
+    kept: dict[str, object] = {UNREADABLE: True} if UNREADABLE in given else {}
+    if "operation" in given:
+        operation = given["operation"]  # anything but text is an unknown operation; keep only its beginning
+        kept["operation"] = operation if isinstance(operation, str | bytes) else str(operation)[:60]
+    return BasicProperties(
+        type=properties.type,
+        content_encoding=properties.content_encoding,
+        headers=kept | headers,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+        message_id=properties.message_id,
+        delivery_mode=PERSISTENT,
+    )

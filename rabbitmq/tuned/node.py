@@ -1,0 +1,202 @@
+"""The life of a node of either application: start, canary, join, drain."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from uuid import uuid4
+
+from pika.channel import Channel
+from pika.spec import BasicProperties
+
+from lab.brokers.locate import locate_rabbitmq
+from lab.contract import Tick
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
+from lab.options import NodeOptions, whole_number
+from lab.settings import settings
+
+from .broadcast import announcement
+from .connection import Connection
+from .queues import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
+from .server import Consumer
+from .wire import Message, Names, read_reply
+
+CANARY_SECONDS = 10.0
+TAKE_OVER_SECONDS = 2.0
+"""How long a node waits for the broker to notice that the one before it was killed."""
+NOT_SOLE = (
+    "a node with its state in memory serves this namespace already; stop it, use another --namespace, "
+    "or start all nodes with --architecture n-node"
+)
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+"""A pseudo-queue, cheaper to the broker than a real one: https://www.rabbitmq.com/docs/direct-reply-to."""
+
+
+class QueueServer:
+    """Serves *consumers* on one connection. The first of them also consumes a queue for the canary.
+
+    *retried* are the queues that have a retry queue and dead letters. *is_sole*: the state is in memory, so
+    no other node may serve the namespace.
+    """
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        consumers: Callable[[Callable[[], Connection]], Sequence[Consumer]],
+        queue_type: str,
+        names: Names | None = None,
+        retried: Sequence[str] = (),
+        is_sole: bool = False,
+    ) -> None:
+        self.names = names or Names(options.namespace)
+        self._retried = retried
+        self._queue_type = queue_type or settings().queue_type
+        self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
+        self._sole_queue = f"{retried[0]}.sole" if is_sole else ""
+        """Exclusive to one connection: the broker refuses a second node with its state in memory."""
+        self._connection = self._new_connection()
+        self._consumers = consumers(lambda: self._connection)
+        for consumer in self._consumers:
+            consumer.declare = self._declare_all
+        self._joined = False
+        self._canary: Future[object] = Future()
+        self._to_open = 0
+        self._publisher: Channel | None = None
+
+    def start(self) -> None:
+        """Connect, declare what the namespace needs, consume the node's own queue.
+
+        InvalidRequest if another node serves the namespace with its state in memory.
+        """
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            try:
+                return self._connection.start()
+            except Unavailable as error:
+                if "RESOURCE_LOCKED" not in error.message:
+                    raise
+                if time.monotonic() > deadline:
+                    raise InvalidRequest(Code.MALFORMED, NOT_SOLE) from error
+            time.sleep(TAKE_OVER_SECONDS / 20)
+            self._connection = self._new_connection()
+
+    def canary(self, code: str, body: bytes) -> None:
+        """Send an event with *code* and *body* to the node's own queue and wait for the reply."""
+        properties = BasicProperties(type=code or None, reply_to=DIRECT_REPLY_TO, correlation_id="canary")
+        message = Message(self._own_queue, body, properties)
+        self._connection.call(lambda: self._send_canary(message))
+        try:
+            answer = self._canary.result(CANARY_SECONDS)
+        except TimeoutError as error:
+            if self._connection.is_blocked:
+                raise Overloaded("RabbitMQ takes nothing for now: it is out of memory or disk") from error
+            waited = f"the canary message was not answered in {CANARY_SECONDS:g} s"
+            raise DeadlineExceeded(waited) from error
+        if isinstance(answer, Unavailable | InternalError):  # another error, such as NO_INSULTS, is an answer
+            raise answer
+
+    def join(self) -> None:
+        """Begin to consume the shared queues."""
+        self._joined = True
+        for consumer in self._consumers:
+            self._connection.call(consumer.consume)
+
+    def announce(self, tick: Tick) -> None:
+        """Send *tick* to the subscribers, unconfirmed. Unavailable if RabbitMQ takes nothing just now."""
+        channel, message = self._publisher, announcement(self.names, tick)
+
+        def publish() -> None:
+            if channel and channel.is_open:
+                # If the exchange was deleted, publishing would close the channel.
+                declare_broadcast(channel, self.names, lambda: message.publish(channel))
+
+        if self._connection.is_blocked:
+            raise Unavailable("RabbitMQ takes nothing for now: it is out of memory or disk")
+        if channel is None or not self._connection.call(publish):
+            raise Unavailable("the connection to RabbitMQ is lost")
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Consume nothing more, finish and acknowledge what was delivered, disconnect."""
+        deadline = time.monotonic() + timeout_seconds
+        for consumer in self._consumers:
+            consumer.stop(timeout_seconds)
+        for consumer in self._consumers:
+            consumer.join(max(0.0, deadline - time.monotonic()))
+        self._connection.close()
+
+    def _new_connection(self) -> Connection:
+        return Connection(locate_rabbitmq(), self._set_up, self._lost)
+
+    # In the I/O thread.
+
+    def _set_up(self, connection: Connection) -> None:
+        connection.open_channel(self._declare)
+
+    def _declare(self, channel: Channel) -> None:
+        self._publisher = channel
+
+        def declared_all() -> None:
+            if self._sole_queue:
+                channel.queue_declare(self._sole_queue, exclusive=True)
+            channel.queue_declare(self._own_queue, exclusive=True, callback=lambda _: self._open_consumers())
+
+        self._declare_all(channel, declared_all)
+
+    def _declare_all(self, channel: Channel, then: Callable[[], None]) -> None:
+        """Declare the queues and the exchange of the namespace, then call *then*."""
+
+        def declared_queues() -> None:
+            declare_retries(channel, self._retried, self._queue_type, declared_retries)
+
+        def declared_retries() -> None:
+            self.names.bind(channel)
+            declare_broadcast(channel, self.names, then)
+
+        declare_queues(channel, self.names.requests, self._queue_type, declared_queues)
+
+    def _open_consumers(self) -> None:
+        self._to_open = len(self._consumers)
+        for index, consumer in enumerate(self._consumers):
+            own_queue = "" if index else self._own_queue
+            self._connection.open_channel(
+                lambda channel, each=consumer, own=own_queue: self._open(each, channel, own),  # type: ignore[misc]
+                consumer.cancelled,
+            )
+
+    def _open(self, consumer: Consumer, channel: Channel, own_queue: str) -> None:
+        consumer.open(channel, own_queue)
+        if self._joined:  # a new connection of a node that serves already
+            consumer.consume()
+        self._to_open -= 1
+        if not self._to_open:
+            self._connection.ready()
+
+    def _lost(self) -> None:
+        self._publisher = None
+        for consumer in self._consumers:
+            consumer.lost()
+
+    def _send_canary(self, message: Message) -> None:
+        def answered(_: object, __: object, properties: BasicProperties, body: bytes) -> None:
+            if not self._canary.done():
+                self._canary.set_result(read_reply(properties, body))
+
+        if self._publisher is not None:  # otherwise the connection broke, and the canary gets no answer
+            self._publisher.basic_consume(DIRECT_REPLY_TO, answered, auto_ack=True)
+            message.publish(self._publisher)
+
+
+def add_queue_options(parser: argparse.ArgumentParser, usual_prefetch: int) -> None:
+    """Add ``--prefetch`` and ``--queue-type``."""
+    parser.add_argument(
+        "--prefetch",
+        type=whole_number(1, 65535),
+        metavar="N",
+        help=f"messages at a time; none: {usual_prefetch}, or 3 if each text takes time",
+    )
+    parser.add_argument(
+        "--queue-type",
+        choices=QUEUE_TYPES,
+        default=settings().queue_type,
+        help="kind of the durable queues; clients follow LAB_QUEUE_TYPE",
+    )
