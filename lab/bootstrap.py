@@ -73,8 +73,21 @@ def run_program(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return complain("interrupted; everything started is ended", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (whatever it is, a person reads one line)
-        return _end_with(error)
+        return end_with(error)
     return code
+
+
+def end_with(error: Exception) -> int:
+    """Say in one line that *error* ends the program; return the exit code."""
+    if _is_output_broken():
+        # Python writes what is left at the very end, and would complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return FAILED
+    message, code = _described(error)
+    if "DEBUG" in os.environ.get("LAB_LOG_LEVEL", ""):
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    return complain(message, code)
 
 
 def complain(message: str, code: int) -> int:
@@ -93,26 +106,19 @@ def _exit_code(main: Callable[[], int]) -> int:
         return end.code or GOOD
 
 
-def _end_with(error: Exception) -> int:
-    """Say what ended the program; return the exit code."""
-    if _is_output_broken():
-        # Python writes what is left at the very end, and would complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return FAILED
-    message, code = _described(error)
-    if "DEBUG" in os.environ.get("LAB_LOG_LEVEL", ""):
-        sys.__excepthook__(type(error), error, error.__traceback__)
-    return complain(message, code)
-
-
 def _is_output_broken() -> bool:
+    """Tell whether standard output takes no more: what is written to it fails, or nobody reads it."""
+    if sys.stdout is None:
+        return False
+    import select
+
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
+        look = select.poll()
+        look.register(sys.stdout.fileno(), 0)
     except (OSError, ValueError):
         return True
-    return False
+    return any(event & select.POLLERR for _, event in look.poll(0))
 
 
 def _described(error: BaseException) -> "tuple[str, int]":

@@ -3,17 +3,21 @@
 import argparse
 import ipaddress
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lab.applications.work import Work
-from lab.bootstrap import WRONG_USAGE
+from lab.bootstrap import WRONG_USAGE, end_with
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
 from lab.settings import SettingsError, settings
 from lab.settings import namespace as settings_namespace
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 LOOPBACK = "127.0.0.1"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
@@ -55,6 +59,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with *message* and exit code 2."""
         self.exit(WRONG_USAGE, f"{self.prog}: {message}; see --help\n")
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        stream = file or sys.stderr
+        try:
+            stream.write(message)
+            if stream is sys.stdout:
+                print(end="", flush=True)
+        except OSError as error:  # argparse goes on as if nothing were
+            raise SystemExit(end_with(error)) from error
 
 
 def process_parser(module: str, purpose: str, default_port: int | None = None) -> argparse.ArgumentParser:

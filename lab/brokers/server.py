@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lab.bootstrap import ROOT
-from lab.errors import Unavailable
+from lab.errors import AlreadyRunning, Unavailable
 from lab.options import LOOPBACK
 
 START_SECONDS = 60.0
@@ -86,6 +87,12 @@ class Server:
                 start_new_session=True,  # Ctrl-C is for us; we then end it
             )
 
+    def release(self) -> None:
+        """Let it and its companions outlive this process: nobody waits for them here any more."""
+        for server in (self, *self._companions):
+            if server._process:
+                server._process.returncode = 0  # or Popen warns of a child that is left behind
+
     def kill(self) -> None:
         """End it at once (kill -9); its data stays."""
         if self._process:
@@ -131,6 +138,42 @@ def free_port(host: str = LOOPBACK) -> int:
                     raise Unavailable(f"{host} is no address of this machine: {error.strerror}") from error
             else:
                 return port
+
+
+def kept_port(folder: Path, name: str, host: str = LOOPBACK) -> int:
+    """Return the port that a server in *folder* had under *name*, so that who knows it finds it again.
+
+    A free one, kept from now on, if it had none or somebody else listens there.
+    """
+    file = folder / name
+    try:
+        kept = int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = 0
+    if kept and not is_open(kept, host):
+        return kept
+    if kept:
+        say(f"port {kept} of {folder.name} is taken by somebody else: it gets another")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port(host)
+    file.write_text(str(port), encoding="utf-8")
+    return port
+
+
+def refuse_second(folder: Path, is_ours: Callable[[int], bool]) -> None:
+    """Raise AlreadyRunning if a server runs in *folder*: two would damage its data."""
+    with suppress(OSError, ValueError):
+        port = int((folder / "port").read_text(encoding="utf-8"))
+        if is_open(port) and is_ours(port):
+            raise AlreadyRunning(
+                f"a server runs in {folder} already, at port {port}, and it is not known how it was started; "
+                "`python3 -m lab doctor --sweep` ends it"
+            )
+
+
+def say(message: str) -> None:
+    """Tell the user what is being done; results stay on standard output."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def redacted(url: str) -> str:

@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from lab.process.launcher import ROOT
+from lab.bootstrap import ROOT
+from lab.errors import AlreadyRunning, Unavailable
 
 FOLDER = ROOT / ".lab"
 STATE = FOLDER / "brokers.json"
@@ -40,7 +41,10 @@ class Running:
         for pid, started in zip(self.pids, self.started, strict=True):
             if not _is_same(pid, started):
                 continue
-            os.kill(pid, signal.SIGTERM)
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except PermissionError as error:
+                raise Unavailable(f"{self.kind} (process {pid}) belongs to another user") from error
             deadline = time.monotonic() + STOP_SECONDS
             while _is_same(pid, started) and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -87,11 +91,36 @@ def lock_holders() -> list[int]:
 
 @contextmanager
 def changing() -> Iterator[dict[str, Running]]:
-    """Give the running brokers to one process at a time: two `lab up` must not start four."""
+    """Give the running brokers to one process at a time: two `lab up` must not start four.
+
+    Of a broker that lost a process (RabbitMQ was killed, its epmd lives) the others are ended first.
+    """
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield read_state()
+        up = read_state()
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            for kind, broker in _written().items():
+                if kind not in up and broker.lasting:
+                    broker.stop()
+        yield up
+
+
+@contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Be the only process of this folder that does *what*; raise AlreadyRunning if another does."""
+    with ExitStack() as stack:
+        try:
+            FOLDER.mkdir(exist_ok=True)
+            lock = stack.enter_context((FOLDER / f"{what}.lock").open("a"))
+        except OSError:  # a folder that we may not write: then we cannot know
+            yield
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunning(f"{what} runs here already, in another terminal") from error
+        yield
 
 
 @contextmanager

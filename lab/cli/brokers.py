@@ -42,7 +42,12 @@ def brokers(
 
 
 def _announce(stack: ExitStack, broker: Running) -> None:
-    if not stack.enter_context(announced(broker)):
+    try:
+        is_first = stack.enter_context(announced(broker))
+    except (OSError, Unavailable) as error:  # this folder is not ours to write
+        say(f"other terminals do not find this {broker.kind}, only LAB_*_URL tells them: {error}")
+        return
+    if not is_first:
         say(f"other terminals find another's {broker.kind}: for two systems at once, `python3 -m lab up`")
 
 

@@ -19,6 +19,9 @@ def main(argv: list[str]) -> int:
         "--purge", action="store_true", help="also delete what is stored: theirs, and our namespace elsewhere"
     )
     arguments = parser.parse_args(argv)
+    if not FOLDER.exists() and not arguments.purge:
+        say("nothing is up")
+        return 0
     with changing() as up:
         lasting = {kind: broker for kind, broker in up.items() if broker.lasting}
         others = {kind: broker for kind, broker in up.items() if not broker.lasting}  # of a `lab serve`

@@ -1,6 +1,7 @@
 """What is here, what is missing, and how to get it: the rows of ``lab doctor``."""
 
 import importlib.metadata
+import os
 import shutil
 import sys
 import tempfile
@@ -55,7 +56,7 @@ def _python() -> Finding:
     version = sys.version.split()[0]
     if Path(sys.prefix) == VENV:
         return Finding("Python", GOOD, f"{version} in .venv")
-    if VENV.exists() and not PYTHON.exists():  # a dangling link
+    if VENV.exists() and not os.path.exists(PYTHON):  # a dangling link, or one to where we may not look
         detail = f"{version} in {sys.executable}, but that of {VENV} is gone; was it upgraded?"
         return Finding("Python", MISSING, detail, f"delete {VENV} and run any command: it is made again")
     return Finding("Python", GOOD, f"{version} in {sys.executable}, which has what is needed")

@@ -3,13 +3,16 @@
 import argparse
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from lab.brokers import redacted
+from lab.brokers.state import alone
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.options import Parser, duration, interval, namespace
+from lab.process.launcher import DidNotStart
 from lab.process.supervisor import BackOff
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
@@ -19,17 +22,24 @@ def main(argv: list[str]) -> int:
     """Start a system and its brokers, say how to talk to it, keep it up, and end both at Ctrl-C."""
     options = _parser().parse_args(argv)
     spec = _spec(options)
-    with brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
+    with _alone(spec), brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
         missing = spec.needed_brokers - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
         try:
             _serve(spec, urls, restart=not options.no_restart)
-        except Unavailable as error:
+        except DidNotStart as error:
             if spec.usual_ports and "cannot listen" in error.message:
-                raise Unavailable(f"{error.message} (here: --free-ports)") from error
+                raise DidNotStart(f"{error.message} (here: --free-ports)", error.exit_code) from error
             raise
     return 1
+
+
+def _alone(spec: SystemSpec) -> AbstractContextManager[None]:
+    """Refuse to serve the same system twice: clients would not know to which of the two they talk."""
+    if MIDDLEWARES[spec.middleware].is_direct and not spec.usual_ports:
+        return nullcontext()
+    return alone(f"serve {spec.middleware} {spec.application} {spec.architecture} {spec.namespace}")
 
 
 def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:

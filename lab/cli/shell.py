@@ -10,7 +10,7 @@ from functools import cached_property
 
 from lab.client.subscriber import print_ticks
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
-from lab.errors import LabError
+from lab.errors import Code, LabError
 from lab.middlewares import MIDDLEWARES
 from lab.options import Parser, interval, namespace
 from lab.settings import settings
@@ -135,6 +135,13 @@ class Shell(cmd.Cmd):
     def get_names(self) -> list[str]:
         """Return the names of the methods, for `help`: without the end of the input."""
         return [name for name in super().get_names() if name != "do_EOF"]
+
+    def precmd(self, line: str) -> str:
+        """Refuse a line that is not text, before a word reads it."""
+        if line.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in line):
+            return line
+        self._fail(f"{Code.BAD_ENCODING}: this line is not {sys.stdin.encoding}")
+        return ""
 
     def emptyline(self) -> bool:
         """Do nothing; cmd would repeat the last word."""

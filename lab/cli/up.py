@@ -37,4 +37,5 @@ def main(argv: list[str]) -> int:
 def _started(broker: Broker) -> Running:
     if broker.server is None:
         raise TypeError("a private broker has a server")
+    broker.server.release()
     return running(broker.kind, broker.url, broker.server.pids)

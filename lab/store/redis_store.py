@@ -21,7 +21,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from lab.contract import Result, ResultPage
-from lab.errors import InternalError, LabError, Overloaded, Unavailable
+from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
 from lab.store.lua import load
@@ -67,14 +67,17 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
 
     Its own retries are off: they repeat pushes and lose pops. Whoever retries does so above, by operation id.
     """
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        driver_info=None,  # reading the version of its package takes longer than all the rest
-    )
+    try:
+        return redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,  # reading the version of its package takes longer than all the rest
+        )
+    except (ValueError, TypeError) as error:  # not shown: it may hold a password
+        raise InvalidRequest(Code.MALFORMED, f"not a Redis URL like redis://HOST:PORT: {error}") from error
 
 
 def as_lab_error(error: redis.RedisError) -> LabError:

@@ -215,6 +215,7 @@ class Connection:
 
     def _connect(self) -> None:
         """Connect and serve until the connection ends."""
+        connection = None
         try:
             connection = pika.SelectConnection(
                 self._parameters,
@@ -231,6 +232,8 @@ class Connection:
                 raise
         finally:
             self._connection = None
+            if connection:
+                connection.ioloop.close()  # pika leaves the sockets by which its loop is woken
 
     def _opened(self, connection: pika.SelectConnection) -> None:
         connection.add_on_connection_blocked_callback(self._blocked)
