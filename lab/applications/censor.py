@@ -1,28 +1,58 @@
-"""Replace insults in texts: a word index, in which one more insult costs nothing per text.
+"""Replace insults in texts. The rule stands in docs/protocols.md; docs/decisions/0002 says why it is done so.
 
-A text is a sequence of tokens: a maximal run of word characters (letters, digits, underscore, and the
-combining marks that follow them) is one, every other character is one of its own, with the marks that follow
-it. An insult matches where
-its tokens stand in the text one after the other, folded (NFC, case-folded, NFC), so that it has a word
-boundary at both ends by construction. docs/decisions/0002 compares this with an automaton.
+A text is a sequence of *units*, which an insult matches one by one. A unit is a word (letters, digits,
+underscores and the marks that follow them), a run of white space, or any other character with the marks that
+follow it. A letter of a script that is written without spaces is a unit, too. So there is a word boundary
+between any two units, and nowhere else.
 """
 
 import re
+import threading
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from lab.applications.trie import TokenTrie
+_Counted = TypeVar("_Counted")
 
 CENSORED = "CENSORED"
-LONG_TEXT = 2_000
-"""A text with more characters is worked on line by line: an insult never spans a line break."""
+CLEAN_CHUNKS = 50_000
+"""So many pieces of text, of at most so many characters, are remembered because they hold no insult."""
+CLEAN_CHARACTERS = 64
+STEPS_OF_A_LOOK = 15
+"""What it costs to look for a sequence, beside the units that it has."""
+
+SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+"""Variation selectors, as a regular expression's class. They are ignored."""
+APOSTROPHES = "\u2018\u2019\u201b\u02bc\uff07"
+HYPHENS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+SPACELESS = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f"  # Myanmar
+    "\u1780-\u17ff"  # Khmer
+    "\u1950-\u19df\u1a20-\u1aad\ua980-\ua9df\uaa80-\uaadf"  # Tai Le, Tai Lue, Tai Tham, Javanese, Tai Viet
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u303c"  # radicals, ideographic marks and numbers
+    "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f"  # Hiragana, Katakana
+    "\u3100-\u312f\u31a0-\u31bf"  # Bopomofo
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+)
+"""Scripts that are written without spaces, as a regular expression's class."""
 
 
-def _marks() -> str:
-    """Return the combining marks as a regular expression's character class; ``\\w`` lacks them."""
+def _some_of(belongs: Callable[[str], bool], least: int = 1) -> str:
+    """Return a regular expression of *least* characters or more of which *belongs* is true.
+
+    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
+    """
+    beyond = _ranges(belongs, (*range(0x10000, 0x20000), *range(0xE0100, 0xE01F0)))
+    within = _ranges(belongs, range(0x300, 0x10000))
+    return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{within}{beyond}]{{{least},}})"
+
+
+def _ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> str:
     ranges: list[list[int]] = []
-    for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)):
-        if unicodedata.category(chr(code)).startswith("M"):
+    for code in codes:
+        if belongs(chr(code)):
             if ranges and ranges[-1][1] == code - 1:
                 ranges[-1][1] = code
             else:
@@ -30,9 +60,25 @@ def _marks() -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-_ASCII_TOKEN = re.compile(r"\w+|\W", re.ASCII)
-_MARKS = _marks()
-_TOKEN = re.compile(rf"\w[\w{_MARKS}]*|[^\w\s][{_MARKS}]*|\s")
+_MARKS = _some_of(lambda char: unicodedata.category(char).startswith("M"))
+"""Combining marks; ``\\w`` lacks them."""
+_LETTER = rf"[^\W{SPACELESS}\u02bc]"
+_LONG_UNIT = re.compile(
+    rf"({_LETTER}(?:{_LETTER}+|{_MARKS})+|\s[\s{SELECTORS}]+|\S(?:{_MARKS})+)",
+)
+"""A unit of more than one character; every other character is one by itself."""
+_LONG_ASCII_UNIT = re.compile(r"(\w{2,}|[\t-\r\x1c-\x1f ]{2,})", re.ASCII)
+_ALIKE = re.compile(f"[{APOSTROPHES}{HYPHENS}{SELECTORS}]")
+_SAME = {
+    **dict.fromkeys(map(ord, APOSTROPHES), "'"),
+    **dict.fromkeys(map(ord, HYPHENS), "-"),
+    **dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)), None),
+}
+_LEADING_SELECTORS = re.compile(f"[{SELECTORS}]+")
+_MANY_MARKS = re.compile(
+    _some_of(lambda mark: unicodedata.combining(unicodedata.normalize("NFD", mark)[0]) > 0, 15)
+)
+_MARKS_THAT_ARE_SEVERAL = "\u0340\u0341\u0343\u0344\u0f73\u0f75\u0f81"
 _WORDS_ONLY = bytes(
     ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
 )
@@ -42,18 +88,25 @@ _WORDS_ONLY = bytes(
 class Censor:
     """A set of insults and the replacement of them in texts.
 
-    One thread may add and remove while others censor. An insult can be found from the moment its key is
-    there, so that is put in place last and taken away first.
+    One thread may add and remove while others censor; this relies on the interpreter's lock. An insult can be
+    found from the moment its key is there, so that is put in place last and taken away first.
     """
 
     def __init__(self, insults: Iterable[str] = ()) -> None:
         self._insults: set[str] = set()
-        self._trie = TokenTrie()
-        self._keys: dict[bytes, int] = {}
-        """The longest word of each insult that an ASCII text can hold; such a text without any is clean."""
-        self._all_keys = self._keys.keys()
-        self._keyless = 0
+        self._keys: Counter[str] = Counter()
+        """The longest unit of each insult: a text without any of them is clean."""
+        self._ascii_words: Counter[bytes] = Counter()
+        """Those of them that are words of ASCII."""
+        self._ascii_words_view = self._ascii_words.keys()
+        self._ascii_symbols = 0
         """How many insults can stand in an ASCII text but have no word ("!!")."""
+        self._units: Counter[str] = Counter()
+        """The insults of one unit."""
+        self._sequences = Sequences()
+        """The insults of several units."""
+        self._clean: set[str] = set()
+        """Pieces between spaces that hold no key."""
         for insult in insults:
             self.add(insult)
 
@@ -65,69 +118,230 @@ class Censor:
         if insult in self._insults:
             return
         self._insults.add(insult)
-        tokens = _folded(insult)
-        self._trie.add(tokens)
-        self._count_key(tokens, 1)
+        self._count(insult, 1)
+        if self._clean:  # a new one: a thread that looks at a text now fills the old one
+            self._clean = set()
 
     def remove(self, insult: str) -> None:
         """Censor *insult* no more; nothing happens if it is not there."""
-        if insult not in self._insults:
-            return
-        self._insults.discard(insult)
-        tokens = _folded(insult)
-        self._count_key(tokens, -1)
-        self._trie.remove(tokens)
+        if insult in self._insults:
+            self._insults.discard(insult)
+            self._count(insult, -1)
 
     def censor(self, text: str) -> str:
         """Return *text* with each insult replaced: from left to right, at each place the longest."""
         # Most texts hold no insult, and then this is all: one pass to words, one look-up each.
-        if (
-            text.isascii()
-            and self._all_keys.isdisjoint(text.encode().translate(_WORDS_ONLY).split())
-            and not self._keyless
-        ):
+        if text.isascii() and not self._ascii_symbols:
+            words = text.encode().translate(_WORDS_ONLY).split()
+            return text if self._ascii_words_view.isdisjoint(words) else self._replace(text, set(), set())
+        clean, chunks = self._clean, text.split()
+        if clean.issuperset(chunks):
             return text
-        if len(text) > LONG_TEXT and len(lines := text.splitlines(keepends=True)) > 1:
-            return "".join(map(self.censor, lines))
-        return self._replace(text)
+        unknown = set(chunks) - clean
+        part = " ".join(unknown)
+        if 2 * len(part) < len(text) and self._keys.keys().isdisjoint(_fold_each(set(_units(part))).values()):
+            _remember(clean, unknown)
+            return text
+        return self._replace(text, clean, unknown)
 
-    def _replace(self, text: str) -> str:
-        if text.isascii():
-            tokens, folded = _ASCII_TOKEN.findall(text), _ASCII_TOKEN.findall(text.lower())
+    def _replace(self, text: str, clean: set[str], unknown: set[str]) -> str:
+        is_ascii = text.isascii()
+        if not is_ascii and (leading := _LEADING_SELECTORS.match(text)):  # they belong to nothing
+            return leading[0] + self._replace(text[leading.end() :], clean, unknown)
+        units = _units(text)
+        if is_ascii:
+            folded = {unit: " " if unit.isspace() else unit.lower() for unit in set(units)}
         else:
-            tokens = _TOKEN.findall(text)
-            folded = [_fold(token) for token in tokens]
-        starts, longest = self._trie.starts(), self._trie.longest
-        written: list[str] = []
-        copied = skip_to = 0
-        for place, token in enumerate(folded):
-            if token in starts and place >= skip_to and (length := longest(folded, place)):
-                written += tokens[copied:place]
-                written.append(CENSORED)
-                copied = skip_to = place + length
-        return "".join(written + tokens[copied:]) if written else text
+            folded = _fold_each(set(units))
+        if self._keys.keys().isdisjoint(folded.values()):
+            _remember(clean, unknown)
+            return text
+        matches = self._sequences.find(units, folded)
+        one_unit = self._units
+        if hits := [unit for unit, low in folded.items() if low in one_unit]:
+            written = dict(zip(folded, folded, strict=True)) | dict.fromkeys(hits, CENSORED)
+            units = list(map(written.__getitem__, units))
+        for _, start, end in matches:
+            units[start] = CENSORED
+            for place in range(start + 1, end):
+                units[place] = ""
+        return "".join(units)
 
-    def _count_key(self, tokens: list[str], step: int) -> None:
-        if not all(map(str.isascii, tokens)):
+    def _count(self, insult: str, step: int) -> None:
+        units = _units_of_insult(insult)
+        if not units:  # nothing but variation selectors
             return
-        words = [token for token in tokens if token[0].isalnum() or token[0] == "_"]
-        if not words:
-            self._keyless += step
-            return
-        key = max(words, key=len).encode()
-        count = self._keys.get(key, 0) + step
-        if count:
-            self._keys[key] = count
+        if step < 0:
+            self._count_key(units, step)
+        if len(units) == 1:
+            _change(self._units, units[0], step)
         else:
-            del self._keys[key]
+            self._sequences.count(tuple(units), step)
+        if step > 0:
+            self._count_key(units, step)
+
+    def _count_key(self, units: list[str], step: int) -> None:
+        words = [unit for unit in units if unit[0].isalnum() or unit[0] == "_"]
+        key = max(words or [unit for unit in units if unit != " "], key=len)
+        _change(self._keys, key, step)
+        if all(map(str.isascii, units)):
+            if words:
+                _change(self._ascii_words, key.encode(), step)
+            else:
+                self._ascii_symbols += step
 
 
-def _folded(insult: str) -> list[str]:
-    return [_fold(token) for token in _TOKEN.findall(insult)]
+class Sequences:
+    """Sequences of units, and where they stand in a text.
+
+    To add or to remove one costs no more than its length. To find them costs no more than a few steps for
+    each unit of the text: where insults nearly match everywhere, an automaton finds them. It is built only
+    then.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._lengths: Counter[tuple[str, int]] = Counter()
+        self._starts: dict[str, tuple[int, ...]] = {}
+        """By first unit: how many units the sequences have, the most first."""
+        self._changes = 0
+        self._automaton: tuple[int, Automaton] | None = None
+        """Built when so many changes had been made."""
+        self._building = threading.Lock()
+
+    def count(self, sequence: tuple[str, ...], step: int) -> None:
+        """Count *sequence* *step* times more."""
+        _change(self._counts, sequence, step)
+        first = sequence[0]
+        _change(self._lengths, (first, len(sequence)), step)
+        lengths = {*self._starts.get(first, ()), len(sequence)}
+        lengths = {length for length in lengths if self._lengths[first, length]}
+        if lengths:
+            self._starts[first] = tuple(sorted(lengths, reverse=True))
+        else:
+            self._starts.pop(first, None)
+        self._changes += 1
+
+    def find(self, units: list[str], folded: dict[str, str]) -> list[tuple[int, int, int]]:
+        """Return a number, the begin and the end of each sequence in *units*: left to right, the longest."""
+        starts = self._starts
+        if starts.keys().isdisjoint(folded.values()):
+            return []
+        if self._automaton and self._automaton[0] == self._changes:
+            return self._automaton[1].find(units, folded)
+        lows = list(map(folded.__getitem__, units))
+        found: list[tuple[int, int, int]] = []
+        steps_left, free_from = 1000 + 2 * len(lows), 0
+        for place in [place for place, low in enumerate(lows) if low in starts]:
+            for length in starts.get(lows[place], ()) if place >= free_from else ():
+                steps_left -= STEPS_OF_A_LOOK + length
+                piece = tuple(lows[place : place + length])  # at the end of the text, a shorter one
+                if piece in self._counts:
+                    free_from = place + len(piece)
+                    found.append((0, place, free_from))
+                    break
+            if steps_left < 0:
+                return self._built().find(units, folded)
+        return found
+
+    def _built(self) -> "Automaton":
+        with self._building:
+            if not self._automaton or self._automaton[0] != self._changes:
+                changes = self._changes  # read first: what comes meanwhile is built next time
+                self._automaton = changes, Automaton(list(self._counts))
+            return self._automaton[1]
 
 
-def _fold(token: str) -> str:
-    if token.isascii():
-        return token.lower()
-    normalised = unicodedata.normalize("NFC", token)
-    return unicodedata.normalize("NFC", normalised.casefold())
+class Automaton:
+    """Finds sequences of units in time proportional to the text, as an Aho-Corasick automaton does.
+
+    Each unit is one character for it, so that it finds whole units.
+    """
+
+    def __init__(self, sequences: list[tuple[str, ...]]) -> None:
+        from ahocorasick_rs import AhoCorasick, MatchKind  # here: few nodes ever need it
+
+        characters = map(chr, (*range(1, 0xD800), *range(0xE000, 0x110000)))
+        self._codes: dict[str, str] = {}
+        for sequence in sequences:
+            for unit in sequence:
+                if unit not in self._codes:
+                    self._codes[unit] = next(characters)
+        patterns = ["".join(map(self._codes.__getitem__, sequence)) for sequence in sequences]
+        self._search = AhoCorasick(patterns, matchkind=MatchKind.LeftmostLongest).find_matches_as_indexes
+
+    def find(self, units: list[str], folded: dict[str, str]) -> list[tuple[int, int, int]]:
+        """Find them; see :meth:`Sequences.find`. The number is that of the sequence."""
+        code = {unit: self._codes.get(low, "\0") for unit, low in folded.items()}
+        coded = "".join(map(code.__getitem__, units))
+        return self._search(coded)
+
+
+def _remember(clean: set[str], chunks: set[str]) -> None:
+    if len(clean) + len(chunks) > CLEAN_CHUNKS:
+        clean.clear()
+    clean.update([chunk for chunk in chunks if len(chunk) <= CLEAN_CHARACTERS])
+
+
+def _units(text: str) -> list[str]:
+    """Cut *text* into its units."""
+    pieces = (_LONG_ASCII_UNIT if text.isascii() else _LONG_UNIT).split(text)
+    units = list(pieces[0])
+    for place in range(1, len(pieces), 2):
+        units.append(pieces[place])
+        units += pieces[place + 1]
+    return units
+
+
+def _fold_each(units: set[str]) -> dict[str, str]:
+    """Return each of *units* with what it is compared by; all at once, because each call has its price."""
+    spaces = {unit for unit in units if unit[0].isspace()}
+    others = list(units - spaces)
+    folded = dict(zip(others, _fold(" ".join(others)).split(" "), strict=True)) if others else {}
+    return folded | dict.fromkeys(spaces, " ")
+
+
+def _units_of_insult(insult: str) -> list[str]:
+    """Return what the units of *insult* are compared by, without space around it."""
+    units = _units(insult)
+    folded = list(map(_fold_each(set(units)).__getitem__, units))
+    while folded and folded[0] in ("", " "):  # the first may be a selector that belongs to nothing
+        del folded[0]
+    while folded and folded[-1] == " ":
+        del folded[-1]
+    return folded
+
+
+def _fold(text: str) -> str:
+    """Return *text* without what does not count: case, normal form, kind of apostrophe, selectors."""
+    if text.isascii():
+        return text.lower()
+    if _ALIKE.search(text):
+        text = text.translate(_SAME)
+    return nfc(nfc(text).casefold())
+
+
+def nfc(text: str) -> str:
+    """Return *text* in NFC, in time proportional to its length but for sorting.
+
+    The standard library sorts a run of marks in quadratic time, so that is done here.
+    """
+    if len(text) > 30 and not text.isascii() and _MANY_MARKS.search(text):
+        text = _MANY_MARKS.sub(_sorted_marks, text)
+    return unicodedata.normalize("NFC", text)
+
+
+def _sorted_marks(run: re.Match[str]) -> str:
+    marks = run[0]
+    for mark in _MARKS_THAT_ARE_SEVERAL:
+        if mark in marks:
+            marks = marks.replace(mark, unicodedata.normalize("NFD", mark))
+    return "".join(sorted(marks, key=unicodedata.combining))
+
+
+def _change(counts: Counter[_Counted], key: _Counted, step: int) -> None:
+    """Add *step* to what is counted, and keep no zero."""
+    if count := counts[key] + step:
+        counts[key] = count
+    else:
+        del counts[key]

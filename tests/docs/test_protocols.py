@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.load.reference import reference_censor
+from lab.applications.censor import Censor
 from lab.brokers.install import install_package
 from lab.contract import Application, Architecture
 from lab.errors import Code
@@ -202,3 +204,13 @@ def test_the_four_wires_are_described_under_the_same_headings() -> None:
     wires = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[2:]
     assert [wire.partition("\n")[0] for wire in wires] == [wire.label for wire in MIDDLEWARES.values()]
     assert {tuple(re.findall(r"^### (.+)$", wire, re.M)) for wire in wires} == {HEADINGS}
+
+
+def test_the_examples_of_the_rule_of_censoring_are_true() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rule = page[page.index("### The rule of censoring") : page.index("### Operation ids")]
+    rows = re.findall(r"^\| (`.+`) \| `(.+)` \| `(.+)` \|$", rule, re.M)
+    assert len(rows) == 10
+    for insults, text, result in rows:
+        assert Censor(re.findall("`(.+?)`", insults)).censor(text) == result
+        assert reference_censor(text, re.findall("`(.+?)`", insults)) == result
