@@ -1,14 +1,17 @@
-"""What a bomb costs the node it is sent to: time until the refusal, others' waiting, memory at its peak."""
+"""Small requests made to cost much: refused at once, and nobody else waits. The figures are printed."""
 
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 from lab.process.system import System
+from tests.wire import BadInput, assert_refused
 
 Answer = TypeVar("Answer")
 
@@ -18,6 +21,25 @@ BOMB_SECONDS = 2.0
 """The same, or a wait, on a machine that is busy."""
 BOMB_MEGABYTES = 10.0
 _KIB = 1024
+
+
+class Bombs(BadInput):
+    """What is made to cost much is refused at once."""
+
+    def test_what_is_bad_gets_its_code_and_the_node_goes_on(  # type: ignore[override]
+        self, kind: tuple[Any, ...], request: pytest.FixtureRequest
+    ) -> None:
+        *sent, code = kind
+        cluster = request.getfixturevalue(self.node)
+
+        def send() -> str:
+            with closing(self.wire(cluster)) as connection:
+                return connection.refusal(*sent)
+
+        refused, cost = cost_of(cluster, send)
+        print(f"{cluster.spec.middleware} {request.node.callspec.id}: {cost}")
+        assert_refused(refused, code)
+        assert_cheap(cost)
 
 
 @dataclass(frozen=True)

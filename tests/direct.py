@@ -1,7 +1,6 @@
-"""What the fault tests of the two direct middlewares share: load whose every answer is kept, and faults."""
+"""The faults that every direct middleware must bear: the tests, and the load whose every answer is kept."""
 
 import os
-import random
 import secrets
 import signal
 import socket
@@ -10,19 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
-from lab.contract import Architecture, InsultService, Target
-from lab.errors import LabError, Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.contract import Application, Architecture, InsultService, Target
+from lab.errors import LabError, Overloaded, Unavailable
 from lab.process.launcher import Handle, ProcessSpec
 from lab.process.system import System
+from tests.conftest import StartSystem
 from tests.eventually import eventually
 
 DEADLINE_SECONDS = 5.0
 GRACE_SECONDS = 2.0
 """What a call may take beyond its deadline on a machine that is busy."""
+TEXTS = 30
 
 
 @dataclass
@@ -150,18 +151,6 @@ def drain_under_load(cluster: System) -> float:
     return time.monotonic() - began
 
 
-def one_node_at(middleware: str, address: str) -> InsultService:
-    """Connect a client of one node to *address*."""
-    return MIDDLEWARES[middleware].service_client(Target(address, Architecture.ONE_NODE), DEADLINE_SECONDS)
-
-
-def seed() -> int:
-    """Draw a seed and print it, so that a failure can be repeated."""
-    drawn = random.randrange(2**32)
-    print(f"seed {drawn}")
-    return drawn
-
-
 def port_of(handle: Handle) -> int:
     """Return the port at which a process listens."""
     return int(handle.address.rpartition(":")[2])
@@ -203,3 +192,101 @@ def refused(system: System, spec: ProcessSpec) -> str:
     assert "Traceback" not in system.launcher.logs(handle)
     [line] = failure.value.message.splitlines()
     return line
+
+
+class DirectFaults:
+    """Masters and nodes that die, freeze or stop, while clients work."""
+
+    middleware: ClassVar[str]
+    half_a_request: ClassVar[bytes]
+    """A request whose end is missing."""
+    too_many: ClassVar[int]
+    """So many connections that a node refuses one more."""
+
+    def live(self, cluster: System) -> list[str]:
+        """Return the addresses of the nodes that the master knows."""
+        raise NotImplementedError
+
+    def test_a_master_that_restarts_serves_soon_and_gives_no_name_twice(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(cluster) as load:
+            seconds = kill_and_restart_master(cluster)
+            progress(load, 20)
+        load.say(f"{self.middleware}: clients served {seconds:.2f} s after the master's restart")
+        assert not load.errors
+        load.assert_sound(cluster)
+        cluster.add_node()
+        eventually(lambda: len(set(self.live(cluster))) == 3)
+        assert sorted(self.live(cluster)) == sorted(node.address for node in cluster.nodes)
+
+    def test_a_connection_too_many_is_told_so_and_the_node_goes_on(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE)
+        with cluster.service() as client:
+            with crowd(port_of(cluster.nodes[0]), self.too_many), pytest.raises(Overloaded):
+                client.get_insults()
+            assert eventually(lambda: client.get_insults() == [])
+
+    def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=3)
+        with loaded(cluster) as load:
+            for node in cluster.nodes[:2]:
+                cluster.launcher.kill(node)
+                progress(load, 40)
+        load.say(f"{self.middleware}, two nodes of three killed")
+        assert not load.errors
+        load.assert_sound(cluster)
+
+    def test_clients_leave_a_frozen_node_within_their_deadline(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(cluster) as load:
+            began = time.monotonic()
+            with frozen(cluster.nodes[0]):
+                progress(load, 400, within=30.0)
+                eventually(lambda: load.slowest_seconds > 1.0)  # those of the frozen node have found another
+            progress(load, 20)
+        load.say(f"{self.middleware}, node frozen for {time.monotonic() - began:.1f} s")
+        assert not load.errors
+        load.assert_sound(cluster)
+
+    def test_the_work_of_a_frozen_node_is_done_once_by_another(self, system: StartSystem) -> None:
+        cluster = system(
+            self.middleware,
+            Application.FILTER,
+            Architecture.N_NODE,
+            nodes=2,
+            node_arguments=("--work-time", "50ms"),
+        )
+        with cluster.filter(20.0) as client:
+            ids = [client.submit(f"tonto {number}") for number in range(TEXTS)]
+            began = time.monotonic()
+            with frozen(cluster.nodes[0]):
+                results = [client.result(petition_id, 20.0) for petition_id in ids]
+                print(f"{self.middleware}, node frozen: all done after {time.monotonic() - began:.1f} s")
+            assert results == [f"CENSORED {number}" for number in range(TEXTS)]
+            assert client.submit("tonto")  # the node goes on
+            eventually(lambda: len(client.get_results()) == TEXTS + 1)
+            kept = {result.petition_id: result.text for result in client.get_results()}
+        assert [kept[petition_id] for petition_id in ids] == results
+
+    def test_a_node_told_to_stop_under_load_answers_what_it_took(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(cluster, clients=8) as load:
+            seconds = drain_under_load(cluster)
+            progress(load, 40)
+        load.say(f"{self.middleware}, SIGTERM under load: ended after {seconds:.2f} s")
+        assert not load.errors
+        load.assert_sound(cluster)
+
+    def test_silent_and_slow_connections_harm_nobody(self, system: StartSystem) -> None:
+        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=1)
+        for role in ("node", "master", "name_server"):
+            for process in cluster.handles.get(role, []):
+                with (
+                    crowd(port_of(process), 500, 50, self.half_a_request),
+                    loaded(cluster, clients=4) as load,
+                ):
+                    progress(load, 200)
+                load.say(f"{self.middleware}, 500 silent and 50 slow connections at the {role}")
+                assert not load.errors
+                assert not load.repeated
+                assert load.slowest_seconds < DEADLINE_SECONDS

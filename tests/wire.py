@@ -1,9 +1,14 @@
-"""What the tests of the four wires share: one node, spoken to without our client, and what a refusal is."""
+"""The skeleton of the tests of the four wires: a node, spoken to without our client, and what a refusal is.
+
+A package gives a :class:`Wire`, a bare connection of its own, and the kinds of bad input that it must refuse.
+"""
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import closing
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -30,17 +35,90 @@ def each(kinds: Mapping[str, tuple[Any, ...]]) -> list[Any]:
 
 
 def one_node(
-    request: pytest.FixtureRequest,
     middleware: str,
-    application: Application,
+    application: Application = Application.SERVICE,
     architecture: Architecture = Architecture.ONE_NODE,
     node_arguments: tuple[str, ...] = (),
-) -> Iterator[System]:
-    """Run a system of one node, and see at the end that the process that was started is still there."""
-    spec = SystemSpec(middleware, application, architecture, node_arguments=node_arguments)
-    with system_for(request, spec) as cluster:
-        yield cluster
-        assert_same_process(cluster)
+) -> Any:
+    """Return a fixture: a system of one node for a module, whose process must still be there at the end."""
+
+    @pytest.fixture(scope="module")
+    def node(request: pytest.FixtureRequest) -> Iterator[System]:
+        spec = SystemSpec(middleware, application, architecture, node_arguments=node_arguments)
+        with system_for(request, spec) as cluster:
+            yield cluster
+            assert_same_process(cluster)
+
+    return node
+
+
+class Wire(ABC):
+    """A bare connection to the first node of *cluster*, or to its broker."""
+
+    def __init__(self, cluster: System) -> None:
+        self.cluster = cluster
+
+    @abstractmethod
+    def refusal(self, *sent: Any) -> str:
+        """Send a request of the kinds; return the refusal, as ``CODE: message``."""
+
+    @abstractmethod
+    def serve(self) -> None:
+        """Make a good request, and assert that its answer is right."""
+
+    def result_refusal(self, petition_id: str) -> str:
+        """Ask a filter node for a result; return the refusal."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+    def assert_serves(self) -> None:
+        """The process that was started serves."""
+        self.serve()
+        assert_same_process(self.cluster)
+
+
+class WireTests:
+    """What tests of a wire share. *node* is the name of the fixture of the module that gives the node."""
+
+    wire: ClassVar[type[Wire]]
+    node: ClassVar[str] = "node"
+
+    @pytest.fixture
+    def connection(self, request: pytest.FixtureRequest) -> Iterator[Wire]:
+        with closing(self.wire(request.getfixturevalue(self.node))) as connection:
+            yield connection
+
+
+class BadInput(WireTests):
+    """Whatever arrives gets its code, and the node goes on serving."""
+
+    kinds: ClassVar[Mapping[str, tuple[Any, ...]]]
+    """By name: what is sent, and the code that it gets."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "kind" in metafunc.fixturenames:
+            metafunc.parametrize("kind", [pytest.param(kind, id=name) for name, kind in self.kinds.items()])
+
+    def test_what_is_bad_gets_its_code_and_the_node_goes_on(
+        self, connection: Wire, kind: tuple[Any, ...]
+    ) -> None:
+        *sent, code = kind
+        assert_refused(connection.refusal(*sent), code)
+        connection.assert_serves()
+
+
+class NodeFailure(WireTests):
+    """A node that fails says so, and no more."""
+
+    def test_a_failure_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
+        self, connection: Wire, redis_url: str
+    ) -> None:
+        break_a_result(redis_url, connection.cluster)
+        assert_internal_error(connection.cluster, connection.result_refusal(BROKEN_RESULT))
+        connection.assert_serves()
 
 
 def assert_same_process(cluster: System) -> None:

@@ -4,24 +4,29 @@ import ast
 import json
 import pickle
 import socket
+from contextlib import closing
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
+from lab.process.system import System
 from tests.pyro4.kinds import (
     CONNECT,
     CONNECT_FAIL,
     CONNECT_OK,
     EXCEPTION,
+    GOOD,
     GREETING,
     HEADER,
     JSON,
     MSGPACK,
     PICKLE,
     Header,
+    call,
     message,
+    packed,
 )
-from tests.wire import ANSWER_SECONDS
+from tests.wire import ANSWER_SECONDS, Wire
 
 
 class Client:
@@ -78,6 +83,42 @@ class Client:
             assert part, "the node closed the connection without an answer"
             data += part
         return data
+
+
+class PyroWire(Wire):
+    """Calls to the node, on a connection that is greeted already."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        self.client = Client(cluster.nodes[0].address)
+
+    def refusal(self, *sent: Any) -> str:
+        return self.client.refusal(*sent)
+
+    def serve(self) -> None:
+        """Ask on a new connection: a refusal may have closed this one."""
+        with closing(Client(self.cluster.nodes[0].address)) as client:
+            assert client.ask(call(*GOOD))[1] in (True, False)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class ThreadlessWire(PyroWire):
+    """The same, on a connection that has no thread at the node: its last calls did not block."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        for _ in range(2):
+            assert self.client.ask(packed(*GOOD))[1] in (True, False)
+
+
+class GreetingWire(PyroWire):
+    """First messages to the node, each on a connection of its own."""
+
+    def refusal(self, *sent: Any) -> str:
+        with closing(Client(self.cluster.nodes[0].address, *sent)) as client:
+            return client.refusal(*sent)
 
 
 def _read(data: bytes, serializer: int) -> Any:

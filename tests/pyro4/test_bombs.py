@@ -1,14 +1,8 @@
 """Small messages made to cost much are refused at once, and harm nobody. Figures are printed."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from lab.contract import Application
 from lab.errors import Code
 from lab.limits import MAX_BATCH
-from lab.process.system import System
-from tests.bombs import assert_cheap, cost_of
+from tests.bombs import Bombs
 from tests.pyro4.kinds import (
     COMPRESSED,
     MEBIBYTE,
@@ -19,8 +13,8 @@ from tests.pyro4.kinds import (
     call,
     message,
 )
-from tests.pyro4.raw_client import Client
-from tests.wire import assert_refused, each, one_node
+from tests.pyro4.raw_client import PyroWire
+from tests.wire import one_node
 
 ROOM = MEBIBYTE - 1000
 DEEP = b"\xdc\x00\xff"  # an array of 255
@@ -76,22 +70,9 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "pyro4", Application.SERVICE)
+node = one_node("pyro4")
 
 
-@pytest.mark.parametrize(("bomb", "code"), each(BOMBS))
-def test_a_bomb_is_refused_at_once_and_costs_others_nothing(
-    node: System, bomb: bytes, code: Code, request: pytest.FixtureRequest
-) -> None:
-    def send() -> str:
-        raw = Client(node.nodes[0].address)
-        refusal = raw.refusal(bomb)
-        raw.close()
-        return refusal
-
-    refused, cost = cost_of(node, send)
-    print(f"pyro4 {request.node.callspec.id}: {cost}")
-    assert_refused(refused, code)
-    assert_cheap(cost)
+class TestBombs(Bombs):
+    wire = PyroWire
+    kinds = BOMBS

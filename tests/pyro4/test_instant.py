@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from lab.contract import Application
 from lab.process.system import System
 from pyro4.tuned.methods import expose
 from pyro4.tuned.server import ServedObjects
@@ -20,9 +19,7 @@ CALL = packed(*GOOD)
 SILENCE_SECONDS = 5.0
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "pyro4", Application.SERVICE)
+node = one_node("pyro4")
 
 
 @contextlib.contextmanager

@@ -66,9 +66,7 @@ MASTER_CALLS: dict[str, tuple[tuple[object, ...], Code]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "pyro4", Application.FILTER, Architecture.N_NODE)
+system = one_node("pyro4", Application.FILTER, Architecture.N_NODE)
 
 
 def address(system: System, role: str) -> str:

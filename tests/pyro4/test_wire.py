@@ -1,6 +1,7 @@
 """Whatever arrives at a Pyro4 node gets an error with its code, and the node goes on serving."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import Pyro4
 import pytest
@@ -10,37 +11,55 @@ from lab.errors import Code
 from lab.process.system import System
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.pyro4.kinds import (
-    FIRST,
-    GOOD,
-    KINDS,
-    OBJECT,
-    ONEWAY,
-    adding,
-    call,
-    packed,
-)
-from tests.pyro4.raw_client import Client
-from tests.wire import (
-    BROKEN_RESULT,
-    INSULT,
-    assert_internal_error,
-    assert_refused,
-    assert_same_process,
-    break_a_result,
-    each,
-    one_node,
-)
+from tests.pyro4.kinds import FIRST, GOOD, KINDS, OBJECT, ONEWAY, adding, call
+from tests.pyro4.raw_client import Client, GreetingWire, PyroWire, ThreadlessWire
+from tests.wire import INSULT, BadInput, NodeFailure, Wire, assert_refused, assert_same_process, one_node
+
+node = one_node("pyro4")
+shared_filter = one_node("pyro4", Application.FILTER, Architecture.N_NODE)
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "pyro4", Application.SERVICE)
+class TestGreetings(BadInput):
+    wire = GreetingWire
+    kinds = FIRST
 
 
-@pytest.fixture(scope="module")
-def shared_filter(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "pyro4", Application.FILTER, Architecture.N_NODE)
+class TestCalls(BadInput):
+    wire = PyroWire
+    kinds = KINDS
+
+
+class TestCallsWithoutAThread(BadInput):
+    wire = ThreadlessWire
+    kinds = KINDS
+
+
+class FilterWire(Wire):
+    """A bare proxy of the filter node."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        self._proxy = Pyro4.Proxy(cluster.nodes[0].address)
+
+    def refusal(self, *sent: Any) -> str:
+        with pytest.raises(ValueError, match=": ") as caught:
+            self._proxy._pyroInvoke(*sent, {})
+        assert not getattr(caught.value, "_pyroTraceback", None)
+        return str(caught.value)
+
+    def result_refusal(self, petition_id: str) -> str:
+        return self.refusal("result", (petition_id,))
+
+    def serve(self) -> None:
+        assert eventually(lambda: self._proxy.filter(f"quin {INSULT}")) == "quin CENSORED"
+
+    def close(self) -> None:
+        self._proxy._pyroRelease()
+
+
+class TestFailure(NodeFailure):
+    wire = FilterWire
+    node = "shared_filter"
 
 
 @pytest.fixture
@@ -54,25 +73,6 @@ def assert_serves(cluster: System) -> None:
     with Pyro4.Proxy(cluster.nodes[0].address) as proxy:
         assert proxy.add_insult(INSULT) in (True, False)
     assert_same_process(cluster)
-
-
-@pytest.mark.parametrize(("greeting", "code"), each(FIRST))
-def test_a_bad_greeting_gets_its_code_and_the_node_goes_on(node: System, greeting: bytes, code: Code) -> None:
-    raw = Client(node.nodes[0].address, greeting)
-    assert_refused(raw.refusal(greeting), code)
-    raw.close()
-    assert_serves(node)
-
-
-@pytest.mark.parametrize("calls_before", [0, 2])
-@pytest.mark.parametrize(("request_bytes", "code"), each(KINDS))
-def test_a_bad_call_gets_its_code_and_the_node_goes_on(
-    node: System, client: Client, request_bytes: bytes, code: Code, calls_before: int
-) -> None:
-    for _ in range(calls_before):  # then the connection has no thread of its own
-        assert client.ask(packed(*GOOD))[1] in (True, False)
-    assert_refused(client.refusal(request_bytes), code)
-    assert_serves(node)
 
 
 @pytest.mark.parametrize("serializer", ["serpent", "msgpack"])
@@ -139,19 +139,6 @@ def test_silent_connections_harm_nobody(node: System) -> None:
     assert_serves(node)
     for connection in silent:
         connection.close()
-
-
-def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    shared_filter: System, redis_url: str
-) -> None:
-    break_a_result(redis_url, shared_filter)
-    with Pyro4.Proxy(shared_filter.nodes[0].address) as proxy:
-        with pytest.raises(ValueError, match="INTERNAL_ERROR: ") as caught:
-            proxy.result(BROKEN_RESULT)
-        assert_internal_error(shared_filter, str(caught.value))
-        assert not getattr(caught.value, "_pyroTraceback", None)
-        assert eventually(lambda: proxy.filter(f"quin {INSULT}")) == "quin CENSORED"
-    assert_same_process(shared_filter)
 
 
 @pytest.mark.parametrize("server_type", ["thread", "multiplex"])

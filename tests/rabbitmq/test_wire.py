@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,6 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import BasicProperties
 
 from lab.contract import Application, Architecture
-from lab.errors import Code
 from lab.process.system import System
 from tests.eventually import eventually
 from tests.rabbitmq.kinds import (
@@ -33,21 +33,28 @@ from tests.rabbitmq.kinds import (
 )
 from tests.wire import (
     ANSWER_SECONDS,
-    BROKEN_RESULT,
     INSULT,
-    assert_internal_error,
-    assert_refused,
+    BadInput,
+    NodeFailure,
+    Wire,
     assert_same_process,
-    break_a_result,
     each,
     one_node,
 )
+
+
+def _encode(pieces: list[bytes], value: object) -> int:
+    if not isinstance(value, Written):
+        return ENCODE_VALUE(pieces, value)
+    pieces.append(value.bytes)
+    return len(value.bytes)
 
 
 class Client:
     """A bare connection with a queue for replies."""
 
     def __init__(self, url: str) -> None:
+        data.encode_value = _encode  # what is bad in headers, pika would not write
         self._connection = pika.BlockingConnection(pika.URLParameters(url))
         self._channel: BlockingChannel = self._connection.channel()
         self._replies = str(self._channel.queue_declare("", exclusive=True).method.queue)
@@ -76,30 +83,17 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+        data.encode_value = ENCODE_VALUE
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "rabbitmq", Application.SERVICE)
-
-
-@pytest.fixture(scope="module")
-def filters(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "rabbitmq", Application.FILTER, Architecture.N_NODE)
+node = one_node("rabbitmq")
+filters = one_node("rabbitmq", Application.FILTER, Architecture.N_NODE)
 
 
 @pytest.fixture
-def client(amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    def write(pieces: list[bytes], value: object) -> int:
-        if not isinstance(value, Written):
-            return ENCODE_VALUE(pieces, value)
-        pieces.append(value.bytes)
-        return len(value.bytes)
-
-    monkeypatch.setattr(data, "encode_value", write)
-    bare = Client(amqp_url)
-    yield bare
-    bare.close()
+def client(amqp_url: str) -> Iterator[Client]:
+    with closing(Client(amqp_url)) as bare:
+        yield bare
 
 
 def service_queue(cluster: System) -> str:
@@ -110,37 +104,70 @@ def work_queue(cluster: System) -> str:
     return f"{cluster.namespace}.filter"
 
 
-def assert_serves(client: Client, cluster: System) -> None:
-    """The node that works on its queue in order has got past whatever came before."""
+class RabbitWire(Wire):
+    """A queue: the node that works on it in order has got past whatever came before."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        self.client = Client(cluster.target.address)
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue."""
+        return f"{self.cluster.namespace}.{self.cluster.spec.application}"
+
+    def refusal(self, *sent: Any) -> str:
+        return self.client.refusal(self.queue, *sent)
+
+    def result_refusal(self, petition_id: str) -> str:
+        return self.client.refusal(f"{self.queue}.control", *asking("X3", petition_id=petition_id))
+
+    def serve(self) -> None:
+        assert_answers(self.client, self.cluster)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class ControlWire(RabbitWire):
+    """The queue for questions to the filter."""
+
+    def refusal(self, *sent: Any) -> str:
+        return self.client.refusal(f"{self.queue}.control", *sent)
+
+
+class TestEvents(BadInput):
+    wire = RabbitWire
+    kinds = KINDS
+
+
+class TestQuestions(BadInput):
+    wire = ControlWire
+    node = "filters"
+    kinds = CONTROL
+
+
+class TestTexts(BadInput):
+    wire = RabbitWire
+    node = "filters"
+    kinds = TEXTS
+
+
+class TestFailure(NodeFailure):
+    wire = RabbitWire
+    node = "filters"
+
+
+def assert_answers(client: Client, cluster: System) -> None:
     if cluster.spec.application is Application.SERVICE:
         assert client.ask(service_queue(cluster), {}, INSULT.encode())[0] in ("true", "false")
     else:
         assert client.ask(work_queue(cluster), {}, f"quin {INSULT}".encode()) == ("quin CENSORED", "")
+
+
+def assert_serves(client: Client, cluster: System) -> None:
+    assert_answers(client, cluster)
     assert_same_process(cluster)
-
-
-@pytest.mark.parametrize(("properties", "body", "code"), each(KINDS))
-def test_a_bad_event_gets_its_code_and_the_node_goes_on(
-    node: System, client: Client, properties: Properties, body: bytes, code: Code
-) -> None:
-    assert_refused(client.refusal(service_queue(node), properties, body), code)
-    assert_serves(client, node)
-
-
-@pytest.mark.parametrize(("properties", "body", "code"), each(CONTROL))
-def test_a_bad_question_gets_its_code_and_the_filter_goes_on(
-    filters: System, client: Client, properties: Properties, body: bytes, code: Code
-) -> None:
-    assert_refused(client.refusal(f"{work_queue(filters)}.control", properties, body), code)
-    assert_serves(client, filters)
-
-
-@pytest.mark.parametrize(("properties", "body", "code"), each(TEXTS))
-def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
-    filters: System, client: Client, properties: Properties, body: bytes, code: Code
-) -> None:
-    assert_refused(client.refusal(work_queue(filters), properties, body), code)
-    assert_serves(client, filters)
 
 
 @pytest.mark.parametrize(("properties", "body"), each(UNANSWERABLE))
@@ -182,15 +209,6 @@ def test_bad_events_are_not_delivered_again(node: System, client: Client) -> Non
         client.publish(service_queue(node), properties, body)
     assert_serves(client, node)
     assert "connecting again" not in node.launcher.logs(node.nodes[0])
-
-
-def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    filters: System, client: Client, redis_url: str
-) -> None:
-    break_a_result(redis_url, filters)
-    properties, body = asking("X3", petition_id=BROKEN_RESULT)
-    assert_internal_error(filters, client.refusal(f"{work_queue(filters)}.control", properties, body))
-    assert_serves(client, filters)
 
 
 def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: System, client: Client) -> None:

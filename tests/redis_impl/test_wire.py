@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import closing
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -15,31 +16,18 @@ from tests.eventually import eventually
 from tests.redis_impl.kinds import KINDS, REPLY_TO, UNANSWERABLE, adding, petition
 from tests.wire import (
     ANSWER_SECONDS,
-    BROKEN_RESULT,
     INSULT,
-    assert_clear,
-    assert_internal_error,
-    assert_refused,
+    BadInput,
+    NodeFailure,
+    Wire,
     assert_same_process,
-    break_a_result,
     each,
     one_node,
 )
 
-
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "redis_impl", Application.SERVICE)
-
-
-@pytest.fixture(scope="module")
-def filters(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "redis_impl", Application.FILTER)
-
-
-@pytest.fixture(scope="module")
-def deferring(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "redis_impl", Application.FILTER, node_arguments=("--on-demand",))
+node = one_node("redis_impl")
+filters = one_node("redis_impl", Application.FILTER)
+deferring = one_node("redis_impl", Application.FILTER, node_arguments=("--on-demand",))
 
 
 @pytest.fixture
@@ -66,21 +54,52 @@ def refusal(reply: dict[str, Any]) -> str:
     return f"{reply['error']}: {reply['message']}"
 
 
-def assert_serves(store: "redis.Redis", cluster: System) -> None:
-    """The node that works on one list in order has got past whatever came before."""
-    if cluster.spec.application is Application.SERVICE:
-        assert ask(store, cluster, adding(INSULT))["answer"] in (True, False)
-    else:
-        assert ask(store, cluster, adding(f"quin {INSULT}"))["answer"] == "quin CENSORED"
-    assert_same_process(cluster)
+class RedisWire(Wire):
+    """The entry list: the node that works on it in order has got past whatever came before."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        self.store = redis.Redis.from_url(cluster.target.address)
+
+    def refusal(self, *sent: Any) -> str:
+        return refusal(ask(self.store, self.cluster, *sent))
+
+    def result_refusal(self, petition_id: str) -> str:
+        return self.refusal(petition("X3", petition_id=petition_id))
+
+    def serve(self) -> None:
+        if self.cluster.spec.application is Application.SERVICE:
+            assert ask(self.store, self.cluster, adding(INSULT))["answer"] in (True, False)
+        else:
+            assert ask(self.store, self.cluster, adding(f"quin {INSULT}"))["answer"] == "quin CENSORED"
+
+    def close(self) -> None:
+        self.store.close()
 
 
-@pytest.mark.parametrize(("raw", "code"), each(KINDS))
-def test_a_bad_petition_gets_its_code_and_the_node_goes_on(
-    node: System, store: "redis.Redis", raw: bytes, code: Code
-) -> None:
-    assert_refused(refusal(ask(store, node, raw)), code)
-    assert_serves(store, node)
+class TestPetitions(BadInput):
+    wire = RedisWire
+    kinds = KINDS
+
+
+class TestTexts(BadInput):
+    wire = RedisWire
+    node = "filters"
+    kinds: ClassVar = {
+        "a text too long": (adding("x" * (64 * 1024 + 1)), Code.TOO_LARGE),
+        "a number": (adding(7), Code.WRONG_TYPE),
+        "a lone surrogate": (adding("\udfff"), Code.BAD_ENCODING),
+    }
+
+
+class TestFailure(NodeFailure):
+    wire = RedisWire
+    node = "filters"
+
+
+def assert_serves(cluster: System) -> None:
+    with closing(RedisWire(cluster)) as wire:
+        wire.assert_serves()
 
 
 @pytest.mark.parametrize(("raw", "code"), each(UNANSWERABLE))
@@ -89,7 +108,7 @@ def test_a_bad_petition_that_cannot_be_answered_is_logged_and_the_node_goes_on(
 ) -> None:
     before = len(node.launcher.logs(node.nodes[0]))
     push(store, node, raw)
-    assert_serves(store, node)
+    assert_serves(node)
     line = eventually(lambda: node.launcher.logs(node.nodes[0])[before:])
     _, _, logged = line.partition("place to reply to: ")
     assert logged.startswith(f"{code}: ")
@@ -105,37 +124,20 @@ def test_a_reply_list_that_is_no_list_harms_nobody(node: System, store: "redis.R
     key = f"{node.namespace}:reply:{uuid4().hex}"
     store.set(key, "a string")
     push(store, node, petition("X3", key))
-    assert_serves(store, node)
+    assert_serves(node)
 
 
 def test_nothing_of_a_bad_petition_is_left_behind_at_its_node(node: System, store: "redis.Redis") -> None:
     for raw, _ in (*KINDS.values(), *UNANSWERABLE.values()):
         push(store, node, raw)
-        assert_serves(store, node)
+        assert_serves(node)
     eventually(lambda: not list(store.scan_iter(f"{node.namespace}:*:processing")))
 
 
 def test_many_bad_petitions_at_once_harm_no_good_one(node: System, store: "redis.Redis") -> None:
     replies = [push(store, node, raw) for raw, _ in KINDS.values() for _ in range(3)]
-    assert_serves(store, node)
+    assert_serves(node)
     assert all(store.llen(reply_to) == 1 for reply_to in replies)
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    each(
-        {
-            "a text too long": ("x" * (64 * 1024 + 1), Code.TOO_LARGE),
-            "a number": (7, Code.WRONG_TYPE),
-            "a lone surrogate": ("\udfff", Code.BAD_ENCODING),
-        }
-    ),
-)
-def test_a_bad_text_gets_its_code_and_the_filter_goes_on(
-    filters: System, store: "redis.Redis", text: object, code: Code
-) -> None:
-    assert_refused(refusal(ask(store, filters, adding(text))), code)
-    assert_serves(store, filters)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +161,3 @@ def test_on_demand_a_bad_text_does_not_wait_among_the_good(
     assert ask(store, deferring, petition("X2"))["answer"] == "quin CENSORED"
     assert ask(store, deferring, petition("X2"))["answer"] is None
     assert_same_process(deferring)
-
-
-def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    filters: System, store: "redis.Redis", redis_url: str
-) -> None:
-    break_a_result(redis_url, filters)
-    reply = ask(store, filters, petition("X3", petition_id=BROKEN_RESULT))
-    assert_internal_error(filters, refusal(reply))
-    assert_clear(reply["message"])
-    assert_serves(store, filters)

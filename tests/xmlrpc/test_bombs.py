@@ -1,16 +1,10 @@
 """Small requests made to cost much are refused at once, and harm nobody. Figures are printed."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from lab.contract import Application
 from lab.errors import Code
-from lab.process.system import System
-from tests.bombs import assert_cheap, cost_of
-from tests.wire import assert_refused, each, one_node
+from tests.bombs import Bombs
+from tests.wire import one_node
 from tests.xmlrpc.kinds import BOMB, MEBIBYTE, call, post, text
-from tests.xmlrpc.test_wire import answer, connected, fault
+from tests.xmlrpc.test_wire import XmlRpcWire
 
 ROOM = MEBIBYTE - 1000
 
@@ -50,21 +44,9 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "xmlrpc", Application.SERVICE)
+node = one_node("xmlrpc")
 
 
-@pytest.mark.parametrize(("bomb", "code"), each(BOMBS))
-def test_a_bomb_is_refused_at_once_and_costs_others_nothing(
-    node: System, bomb: bytes, code: Code, request: pytest.FixtureRequest
-) -> None:
-    def send() -> str:
-        with connected(node) as connection:
-            connection.sendall(bomb)
-            return str(fault(answer(connection)).faultString)
-
-    refused, cost = cost_of(node, send)
-    print(f"xmlrpc {request.node.callspec.id}: {cost}")
-    assert_refused(refused, code)
-    assert_cheap(cost)
+class TestBombs(Bombs):
+    wire = XmlRpcWire
+    kinds = BOMBS

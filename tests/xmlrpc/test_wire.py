@@ -1,7 +1,7 @@
 """Whatever arrives at an XML-RPC node gets a Fault with its code, and the node goes on serving."""
 
 import socket
-from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,29 +11,12 @@ import pytest
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.system import System
-from tests.wire import (
-    ANSWER_SECONDS,
-    BROKEN_RESULT,
-    INSULT,
-    assert_internal_error,
-    assert_refused,
-    assert_same_process,
-    break_a_result,
-    each,
-    one_node,
-)
+from tests.wire import ANSWER_SECONDS, INSULT, BadInput, NodeFailure, Wire, assert_refused, each, one_node
 from tests.xmlrpc.kinds import GOOD, INSULT_ME, ITEMS, KINDS, call, multicall, post, text
 from xmlrpc.client import Fault, ServerProxy, loads
 
-
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "xmlrpc", Application.SERVICE)
-
-
-@pytest.fixture(scope="module")
-def shared_filter(request: pytest.FixtureRequest) -> Iterator[System]:
-    yield from one_node(request, "xmlrpc", Application.FILTER, Architecture.N_NODE)
+node = one_node("xmlrpc")
+shared_filter = one_node("xmlrpc", Application.FILTER, Architecture.N_NODE)
 
 
 def connected(cluster: System) -> socket.socket:
@@ -59,23 +42,50 @@ def fault(body: bytes) -> Fault:
     return caught.value
 
 
+class XmlRpcWire(Wire):
+    """One HTTP connection; good requests come from Python's own client."""
+
+    def __init__(self, cluster: System) -> None:
+        super().__init__(cluster)
+        self.connection = connected(cluster)
+
+    def refusal(self, *sent: Any) -> str:
+        self.connection.sendall(*sent)
+        refused = fault(answer(self.connection))
+        assert -32768 <= refused.faultCode <= -32000
+        return refused.faultString
+
+    def result_refusal(self, petition_id: str) -> str:
+        with ServerProxy(self.cluster.nodes[0].address) as proxy, pytest.raises(Fault) as caught:
+            proxy.result(petition_id)
+        assert caught.value.faultCode == -32603
+        return caught.value.faultString
+
+    def serve(self) -> None:
+        with ServerProxy(self.cluster.nodes[0].address) as proxy:
+            if self.cluster.spec.application is Application.FILTER:
+                assert proxy.filter(f"quin {INSULT}") == "quin CENSORED"
+                return
+            proxy.add_insult(INSULT)
+            assert INSULT in proxy.get_insults()  # type: ignore[operator]
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class TestRequests(BadInput):
+    wire = XmlRpcWire
+    kinds = KINDS
+
+
+class TestFailure(NodeFailure):
+    wire = XmlRpcWire
+    node = "shared_filter"
+
+
 def assert_serves(cluster: System) -> None:
-    with ServerProxy(cluster.nodes[0].address) as proxy:
-        proxy.add_insult(INSULT)
-        assert INSULT in proxy.get_insults()  # type: ignore[operator]
-    assert_same_process(cluster)
-
-
-@pytest.mark.parametrize(("request_bytes", "code"), each(KINDS))
-def test_a_bad_request_gets_its_code_and_the_node_goes_on(
-    node: System, request_bytes: bytes, code: Code
-) -> None:
-    with connected(node) as connection:
-        connection.sendall(request_bytes)
-        refused = fault(answer(connection))
-    assert_refused(refused.faultString, code)
-    assert -32768 <= refused.faultCode <= -32000
-    assert_serves(node)
+    with closing(XmlRpcWire(cluster)) as wire:
+        wire.assert_serves()
 
 
 @pytest.mark.parametrize(("item", "code"), each(ITEMS))
@@ -130,16 +140,3 @@ def test_a_text_that_speaks_of_a_document_type_is_only_a_text(node: System) -> N
         assert value(answer(connection)) is True
         connection.sendall(post(call("remove_insult", text("<![CDATA[<!DOCTYPE html>]]>"))))
         assert value(answer(connection)) is True
-
-
-def test_a_failure_of_the_node_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
-    shared_filter: System, redis_url: str
-) -> None:
-    break_a_result(redis_url, shared_filter)
-    with ServerProxy(shared_filter.nodes[0].address) as proxy:
-        with pytest.raises(Fault) as caught:
-            proxy.result(BROKEN_RESULT)
-        assert_internal_error(shared_filter, caught.value.faultString)
-        assert caught.value.faultCode == -32603
-        assert proxy.filter(f"quin {INSULT}") == "quin CENSORED"
-    assert_same_process(shared_filter)
