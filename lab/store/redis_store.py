@@ -46,7 +46,6 @@ _PAGE_OF_RESULTS = 50
 _FIRST_CHANGE = "0-0"
 _KEPT_CHANGES = 10_000
 _REFUSING_ALL = (
-    redis.ReadOnlyError,
     redis.BusyLoadingError,
     NoPermissionError,
     ClusterDownError,
@@ -55,9 +54,8 @@ _REFUSING_ALL = (
     TryAgainError,
 )
 # Those that redis-py has no class for, and those that a script met, as 6.2 tells them.
-_REFUSES_ALL = re.compile(
-    r"\b(MISCONF|BUSY|NOREPLICAS|TRYAGAIN|UNBLOCKED|READONLY|LOADING|NOPERM|CLUSTERDOWN|MASTERDOWN)\b"
-)
+_REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|NOREPLICAS|READONLY)\b")
+_REFUSES_ALL = re.compile(r"\b(BUSY|TRYAGAIN|UNBLOCKED|LOADING|NOPERM|CLUSTERDOWN|MASTERDOWN)\b")
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +81,11 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
 def as_lab_error(error: redis.RedisError) -> LabError:
     """Say what an error of Redis means to who asked: Overloaded, Unavailable or InternalError.
 
-    The first two are of Redis as a whole: it is full, read-only, away, or does not let us in. They are not
+    The first two are of Redis as a whole: it takes no writes, is away, or does not let us in. They are not
     the fault of the request, so it may be repeated. InternalError: Redis works, and refused just this.
     """
-    if is_full(error):
-        return Overloaded(f"Redis is full: {error}; try again later")
+    if _takes_no_writes(error):
+        return Overloaded(f"Redis takes no writes now: {error}; try again later")
     if isinstance(error, redis.AuthenticationError | NoPermissionError):
         return Unavailable(f"Redis does not let us in: {error}")
     if isinstance(error, redis.ResponseError) and not is_refusing_all(error):
@@ -97,14 +95,16 @@ def as_lab_error(error: redis.RedisError) -> LabError:
     return Unavailable(f"Redis does not serve: {error}; is it running?")
 
 
-def is_full(error: redis.RedisError) -> bool:
-    """Tell whether Redis had no memory. It says so before any write. 6.2 wraps what a script gets."""
-    return isinstance(error, redis.OutOfMemoryError) or "-OOM command not allowed" in str(error)
+def _takes_no_writes(error: redis.RedisError) -> bool:
+    """Tell whether Redis is full, read-only, or cannot keep what is written. It says so before any write."""
+    is_known = isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError)
+    return is_known or bool(_REFUSES_WRITES.search(str(error)))
 
 
 def is_refusing_all(error: redis.RedisError) -> bool:
     """Tell whether Redis answered, but serves no such command of anybody now: it did nothing."""
-    return is_full(error) or isinstance(error, _REFUSING_ALL) or bool(_REFUSES_ALL.search(str(error)))
+    is_known = isinstance(error, _REFUSING_ALL) or bool(_REFUSES_ALL.search(str(error)))
+    return is_known or _takes_no_writes(error)
 
 
 def translated(method: Callable[P, T]) -> Callable[P, T]:
