@@ -4,9 +4,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,6 +20,9 @@ import redis
 from lab.bootstrap import ROOT
 from lab.settings import settings
 from lab.store.namespace import throwaway_namespace
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.usual_ports
 
 
 class Lab:
@@ -23,7 +30,7 @@ class Lab:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for package in ("lab", "rabbitmq"):
+        for package in ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "requirements.txt", root)
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
@@ -31,9 +38,16 @@ class Lab:
 
     def run(self, *arguments: str, **environment: str) -> str:
         """Run a command with more variables; return what it printed and said."""
-        command = [sys.executable, "-m", "lab", *arguments]
-        done = subprocess.run(
-            command,
+        done = self.start(*arguments, **environment)
+        if "no Redis" in done.stderr or "no RabbitMQ" in done.stderr:
+            (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command, which may fail, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "lab", *arguments],
             cwd=self.root,
             env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -41,10 +55,25 @@ class Lab:
             text=True,
             check=False,
         )
-        if "no Redis" in done.stderr or "no RabbitMQ" in done.stderr:
-            (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[None]:
+        """Run a system until the end of the block."""
+        with (
+            tempfile.NamedTemporaryFile("r") as said,
+            subprocess.Popen(
+                [sys.executable, "-m", "lab", *arguments],
+                cwd=self.root,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stderr=said.fileno(),
+            ) as process,
+        ):
+            try:
+                eventually(lambda: "Ctrl-C ends it" in Path(said.name).read_text(), 60.0)
+                yield
+            finally:
+                process.send_signal(signal.SIGINT)
 
     def processes(self) -> list[int]:
         """Return the process ids that are up."""
@@ -78,13 +107,65 @@ def test_what_is_stored_is_there_again_after_down_and_up(lab: Lab) -> None:
         assert client.get("kept") == b"yes"
 
 
+def test_killed_brokers_come_back_at_the_same_port_with_the_same_password(lab: Lab) -> None:
+    before, started = exported(lab.run("up")), lab.processes()
+    with redis.Redis.from_url(before["LAB_REDIS_URL"]) as client:
+        client.set("survivor", "yes")
+        [server, *others] = [psutil.Process(pid) for pid in started]
+        for process in (server, *(one for one in others if one.name() != "epmd")):
+            process.kill()
+        eventually(lambda: not any(_runs(process.pid) for process in (server, others[0])))
+        assert exported(lab.run("up")) == before
+        assert client.get("survivor") == b"yes"  # one that was connected finds it again
+    assert not any(_runs(pid) for pid in started)  # nor is the epmd of the first RabbitMQ left
+
+
+def test_two_labs_that_go_up_at_once_start_two_brokers(lab: Lab) -> None:
+    lab.run("down")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: exported(lab.run("up")), range(2))
+    assert first == second
+    assert len(lab.processes()) == 3  # Redis, RabbitMQ and its epmd
+
+
+def test_brokers_whose_state_is_lost_are_not_started_a_second_time(lab: Lab) -> None:
+    lab.run("up")
+    started, state = lab.processes(), lab.root / ".lab" / "brokers.json"
+    kept = state.read_text(encoding="utf-8")
+    state.unlink()
+    try:
+        done = lab.start("up")
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert "runs in" in line
+        assert "lab doctor --sweep" in line
+    finally:
+        state.write_text(kept, encoding="utf-8")
+    assert all(_runs(pid) for pid in started)
+
+
+@pytest.mark.parametrize("middleware", ["redis_impl", "rabbitmq", "xmlrpc", "pyro4"])
+def test_a_system_that_is_served_already_is_refused_in_one_line(lab: Lab, middleware: str) -> None:
+    ports = ["--free-ports"] if middleware in ("redis_impl", "rabbitmq") else []
+    serve = ["serve", middleware, "service", *ports]
+    with lab.running(*serve):
+        done = lab.start(*serve)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("runs here already, in another terminal")
+
+
 def test_down_with_purge_leaves_no_process_and_no_data(lab: Lab) -> None:
-    exported = dict(re.findall(r"export (\w+)='(.*)'", lab.run("up")))
-    assert exported.keys() == {"LAB_REDIS_URL", "LAB_AMQP_URL"}
+    urls = exported(lab.run("up"))
+    assert urls.keys() == {"LAB_REDIS_URL", "LAB_AMQP_URL"}
     started = lab.processes()
-    lab.run("down", "--purge", **exported)  # in the terminal in which they were pasted
+    lab.run("down", "--purge", **urls)  # in the terminal in which they were pasted
     assert not (lab.root / ".lab").exists()
     assert not any(_runs(pid) for pid in started)
+
+
+def exported(said: str) -> dict[str, str]:
+    """Return the variables that `up` proposes."""
+    return dict(re.findall(r"export (\w+)='(.*)'", said))
 
 
 def _redis_url(said: str) -> str:
