@@ -1,17 +1,24 @@
-"""Where objects are found: by our name server and by Pyro4's own, at the host that others know."""
+"""Where objects are found: by our name server and by Pyro4's own, and how a lost one is noticed."""
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from lab.bootstrap import ROOT
 from lab.brokers.server import free_port, is_open
+from lab.contract import Application
+from pyro4.tuned.connection import PyroConnection
 from pyro4.tuned.methods import expose
 from pyro4.tuned.name_server import Names
 from pyro4.tuned.server import ServedObjects
+from tests.conftest import StartSystem
 from tests.eventually import eventually
+
+LOOKS = 20
+TIME_LIMIT_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -46,3 +53,19 @@ def test_an_object_has_the_address_by_which_others_reach_it(host: str, advertise
         "tonto": f"PYRO:tonto@{found}:{port}"
     }
     served.close(1.0)
+
+
+@pytest.mark.parametrize("serializer", [None, "serpent"])
+def test_looking_at_a_silent_connection_does_not_wait_for_it(
+    system: StartSystem, serializer: str | None
+) -> None:
+    cluster = system("pyro4", Application.SERVICE)
+    connection = PyroConnection(cluster.nodes[0].address, serializer)
+    assert connection.is_lost()  # it was never opened
+    connection.call("get_insults", (), TIME_LIMIT_SECONDS)
+    began = time.monotonic()
+    assert not any(connection.is_lost() for _ in range(LOOKS))
+    assert time.monotonic() - began < TIME_LIMIT_SECONDS  # one look would take as long, if it waited
+    cluster.launcher.kill(cluster.nodes[0])
+    eventually(connection.is_lost)
+    connection.close()

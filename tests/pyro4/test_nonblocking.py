@@ -1,4 +1,4 @@
-"""Connections whose calls need no wait share a thread, and none of them can keep the others waiting."""
+"""Connections whose calls do not block share a thread, and none of them can keep the others waiting."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ node = one_node("pyro4")
 
 @contextlib.contextmanager
 def clients(node: System, count: int) -> Iterator[list[Client]]:
-    """Connect *count* clients that have made an instant call each."""
+    """Connect *count* clients that have made a call each that did not block."""
     with contextlib.ExitStack() as stack:
         connected = []
         for _ in range(count):
@@ -39,7 +39,7 @@ def threads(node: System) -> int:
     return psutil.Process(node.nodes[0].pid).num_threads()
 
 
-def test_connections_between_instant_calls_have_no_thread_each(node: System) -> None:
+def test_connections_between_calls_that_do_not_block_have_no_thread_each(node: System) -> None:
     with clients(node, MANY) as connected:
         eventually(lambda: threads(node) < MANY // 2)
         for client in connected:
@@ -47,7 +47,7 @@ def test_connections_between_instant_calls_have_no_thread_each(node: System) -> 
         assert threads(node) < MANY // 2
 
 
-def test_who_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: System) -> None:
+def test_a_client_that_sends_half_a_call_or_reads_no_answer_keeps_nobody_waiting(node: System) -> None:
     page = packed(OBJECT, "get_insults", ("", 1000), {})
     with clients(node, 3) as (slow, deaf, other):
         for number in range(1000):
@@ -84,7 +84,7 @@ def test_a_client_that_leaves_or_is_silent_for_long_is_forgotten(node: System) -
 def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyro4.tuned.nonblocking.MAX_CONNECTIONS", 2)
     served = ServedObjects("127.0.0.1", 0, "127.0.0.1")
-    served.serve({OBJECT: Instant()})
+    served.serve({OBJECT: Nonblocking()})
     question = packed(OBJECT, "insult_me", (), {})
     try:
         with contextlib.ExitStack() as stack:
@@ -98,7 +98,7 @@ def test_beyond_its_bound_a_connection_keeps_its_thread(monkeypatch: pytest.Monk
 
 
 @expose
-class Instant:
+class Nonblocking:
     _nonblocking = frozenset({"insult_me"})
 
     def insult_me(self) -> str:

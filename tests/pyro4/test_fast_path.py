@@ -1,4 +1,4 @@
-"""Plain messages are Pyro4's, byte for byte, and nothing else is taken for one."""
+"""Messages of the fast path are Pyro4's, byte for byte, and no other message is taken for one."""
 
 import socket
 import struct
@@ -38,7 +38,7 @@ def test_a_call_is_what_pyro4_would_write_and_is_read_again(
 
 
 @given(st.binary(min_size=wire.HEADER.size, max_size=200))
-def test_rubbish_is_not_plain(data: bytes) -> None:
+def test_rubbish_is_not_of_the_fast_path(data: bytes) -> None:
     assert wire.read_fast(data, KIND) is None
 
 
@@ -64,7 +64,7 @@ def test_a_changed_byte_never_makes_the_reader_fail(data: st.DataObject) -> None
     ],
     ids=["not whole", "signed", "an object", "long", "batch", "compressed", "serpent", "nested", "negative"],
 )
-def test_what_is_not_plain_is_left_to_pyro4(data: bytes) -> None:
+def test_every_other_message_is_left_to_pyro4(data: bytes) -> None:
     assert wire.read_fast(data, KIND) is None
 
 
