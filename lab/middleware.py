@@ -3,16 +3,36 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, cast
 
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.topology import Topology
 
+STOCK, TUNED = "stock", "tuned"
+"""The variants: as the library's documentation has it, and ours on the same wire."""
+
+
+class Promise(StrEnum):
+    """What a variant may promise beyond the operations themselves."""
+
+    EFFECT_ONCE = "a repeated request has its effect once"
+    SURVIVES_KILLED_NODE = "an acknowledged request survives the death of its node"
+    FAIL_OVER = "a client goes on at another node when its node dies"
+    DEAD_LETTERS = "a text that kills its node is put aside"
+    BOUNDED_INPUT = "bad input gets one documented code, and costs little"
+    DRAINS = "a node that is stopped finishes what it took"
+    SILENT_CLIENTS_HARMLESS = "silent clients keep nobody else out"
+    MANY_CLIENTS = "more than 40 clients are served at once"
+    SUBSCRIBERS_CATCH_UP = "a subscriber that was away gets the ticks, or the numbers that it missed"
+    ANY_TEXT = "every Unicode text comes back unchanged"
+    ONE_OWNER = "a role that exists once cannot be started twice"
+
 
 @dataclass(frozen=True, slots=True)
 class Middleware:
-    """One middleware package and what it can do; the contract tests branch on these, never on names."""
+    """One variant of a middleware and what it can do; the contract tests branch on these, never on names."""
 
     name: str
     """What commands call it."""
@@ -24,6 +44,9 @@ class Middleware:
     """What carries the messages: "redis", "rabbitmq" or nothing."""
     package: str = ""
     """Where its modules are; empty: in the package of its name."""
+    variant: str = TUNED
+    not_promised: frozenset[Promise] = frozenset()
+    """The tuned variants promise all."""
 
     @property
     def waits_for_nodes(self) -> bool:
@@ -37,7 +60,8 @@ class Middleware:
 
     def topology(self) -> Topology:
         """Return which processes make up the architectures."""
-        return cast(Topology, self._module("topology").TOPOLOGY)
+        name = "STOCK_TOPOLOGY" if self.variant == STOCK else "TOPOLOGY"
+        return cast(Topology, getattr(self._module("topology"), name))
 
     def default_address(self, architecture: Architecture, application: Application) -> str:
         """Return where clients find a system that is on its usual ports."""
@@ -48,18 +72,23 @@ class Middleware:
         self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
     ) -> InsultService:
         """Connect a client to the InsultService at *target*."""
-        make = self._module("insult_service").InsultServiceClient
+        make = self._module(STOCK if self.variant == STOCK else "insult_service").InsultServiceClient
         return cast(Callable[[Target, float], InsultService], make)(target, deadline_seconds)
 
     def filter_client(
         self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
     ) -> InsultFilter:
         """Connect a client to the InsultFilter at *target*."""
-        make = self._module("insult_filter").InsultFilterClient
+        make = self._module(STOCK if self.variant == STOCK else "insult_filter").InsultFilterClient
         return cast(Callable[[Target, float], InsultFilter], make)(target, deadline_seconds)
 
     def report_dead(self, target: Target, application: Application, address: str) -> None:
-        """Tell the master of *target* that its node at *address* is gone; it looks for itself."""
+        """Tell the master of *target* that its node at *address* is gone; it looks for itself.
+
+        A stock master takes no reports: it drops a node that is silent.
+        """
+        if self.variant == STOCK:
+            return
         self._part("client").report_dead(target.address, application, address)
 
     def delete_queues(self, url: str, namespace: str) -> None:
@@ -73,9 +102,13 @@ class Middleware:
         except ModuleNotFoundError:
             return self._module("transport")
 
+    def promises(self, promise: Promise) -> bool:
+        """Tell whether this variant promises *promise*."""
+        return promise not in self.not_promised
+
     def module(self, name: str) -> str:
         """Return the dotted name of its module *name*, to be run with ``-m``."""
-        return f"{self.package or self.name}.{name}"
+        return f"{self.package or self.name.partition(':')[0]}.{name}"
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(self.module(name))

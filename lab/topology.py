@@ -11,7 +11,7 @@ class Role:
 
     *module* is run with ``-m``; ``{application}`` in it stands for ``service`` or ``filter``. *arguments*
     are added to the options that every process takes; ``{NAME}`` in them stands for the address that the
-    role NAME, started before, said when it was ready.
+    role NAME, started before, said when it was ready, and ``{application}`` for the application.
     """
 
     name: str

@@ -20,6 +20,19 @@ TOPOLOGY = Topology(
     n_node_entry="name_server",
 )
 
+_NAMES = Role("name_server", "pyro4.stock", ("name_server",))
+STOCK_TOPOLOGY = Topology(
+    one_node=(_NAMES, Role(NODE, "pyro4.stock", ("{application}", *_FIND))),
+    n_node=(
+        _NAMES,
+        Role("master", "pyro4.stock", ("master", *_FIND)),
+        Role(BROADCASTER, "pyro4.stock", (BROADCASTER, *_FIND), applications=(Application.SERVICE,)),
+        Role(NODE, "pyro4.stock", ("{application}", *_FIND)),
+    ),
+    one_node_entry="name_server",
+    n_node_entry="name_server",
+)
+
 
 def default_address(architecture: Architecture, application: Application) -> str:
     """Return where clients find a system: the name server, for both."""

@@ -12,6 +12,12 @@ TOPOLOGY = Topology(
     ),
 )
 
+_NODE = Role(NODE, "rabbitmq.stock", ("{application}",))
+STOCK_TOPOLOGY = Topology(
+    one_node=(_NODE,),
+    n_node=(Role(BROADCASTER, "rabbitmq.stock", (BROADCASTER,), applications=(Application.SERVICE,)), _NODE),
+)
+
 
 def default_address(architecture: Architecture, application: Application) -> str:
     """Return where clients find a system: the broker, for both."""

@@ -12,6 +12,15 @@ TOPOLOGY = Topology(
     ),
 )
 
+_NODE = Role(NODE, "redis_impl.stock", ("{application}",))
+STOCK_TOPOLOGY = Topology(
+    one_node=(_NODE,),
+    n_node=(
+        Role(BROADCASTER, "redis_impl.stock", (BROADCASTER,), applications=(Application.SERVICE,)),
+        _NODE,
+    ),
+)
+
 
 def default_address(architecture: Architecture, application: Application) -> str:
     """Return where clients find a system: the broker, for both."""

@@ -72,6 +72,7 @@ class Server(ThreadingMixIn, SimpleXMLRPCServer):
     """Answers by the methods *names* of *target*, with a thread for each connection."""
 
     daemon_threads = True
+    request_queue_size = 128
     tick = 0
 
     def __init__(self, host: str, port: int, target: object, names: Iterable[str]) -> None:
@@ -201,17 +202,21 @@ class _Process:
 
     def join(self) -> None:
         if self._master:
-            threading.Thread(target=self._beat, daemon=True).start()
+            self._beat()
+            threading.Thread(target=self._keep_beating, daemon=True).start()
 
     def drain(self, timeout_seconds: float) -> None:
         self._stopped.set()
         self._store.close()
 
-    def _beat(self) -> None:
-        master = proxy_of(self._master, HEARTBEAT_SECONDS)
+    def _keep_beating(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             with suppress(LabError):
-                call(master, "heartbeat", self.application.value, self._url)
+                self._beat()
+
+    def _beat(self) -> None:
+        master = proxy_of(self._master, NOTIFY_SECONDS)
+        call(master, "heartbeat", self.application.value, self._url)
 
 
 class Broadcaster(_Process):

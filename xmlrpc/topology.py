@@ -1,7 +1,7 @@
 """Which processes make up one-node and n-node over XML-RPC, and the ports they usually have."""
 
 from lab.contract import Application, Architecture
-from lab.topology import BROADCASTER, NODE, Role, Topology
+from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
 
 MASTER_PORT = 8000
 BROADCASTER_PORT = 8001
@@ -17,6 +17,18 @@ TOPOLOGY = Topology(
     ),
     one_node_entry=NODE,
     n_node_entry="master",
+)
+
+_ROLE = "{application}"
+STOCK_TOPOLOGY = Topology(
+    one_node=(Role(NODE, "xmlrpc.stock", (_ROLE,)),),
+    n_node=(
+        Role(MASTER, "xmlrpc.stock", (MASTER,)),
+        Role(BROADCASTER, "xmlrpc.stock", (BROADCASTER,), applications=(Application.SERVICE,)),
+        Role(NODE, "xmlrpc.stock", (_ROLE, "--master", "{master}")),
+    ),
+    one_node_entry=NODE,
+    n_node_entry=MASTER,
 )
 
 

@@ -10,7 +10,7 @@ from lab.brokers.state import alone
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval, namespace
 from lab.process.launcher import DidNotStart
 from lab.process.supervisor import BackOff
@@ -57,7 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
     )
-    parser.add_argument("middleware", choices=MIDDLEWARES)
+    parser.add_argument(
+        "middleware",
+        type=middleware_name,
+        metavar="MIDDLEWARE",
+        help=VARIANTS_HELP,
+    )
     parser.add_argument("application", choices=[*Application])
     parser.add_argument(
         "--nodes", type=_count, metavar="N", help="n-node with N nodes; without it, one node on its own"

@@ -11,7 +11,7 @@ from functools import cached_property
 from lab.client.subscriber import print_ticks
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import Code, LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval, namespace
 from lab.settings import settings
 
@@ -23,7 +23,12 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         prog="python3 -m lab shell", description="Talk to a running system by hand; `help` lists the words."
     )
-    parser.add_argument("middleware", choices=MIDDLEWARES)
+    parser.add_argument(
+        "middleware",
+        type=middleware_name,
+        metavar="MIDDLEWARE",
+        help=VARIANTS_HELP,
+    )
     parser.add_argument("--address", default="", help="node, master, name server or broker; none: the usual")
     parser.add_argument(
         "--architecture",

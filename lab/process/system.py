@@ -170,7 +170,8 @@ class System:
 
     def _process(self, role: Role) -> ProcessSpec:
         addresses = {name: handles[0].address for name, handles in self.handles.items()}
-        arguments = [argument.format_map(addresses) for argument in role.arguments]
+        names = {**addresses, "application": self.spec.application}
+        arguments = [argument.format_map(names) for argument in role.arguments]
         arguments += ["--namespace", self.namespace, "--architecture", self.spec.architecture]
         arguments += self._role_arguments(role)
         return ProcessSpec(

@@ -1,4 +1,4 @@
-"""The four middlewares x two architectures that every contract test runs over."""
+"""The two variants of four middlewares x two architectures that every contract test runs over."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES, Middleware
+from lab.middlewares import MIDDLEWARES, VARIANTS, Middleware
 from lab.process.system import System, SystemSpec
 from tests.conftest import StartSystem
 from tests.systems import system_for
@@ -16,15 +16,15 @@ INTERVAL = "300ms"
 
 CASES = [
     pytest.param((name, architecture), id=f"{name}-{architecture}")
-    for name in MIDDLEWARES
+    for name in VARIANTS
     for architecture in Architecture
 ]
-N_NODE = [pytest.param((name, Architecture.N_NODE), id=f"{name}-n-node") for name in MIDDLEWARES]
+N_NODE = [pytest.param((name, Architecture.N_NODE), id=f"{name}-n-node") for name in VARIANTS]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One of the eight kinds of system."""
+    """One of the sixteen kinds of system."""
 
     middleware: Middleware
     architecture: Architecture
@@ -37,16 +37,26 @@ class Case:
         return self.start_system(self.middleware.name, application, self.architecture, **options)
 
 
+@pytest.fixture(autouse=True)
+def _is_promised(request: pytest.FixtureRequest) -> None:
+    """Leave out a test marked ``needs(PROMISE)`` where the variant does not promise it."""
+    systems = [value for value in request.node.callspec.params.values() if isinstance(value, tuple)]
+    for marker in request.node.iter_markers("needs"):
+        for name, _ in systems:
+            if not MIDDLEWARES[name].promises(marker.args[0]):
+                pytest.skip(f"{name} does not promise that {marker.args[0]}")
+
+
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, system: StartSystem) -> Case:
-    """Each of the eight kinds of system, started by the test."""
+    """Each of the sixteen kinds of system, started by the test."""
     name, architecture = request.param
     return Case(MIDDLEWARES[name], architecture, system)
 
 
 @pytest.fixture(params=N_NODE)
 def n_node(request: pytest.FixtureRequest, system: StartSystem) -> Case:
-    """Each of the four n-node systems, started by the test."""
+    """Each of the eight n-node systems, started by the test."""
     name, architecture = request.param
     return Case(MIDDLEWARES[name], architecture, system)
 

@@ -6,6 +6,7 @@ import pytest
 
 from lab.contract import Application, Architecture
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound
+from lab.middleware import Promise
 from lab.process.system import System
 from tests.contract.conftest import Case
 from tests.eventually import eventually
@@ -18,12 +19,14 @@ def test_insults_in_a_text_are_censored(filter_system: System) -> None:
         assert client.filter("Hola TONTO, adéu; tontos no.") == "Hola CENSORED, adéu; tontos no."
 
 
+@pytest.mark.needs(Promise.ANY_TEXT)
 def test_a_text_without_insults_comes_back_unchanged(filter_system: System) -> None:
     texts = ["", " ", "<&>\"' ]]>", "two\nlines\r\n\tand a tab", "e\u0301 decomposed", "\U0001f600 喂"]
     with filter_system.filter() as client:
         assert [client.filter(text) for text in texts] == texts
 
 
+@pytest.mark.needs(Promise.MANY_CLIENTS)
 def test_many_texts_come_back_in_their_order(filter_system: System) -> None:
     texts = [f"{number} tonto {number}" for number in range(300)]
     with filter_system.filter() as client:
