@@ -43,7 +43,7 @@ def middleware_name(text: str) -> str:
         return MIDDLEWARES[text.strip()].name
     except KeyError as error:
         known = ", ".join(MIDDLEWARES)
-        message = f"{text!r} is no middleware; there are {known}, each also with :{STOCK}"
+        message = f"no middleware {text!r}; there are {known}, each also with :{STOCK}"
         raise argparse.ArgumentTypeError(message) from error
 
 

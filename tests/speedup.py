@@ -18,7 +18,7 @@ from harness.experiment.speedup import LATENCY_BOUND, describe, speedup
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval
 
 START_SECONDS = 2.5
@@ -55,7 +55,7 @@ def speedup_step(
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m tests.speedup", description=__doc__)
-    parser.add_argument("middleware", choices=MIDDLEWARES)
+    parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument("--nodes", type=_counts, default=(1, 2, 3), metavar="1,2,3", help="ascending, from 1")
     parser.add_argument("--full", action="store_true", help="1, 2, 3, 4, 6 and 8 nodes")
     work = parser.add_mutually_exclusive_group()

@@ -23,7 +23,7 @@ from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval
 
 START_SECONDS = 2.0
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tests.stress", description=__doc__)
-    parser.add_argument("middleware", choices=MIDDLEWARES)
+    parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument(
         "--study", choices=(*STUDIES, ALL), default=ALL, help="over requests, over clients, or capacity"
     )

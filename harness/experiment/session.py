@@ -16,7 +16,7 @@ from harness.report.words import describe, figures, not_here
 from lab.cli.brokers import brokers
 from lab.contract import Architecture
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, middleware_name
 from lab.options import interval
 from lab.settings import settings
 
@@ -129,11 +129,7 @@ def add_window_options(
 
 def middleware_names(text: str) -> list[str]:
     """Read a comma-separated list of middlewares."""
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in MIDDLEWARES:
-            raise argparse.ArgumentTypeError(f"no middleware {name!r}; there are {', '.join(MIDDLEWARES)}")
-    return names
+    return [middleware_name(name) for name in text.split(",")]
 
 
 def needs(middleware: str, architecture: Architecture) -> frozenset[str]:

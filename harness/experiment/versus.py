@@ -1,5 +1,6 @@
 """A against B, paired: in every block fresh systems, and A, B, A again."""
 
+import argparse
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,8 @@ from harness.load.measure import Generators
 from harness.record.run import Point
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import STOCK, TUNED
+from lab.middlewares import middleware_name
 from lab.process.system import System
 
 CLIENTS = 4
@@ -46,11 +48,15 @@ class Side:
 def read_side(text: str) -> Side:
     """Read a side; one clear InvalidRequest if it is wrong."""
     middleware, _, rest = text.partition(":")
-    if middleware not in MIDDLEWARES:
-        message = f"no middleware {middleware!r}; there are {', '.join(MIDDLEWARES)}"
-        raise InvalidRequest(Code.MALFORMED, message)
+    parts = [part for part in rest.split(",") if part]
+    if parts and parts[0] in (STOCK, TUNED):
+        middleware = f"{middleware}:{parts.pop(0)}"
+    try:
+        middleware = middleware_name(middleware)
+    except argparse.ArgumentTypeError as error:
+        raise InvalidRequest(Code.MALFORMED, str(error)) from error
     options: dict[str, str] = {}
-    for part in filter(None, rest.split(",")):
+    for part in parts:
         match = _OPTION.fullmatch(part)
         if not match:
             message = f"{part!r} is not option=value, as in rabbitmq:prefetch=1"

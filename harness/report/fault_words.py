@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from harness.record.fault_trial import Check, FaultTrial
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS
 
 
 def verdict(trial: FaultTrial) -> str:
@@ -64,7 +64,7 @@ def fault_table(trials: Sequence[FaultTrial]) -> Table:
     """Return the verdicts, a line per scenario, a column per middleware."""
     table = Table(title="Faults: what is promised, and what held", title_justify="left")
     table.add_column("scenario")
-    tried = [name for name in MIDDLEWARES if any(trial.middleware == name for trial in trials)]
+    tried = [name for name in VARIANTS if any(trial.middleware == name for trial in trials)]
     for name in tried:
         table.add_column(MIDDLEWARES[name].label)
     for scenario, row in by_scenario(trials).items():

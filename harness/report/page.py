@@ -15,7 +15,7 @@ from harness.report.scaling_words import ROWS, scalings_by_profile, simulated_wo
 from harness.report.table import STUDIES
 from harness.report.words import capacity, milliseconds, system_name
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS
 
 CAPTIONS = {
     "comparison": "Longer is better. Plain bars: one node; hatched: three.",
@@ -59,8 +59,8 @@ def write_report(run: Run, folder: Path) -> Path:
         scalings=scalings_by_profile(run),
         scaling_rows=ROWS,
         faults=by_scenario(run.faults),
-        tried=[name for name in MIDDLEWARES if any(trial.middleware == name for trial in run.faults)],
-        labels={name: middleware.label for name, middleware in MIDDLEWARES.items()},
+        tried=[name for name in VARIANTS if any(trial.middleware == name for trial in run.faults)],
+        labels={name: MIDDLEWARES[name].label for name in VARIANTS},
         plots=_plots(folder / "plots"),
         facts=_facts(run),
     )
@@ -78,7 +78,7 @@ def _systems(run: Run) -> dict[str, dict[str, object]]:
     """Return, by system, its last point in each study: the one with the most requests."""
     last = {study: {(p.middleware, p.architecture): p for p in run.of(study)} for study in STUDIES}
     rows: dict[str, dict[str, object]] = {}
-    for middleware in MIDDLEWARES:
+    for middleware in VARIANTS:
         for architecture in Architecture:
             key = (middleware, str(architecture))
             points = {study: points[key] for study, points in last.items() if key in points}

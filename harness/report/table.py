@@ -9,7 +9,7 @@ from harness.report.fault_words import fault_table
 from harness.report.scaling_words import scaling_table, scalings_by_profile
 from harness.report.words import capacity, milliseconds, nodes, system_name
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS
 
 STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
 
@@ -38,7 +38,7 @@ def _stress_table(run: Run) -> Table:
     table.add_column("system")
     for title in shown.values():
         table.add_column(title, justify="right")
-    for name in MIDDLEWARES:
+    for name in VARIANTS:
         for architecture in Architecture:
             cells: list[str] = []
             for study in shown:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lab.middlewares import MIDDLEWARES
+from lab.middlewares import MIDDLEWARES, VARIANTS
 
 
 class Look(NamedTuple):
@@ -14,6 +14,8 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
+    fill: str = "none"
+    """Of the marker: a stock variant is drawn solid, a tuned one outlined."""
 
 
 PALETTE = (
@@ -26,6 +28,7 @@ PALETTE = (
     Look("#000000", "X"),
 )
 LOOKS = dict(zip(MIDDLEWARES, cycle(PALETTE), strict=False))
+LOOKS |= {name: LOOKS[name.partition(":")[0]]._replace(fill="full") for name in VARIANTS if ":" in name}
 GREY = "#666666"
 INVALID = "#CC0000"
 PER_SECOND = "requests per second"
