@@ -5,8 +5,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from lab.client.failover import Failover
-from lab.client.retry import outlasting, patiently
+from lab.client.retry import Failover, call_with_probe, retry_while_unavailable
 from lab.contract import Application, Architecture, Target
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
@@ -60,7 +59,7 @@ class NodeClient:
         def attempt(node: Connection, left: float) -> Answer:
             if not self._master:
                 return ask(node, left)
-            return patiently(partial(ask, node), lambda: answers(node.address), left)
+            return call_with_probe(partial(ask, node), lambda: answers(node.address), left)
 
         return self._failover.call(attempt, deadline_seconds or self.deadline_seconds)
 
@@ -68,7 +67,7 @@ class NodeClient:
         if not self._master:
             return self._target.address
         ask = partial(self._master.call, "get_node", [self._application])
-        node = str(outlasting(ask, left) if self._had_node else ask(left))
+        node = str(retry_while_unavailable(ask, left) if self._had_node else ask(left))
         self._had_node = True
         return node
 

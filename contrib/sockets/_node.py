@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from lab.applications.service import perform
-from lab.client.deadline import Deadline
+from lab.client.retry import Deadline
 from lab.contract import Application
 from lab.errors import LabError
 from lab.operations import Operation, bind

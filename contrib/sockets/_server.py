@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from lab.client.deadline import Deadline
+from lab.client.retry import Deadline
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.ids import new_operation_id
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES

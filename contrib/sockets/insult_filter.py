@@ -5,9 +5,8 @@ from typing import cast
 
 from lab.applications.build import build_filter
 from lab.applications.state import open_node_store
-from lab.client.batches import batches
-from lab.client.calls import FilterCalls
-from lab.client.deadline import MOST_OF_IT, Deadline
+from lab.client.calls import FilterCalls, batches
+from lab.client.retry import MOST_OF_IT, Deadline
 from lab.contract import Application, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, Operation

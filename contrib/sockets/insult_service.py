@@ -4,7 +4,7 @@ from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.applications.state import open_node_store
 from lab.client.calls import ServiceCalls
-from lab.client.deadline import MOST_OF_IT, Deadline
+from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox
 from lab.contract import Application, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS

@@ -22,7 +22,7 @@ from lab.process.system import System
 
 ROUND = 400
 """Texts submitted before their results are waited for: a page of the result list holds them all."""
-PATIENCE_SECONDS = 20.0
+SUSPECT_SECONDS = 20.0
 LOOK_SECONDS = 0.002
 
 Waiting = dict[str, tuple[int, str]]
@@ -93,7 +93,7 @@ def _round(clients: Sequence[InsultFilter], pool: Sequence[tuple[str, str]], rec
 
 def _collect(reader: InsultFilter, waiting: Waiting, recorder: Recorder) -> None:
     """Look at the newest results until all that wait are there. Those that stay away are lost."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + SUSPECT_SECONDS
     doubled: set[str] = set()
     while waiting and time.monotonic() < deadline:
         page = reader.get_results()

@@ -1,21 +1,25 @@
-"""Whom a node may call back: subscribers at the addresses that its operator allows, and nobody else.
+"""Call subscribers back, at the addresses that the node's operator allows, and nowhere else.
 
-``add_subscriber`` makes a node open a connection to wherever a stranger says. By default that is loopback
-only. Names are not looked up when a subscriber comes: those that are allowed were resolved at the start, and
-the address that was found is what is called, so that a name cannot come to mean another host later.
+``add_subscriber`` makes a node open a connection to an address that a stranger gives. By default only
+loopback is allowed. The node does not look a name up when a subscriber comes. It resolves the names that are
+allowed when it starts, and calls the address that it found: so a name cannot come to mean another host later.
 """
 
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from lab.applications.service import ServiceApplication
+from lab.client.retry import ToNode
+from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.store import Store
 from lab.validation import clean_subscriber
 
 LOOPBACK_NAME = "localhost"
+NOTIFY_SECONDS = 2.0
+"""A subscriber that has not taken a tick by then has missed it."""
 
 
 class SubscriberUri(NamedTuple):
@@ -80,6 +84,35 @@ class CalledBackService(ServiceApplication):
         before, host, after = self._split(clean_subscriber(uri, (self._scheme,)))
         address = self._allowed.address(host)
         return f"{before}[{address}]{after}" if ":" in address else f"{before}{address}{after}"
+
+
+class Notifier(Generic[ToNode]):
+    """Calls subscribers back, over a connection to each that stays open.
+
+    *tell* sends a tick over a connection, within the seconds that it is given.
+    """
+
+    def __init__(
+        self, connect: Callable[[str], ToNode], tell: Callable[[ToNode, Tick, float], object]
+    ) -> None:
+        self._connect = connect
+        self._tell = tell
+        self._connections: dict[str, ToNode] = {}
+
+    def notify(self, uri: str, tick: Tick) -> None:
+        """Tell the subscriber at *uri* of *tick*; a LabError if it does not take it in 2 s."""
+        connection = self._connections.pop(uri, None) or self._connect(uri)
+        try:
+            self._tell(connection, tick, NOTIFY_SECONDS)
+        except BaseException:
+            connection.close()
+            raise
+        self._connections[uri] = connection
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._connections:
+            self._connections.popitem()[1].close()
 
 
 def _resolved(name: str) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, cast
 
-from lab.client.failover import wait_for_result
+from lab.client.retry import wait_for_result
 from lab.contract import ResultPage
 from lab.limits import MAX_PAGE
 from lab.operations import Operation
@@ -25,6 +25,9 @@ from lab.validation import (
     clean_texts,
     clean_timeout,
 )
+
+MAX_BATCH_CHARACTERS = 64 * 1024
+"""Escaped for the wire, text grows up to five times; censored, up to nine."""
 
 
 class Calls(ABC):
@@ -114,3 +117,17 @@ def concurrently(filter_one: Callable[[str], str], texts: Iterable[str], in_flig
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def batches(texts: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Yield lists of up to *most* texts and 64 Ki characters, at least one text each."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        size += len(text)
+        if batch and (len(batch) == most or size > MAX_BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], len(text)
+        batch.append(text)
+    if batch:
+        yield batch

@@ -4,7 +4,10 @@ A connection that carries one request and its reply at a time gives the wrong an
 cases: two threads use it at once, a forked process uses its copy, or a call ended before it read its reply.
 """
 
+import math
 import os
+import socket
+import struct
 import threading
 import weakref
 from collections.abc import Callable
@@ -118,3 +121,24 @@ class CallGuard(Turns):
         super().forked()
         self._is_unread = False
         self._abandon()
+
+
+def hundredths(seconds: float | None) -> int:
+    """Return *seconds* in hundredths, rounded up; 0 for none.
+
+    So rounded, what is left of a deadline when a call begins is mostly what it was for the call before.
+    """
+    return max(1, math.ceil(100 * seconds)) if seconds is not None else 0
+
+
+def limit(connection: socket.socket, hundredths: int) -> None:
+    """Let no wait of *connection* last longer than *hundredths* of a second; 0: each may last for ever.
+
+    The kernel keeps this limit, and a wait that it ends raises ``BlockingIOError``. Python's own
+    (``settimeout``) asks the kernel before each send and receive whether it would wait: half of the system
+    calls of a small request.
+    """
+    pair = struct.pack("@ll", *divmod(10_000 * hundredths, 1_000_000))
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pair)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Self
 
+from lab.client.calls import Calls
 from lab.client.connection import after_fork
 from lab.contract import Tick
 from lab.errors import LabError
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
+from lab.operations import Operation
 from lab.process.background import heartbeat
-from lab.validation import clean_timeout
+from lab.validation import clean_insult, clean_timeout
 
 MISSED_AT_MOST = 10_000
 """So many missed numbers are named, the newest: 14 hours of ticks. It bounds what a false number costs."""
@@ -87,3 +89,38 @@ class Inbox:
     def _beat(self) -> None:
         if self._renew and self._renew() is True:
             self._was_forgotten = True
+
+
+def receive_by_callback(
+    client: Calls, serve: Callable[[Callable[[int, object], None]], tuple[str, Callable[[], object]]]
+) -> Inbox:
+    """Subscribe, through *client*, the address at which *serve* starts a server. The inbox then owns both.
+
+    *serve* is given a function that takes a tick's number and insult. It returns the address, and a function
+    that stops the server.
+    """
+    inbox: Inbox | None = None
+
+    def take(number: int, insult: object) -> None:
+        checked = clean_insult(insult)
+        if inbox:
+            inbox.deliver(number, checked)
+
+    address, stop = serve(take)
+
+    def renew() -> object:
+        return client.perform(Operation.ADD_SUBSCRIBER, address)
+
+    def leave() -> None:
+        with suppress(LabError):
+            client.perform(Operation.REMOVE_SUBSCRIBER, address)
+        client.close()
+        stop()
+
+    try:
+        renew()
+    except BaseException:
+        leave()
+        raise
+    inbox = Inbox(leave, renew)
+    return inbox

@@ -8,9 +8,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
 
-from lab.client.deadline import Deadline
-from lab.client.failover import Failover
-from lab.client.retry import outlasting, patiently
+from lab.client.retry import Deadline, Failover, call_with_probe, retry_while_unavailable
 from lab.contract import Application, Architecture, Target
 from lab.ids import new_operation_id
 from lab.operations import MUTATING_OPERATIONS, Operation
@@ -79,14 +77,14 @@ class NodeClient:
         def attempt(node: PyroConnection, left: float) -> Answer:
             if not self._has_master:
                 return call(node, left)
-            return patiently(lambda seconds: call(node, seconds), lambda: answers(node.uri), left)
+            return call_with_probe(lambda seconds: call(node, seconds), lambda: answers(node.uri), left)
 
         return attempt
 
     def _assign(self, left: float) -> str:
         if not self._has_master:
             return self._names.lookup(_NAMES[self._application], left)
-        node = outlasting(self._ask_master, left) if self._had_node else self._ask_master(left)
+        node = retry_while_unavailable(self._ask_master, left) if self._had_node else self._ask_master(left)
         self._had_node = True
         return node
 

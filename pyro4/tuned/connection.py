@@ -17,9 +17,8 @@ import Pyro4
 from Pyro4 import errors, message, util
 from Pyro4.core import current_context
 
-from lab.client.connection import CallGuard
+from lab.client.connection import CallGuard, hundredths, limit
 from lab.client.retry import PROBE_SECONDS
-from lab.client.socket_timeout import hundredths, limit
 from lab.errors import (
     Code,
     DeadlineExceeded,

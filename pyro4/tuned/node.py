@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from lab.client.deadline import Deadline
+from lab.client.retry import Deadline
 from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.operations import Operation

@@ -11,7 +11,7 @@ import pytest
 from lab.bootstrap import ROOT
 
 ADDED = {"LAB_MIDDLEWARES": "contrib.sockets"}
-PATIENCE_SECONDS = 400.0
+SUSPECT_SECONDS = 400.0
 
 
 def run(*words: str, text: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -24,7 +24,7 @@ def run(*words: str, text: str = "", **settings: str) -> "subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_SECONDS,
+        timeout=SUSPECT_SECONDS,
     )
 
 
@@ -94,7 +94,7 @@ def test_it_is_served_and_talked_to() -> None:
         assert done.stdout.strip() == "quin CENSORED"
     finally:
         process.terminate()
-        process.communicate(timeout=PATIENCE_SECONDS)
+        process.communicate(timeout=SUSPECT_SECONDS)
 
 
 @pytest.mark.parametrize("command", ["stress", "speedup", "serve", "shell", "faults"])

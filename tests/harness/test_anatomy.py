@@ -29,6 +29,9 @@ LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = sysconfig.get_path("purelib")
 LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
 
+HTTP = "xmlrpc/tuned/http.py"
+SERVING = "lab/process/serving.py"
+
 
 def line_of(file: str, text: str) -> int:
     """Return the number of the first line of *file* that has *text*."""
@@ -44,11 +47,14 @@ def stack_of(*frames: tuple[str, int, str]) -> Stack:
 KNOWN = {
     "the event loop of uvloop": (stack_of(*LOOP), "transport"),
     "a reply written": (
-        stack_of(("xmlrpc/_http.py", line_of("xmlrpc/_http.py", "_transport.write(head"), "_write"), *LOOP),
+        stack_of(
+            ("xmlrpc/tuned/http.py", line_of("xmlrpc/tuned/http.py", "_transport.write(head"), "_write"),
+            *LOOP,
+        ),
         "transport",
     ),
-    "a request parsed": (stack_of(("xmlrpc/_codec.py", 1, "parse_call"), *LOOP), "parsing"),
-    "a header taken": (stack_of(("xmlrpc/_http.py", 1, "on_header"), *LOOP), "parsing"),
+    "a request parsed": (stack_of(("xmlrpc/tuned/wire.py", 1, "parse_call"), *LOOP), "parsing"),
+    "a header taken": (stack_of(("xmlrpc/tuned/http.py", 1, "on_header"), *LOOP), "parsing"),
     "a text censored": (
         stack_of((f"{LIBRARY}/re/__init__.py", 1, "sub"), ("lab/applications/censor.py", 1, "censor"), *LOOP),
         "application",
@@ -57,7 +63,10 @@ KNOWN = {
         stack_of((f"{LIBRARY}/json/decoder.py", 1, "decode"), ("redis_impl/_wire.py", 1, "_petition")),
         "parsing",
     ),
-    "a call routed": (stack_of(("lab/operations.py", 1, "bind"), ("xmlrpc/_node.py", 1, "call")), "handling"),
+    "a call routed": (
+        stack_of(("lab/operations.py", 1, "bind"), ("lab/process/serving.py", 1, "call")),
+        "handling",
+    ),
     "bytes of Pyro4": (stack_of((f"{PACKAGES}/Pyro4/socketutil.py", 1, "receiveData")), "transport"),
     "a message of Pyro4": (stack_of((f"{PACKAGES}/Pyro4/message.py", 1, "from_header")), "parsing"),
     "Pyro4 itself": (stack_of((f"{PACKAGES}/Pyro4/core.py", 1, "handleRequest")), "handling"),

@@ -1,6 +1,6 @@
 """A master and its nodes as a client of a direct middleware meets them, without the middleware."""
 
-from lab.client.failover import Failover
+from lab.client.retry import Failover
 from lab.errors import Unavailable
 
 DEADLINE_SECONDS = 5.0

@@ -17,7 +17,7 @@ from lab.store import Store
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
-PATIENCE_SECONDS = 10.0
+SUSPECT_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterAppli
         ids = [insult_filter.submit(f"tonto {number}") for number in range(30)]
         eventually(lambda: len(insult_filter.get_results()) == len(ids))
     finally:
-        job.stop(PATIENCE_SECONDS)
+        job.stop(SUSPECT_SECONDS)
     assert [result.petition_id for result in insult_filter.get_results()] == ids[::-1]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.client.batches import MAX_BATCH_CHARACTERS, batches
+from lab.client.calls import MAX_BATCH_CHARACTERS, batches
 from lab.limits import MAX_TEXT_BYTES
 
 

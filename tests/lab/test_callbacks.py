@@ -6,7 +6,7 @@ from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.store.memory import MemoryStore
 from pyro4.tuned.callbacks import split_uri as split_pyro
-from xmlrpc._callback import split_uri as split_http
+from xmlrpc.tuned.server import WIRE
 
 STRANGERS = [
     "10.0.0.1",
@@ -22,7 +22,7 @@ STRANGERS = [
 
 
 def http_service(*allowed: str) -> CalledBackService:
-    return CalledBackService(MemoryStore(), "http", split_http, AllowedHosts(allowed))
+    return CalledBackService(MemoryStore(), "http", WIRE.split, AllowedHosts(allowed))
 
 
 def pyro_service(*allowed: str) -> CalledBackService:

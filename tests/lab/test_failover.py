@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.client.failover import LEAST_SECONDS, Failover
+from lab.client.retry import LEAST_SECONDS, Failover
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
 from tests.lab.clock import Clock
 from tests.lab.nodes import DEADLINE_SECONDS, Connection, System
@@ -12,7 +12,7 @@ from tests.lab.nodes import DEADLINE_SECONDS, Connection, System
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the client goes by."""
     clock = Clock()
-    monkeypatch.setattr("lab.client.failover.time", clock)
+    monkeypatch.setattr("lab.client.retry.time", clock)
     return clock
 
 

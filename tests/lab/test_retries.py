@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.client.failover import Failover, RetryBudget
+from lab.client.retry import Failover, RetryBudget
 from lab.errors import Unavailable
 from tests.lab.clock import Clock
 from tests.lab.nodes import DEADLINE_SECONDS, System
@@ -12,7 +12,7 @@ from tests.lab.nodes import DEADLINE_SECONDS, System
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the client goes by."""
     clock = Clock()
-    monkeypatch.setattr("lab.client.failover.time", clock)
+    monkeypatch.setattr("lab.client.retry.time", clock)
     return clock
 
 
@@ -23,7 +23,7 @@ def test_pauses_have_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.append((low, high))
         return low
 
-    monkeypatch.setattr("lab.client.failover.random.uniform", lowest)
+    monkeypatch.setattr("lab.client.retry.random.uniform", lowest)
     system = System("a", "b", "c", "d", dead=("a", "b", "c"))
     assert system.call() == "d"
     assert drawn == [(0.0, 0.02), (0.0, 0.04), (0.0, 0.08)]

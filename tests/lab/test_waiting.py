@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.client.failover import wait_for_result
+from lab.client.retry import wait_for_result
 from lab.errors import DeadlineExceeded, NotFound, Unavailable
 from tests.lab.clock import Clock
 
@@ -15,7 +15,7 @@ DEADLINE_SECONDS = 5.0
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the client goes by."""
     clock = Clock()
-    monkeypatch.setattr("lab.client.failover.time", clock)
+    monkeypatch.setattr("lab.client.retry.time", clock)
     return clock
 
 

@@ -6,7 +6,7 @@ import psutil
 
 from lab.contract import Application
 from tests.conftest import StartSystem
-from xmlrpc.transport import XmlRpcConnection
+from xmlrpc.tuned.connection import XmlRpcConnection
 
 
 def test_calls_share_one_connection(system: StartSystem) -> None:

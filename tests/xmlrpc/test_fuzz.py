@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest, LabError, error_from_text
+from lab.process.serving import Executor, Method
 from tests.xmlrpc.kinds import GOOD, KINDS, call, multicall, post, text
-from xmlrpc._codec import parse_answer, parse_call, write_answer, write_call
-from xmlrpc._methods import Lane, Method, Methods
-from xmlrpc._server import XmlRpcServer
 from xmlrpc.client import Fault, loads
+from xmlrpc.tuned.server import XmlRpcServer
+from xmlrpc.tuned.wire import parse_answer, parse_call, write_answer, write_call
 
 TAGS = (
     *("methodCall", "methodResponse", "methodName", "params", "param", "value", "fault", "ex:nil", "nil"),
@@ -82,7 +82,7 @@ def test_what_is_written_is_read_again(value: object) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
     """The port of a server with one method."""
-    served = XmlRpcServer(Methods({"add_insult": Method(lambda arguments, key: True, Lane.LOOP, "Add.")}))
+    served = XmlRpcServer({"add_insult": Method(lambda arguments, key: True, Executor.LOOP, "Add.")})
     yield served.start("127.0.0.1", 0)
     served.drain(1.0)
 

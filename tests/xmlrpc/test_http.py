@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.process.serving import Executor, Method
 from tests.xmlrpc.kinds import call, text
-from xmlrpc._methods import Lane, Method, Methods
-from xmlrpc._server import XmlRpcServer
+from xmlrpc.tuned.server import XmlRpcServer
 
 ECHO = call("echo", text("tonto"))
 SECONDS = 10.0
@@ -16,8 +16,8 @@ SECONDS = 10.0
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """The port of a server that answers with what it is given."""
-    echo = Method(lambda arguments, operation_id: arguments[0], Lane.LOOP, "Return TEXT.")
-    server = XmlRpcServer(Methods({"echo": echo}))
+    echo = Method(lambda arguments, operation_id: arguments[0], Executor.LOOP, "Return TEXT.")
+    server = XmlRpcServer({"echo": echo})
     yield server.start("127.0.0.1", 0)
     server.drain(1.0)
 

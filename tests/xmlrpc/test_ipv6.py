@@ -6,10 +6,11 @@ import pytest
 
 from lab.contract import Architecture, Target
 from lab.process.addresses import host_port, listener, reachable
+from lab.process.direct import receive_ticks
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
-from xmlrpc._callback import receive_ticks
 from xmlrpc.insult_filter import InsultFilterClient
 from xmlrpc.insult_service import InsultServiceClient
+from xmlrpc.tuned.server import WIRE
 
 AT_LOOPBACK = ("--host", "::1", "--port", "0")
 
@@ -41,7 +42,7 @@ def test_one_node_at_an_ipv6_address_is_used_and_calls_back_subscribers_there(
     target = Target(node.address)
     with InsultServiceClient(target) as client:
         assert client.add_insult("tonto")
-        with receive_ticks(InsultServiceClient(target), "::1") as ticks:
+        with receive_ticks(WIRE, InsultServiceClient(target), "::1") as ticks:
             client.start_broadcast()
             tick = ticks.receive(10.0)
             assert tick is not None
@@ -64,7 +65,7 @@ def test_n_nodes_their_master_and_broadcaster_serve_at_an_ipv6_address(
     with InsultServiceClient(target) as service, InsultFilterClient(target) as filters:
         assert service.add_insult("tonto")
         assert filters.filter("Hola") == "Hola"
-        with receive_ticks(InsultServiceClient(target), "::1") as ticks:
+        with receive_ticks(WIRE, InsultServiceClient(target), "::1") as ticks:
             service.start_broadcast()
             assert ticks.receive(10.0) is not None
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmlrpc._codec import write_answer
-from xmlrpc._connection import XmlRpcConnection
-from xmlrpc._http import HttpConnection
-from xmlrpc._plain import Request, plain_request
+from xmlrpc.tuned.connection import XmlRpcConnection
+from xmlrpc.tuned.http import HttpConnection, Request, whole_request
+from xmlrpc.tuned.wire import write_answer
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nContent-Type: text/xml\r\n"
 
@@ -54,7 +53,7 @@ class _Nowhere:
 def test_a_plain_request_is_what_the_parser_reads(extra: bytes, body: bytes, off: int, more: bytes) -> None:
     length = max(0, len(body) + off)
     data = HEAD + extra + b"Content-Length: %d\r\n\r\n" % length + body + more
-    plain = plain_request(data)
+    plain = whole_request(data)
     assert plain is None or [plain] == parsed(data)
     if not off and not more and extra in (b"", b"Idempotency-Key: a-1\r\n"):
         assert plain == Request(body, "a-1" if extra else "", True)
@@ -72,7 +71,7 @@ def test_a_plain_request_is_what_the_parser_reads(extra: bytes, body: bytes, off
     ],
 )
 def test_anything_else_is_left_to_the_parser(data: bytes) -> None:
-    assert plain_request(data) is None
+    assert whole_request(data) is None
 
 
 @contextlib.contextmanager

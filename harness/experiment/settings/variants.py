@@ -11,7 +11,7 @@ from typing import Any
 import rabbitmq.insult_filter
 from harness.experiment.thresholds.unguarded import alter_channels, confirm_nothing, send_transient
 from rabbitmq.tuned.server import Consumer
-from xmlrpc._connection import XmlRpcConnection
+from xmlrpc.tuned.connection import XmlRpcConnection
 
 
 def apply(setting: str, value: str) -> None:

@@ -17,7 +17,7 @@ from lab.operations import Operation
 POISON = "arsenic"
 """See lab.applications.rehearsal: a node that works on a text with this word ends at once."""
 CLIENTS = 4
-PATIENCE_SECONDS = 60.0
+SUSPECT_SECONDS = 60.0
 """A text has to kill several workers before it is known by its deeds; each of them is started again."""
 
 
@@ -51,7 +51,7 @@ def poison(rig: Rig, middleware: str) -> FaultTrial:
 
 def _buried(system: Site, tokens: frozenset[str]) -> Sequence[Letter]:
     """Wait for the dead letters, for a while."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + SUSPECT_SECONDS
     while True:
         letters = dead_letters(system)
         if tokens <= {letter.token for letter in letters} or time.monotonic() > deadline:

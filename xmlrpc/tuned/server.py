@@ -1,20 +1,25 @@
-"""The XML-RPC server: an event loop in a thread of its own, and threads for what may wait."""
+"""The XML-RPC server: an event loop in a thread of its own, and threads for what may wait.
+
+Replaces ``xmlrpc.server.SimpleXMLRPCServer``, which needs a thread for each connection, and waits for ever
+for the rest of a request.
+"""
 
 import asyncio
 import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lab.errors import LabError, Unavailable
+from lab.process.serving import Executor, Method, Wire
 
-from ._codec import parse_call, write_answer, write_fault
-from ._http import HttpConnection
-from ._methods import Lane, Methods
-from ._plain import Request
+from .connection import XmlRpcConnection
+from .http import HttpConnection, Request
+from .methods import Methods
+from .wire import parse_call, write_answer, write_fault
 
 SWEEP_SECONDS = 1.0
 STORE_THREADS = 8
@@ -28,14 +33,14 @@ T = TypeVar("T")
 class XmlRpcServer:
     """Serves *methods* until drained."""
 
-    def __init__(self, methods: Methods) -> None:
+    def __init__(self, methods: Mapping[str, Method]) -> None:
         self.connections: set[HttpConnection] = set()
-        self._methods = methods
+        self._methods = Methods(methods)
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="xmlrpc", daemon=True)
-        self._executors: dict[Lane, Executor] = {
-            Lane.STORE: ThreadPoolExecutor(STORE_THREADS, "store"),
-            Lane.WORK: ThreadPoolExecutor(1, "work"),
+        self._executors = {
+            Executor.STORE: ThreadPoolExecutor(STORE_THREADS, "store"),
+            Executor.WORK: ThreadPoolExecutor(1, "work"),
         }
         self._listener: asyncio.Server | None = None
         self._draining = False
@@ -67,15 +72,15 @@ class XmlRpcServer:
             if self._draining:
                 raise Unavailable("the node is stopping; ask another")
             name, arguments = parse_call(request.body)
-            lane = self._methods.find(name).lane
+            executor = self._methods.find(name).executor
         except LabError as error:
             reply(write_fault(error))
             return
         answer = functools.partial(self._answer, name, arguments, request.operation_id)
-        if lane is Lane.LOOP:
+        if executor is Executor.LOOP:
             reply(answer())
             return
-        waiting = self._loop.run_in_executor(self._executors[lane], answer)
+        waiting = self._loop.run_in_executor(self._executors[executor], answer)
         waiting.add_done_callback(lambda done: reply(done.result()) if not done.cancelled() else None)
 
     def _answer(self, name: str, arguments: tuple[object, ...], operation_id: str) -> bytes:
@@ -126,3 +131,6 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+WIRE = Wire("http", XmlRpcServer, XmlRpcConnection, probe="system.listMethods", default_port=80)

@@ -1,37 +1,20 @@
-"""The methods of an XML-RPC server, with introspection and multicall."""
+"""The methods of an XML-RPC server, with introspection and multicall.
+
+Replaces ``xmlrpc.server.SimpleXMLRPCDispatcher``: it has no operation ids, and answers any error with its
+text.
+"""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError
 from lab.limits import MAX_BATCH, MAX_REPLY_BYTES
+from lab.process.serving import Executor, Method
 
-from ._codec import as_fault
+from .wire import as_fault
 
 log = logging.getLogger(__name__)
-
-Call = Callable[[Sequence[object], str], object]
-"""Called with the arguments and the operation id (empty: none)."""
-
-
-class Lane(Enum):
-    """Where a method runs, so that nothing waits behind what it does not need."""
-
-    LOOP = "on the event loop: it returns at once"
-    STORE = "in a thread: it may wait for the store"
-    WORK = "in the one thread that works on texts"
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A method: what it does when called, where it runs, and its help."""
-
-    call: Call
-    lane: Lane
-    help: str
 
 
 class Methods:
@@ -40,11 +23,11 @@ class Methods:
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = {
             **methods,
-            "system.listMethods": Method(self._list, Lane.LOOP, "Return the names of all methods."),
-            "system.methodHelp": Method(self._help, Lane.LOOP, "Return what the method NAME does."),
+            "system.listMethods": Method(self._list, Executor.LOOP, "Return the names of all methods."),
+            "system.methodHelp": Method(self._help, Executor.LOOP, "Return what the method NAME does."),
             "system.multicall": Method(
                 self._multicall,
-                max((m.lane for m in methods.values()), key=list(Lane).index),
+                max((m.executor for m in methods.values()), key=list(Executor).index),
                 "Call many: an array of {methodName, params}; each answer stands in an array of its own.",
             ),
         }

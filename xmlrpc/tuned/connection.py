@@ -1,4 +1,7 @@
-"""A lean XML-RPC client: one kept-alive connection, one call at a time, a time limit for each."""
+"""A client's connection: kept alive, one call at a time, a time limit for each.
+
+Replaces ``xmlrpc.client.ServerProxy`` and ``http.client``, which parse each header as an e-mail's.
+"""
 
 import socket
 import time
@@ -7,13 +10,11 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from lab.client.connection import CallGuard
-from lab.client.retry import PROBE_SECONDS
-from lab.client.socket_timeout import hundredths, limit
-from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, LabError, Unavailable
+from lab.client.connection import CallGuard, hundredths, limit
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
 
-from ._codec import MAX_ANSWER_CHARACTERS, parse_answer, write_call
-from ._plain import plain_reply
+from .http import whole_reply
+from .wire import MAX_ANSWER_CHARACTERS, parse_answer, write_call
 
 MAX_ANSWER_BYTES = 4 * MAX_ANSWER_CHARACTERS
 _RECEIVE_BYTES = 256 * 1024
@@ -78,8 +79,8 @@ class XmlRpcConnection:
             self._limit(connection, deadline)
             connection.sendall(request)
             data = connection.recv(_RECEIVE_BYTES)
-            plain = plain_reply(data)
-            return self._parsed(connection, data, deadline) if plain is None else plain
+            whole = whole_reply(data)
+            return self._parsed(connection, data, deadline) if whole is None else whole
         except (TimeoutError, BlockingIOError) as error:
             raise DeadlineExceeded(f"{self.url} did not answer in time") from error
         except OSError as error:
@@ -115,20 +116,6 @@ class XmlRpcConnection:
         if left != self._limit_hundredths:
             limit(connection, left)
             self._limit_hundredths = left
-
-
-def answers(url: str) -> bool:
-    """Tell whether the server at *url* answers a simple question on a new connection."""
-    connection = XmlRpcConnection(url)
-    try:
-        connection.call("system.listMethods", (), PROBE_SECONDS)
-    except (Unavailable, DeadlineExceeded):
-        return False
-    except LabError:  # an answer, too
-        return True
-    finally:
-        connection.close()
-    return True
 
 
 class _Reply:
