@@ -1,0 +1,92 @@
+"""An id that expired and comes again belongs to its new text, on every wire and in both architectures."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pika
+import Pyro4
+import pytest
+import redis
+
+from lab.contract import Application
+from lab.errors import NotFound
+from lab.process.system import System
+from tests.contract.conftest import Case
+from tests.eventually import eventually
+from xmlrpc.client import Fault, ServerProxy
+
+ID_TTL_SECONDS = 2
+ID = "comes-again"
+Submit = Callable[[System, str], None]
+
+
+def over_xmlrpc(system: System, text: str) -> None:
+    with ServerProxy(system.nodes[0].address, headers=[("Idempotency-Key", ID)]) as node:
+        node.submit(text)
+
+
+def over_pyro4(system: System, text: str) -> None:
+    with Pyro4.Proxy(system.nodes[0].address) as node:
+        node._pyroBind()
+        Pyro4.current_context.annotations = {"OPID": ID.encode()}
+        node.submit(text)
+
+
+def over_redis(system: System, text: str) -> None:
+    with redis.Redis.from_url(system.target.address) as store:
+        store.rpush(f"{system.namespace}:filter", json.dumps({"operation": "X1", "data": text, "id": ID}))
+
+
+def over_rabbitmq(system: System, text: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(system.target.address))
+    properties = pika.BasicProperties(message_id=ID, delivery_mode=2)
+    connection.channel().basic_publish("", f"{system.namespace}.filter", text.encode(), properties)
+    connection.close()
+
+
+WIRES: dict[str, Submit] = {
+    "xmlrpc": over_xmlrpc,
+    "pyro4": over_pyro4,
+    "redis_impl": over_redis,
+    "rabbitmq": over_rabbitmq,
+}
+
+
+def result(client: Any) -> str:
+    with suppress(NotFound):
+        return str(client.result(ID, 5.0))
+    return ""
+
+
+def test_an_id_that_expired_and_comes_again_gets_the_result_of_its_new_text(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_ID_TTL", str(ID_TTL_SECONDS))
+    submit = WIRES[case.middleware.name]
+    system = case.start(Application.FILTER)
+    with system.filter() as client:
+        submit(system, "1 tonto")
+        eventually(lambda: result(client) == "1 CENSORED")
+        time.sleep(ID_TTL_SECONDS + 0.5)  # not before an assertion: the id expires
+        submit(system, "2 tonto")
+        eventually(lambda: result(client) == "2 CENSORED")
+        assert [found.text for found in client.get_results() if found.petition_id == ID] == ["2 CENSORED"]
+
+
+def test_an_id_used_again_at_once_for_another_text_changes_nothing(case: Case) -> None:
+    submit = WIRES[case.middleware.name]
+    system = case.start(Application.FILTER)
+    with system.filter() as client:
+        submit(system, "1 tonto")
+        eventually(lambda: result(client) == "1 CENSORED")
+        if case.middleware.is_direct:
+            with pytest.raises((Fault, ValueError), match="MALFORMED|this id was used"):
+                submit(system, "2 tonto")
+        else:  # nobody waits for an answer
+            submit(system, "2 tonto")
+            another = client.submit("3 tonto")
+            assert client.result(another, 5.0) == "3 CENSORED"
+        assert result(client) == "1 CENSORED"
