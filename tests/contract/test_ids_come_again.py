@@ -83,7 +83,7 @@ def test_an_id_used_again_at_once_for_another_text_changes_nothing(case: Case) -
         submit(system, "1 tonto")
         eventually(lambda: result(client) == "1 CENSORED")
         if case.middleware.is_direct:
-            with pytest.raises((Fault, ValueError), match="MALFORMED|this id was used"):
+            with pytest.raises((Fault, ValueError), match=r"MALFORMED|this id was used"):
                 submit(system, "2 tonto")
         else:  # nobody waits for an answer
             submit(system, "2 tonto")
