@@ -1,9 +1,10 @@
 """The lab over RabbitMQ: events and texts on queues.
 
 Kind: indirect; not blocking (many requests under way); decoupled in time and in space.
-Broker: RabbitMQ; n nodes share their state in Redis, one node has it in memory.
-Load balancing: all nodes consume one queue, and the broker gives each as much as it can take (prefetch).
-Delivery: at least once by manual acknowledgement after effect and reply; effect exactly once by id.
-    What kills its workers, or fails too often, ends among the dead letters.
-Broadcast: a fanout exchange, and a queue for each subscriber, kept for two minutes while it is away.
+Broker: RabbitMQ; n nodes share their state in Redis, one node keeps it in memory.
+Load balancing: all nodes consume one queue; the broker gives each node a few messages at a time (prefetch).
+Delivery: at least once, by acknowledgement after the effect and the reply. Tuned: the effect exactly once, by
+    id; a message that kills its nodes, or fails too often, becomes a dead letter. Stock keeps no ids.
+Broadcast: a fanout exchange, and a queue for each subscriber. Tuned keeps the queue for two minutes while its
+    subscriber is away; stock deletes it.
 """

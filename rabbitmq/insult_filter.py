@@ -21,8 +21,8 @@ from lab.process.node import run
 from .tuned.client import FilterQueueClient, Request
 from .tuned.connection import Connection
 from .tuned.delivery import Delivery, RetryQueue, Watch
-from .tuned.node import QueueServer, add_queue_options
-from .tuned.server import Consumer, FetchingConsumer, consumers
+from .tuned.node import QueueServer, add_queue_options, consumers
+from .tuned.server import Consumer, FetchingConsumer
 from .tuned.wire import (
     CONTROL_CODES,
     Message,

@@ -14,8 +14,7 @@ from lab.process.node import run
 from .tuned.broadcast import receive_ticks
 from .tuned.client import ServiceQueueClient
 from .tuned.delivery import Delivery
-from .tuned.node import QueueServer, add_queue_options
-from .tuned.server import consumers
+from .tuned.node import QueueServer, add_queue_options, consumers
 from .tuned.wire import (
     SERVICE_CODES,
     Kind,

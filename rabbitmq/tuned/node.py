@@ -17,11 +17,13 @@ from lab.settings import settings
 
 from .broadcast import announcement
 from .connection import Connection
+from .delivery import Handler, RetryQueue, Watch
 from .queues import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
 from .server import Consumer
 from .wire import Message, Names, read_reply
 
 CANARY_SECONDS = 10.0
+RETRY_PREFETCH = 1
 TAKE_OVER_SECONDS = 2.0
 """How long a node waits for the broker to notice that the one before it was killed."""
 NOT_SOLE = (
@@ -184,6 +186,22 @@ class QueueServer:
         if self._publisher is not None:  # otherwise the connection broke, and the canary gets no answer
             self._publisher.basic_consume(DIRECT_REPLY_TO, answered, auto_ack=True)
             message.publish(self._publisher)
+
+
+def consumers(
+    connection: Callable[[], Connection],
+    queue: str,
+    handler: Handler,
+    prefetch: int,
+    watch: Watch | None = None,
+    takes: bool = True,
+) -> tuple[Consumer, Consumer]:
+    """Return the consumers of *queue* and of its retry queue. Without *takes* they consume nothing."""
+    retries = RetryQueue(queue)
+    beside = watch.beside() if watch else None
+    first = Consumer(connection, [queue] if takes else [], handler, prefetch, watch, retries)
+    again = [retries.retry] if takes else []
+    return first, Consumer(connection, again, handler, RETRY_PREFETCH, beside, retries, is_retry=True)
 
 
 def add_queue_options(parser: argparse.ArgumentParser, usual_prefetch: int) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pika.channel import Channel
@@ -23,16 +24,15 @@ from .wire import Kind, Message, reply_to
 log = logging.getLogger(__name__)
 
 BATCH = 200
-RETRY_PREFETCH = 1
 FETCH_SECONDS = 10.0
 AGAIN_SECONDS = 0.25
-"""Before a message is published again that a full queue did not take."""
+"""How long to wait before publishing a message again that a full queue refused."""
 FINISHING_SHARE = 0.6
 """The part of the time for draining in which work still begins. Other nodes get the rest of the messages."""
 
 
 class _Unconfirmed(NamedTuple):
-    """Deliveries up to *tag* whose last reply is number *sequence* on the channel."""
+    """Deliveries up to *tag*; their last reply is number *sequence* on the channel."""
 
     sequence: int
     tag: int
@@ -66,7 +66,7 @@ class Consumer:
         self._channel: Any = None
         self._confirms: Confirms[Message] = Confirms()
         self._held = 0
-        """Messages that must be published again; nothing is acknowledged before they are."""
+        """So many messages must be published again. Nothing is acknowledged before that."""
         self._fetched: list[int] = []
         """Tags of messages that a handler fetched. They are acknowledged with the message it worked on."""
         self._unconfirmed: deque[_Unconfirmed] = deque()
@@ -275,11 +275,9 @@ class Consumer:
 
     def _next_batch(self) -> list[Delivery]:
         batch: list[Delivery] = []
-        while len(batch) < BATCH:
-            try:
+        with suppress(IndexError):  # there are no more
+            while len(batch) < BATCH:
                 batch.append(self._deliveries.popleft())
-            except IndexError:
-                break
         return batch
 
     def _work_on(self, batch: list[Delivery]) -> bool:
@@ -305,22 +303,6 @@ class Consumer:
         return all_done
 
 
-def consumers(
-    connection: Callable[[], Connection],
-    queue: str,
-    handler: Handler,
-    prefetch: int,
-    watch: Watch | None = None,
-    takes: bool = True,
-) -> tuple[Consumer, Consumer]:
-    """Return the consumers of *queue* and of its retry queue. Without *takes* they consume nothing."""
-    retries = RetryQueue(queue)
-    beside = watch.beside() if watch else None
-    first = Consumer(connection, [queue] if takes else [], handler, prefetch, watch, retries)
-    again = [retries.retry] if takes else []
-    return first, Consumer(connection, again, handler, RETRY_PREFETCH, beside, retries, is_retry=True)
-
-
 class FetchingConsumer(Consumer):
     """A consumer with prefetch 1 whose handler also fetches messages of other queues, one by one.
 
@@ -329,7 +311,7 @@ class FetchingConsumer(Consumer):
     """
 
     _asked: Future[Delivery | None] | None = None
-    """The handler that waits for a fetched message."""
+    """Where the handler waits for the message that it asked for."""
 
     def fetch(self, queue: str) -> Delivery | None:
         """Return the oldest waiting message of *queue*, or None if there is none. The handler calls it."""

@@ -99,13 +99,8 @@ class Message(NamedTuple):
 
     def publish(self, channel: Channel) -> None:
         """Publish on *channel*; a message that no queue takes comes back, unless it is a reply."""
-        channel.basic_publish(
-            self.exchange,
-            self.routing_key,
-            self.body,
-            self.properties,
-            mandatory=self.kind is not Kind.REPLY,
-        )
+        mandatory = self.kind is not Kind.REPLY
+        channel.basic_publish(self.exchange, self.routing_key, self.body, self.properties, mandatory)
 
 
 def code_of(properties: BasicProperties) -> str:

@@ -13,7 +13,6 @@ from lab.contract import Target
 from lab.errors import LabError
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.connection import Connection
-from rabbitmq.tuned.queues import delete_namespace
 from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, Worker
 
@@ -39,21 +38,6 @@ def test_a_connection_that_is_closed_while_it_connects_ends_quietly(monkeypatch:
             eventually(lambda: not any(thread.name == "amqp" for thread in threading.enumerate()))
         starting.join()
     assert said == []
-
-
-def test_after_an_interrupt_while_a_request_is_handed_over_the_next_ones_are_sent(
-    rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(work: object) -> bool:
-        raise KeyboardInterrupt
-
-    with InsultFilterClient(Target(rabbit.url, namespace="interrupted")) as client:
-        with monkeypatch.context() as patched:
-            patched.setattr(client._connection, "call", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                client.submit("tonto")
-        assert client.submit("tonto")
-    delete_namespace(rabbit.url, "interrupted")
 
 
 def test_a_connection_that_swallows_everything_is_opened_anew_before_the_deadline(

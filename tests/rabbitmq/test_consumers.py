@@ -11,9 +11,8 @@ from lab.errors import InternalError, Unavailable
 from lab.options import NodeOptions
 from lab.store.namespace import throwaway_namespace
 from rabbitmq.tuned.delivery import Delivery
-from rabbitmq.tuned.node import QueueServer
+from rabbitmq.tuned.node import QueueServer, consumers
 from rabbitmq.tuned.queues import delete_namespace
-from rabbitmq.tuned.server import consumers
 from rabbitmq.tuned.wire import Message, Names, read_reply
 from tests.eventually import eventually
 from tests.rabbitmq.rig import channel_to, letters

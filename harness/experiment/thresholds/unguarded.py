@@ -20,7 +20,7 @@ from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_unt
 from harness.experiment.thresholds.load import Run
 from lab.contract import Target
 from rabbitmq.insult_filter import InsultFilterClient
-from rabbitmq.tuned.connection import Connection
+from rabbitmq.tuned.connection import Confirms, Connection
 from rabbitmq.tuned.server import Consumer
 from rabbitmq.tuned.wire import Message
 
@@ -44,6 +44,7 @@ def confirm_nothing() -> None:
         channel.confirm_delivery = lambda ack, callback=lambda _: None: callback(None)
 
     Consumer._settle = settle  # type: ignore[method-assign,assignment]
+    Confirms.add = lambda confirms, message: None  # type: ignore[method-assign,assignment]
     alter_channels(unconfirmed)
 
 
@@ -63,12 +64,16 @@ def alter_channels(alter: Callable[[Any], object]) -> None:
     """Let *alter* change each channel of this process when it is opened."""
     open_channel = Connection.open_channel
 
-    def opened(connection: Connection, then: Callable[[Any], None]) -> None:
+    def opened(
+        connection: Connection,
+        then: Callable[[Any], None],
+        on_cancel: Callable[[str], None] | None = None,
+    ) -> None:
         def altered(channel: Any) -> None:
             alter(channel)
             then(channel)
 
-        open_channel(connection, altered)
+        open_channel(connection, altered, on_cancel)
 
     Connection.open_channel = opened  # type: ignore[method-assign,assignment]
 

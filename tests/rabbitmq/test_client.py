@@ -1,12 +1,17 @@
-"""Two threads may answer one request at the same time: one answer counts, and neither thread fails."""
+"""A client that is closed, answered or interrupted by two threads at once fails in none of them."""
 
 from concurrent.futures import Future
 
+import pytest
 from pika.spec import BasicProperties
 
+from lab.contract import Target
 from lab.errors import Unavailable
+from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.client import Request
+from rabbitmq.tuned.queues import delete_namespace
 from rabbitmq.tuned.wire import Message
+from tests.rabbitmq.rig import PrivateRabbit
 
 
 class Raced(Future[object]):
@@ -35,3 +40,18 @@ def test_the_first_answer_stays() -> None:
     answered.settle(b"first")
     answered.settle(Unavailable("too late"))
     assert answered.answer.result(0) == b"first"
+
+
+def test_after_an_interrupt_while_a_request_is_handed_over_the_next_ones_are_sent(
+    rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(work: object) -> bool:
+        raise KeyboardInterrupt
+
+    with InsultFilterClient(Target(rabbit.url, namespace="interrupted")) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(client._connection, "call", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.submit("tonto")
+        assert client.submit("tonto")
+    delete_namespace(rabbit.url, "interrupted")
