@@ -1,10 +1,15 @@
-"""The operations of the two applications and their parameters, as data; each wire has its own codes."""
+"""The operations of the two applications: parameters, ids and answers. Each wire has its own codes."""
 
+import itertools
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 
-from lab.errors import Code, InvalidRequest
+from lab.contract import Result, ResultPage
+from lab.errors import Code, InternalError, InvalidRequest
 
 
 class Operation(StrEnum):
@@ -84,3 +89,38 @@ def bind(operation: Operation, arguments: Sequence[object]) -> dict[str, object]
         message = f"{operation} takes at most {expected} argument(s), got {len(arguments)}"
         raise InvalidRequest(Code.WRONG_TYPE, message)
     return dict(zip(signature.parameters, arguments, strict=False))
+
+
+def to_plain(answer: object) -> object:
+    """Return *answer* as a value every wire can carry."""
+    if isinstance(answer, ResultPage):
+        return {"results": [list(result) for result in answer], "more": answer.more}
+    return answer
+
+
+def page_from_plain(value: object) -> ResultPage:
+    """Return the page of results that :func:`to_plain` wrote."""
+    if not isinstance(value, Mapping) or "results" not in value:
+        raise InternalError("reply", f"not a page of results: {type(value).__name__}")
+    page = ResultPage(Result(*pair) for pair in cast(list[list[str]], value["results"]))
+    page.more = bool(value.get("more"))
+    return page
+
+
+_prefix = secrets.token_hex(6)
+_counter = itertools.count(1)
+
+
+def new_operation_id() -> str:
+    """Return an id that no other process and no earlier call has given."""
+    return f"{_prefix}-{next(_counter):x}"
+
+
+def _renew_prefix() -> None:
+    """Let a forked process differ from the one it came from."""
+    global _prefix
+    _prefix = secrets.token_hex(6)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_prefix)

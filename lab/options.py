@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lab.applications.work import Work
+from lab.applications.work import Work, load_handler
 from lab.bootstrap import WRONG_USAGE, end_with
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
@@ -40,6 +40,8 @@ class NodeOptions:
     architecture: Architecture = Architecture.ONE_NODE
     interval_seconds: float = BROADCAST_INTERVAL_SECONDS
     work: Work = field(default_factory=Work)
+    handler: Callable[[str], str] | None = None
+    """The user's own function of a text, in place of censoring."""
     insults: Path | None = None
     """File of insults, a line each; None: the lists that come with the lab (one node) or the store's."""
     allow_subscribers: tuple[str, ...] = ()
@@ -138,6 +140,12 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-cpu", type=duration, default=0.0, metavar="TIME", help="compute so long per text, such as 2ms"
     )
+    parser.add_argument(
+        "--handler",
+        type=handler,
+        metavar="MODULE:FUNCTION",
+        help="a function of your own from text to text, in place of censoring",
+    )
     parser.add_argument("--insults", type=Path, metavar="FILE", help="insults to censor, a line each")
     parser.add_argument("--on-demand", action="store_true", help="let submitted texts wait for resolve")
 
@@ -153,6 +161,7 @@ def node_options(arguments: argparse.Namespace) -> NodeOptions:
         architecture=Architecture.N_NODE if given.get("master") else arguments.architecture,
         interval_seconds=given.get("interval", BROADCAST_INTERVAL_SECONDS),
         work=Work(given.get("work_time", 0.0), given.get("work_cpu", 0.0)),
+        handler=given.get("handler"),
         insults=given.get("insults"),
         allow_subscribers=tuple(given.get("allow_subscribers", ())),
         on_demand=given.get("on_demand", False),
@@ -175,6 +184,14 @@ def interval(text: str) -> float:
     if not seconds:
         raise argparse.ArgumentTypeError(f"{text!r} is too short: it must be more than 0, such as 200ms")
     return seconds
+
+
+def handler(text: str) -> Callable[[str], str]:
+    """Load a function of the user's own."""
+    try:
+        return load_handler(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def namespace(text: str) -> str:

@@ -1,7 +1,7 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
 from lab.applications.broadcast import Broadcaster, FanOut
-from lab.applications.state import open_node_store
+from lab.applications.service import open_node_store
 from lab.contract import Architecture
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from lab.applications.build import build_filter
-from lab.applications.instant import instant_filter_operations
-from lab.applications.state import open_node_store
+from lab.applications.filter import build_filter, non_blocking_filter_operations
+from lab.applications.service import open_node_store
 from lab.client.calls import FilterCalls, batches
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.contract import Application, InsultFilter, Target
@@ -28,7 +27,7 @@ class InsultFilterNode:
         self._server = NodeServer(
             application,
             FILTER_OPERATIONS,
-            instant_filter_operations(options.architecture, is_work_instant=application.is_instant),
+            non_blocking_filter_operations(options.architecture, application),
             InsultFilter,
             options,
             Application.FILTER,

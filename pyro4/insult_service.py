@@ -2,8 +2,7 @@
 
 from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService
-from lab.applications.instant import instant_service_operations
-from lab.applications.state import open_node_store
+from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import ServiceCalls
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox
@@ -35,7 +34,7 @@ class InsultServiceNode:
         self._server = NodeServer(
             application,
             SERVICE_OPERATIONS,
-            instant_service_operations(options.architecture),
+            non_blocking_service_operations(options.architecture),
             InsultService,
             options,
             Application.SERVICE,

@@ -1,8 +1,7 @@
 """The broadcaster of n nodes: requests come on its own queue, ticks go to a fanout exchange."""
 
 from lab.applications.broadcast import Broadcaster
-from lab.applications.service import ServiceApplication, perform
-from lab.applications.state import open_node_store
+from lab.applications.service import ServiceApplication, open_node_store, perform
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.operations import Operation

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import cast
 from uuid import uuid4
 
-from lab.applications.build import build_filter
-from lab.applications.service import perform
-from lab.applications.state import open_node_store
+from lab.applications.filter import build_filter
+from lab.applications.service import open_node_store, perform
 from lab.client.calls import FilterCalls
 from lab.contract import Architecture, Target
 from lab.errors import InvalidRequest
-from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation
+from lab.operations import Operation, new_operation_id
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 
@@ -59,7 +57,7 @@ class InsultFilterNode:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=False)
         self._application = self._parts.application
-        self._prefetch = prefetch or (PREFETCH if self._application.is_instant else BUSY_PREFETCH)
+        self._prefetch = prefetch or (PREFETCH if self._application.is_non_blocking else BUSY_PREFETCH)
         self._watch = watch
         self._takes = not options.on_demand
         self._retries = RetryQueue(self._names.work)

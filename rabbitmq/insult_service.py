@@ -1,8 +1,7 @@
 """Node and client of the InsultService over RabbitMQ."""
 
 from lab.applications.broadcast import Broadcaster
-from lab.applications.service import ServiceApplication, perform
-from lab.applications.state import open_node_store
+from lab.applications.service import ServiceApplication, open_node_store, perform
 from lab.client.calls import ServiceCalls
 from lab.client.subscription import Inbox
 from lab.contract import Architecture, Target

@@ -29,7 +29,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from lab.applications.broadcast import Broadcaster as Ticker
-from lab.applications.build import build_filter
+from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls
@@ -37,9 +37,8 @@ from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation
+from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
-from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore

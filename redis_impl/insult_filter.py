@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from lab.applications.build import build_filter
+from lab.applications.filter import build_filter
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls
 from lab.contract import Application, Target
-from lab.ids import new_operation_id
 from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.operations import new_operation_id
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 from lab.store import open_store
@@ -30,7 +30,7 @@ class InsultFilterNode:
         self._parts = build_filter(options, self._store, has_work_list=False)
         application = self._parts.application
         # A node that is occupied by each text takes one at a time, and leaves the others to its peers.
-        usual = BATCH if application.is_instant else 1
+        usual = BATCH if application.is_non_blocking else 1
         self._server = PetitionServer(
             application, Application.FILTER, options, batch=batch or usual, on_demand=options.on_demand
         )

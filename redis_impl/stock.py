@@ -27,7 +27,7 @@ from uuid import uuid4
 import redis
 
 from lab.applications.broadcast import Broadcaster as Ticker
-from lab.applications.build import build_filter
+from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls
@@ -42,9 +42,8 @@ from lab.errors import (
     error_from,
 )
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation
+from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
-from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store.simple import SimpleStore
 from lab.validation import clean_deadline

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
-from lab.ids import new_operation_id
+from lab.operations import new_operation_id
 
 MOST_WAITING = 8
 TIMEOUT_SECONDS = 90.0

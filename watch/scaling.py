@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from lab.errors import LabError, NotFound
-from lab.ids import new_operation_id
 from lab.load.texts import generated_texts
+from lab.operations import new_operation_id
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace

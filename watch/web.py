@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError
-from lab.ids import new_operation_id
 from lab.limits import MAX_REQUEST_BYTES
+from lab.operations import new_operation_id
 from watch.guard import Guard
 from watch.hub import Hub, Watched
 

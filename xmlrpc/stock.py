@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.broadcast import FanOut
-from lab.applications.build import build_filter
+from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
@@ -42,9 +42,8 @@ from lab.errors import (
     error_from_text,
 )
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
+from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation, to_plain
 from lab.options import NodeOptions
-from lab.plain import to_plain
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore

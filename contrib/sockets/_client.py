@@ -7,8 +7,7 @@ from typing import Self, TypeVar
 
 from lab.client.retry import Failover, call_with_probe, retry_while_unavailable
 from lab.contract import Application, Architecture, Target
-from lab.ids import new_operation_id
-from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.operations import MUTATING_OPERATIONS, Operation, new_operation_id
 from lab.validation import clean_deadline
 
 from .transport import Connection, answers

@@ -7,9 +7,8 @@ from lab.applications.service import perform
 from lab.client.retry import Deadline
 from lab.contract import Application
 from lab.errors import LabError
-from lab.operations import Operation, bind
+from lab.operations import Operation, bind, to_plain
 from lab.options import NodeOptions
-from lab.plain import to_plain
 from lab.process.background import BackgroundJob, heartbeat
 
 from .transport import Connection, Server

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from lab.client.retry import Deadline
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
-from lab.ids import new_operation_id
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
+from lab.operations import new_operation_id
 
 from ._wire import read_body, read_length, receive, write_error, write_frame
 

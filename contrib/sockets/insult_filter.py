@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import cast
 
-from lab.applications.build import build_filter
-from lab.applications.state import open_node_store
+from lab.applications.filter import build_filter
+from lab.applications.service import open_node_store
 from lab.client.calls import FilterCalls, batches
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.contract import Application, Target

@@ -2,7 +2,7 @@
 
 from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService
-from lab.applications.state import open_node_store
+from lab.applications.service import open_node_store
 from lab.client.calls import ServiceCalls
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox

@@ -22,7 +22,7 @@ from dynamic.options import add_pool_options
 from dynamic.pool.client import MOST_BYTES, listening, locked, socket_path
 from dynamic.pool.pool import Pool
 from dynamic.pool.worker import WorkerOptions
-from lab.applications.state import open_node_store
+from lab.applications.service import open_node_store
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from lab.contract import Tick
 from lab.errors import LabError, Unavailable
-from lab.ids import new_operation_id
+from lab.operations import new_operation_id
 from lab.store.protocol import Hold, Store
 
 log = logging.getLogger(__name__)

@@ -144,6 +144,8 @@ class Censor:
             return text
         return self._replace(text, clean, unknown)
 
+    __call__ = censor
+
     def _replace(self, text: str, clean: set[str], unknown: set[str]) -> str:
         is_ascii = text.isascii()
         if not is_ascii and (leading := _LEADING_SELECTORS.match(text)):  # they belong to nothing
@@ -318,7 +320,9 @@ def _fold(text: str) -> str:
         return text.lower()
     if _ALIKE.search(text):
         text = text.translate(_SAME)
-    return nfc(nfc(text).casefold())
+    normal = nfc(text)
+    folded = normal.casefold()
+    return folded if folded == normal else nfc(folded)
 
 
 def nfc(text: str) -> str:

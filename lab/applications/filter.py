@@ -1,17 +1,21 @@
-"""The InsultFilter over a store and a censor: request and reply, and the work list."""
+"""The InsultFilter: what it answers, its background jobs, and how a node puts them together."""
 
 import logging
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 from lab.applications.censor import Censor
-from lab.applications.rehearsal import rehearsal
-from lab.applications.work import Work
-from lab.contract import Result, ResultPage
-from lab.errors import NotFound, Overloaded, Unavailable
-from lab.ids import new_operation_id
+from lab.applications.work import Work, fault_hook
+from lab.contract import Architecture, Result, ResultPage
+from lab.data import default_insults, read_insults
+from lab.errors import LabError, NotFound, Overloaded, Unavailable
 from lab.limits import MAX_PAGE
+from lab.operations import FILTER_OPERATIONS, Operation, new_operation_id
+from lab.options import NodeOptions
+from lab.process.background import BackgroundJob, heartbeat
 from lab.store.protocol import Store, UnderWay, WaitingText
 from lab.validation import clean_limit, clean_operation_id, clean_text
 
@@ -23,40 +27,44 @@ RENEWAL_SECONDS = 0.5
 UNDER_WAY_SECONDS = 5.0
 """How long a repeated ``resolve`` waits for the first before it is told to come again."""
 LOOK_AGAIN_SECONDS = 0.02
+WORK_LIST_PAUSE_SECONDS = 0.05
+FOLLOW_SECONDS = 0.25
+"""An added insult is to be censored by every node within a second; this leaves room for a slow look."""
 
 
 class FilterApplication:
     """Answers the filter's operations; the methods are those of :class:`~lab.contract.InsultFilter`.
 
-    A node works on one text at a time, whoever asks, so that adding nodes means adding capacity. *owner* is
-    the name under which it takes texts from the store; empty: a new one.
+    A node works on one text at a time, so that adding nodes means adding capacity. *process* makes the result
+    of a text: a censor, or a function of the user's own. *owner* is the name under which the node takes texts
+    from the store; empty: a new one.
     """
 
-    def __init__(self, store: Store, censor: Censor, work: Work, owner: str = "") -> None:
+    def __init__(self, store: Store, process: Callable[[str], str], work: Work, owner: str = "") -> None:
         self._store = store
-        self._censor = censor
+        self._process = process
         self._work = work
         self.owner = owner or new_operation_id()
         self._in_hand: dict[int, WaitingText] = {}
         self._finished: dict[int, tuple[WaitingText, str, str]] = {}
         """By epoch, what the store did not take: the text, the id of its resolve, and the result."""
         self._busy = threading.Lock()
-        self._rehearse = rehearsal()
+        self._fault_hook = fault_hook()
         self.submitted = threading.Event()
         """Set when a text was put on the work list here, so that this node need not wait to look."""
 
     @property
-    def is_instant(self) -> bool:
-        """Tell whether :meth:`filter` returns at once: no declared work, so no thread is worth its cost."""
-        return self._work.is_none
+    def is_non_blocking(self) -> bool:
+        """Tell whether :meth:`filter` returns at once: it censors, and there is no declared work."""
+        return self._work.is_none and isinstance(self._process, Censor)
 
     def filter(self, text: object) -> str:
         checked = clean_text(text)
         with self._busy:
-            if self._rehearse:
-                self._rehearse(checked)
+            if self._fault_hook:
+                self._fault_hook(checked)
             self._work.perform()
-            return self._censor.censor(checked)
+            return self._process(checked)
 
     def submit(self, text: object, operation_id: str = "") -> str:
         petition_id = operation_id or uuid4().hex
@@ -146,3 +154,112 @@ class FilterApplication:
     def _forget(self, waiting: WaitingText) -> None:
         self._in_hand.pop(waiting.epoch, None)
         self._finished.pop(waiting.epoch, None)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterParts:
+    """A filter application and the jobs that run beside it."""
+
+    application: FilterApplication
+    jobs: tuple[BackgroundJob, ...]
+    has_work_list: bool = False
+
+    def start(self) -> None:
+        """Start the jobs."""
+        for job in self.jobs:
+            job.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Finish what is under way and end the jobs; what takes longer is given back."""
+        for job in self.jobs:
+            job.stop(timeout_seconds)
+        if self.has_work_list:
+            try:
+                self.application.give_back()
+            except LabError as error:
+                log.warning("left without giving back, the leases will tell: %s", error)
+
+
+def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
+    """Build the filter: n nodes censor the store's insults and follow it, one node those of its file.
+
+    *has_work_list*: submitted texts wait in the store, not in a queue, so a job takes them from there.
+    """
+    censor = Censor(read_insults(options.insults) if options.insults else ())
+    jobs: list[BackgroundJob] = []
+    if options.architecture is Architecture.N_NODE:
+        if options.insults:
+            store.add_insults(read_insults(options.insults))
+        follower = Follower(store, censor)
+        follower.load()
+        jobs.append(BackgroundJob("follow the insults", follower.follow))
+    elif not options.insults:
+        censor = Censor(default_insults())
+    application = FilterApplication(store, options.handler or censor, options.work)
+    if has_work_list and not options.on_demand:
+        jobs.append(work_through(application))
+    if has_work_list:  # behind the work list, so that what is finished at the end is held until then
+        jobs.append(heartbeat("leases", RENEWAL_SECONDS, application.renew_leases))
+    return FilterParts(application, tuple(jobs), has_work_list)
+
+
+def work_through(application: FilterApplication) -> BackgroundJob:
+    """Return the job that filters waiting texts, one at a time, as they come."""
+
+    def step() -> float:
+        return 0.0 if application.resolve_next() else WORK_LIST_PAUSE_SECONDS
+
+    return BackgroundJob("work list", step, application.submitted)
+
+
+class Follower:
+    """Keeps a censor equal to the insults of a store."""
+
+    def __init__(self, store: Store, censor: Censor) -> None:
+        self._store = store
+        self._censor = censor
+        self._version = ""
+        self._known: set[str] = set()
+
+    def load(self) -> None:
+        """Read every insult of the store, page by page; forget those that are gone."""
+        self._version = self._store.version()
+        gone, after = set(self._known), ""
+        while page := self._store.get_insults(after, MAX_PAGE):
+            for insult in page:
+                gone.discard(insult)
+                self._apply(True, insult)
+            after = page[-1]
+        for insult in gone:
+            self._apply(False, insult)
+
+    def follow(self) -> float:
+        """Apply what changed since the last call; return when to look again, in seconds."""
+        changes = self._store.changes(self._version)
+        if not changes.complete:
+            self.load()
+            return FOLLOW_SECONDS
+        for added, insult in changes.changes:
+            self._apply(added, insult)
+        self._version = changes.version
+        return FOLLOW_SECONDS
+
+    def _apply(self, added: bool, insult: str) -> None:
+        if added and insult not in self._known:
+            self._known.add(insult)
+            self._censor.add(insult)
+        elif not added and insult in self._known:
+            self._known.discard(insult)
+            self._censor.remove(insult)
+
+
+def non_blocking_filter_operations(
+    architecture: Architecture, application: FilterApplication
+) -> frozenset[Operation]:
+    """Return the operations that a server may answer where waiting would keep others waiting.
+
+    With its state in memory, these are those that do not work on texts.
+    """
+    works_on_texts = {Operation.FILTER, Operation.RESOLVE}
+    at_once = set(FILTER_OPERATIONS) - works_on_texts if architecture is Architecture.ONE_NODE else set()
+    return frozenset(at_once | ({Operation.FILTER} if application.is_non_blocking else set()))

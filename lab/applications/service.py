@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
+from lab.brokers.locate import locate_redis
+from lab.contract import Architecture
 from lab.errors import NoInsults
 from lab.limits import MAX_PAGE, SUBSCRIPTION_LEASE_SECONDS
-from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.operations import MUTATING_OPERATIONS, SERVICE_OPERATIONS, Operation
+from lab.options import NodeOptions
+from lab.store import open_store
 from lab.store.pages import insult_page
 from lab.store.protocol import Store
 from lab.validation import clean_after, clean_insult, clean_limit, clean_operation_id, clean_subscriber
@@ -59,3 +63,17 @@ def perform(
     if operation_id and operation in MUTATING_OPERATIONS:
         return method(**arguments, operation_id=clean_operation_id(operation_id))
     return method(**arguments)
+
+
+def non_blocking_service_operations(architecture: Architecture) -> frozenset[Operation]:
+    """Return the operations that a server may answer where waiting would keep others waiting.
+
+    With its state in memory, these are all.
+    """
+    return frozenset(SERVICE_OPERATIONS if architecture is Architecture.ONE_NODE else ())
+
+
+def open_node_store(options: NodeOptions) -> Store:
+    """Open the store of the architecture: in memory for one node, in Redis for n."""
+    url = locate_redis() if options.architecture is Architecture.N_NODE else ""
+    return open_store(url, options.namespace)

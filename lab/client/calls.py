@@ -13,8 +13,7 @@ from typing import Self, cast
 from lab.client.retry import wait_for_result
 from lab.contract import ResultPage
 from lab.limits import MAX_PAGE
-from lab.operations import Operation
-from lab.plain import page_from_plain
+from lab.operations import Operation, page_from_plain
 from lab.validation import (
     clean_after,
     clean_in_flight,

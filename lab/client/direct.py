@@ -7,8 +7,7 @@ from lab.client.calls import Calls
 from lab.client.retry import Connection, Failover, call_with_probe, retry_while_unavailable
 from lab.contract import Application, Target
 from lab.errors import DeadlineExceeded, LabError, Unavailable
-from lab.ids import new_operation_id
-from lab.operations import MUTATING_OPERATIONS, Operation
+from lab.operations import MUTATING_OPERATIONS, Operation, new_operation_id
 from lab.validation import clean_deadline
 
 

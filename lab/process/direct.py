@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from lab.applications.broadcast import Broadcaster, FanOut
-from lab.applications.build import build_filter
 from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
-from lab.applications.instant import instant_filter_operations, instant_service_operations
-from lab.applications.state import open_node_store
+from lab.applications.filter import build_filter, non_blocking_filter_operations
+from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import Calls
 from lab.client.direct import CallConnection
 from lab.client.retry import MOST_OF_IT, Deadline
@@ -40,7 +39,7 @@ class DirectService:
     """Serves the InsultService; as one node it also broadcasts, with *master* it is one of n."""
 
     def __init__(self, wire: Wire, options: NodeOptions, default_port: int, master: str = "") -> None:
-        at_once = instant_service_operations(options.architecture)
+        at_once = non_blocking_service_operations(options.architecture)
         executors = {
             each: Executor.LOOP if each in at_once else Executor.STORE for each in SERVICE_OPERATIONS
         }
@@ -110,7 +109,7 @@ class DirectFilter:
         self._store = open_node_store(options)
         self._parts = build_filter(options, self._store, has_work_list=True)
         application = self._parts.application
-        at_once = instant_filter_operations(options.architecture, is_work_instant=application.is_instant)
+        at_once = non_blocking_filter_operations(options.architecture, application)
         executors = dict.fromkeys(FILTER_OPERATIONS, Executor.STORE)
         executors |= dict.fromkeys((Operation.FILTER, Operation.RESOLVE), Executor.WORK)
         executors |= dict.fromkeys(at_once, Executor.LOOP)

@@ -14,9 +14,8 @@ from lab.client.direct import CallConnection, MasterLocator, answers
 from lab.client.retry import PROBE_SECONDS, Deadline
 from lab.contract import Application
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
-from lab.operations import Operation, bind
+from lab.operations import Operation, bind, to_plain
 from lab.options import NodeOptions
-from lab.plain import to_plain
 from lab.process.addresses import host_port, reachable
 from lab.process.background import BackgroundJob, heartbeat
 from lab.process.node import cannot_listen

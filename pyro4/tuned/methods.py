@@ -19,8 +19,7 @@ from Pyro4.core import current_context
 from lab.applications.service import perform
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_URI_CHARACTERS
-from lab.operations import SIGNATURES, Operation, bind
-from lab.plain import to_plain
+from lab.operations import SIGNATURES, Operation, bind, to_plain
 
 from .wire import OPERATION_ID, as_builtin
 

@@ -19,8 +19,7 @@ from lab.client.connection import after_fork
 from lab.client.retry import LEAST_DEADLINE_SECONDS, suspect_after
 from lab.contract import Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
-from lab.ids import new_operation_id
-from lab.operations import Operation, bind
+from lab.operations import Operation, bind, new_operation_id
 from lab.settings import settings
 from lab.validation import clean_deadline
 

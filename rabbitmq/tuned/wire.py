@@ -11,8 +11,7 @@ from pika.spec import BasicProperties
 
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
 from lab.limits import MAX_REQUEST_BYTES
-from lab.operations import Operation
-from lab.plain import to_plain
+from lab.operations import Operation, to_plain
 from lab.validation import clean_operation_id
 
 SERVICE_CODES: Mapping[str, Operation] = {

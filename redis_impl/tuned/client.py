@@ -10,8 +10,7 @@ from typing import Self, cast
 from lab.client.connection import after_fork
 from lab.contract import Application, Target
 from lab.errors import LabError, Overloaded
-from lab.ids import new_operation_id
-from lab.operations import Operation, bind
+from lab.operations import Operation, bind, new_operation_id
 from lab.validation import clean_deadline
 
 from .connection import Replies

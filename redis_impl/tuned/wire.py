@@ -9,8 +9,7 @@ from json.encoder import encode_basestring
 from lab.contract import Application
 from lab.errors import Code, InternalError, InvalidRequest, LabError, error_from
 from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
-from lab.operations import SIGNATURES, Operation
-from lab.plain import to_plain
+from lab.operations import SIGNATURES, Operation, to_plain
 from lab.validation import clean_operation_id
 
 CODES: Mapping[Application, Mapping[str, Operation]] = {

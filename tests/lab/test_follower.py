@@ -5,7 +5,7 @@ import random
 import pytest
 
 from lab.applications.censor import Censor
-from lab.applications.jobs import Follower
+from lab.applications.filter import Follower
 from lab.errors import Unavailable
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab.ids import new_operation_id
+from lab.operations import new_operation_id
 from lab.validation import clean_operation_id
 
 

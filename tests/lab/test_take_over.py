@@ -8,10 +8,8 @@ from typing import cast
 import pytest
 
 from lab.applications import filter as filter_module
-from lab.applications.build import FilterParts, build_filter
 from lab.applications.censor import Censor
-from lab.applications.filter import LEASE_SECONDS, FilterApplication
-from lab.applications.jobs import work_through
+from lab.applications.filter import LEASE_SECONDS, FilterApplication, FilterParts, build_filter, work_through
 from lab.applications.work import Work
 from lab.contract import Result
 from lab.errors import Unavailable
@@ -182,7 +180,7 @@ def test_a_node_that_stops_gives_back_what_it_cannot_finish(
 
 
 def test_a_node_with_a_work_list_renews_its_leases_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.applications.build.RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr("lab.applications.filter.RENEWAL_SECONDS", 0.01)
     store = MemoryStore()
     renewed: list[int] = []
     monkeypatch.setattr(store, "renew", lambda *arguments: renewed.append(1))

@@ -12,7 +12,7 @@ import pytest
 
 from lab.contract import Application, Architecture, InsultFilter, InsultService
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
-from lab.ids import new_operation_id
+from lab.operations import new_operation_id
 from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.client import Request

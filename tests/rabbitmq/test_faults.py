@@ -14,7 +14,7 @@ import pytest
 
 from lab.contract import Application, Architecture
 from lab.errors import InternalError
-from lab.ids import new_operation_id
+from lab.operations import new_operation_id
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.conftest import StartSystem

@@ -6,12 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab.applications.rehearsal import rehearsal
+from lab.applications.work import fault_hook
 from lab.bootstrap import ROOT
 
-WORK = (
-    "from lab.applications.rehearsal import rehearsal as r; n = r(); n('t1 hello'); n('t2 arsenic'); n('t3')"
-)
+WORK = "from lab.applications.work import fault_hook as r; n = r(); n('t1 hello'); n('t2 arsenic'); n('t3')"
 
 
 def worked(path: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -21,7 +19,7 @@ def worked(path: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_without_variables_there_is_nothing_to_call() -> None:
-    assert rehearsal() is None
+    assert fault_hook() is None
 
 
 def test_the_first_word_of_each_text_is_noted(tmp_path: Path) -> None:
