@@ -15,7 +15,7 @@ from multiprocessing.connection import Client
 
 import psutil
 
-from harness.record.code_version import commit, digest
+from harness.record.environment import commit, digest
 from lab.errors import Unavailable
 from lab.process.cores import usable_cores
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec

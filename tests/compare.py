@@ -9,8 +9,7 @@ import re
 import sys
 from functools import partial
 
-from harness.analysis.statistics import slower_than
-from harness.analysis.verdicts import FEWEST_BLOCKS, comparison_of, sentence
+from harness.analysis.verdicts import FEWEST_BLOCKS, comparison_of
 from harness.experiment.session import (
     FAILED,
     GOOD,
@@ -24,6 +23,8 @@ from harness.experiment.session import (
 from harness.experiment.versus import Side, read_side, versus
 from harness.load.workload import Workload
 from harness.record.run import Run
+from harness.report.conclusions import sentence
+from harness.statistics import slower_than
 from lab.cli import commands
 from lab.cli.brokers import say
 from lab.options import Parser, interval

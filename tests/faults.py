@@ -13,7 +13,7 @@ from harness.experiment.session import middleware_names
 from harness.faults.rig import Scenario, Size
 from harness.faults.session import Order, conduct
 from harness.faults.table import SCENARIOS
-from harness.record.run import RESULTS
+from harness.record.journal import RESULTS
 from lab.cli import commands
 from lab.middlewares import MIDDLEWARES
 from lab.options import Parser, interval

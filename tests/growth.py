@@ -2,36 +2,23 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
-from harness.experiment.bench import Bench
-from harness.experiment.growth.curve import Curve, Terms
-from harness.experiment.growth.load import harness_alone
-from harness.experiment.growth.studies import HARNESS_FULL, HARNESS_QUICK, HARNESS_SECONDS, STUDIES
+from harness.experiment.growth.studies import STUDIES, growth_step, harness_step
 from harness.experiment.session import (
     FAILED,
     GOOD,
+    Experiment,
     add_experiment_options,
+    conduct,
     count,
     middleware_names,
 )
-from harness.experiment.thresholds.load import SideFailed
 from harness.load.workload import Workload
-from harness.record.environment import environment
-from harness.record.run import new_folder
-from harness.report.progress import Steps
-from harness.report.words import not_here
+from harness.record.findings import missed
+from harness.record.run import Run
 from lab.cli import commands
-from lab.cli.brokers import brokers, say
-from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
 from lab.options import Parser, interval
-from lab.settings import settings
-
-if TYPE_CHECKING:
-    from harness.experiment.growth.run import GrowthRun
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
 """Seconds of a window, and windows of each size, in turn with those of the other sizes."""
@@ -39,76 +26,28 @@ QUICK, FULL = (0.7, 3), (5.0, 7)
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from harness.experiment.growth.run import GrowthRun, finish, show  # matplotlib: --help need not wait
-
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
     window, windows = FULL if options.full else QUICK
     options.seconds, options.windows = options.seconds or window, options.windows or windows
     asked = ("only", "middleware", "seconds", "windows", "full")
-    configuration = {name: getattr(options, name) for name in asked} | {"workload": workload.describe()}
-    run = GrowthRun(configuration=configuration, environment=environment())
-    folder = new_folder(run.experiment, options.results)
-    with ExitStack() as stack:
-        stack.callback(say, f"data and plots: {folder}")
-        stack.callback(finish, run, folder)  # also of a run that was interrupted
-        kinds = (STUDIES[study].needs(name) for study in options.only for name in options.middleware)
-        urls = stack.enter_context(brokers(settings(), frozenset().union(*kinds)))
-        run.environment["brokers"] = list(urls.descriptions)
-        code = _measure(options, Bench(urls, workload), run)
-    if options.json:
-        print((folder / f"{run.experiment}.json").read_text(encoding="utf-8"))
-    else:
-        show(run)
-    return code or (FAILED if run.missed and not options.no_judge else GOOD)
-
-
-def _measure(options: argparse.Namespace, bench: Bench, run: "GrowthRun") -> int:
-    steps = [(study, name) for study in options.only for name in options.middleware]
+    configuration = {name: getattr(options, name) for name in asked}
+    steps = [
+        growth_step(study, name, options.windows, options.seconds, is_full=options.full)
+        for study in options.only
+        for name in options.middleware
+    ]
     if "requests" in options.only:
-        steps.append(("requests", ""))
-    code = GOOD
-    with Steps(sum(_expected(options, *step) for step in steps)) as progress:
-        for study, name in steps:
-            label = MIDDLEWARES[name].label if name else "the harness alone"
-            progress.step(f"{study}: {label}", _expected(options, study, name))
-            try:
-                for curve in _curves(options, bench, study, name):
-                    run.curves.append(curve)
-                    progress.say(_said(curve))
-            except (LabError, SideFailed, OSError) as error:
-                code = FAILED
-                said = getattr(error, "message", "") or str(error)
-                run.notes.append(f"FAILED {study}: {label}: {type(error).__name__}: {said}")
-                progress.say(run.notes[-1])
-    return code
+        steps.append(harness_step(is_full=options.full))
+    kinds = frozenset[str]().union(
+        *(STUDIES[study].needs(name) for study in options.only for name in options.middleware)
+    )
+    experiment = Experiment("growth", steps, workload, configuration, kinds=kinds, keeps_raw=False)
 
+    def judge(run: Run) -> int:
+        return FAILED if missed(run.curves) and not options.no_judge else GOOD
 
-def _curves(options: argparse.Namespace, bench: Bench, study: str, name: str) -> Iterator[Curve]:
-    if not name:
-        yield from harness_alone(HARNESS_FULL if options.full else HARNESS_QUICK)
-        return
-    growth = STUDIES[study]
-    missing = growth.needs(name) - bench.brokers.kinds
-    if missing:
-        yield Curve(study, name, "not measured", missing=not_here(missing))
-        return
-    sizes = growth.sizes(is_full=options.full)
-    yield from growth.measure(name, Terms(bench, sizes, options.windows, options.seconds, options.full))
-
-
-def _said(curve: Curve) -> str:
-    if not curve.sizes:
-        return curve.missing
-    ends = [curve.sizes[0], curve.sizes[-1]]
-    said = " to ".join(f"{one.median:,.4g}{curve.unit}" for one in ends)
-    return f"{curve.title}: {said} from {ends[0].size:,} to {ends[1].size:,}"
-
-
-def _expected(options: argparse.Namespace, study: str, name: str) -> float:
-    if not name:
-        return HARNESS_SECONDS[options.full]
-    return STUDIES[study].expected(options.windows, options.seconds, is_full=options.full)
+    return conduct(experiment, options.results, judge, as_json=options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

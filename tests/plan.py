@@ -17,8 +17,9 @@ from rich.table import Table
 from harness.analysis.planning import Plan, plan
 from harness.analysis.planning_check import Checked, check
 from harness.experiment.session import FAILED, GOOD
-from harness.record.run import RESULTS, Run, read_run
-from harness.report.planning_words import ASSUMPTIONS, capacities, cell, limit_words, share_words
+from harness.record.journal import RESULTS, read_run
+from harness.record.run import Run
+from harness.report.planning import ASSUMPTIONS, capacities, cell, limit_words, share_words
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.middlewares import MIDDLEWARES

@@ -2,6 +2,7 @@
 
 import sys
 
+from harness.experiment.anatomy import anatomy_step
 from harness.experiment.capacity import Objective
 from harness.experiment.session import (
     Experiment,
@@ -17,7 +18,6 @@ from lab.cli import commands
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 from lab.options import Parser
-from tests.anatomy import anatomy_step
 from tests.dynamic_scaling import short_step, thorough_steps
 from tests.speedup import speedup_step
 from tests.stress import capacity_step, clients_step, requests_step

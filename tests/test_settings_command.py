@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.settings.cost import FILE, SAME
 from harness.experiment.settings.measured import measured
 from harness.experiment.settings.table import changes
 from harness.experiment.thresholds.sides import Terms
+from harness.record.findings import SAME
+from harness.record.journal import read_run
 from lab.process.system import BrokerUrls
 from tests import report, settings
 
@@ -29,7 +30,9 @@ def test_a_run_writes_data_and_plot_and_can_be_drawn_again(
         assert len(one["ratios"]) == 3
         assert one["interval"][0] < one["ratio"] < one["interval"][1]
     folder = tmp_path / "latest"
-    assert json.loads((folder / FILE).read_text(encoding="utf-8")) == run
+    assert [cost.ratios for cost in read_run(folder / "run.json").costs] == [
+        one["ratios"] for one in run["costs"]
+    ]
     plot = folder / "plots" / "tornado-xmlrpc.png"
     plot.unlink()
     assert report.main([str(folder)]) == 0

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.scalability import PARAMETERS, Usl, fit_usl
-from harness.analysis.statistics import LEVEL, Estimate, t_quantile, throughput_estimate
 from harness.record.run import Point, Run
+from harness.statistics import LEVEL, Estimate, t_quantile, throughput_estimate
 from lab.errors import Code, InvalidRequest
 
 FARTHEST = 2

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from harness.analysis.planning import FARTHEST, fit_curve, usable
-from harness.analysis.statistics import Estimate, throughput_estimate
 from harness.record.run import Run
+from harness.statistics import Estimate, throughput_estimate
 from lab.errors import Code, InvalidRequest
 
 

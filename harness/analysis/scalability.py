@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from harness.analysis.statistics import LEVEL, Estimate, check_throughputs, t_quantile
+from harness.statistics import LEVEL, Estimate, check_throughputs, t_quantile
 from lab.errors import Code, InvalidRequest
 
 Floats = NDArray[np.float64]

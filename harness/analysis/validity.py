@@ -1,7 +1,7 @@
 """Why a measurement must not be concluded from. An invalid one is shown in red."""
 
-from harness.analysis.statistics import is_stationary
 from harness.record.summary import Measurement
+from harness.statistics import is_stationary
 
 SHORTEST_SECONDS = 0.7
 FEWEST_REQUESTS = 100

@@ -17,7 +17,7 @@ from dynamic.simulator.simulation import Run, Setting, simulate
 from harness.experiment.bench import Bench
 from harness.experiment.scaling_run import observe
 from harness.experiment.scaling_system import Observed, ScalingSystem
-from harness.record.scaling_trial import Curve, Decided, ScalingTrial
+from harness.record.trials import Decided, ScalingTrial, Series
 from lab.load.plans import Plan
 
 SLICE_SECONDS = 1.0
@@ -140,30 +140,30 @@ def _steps(seen: Observed, columns: tuple[int, ...]) -> Steps:
     return Steps(times[first:], values[first:])
 
 
-def _curve(seen: Observed, column: int) -> Curve:
+def _curve(seen: Observed, column: int) -> Series:
     """Return a column of the workers over time, where it changes."""
     times, values = _steps(seen, (column,))
     changes = np.flatnonzero(np.diff(values, prepend=np.nan))
-    return Curve(times[changes].round(3).tolist(), values[changes].tolist())
+    return Series(times[changes].round(3).tolist(), values[changes].tolist())
 
 
-def _of_steps(steps: Steps) -> Curve:
-    return Curve(steps.times.tolist(), steps.values.tolist())
+def _of_steps(steps: Steps) -> Series:
+    return Series(steps.times.tolist(), steps.values.tolist())
 
 
-def _per_slice(edges: Any, times: Any) -> Curve:
+def _per_slice(edges: Any, times: Any) -> Series:
     counts, _ = np.histogram(times[np.isfinite(times)], edges)
-    return Curve(edges[:-1].tolist(), (counts / SLICE_SECONDS).tolist())
+    return Series(edges[:-1].tolist(), (counts / SLICE_SECONDS).tolist())
 
 
-def _p99(edges: Any, finished: Any, response: Any) -> Curve:
+def _p99(edges: Any, finished: Any, response: Any) -> Series:
     """Return the 99th percentile of the events answered in each slice; None where there were none."""
     index = np.searchsorted(edges, finished, side="right") - 1
     values: list[float | None] = []
     for part in range(len(edges) - 1):
         inside = response[index == part]
         values.append(float(np.quantile(inside, 0.99, method="higher")) if len(inside) else None)
-    return Curve(edges[:-1].tolist(), values)
+    return Series(edges[:-1].tolist(), values)
 
 
 def _decided(reading: dict[str, Any], seen: Observed) -> Decided:

@@ -1,6 +1,8 @@
 """The length of an experiment: brokers, a results folder, progress, and what is written at the end."""
 
 import argparse
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,9 +12,11 @@ from harness.experiment.bench import Bench, null_rates
 from harness.experiment.several import described, several
 from harness.load.workload import Workload
 from harness.record.environment import environment
-from harness.record.run import RESULTS, Result, Run, losses, make_results, new_folder
+from harness.record.journal import RESULTS, SPACE_BYTES, Journal, make_results
+from harness.record.recorder import CannotKeep, keeping
+from harness.record.run import Result, Run, losses
+from harness.report.formatting import as_object, describe, figures, not_here
 from harness.report.progress import Steps
-from harness.report.words import describe, figures, not_here
 from lab.cli.brokers import brokers
 from lab.contract import Architecture
 from lab.errors import LabError
@@ -25,6 +29,8 @@ CLIENTS, DEPTHS = 4, (1, 50)
 """For which the load generators' own limit is measured."""
 CALIBRATION_SECONDS = 1.5
 """About what that takes."""
+RAW_BYTES_PER_SECOND = 600_000
+"""Three times of 8 bytes each for about 25,000 requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Step:
     what: str
     seconds: float
     needs: frozenset[str]
+    """Brokers without which it is skipped."""
     measure: Callable[[Bench], Iterator[Result]]
 
 
@@ -43,47 +50,87 @@ class Experiment:
 
     name: str
     steps: Sequence[Step]
-    workload: Workload
+    workload: Workload | None
+    """None: the steps have texts of their own."""
     configuration: dict[str, object]
     left_out: Sequence[str] = ()
     """Sentences on what a short form leaves out."""
     cluster: str | None = None
     """The Dask scheduler of the machines to measure on; None: this machine."""
+    kinds: frozenset[str] = frozenset()
+    """Brokers that steps use if they can be had, beyond those that they need."""
+    keeps_raw: bool = True
+    """Keep the times of each request, and measure first what the load generators can do."""
 
 
-def conduct(experiment: Experiment, results: Path, judge: Callable[[Run], int] = lambda run: GOOD) -> int:
+def conduct(
+    experiment: Experiment,
+    results: Path,
+    judge: Callable[[Run], int] = lambda run: GOOD,
+    *,
+    as_json: bool = False,
+) -> int:
     """Measure the steps one after the other; write data, plots, a table and a report, also when interrupted.
 
-    Return 0; 1 if a request was lost or a system failed; 130 if interrupted; else what *judge* says.
+    Return 0; 1 if a request was lost, a system failed or the results could not be written; 130 if
+    interrupted; else what *judge* says. *as_json*: print one JSON object on standard output, no tables.
     """
-    from harness.report.finish import finish  # matplotlib takes a second to import: --help need not wait
-
-    kinds: frozenset[str] = frozenset().union(*(step.needs for step in experiment.steps))
-    make_results(results)  # before brokers are started
+    kinds = experiment.kinds.union(*(step.needs for step in experiment.steps))
+    raw_bytes = RAW_BYTES_PER_SECOND * sum(step.seconds for step in experiment.steps)
+    needed_bytes = int(raw_bytes) if experiment.keeps_raw else 0
     with ExitStack() as stack:
+        make_results(results, SPACE_BYTES + needed_bytes)  # before brokers are started
         machines = stack.enter_context(several(experiment.cluster, kinds)) if experiment.cluster else None
         urls = stack.enter_context(brokers(settings(), kinds))
-        workload = experiment.workload
-        configuration = {"seed": workload.seed, **experiment.configuration, "workload": workload.describe()}
+        workload = experiment.workload or Workload()
+        told = {"seed": workload.seed, "workload": workload.describe()} if experiment.workload else {}
+        configuration = told | experiment.configuration
         where = described(machines) if machines else {}
         facts = {**environment(), **where, "brokers": list(urls.descriptions)}
         run = Run(experiment.name, configuration, facts)
         run.notes += experiment.left_out
-        folder = new_folder(experiment.name, results)
-        raw = folder / "raw"
-        raw.mkdir()
-        code = GOOD
-        try:
-            code = _measure(experiment, Bench(urls, experiment.workload, raw, machines=machines), run)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-            run.notes.append("Interrupted: what was measured until then is kept.")
-        except BaseException as error:
-            run.notes.append(f"FAILED: {error!r}; what was measured until then is kept.")
-            finish(run, folder)
-            raise
-    finish(run, folder)
-    return code or judge(run)
+
+        def measure(journal: Journal) -> int:
+            raw = journal.raw if experiment.keeps_raw else None
+            return _measure(experiment, Bench(urls, workload, raw, machines=machines), journal)
+
+        return record(run, results, measure, judge, raw_bytes=needed_bytes, as_json=as_json)
+
+
+def record(
+    run: Run,
+    results: Path,
+    measure: Callable[[Journal], int],
+    judge: Callable[[Run], int] = lambda run: GOOD,
+    *,
+    raw_bytes: int = 0,
+    as_json: bool = False,
+) -> int:
+    """Let *measure* fill *run*, and keep what it measured whatever happens; return the exit code."""
+    from harness.report.finish import finish  # matplotlib takes a second to import: --help need not wait
+
+    journal = Journal(run, results, raw_bytes)
+    code = GOOD
+    try:
+        if raw_bytes:
+            with keeping(journal.folder):
+                journal.raw.mkdir()
+        code = measure(journal)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        run.notes.append("Interrupted: what was measured until then is kept.")
+    except CannotKeep as error:
+        code = FAILED
+        run.notes.append(f"STOPPED: {error.message}; what was measured until then is kept.")
+    except BaseException as error:
+        run.notes.append(f"FAILED: {error!r}; what was measured until then is kept.")
+        finish(run, journal.folder, as_table=not as_json)
+        raise
+    run.environment["load_after"] = os.getloadavg()[0]
+    is_kept = finish(run, journal.folder, as_table=not as_json)
+    if as_json:
+        print(json.dumps(as_object(run), indent=1))
+    return code or (judge(run) if is_kept else FAILED)
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +139,11 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
         "--corpus", type=Path, metavar="FILE", help="send its lines instead of generated texts"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated texts (default 1)")
+    add_results_option(parser)
+
+
+def add_results_option(parser: argparse.ArgumentParser) -> None:
+    """Add where to write."""
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
     )
@@ -137,17 +189,13 @@ def needs(middleware: str, architecture: Architecture) -> frozenset[str]:
     return MIDDLEWARES[middleware].needed_brokers(architecture)
 
 
-def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
-    code = GOOD
-    with Steps(CALIBRATION_SECONDS + sum(step.seconds for step in experiment.steps)) as progress:
-        progress.step("what the load generators can do", CALIBRATION_SECONDS)
-        rates = null_rates(bench, CLIENTS, DEPTHS)
-        run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
-        for depth, rate in rates.items():
-            progress.say(
-                f"against nothing, {depth} in flight: {rate:,.0f}/s, {1e6 / rate:.2f} us per request"
-            )
-        bench = replace(bench, null_rates=rates)
+def _measure(experiment: Experiment, bench: Bench, journal: Journal) -> int:
+    code, run = GOOD, journal.run
+    calibration = CALIBRATION_SECONDS if experiment.keeps_raw else 0.0
+    with Steps(calibration + sum(step.seconds for step in experiment.steps)) as progress:
+        if calibration:
+            bench = replace(bench, null_rates=_calibrated(bench, progress, run))
+        journal.update()
         for step in experiment.steps:
             progress.step(step.what, step.seconds)
             missing = step.needs - bench.brokers.kinds
@@ -156,8 +204,10 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                 continue
             try:
                 for result in step.measure(bench):
-                    run.keep(result)
+                    journal.keep(result)
                     progress.say(describe(result), figures(result))
+            except CannotKeep:
+                raise
             except LabError as error:
                 code = FAILED
                 run.notes.append(f"FAILED {step.what}: {error.code}: {error.message}")
@@ -166,6 +216,16 @@ def _measure(experiment: Experiment, bench: Bench, run: Run) -> int:
                     run.notes.append("What was left is not measured: a machine is lost.")
                     break
     return FAILED if losses(run) else code
+
+
+def _calibrated(bench: Bench, progress: Steps, run: Run) -> dict[int, float]:
+    """Return the rates that the load generators make against nothing, by requests in flight."""
+    progress.step("what the load generators can do", CALIBRATION_SECONDS)
+    rates = null_rates(bench, CLIENTS, DEPTHS)
+    run.environment["null_rates"] = {str(depth): round(rate) for depth, rate in rates.items()}
+    for depth, rate in rates.items():
+        progress.say(f"against nothing, {depth} in flight: {rate:,.0f}/s, {1e6 / rate:.2f} us per request")
+    return rates
 
 
 def count(text: str) -> int:

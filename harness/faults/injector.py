@@ -11,7 +11,7 @@ from harness.faults.ledger import Entry, Found
 from harness.faults.load import Load
 from harness.faults.site import Site
 from harness.faults.timeline import held_up
-from harness.record.fault_trial import Fault
+from harness.record.trials import Fault
 from lab.process.launcher import Handle
 from lab.topology import NODE
 from tests.eventually import eventually

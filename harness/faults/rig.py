@@ -11,7 +11,7 @@ from harness.faults.ledger import Account, Entry, Found, Outcome, close
 from harness.faults.load import BUG, HANG_SECONDS, Load, bugs
 from harness.faults.site import Brokers, Site
 from harness.faults.timeline import held_up, timeline
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.middlewares import MIDDLEWARES
 from lab.operations import Operation

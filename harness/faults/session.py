@@ -6,12 +6,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.experiment.session import FAILED, GOOD, record
 from harness.faults.rig import Rig, Scenario, Size
 from harness.faults.site import NODES, Brokers
 from harness.record.environment import environment
-from harness.record.fault_trial import Check, FaultTrial
-from harness.record.run import Run, new_folder
-from harness.report.fault_words import describe, verdict
+from harness.record.journal import Journal
+from harness.record.recorder import CannotKeep
+from harness.record.run import Run
+from harness.record.trials import Check, FaultTrial
+from harness.report.faults import describe_fault, verdict
 from harness.report.progress import Steps
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
@@ -20,7 +23,6 @@ from lab.errors import Unavailable
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
 
-GOOD, FAILED, INTERRUPTED = 0, 1, 130
 SOAK_START_SECONDS = 30.0
 """About what it takes to start and end eight systems."""
 
@@ -41,10 +43,8 @@ class Order:
 def conduct(order: Order) -> int:
     """Make the trials; write data, plots, a table and a report, also when interrupted.
 
-    Return 0; 1 if a bar was not kept or a system failed; 130 if interrupted.
+    Return 0; 1 if a threshold was not kept or a system failed; 130 if interrupted.
     """
-    from harness.report.finish import finish  # matplotlib takes a second to import: --help need not wait
-
     configuration: dict[str, object] = {
         "seed": order.seed,
         "form": str(order.size),
@@ -52,21 +52,14 @@ def conduct(order: Order) -> int:
         "middlewares": list(order.middlewares),
     }
     run = Run("faults", configuration, environment())
-    folder = new_folder("faults", order.results)
-    code = GOOD
-    try:
+
+    def measure(journal: Journal) -> int:
         with private(run, _needed(order)) as brokers:
-            measure = _soak if order.soak_seconds else _measure
-            code = measure(order, Rig(brokers, order.seed, order.size), run)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        run.notes.append("Interrupted: what was measured until then is kept.")
-    except BaseException as error:
-        run.notes.append(f"FAILED: {error!r}; what was measured until then is kept.")
-        finish(run, folder)
-        raise
-    finish(run, folder)
-    return code
+            journal.update()
+            rig = Rig(brokers, order.seed, order.size)
+            return _soak(order, rig, journal) if order.soak_seconds else _measure(order, rig, journal)
+
+    return record(run, order.results, measure)
 
 
 @contextmanager
@@ -94,7 +87,7 @@ def _needed(order: Order) -> frozenset[str]:
     return frozenset[str]().union(*needs)
 
 
-def _measure(order: Order, rig: Rig, run: Run) -> int:
+def _measure(order: Order, rig: Rig, journal: Journal) -> int:
     code = GOOD
     todo = [
         (scenario, name)
@@ -111,24 +104,27 @@ def _measure(order: Order, rig: Rig, run: Run) -> int:
                 continue
             try:
                 trial = scenario.run(rig, name)
+            except CannotKeep:
+                raise
             except Exception as error:  # noqa: BLE001 (a trial that breaks must not lose the others)
                 traceback.print_exc()
                 trial = _broken_off(scenario, name, rig, error)
-            run.faults.append(trial)
-            progress.say(describe(trial), verdict(trial))
+            journal.keep(trial)
+            progress.say(describe_fault(trial), verdict(trial))
             code = code if trial.holds else FAILED
     return code
 
 
-def _soak(order: Order, rig: Rig, run: Run) -> int:
+def _soak(order: Order, rig: Rig, journal: Journal) -> int:
     from harness.faults.soak import soak
 
+    run = journal.run
     run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": ["soak"]}
     with Steps(order.soak_seconds + SOAK_START_SECONDS) as progress:
         progress.step("soak: all side by side", order.soak_seconds + SOAK_START_SECONDS)
-        run.faults += soak(rig, order.middlewares, order.soak_seconds, progress.say)
-        for trial in run.faults:
-            progress.say(describe(trial), verdict(trial))
+        for trial in soak(rig, order.middlewares, order.soak_seconds, progress.say):
+            journal.keep(trial)
+            progress.say(describe_fault(trial), verdict(trial))
     return GOOD if all(trial.holds for trial in run.faults) else FAILED
 
 

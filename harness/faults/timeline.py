@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from harness.faults.ledger import Entry, Found, Outcome
-from harness.record.fault_trial import Timeline
+from harness.record.trials import Timeline
 
 NANOSECONDS = 1e9
 TOUCHED_SECONDS = 2.0

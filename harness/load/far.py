@@ -18,7 +18,7 @@ from harness.load.generator import Window
 from harness.load.measure import ANSWER_SECONDS, WARM_UP, Generators, shares
 from harness.load.orders import Answer, Order, Start
 from harness.load.subject import Subject
-from harness.record.recorder import Tally
+from harness.record.recorder import Tally, keeping
 from harness.record.summary import Measurement, summarise
 from lab.errors import LabError, error_from
 from lab.process.launcher import ProcessSpec
@@ -87,7 +87,8 @@ class FarGenerators(Generators):
         for place, answer in enumerate(self._ask([_part(window, k, count) for k in range(count)], seconds)):
             total.add(answer.tally)
             raws.append(self._raw / f"{label}-{place}.i64")
-            raws[-1].write_bytes(answer.times)
+            with keeping(self._raw):
+                raws[-1].write_bytes(answer.times)
         return summarise(total, raws, offered)
 
     def _ask(self, orders: Sequence[Order], seconds: float = 0.0) -> list[Answer]:

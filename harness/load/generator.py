@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -55,24 +55,35 @@ def run_generator(job: Job, next_planned: "Synchronized[int]", parent: Connectio
             parent.send("ready")
             while (window := parent.recv()) is not None:
                 parent.send(_run(job, drivers, window, next_planned))
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass  # the parent ended, or the user ended everybody
     except LabError as error:
-        parent.send(error)
+        with suppress(BrokenPipeError):  # another generator said so before, and the parent went on
+            parent.send(error)
 
 
 def _run(job: Job, drivers: list[Driver], window: Window, next_planned: "Synchronized[int]") -> Tally:
     spent = time.process_time()
     with closing(RawFile(window.raw)) as raw:
         recorders = [Recorder(raw) for _ in drivers]
+        errors: list[LabError] = []
+
+        def send(client: int, driver: Driver, notes: Recorder) -> None:
+            try:
+                _send(job, client, driver, window, next_planned, notes)
+            except LabError as error:  # the disk is full: told by the main thread, which the parent hears
+                errors.append(error)
+
         threads = [
-            threading.Thread(target=_send, args=(job, job.first + index, driver, window, next_planned, mine))
+            threading.Thread(target=send, args=(job.first + index, driver, mine))
             for index, (driver, mine) in enumerate(zip(drivers, recorders, strict=True))
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        if errors:
+            raise errors[0]
         total = Tally(cpu_seconds=time.process_time() - spent)
         for recorder in recorders:
             recorder.flush()

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from harness.load.generator import START_SECONDS, Job, Window, run_generator
 from harness.load.subject import Subject
-from harness.record.recorder import Tally
+from harness.record.recorder import Tally, keeping
 from harness.record.summary import Measurement, summarise
 from lab.errors import InternalError, LabError
 from lab.load.plans import Plan
@@ -60,7 +60,8 @@ class Generators(ABC):
     def open(self, plan: Plan) -> Measurement:
         """Send as *plan* says, whichever client is free; the response time counts from the planned start."""
         window = Window(due_ns=array("q", plan.due_ns.tobytes()))
-        plan.save(self._folder / f"{time.time_ns()}.plan.npz")
+        with keeping(self._folder):
+            plan.save(self._folder / f"{time.time_ns()}.plan.npz")
         return self._run(window, plan.duration_seconds, plan.rate)
 
     @property
@@ -111,7 +112,8 @@ class LocalGenerators(Generators):
     ) -> None:
         super().__init__(clients, in_flight)
         context = multiprocessing.get_context("spawn")
-        self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
+        with keeping(Path(tempfile.gettempdir())):
+            self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
         self._raw = raw or Path(self._scratch.name)
         self._next_planned = context.Value("q", 0)
         self._processes = []

@@ -3,26 +3,18 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 import psutil
 
+from harness.record.summary import Usage
 from lab.process.system import BrokerUrls, System
 from machines.launcher import DaskLauncher
 
 SAMPLES_PER_SECOND = 2.0
 Pids = Mapping[str, Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What each component spent in a window; *rss_mib* is the highest of all samples."""
-
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-    rss_mib: dict[str, float] = field(default_factory=dict)
 
 
 class Meter:

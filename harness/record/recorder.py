@@ -7,12 +7,29 @@ a raw file: when it was planned, when it was sent, when it was done. Memory does
 import threading
 from array import array
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lab.errors import Unavailable
 
 RECORDS_AT_ONCE = 8_192
 CLOCKS = 3
 """planned, sent, done"""
+
+
+class CannotKeep(Unavailable):
+    """What is measured cannot be written: the disk is full, or the folder is gone, read-only or another's."""
+
+
+@contextmanager
+def keeping(place: Path) -> Iterator[None]:
+    """Turn what prevents writing to *place* into one CannotKeep that names it and the cause."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotKeep(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
 @dataclass(slots=True)
@@ -50,16 +67,20 @@ class RawFile:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._file = path.open("wb")
+        self._folder = path.parent
+        with keeping(self._folder):
+            self._file = path.open("wb")
 
     def write(self, times: "array[int]") -> None:
-        """Append *times*."""
-        with self._lock:
+        """Append *times*; CannotKeep if they cannot be written."""
+        with self._lock, keeping(self._folder):
             times.tofile(self._file)
+            self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. What :meth:`write` could not write is given up."""
+        with suppress(OSError):
+            self._file.close()
 
 
 class Recorder:

@@ -3,28 +3,17 @@
 docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it.
 """
 
-import itertools
-import json
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from harness.probes.anatomy.profile import Profile
-from harness.probes.resources import Usage
-from harness.record.fault_trial import FaultTrial
-from harness.record.scaling_trial import ScalingTrial
-from harness.record.summary import Measurement
-from lab.bootstrap import ROOT
-from lab.contract import Architecture
-from lab.errors import Code, InvalidRequest
-from lab.middlewares import MIDDLEWARES
+from harness.record.findings import Cost, Curve, Finding
+from harness.record.profile import Profile
+from harness.record.summary import Measurement, Usage
+from harness.record.trials import FaultTrial, ScalingTrial
 
-SCHEMA = 4
-RESULTS = ROOT / "results"
+SCHEMA = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +78,18 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
-Result = Point | Capacity | ScalingTrial | Profile
+Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Cost | Curve
 """What a step of an experiment yields."""
+_LISTS: dict[type[object], str] = {
+    Point: "points",
+    Capacity: "capacities",
+    FaultTrial: "faults",
+    ScalingTrial: "scalings",
+    Profile: "profiles",
+    Finding: "findings",
+    Cost: "costs",
+    Curve: "curves",
+}
 
 
 @dataclass(slots=True)
@@ -106,20 +105,15 @@ class Run:
     faults: list[FaultTrial] = field(default_factory=list)
     scalings: list[ScalingTrial] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
 
     def keep(self, result: Result) -> None:
         """Add *result* to what was measured."""
-        match result:
-            case Point():
-                self.points.append(result)
-            case Capacity():
-                self.capacities.append(result)
-            case ScalingTrial():
-                self.scalings.append(result)
-            case Profile():
-                self.profiles.append(result)
+        getattr(self, list_of(result)).append(result)
 
     def of(self, experiment: str, **conditions: object) -> list[Point]:
         """Return the points of *experiment* that meet *conditions*, in the order of their measurement."""
@@ -131,88 +125,13 @@ class Run:
         ]
 
 
+def list_of(result: Result) -> str:
+    """Return the name of the list of a :class:`Run` that holds results like *result*."""
+    return _LISTS[type(result)]
+
+
 FORMAT = TypeAdapter(Run)
 """The format of ``run.json``, as docs/run.schema.json has it."""
-
-
-def make_results(results: Path) -> None:
-    """Make the folder of all runs, unless it is there; an InvalidRequest if nothing can be written there."""
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=results).close()
-    except OSError as error:
-        message = f"{results}: cannot hold results: {error.strerror}; name another folder by --results"
-        raise InvalidRequest(Code.MALFORMED, message) from error
-
-
-def new_folder(experiment: str, results: Path = RESULTS) -> Path:
-    """Make the folder of a new run and let ``latest`` point to it."""
-    make_results(results)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{experiment}"
-    folder = next(filter(_made, (results / f"{name}{suffix}" for suffix in _suffixes())))
-    latest = results / "latest"
-    scratch = results / f".latest-{folder.name}"
-    scratch.symlink_to(folder.name)
-    scratch.replace(latest)
-    return folder
-
-
-def _suffixes() -> Iterator[str]:
-    """Two runs may begin in one second."""
-    yield ""
-    yield from (f"-{number}" for number in itertools.count(2))
-
-
-def _made(folder: Path) -> bool:
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def write_run(run: Run, folder: Path) -> Path:
-    """Write *run* whole or not at all; return the file."""
-    path = folder / "run.json"
-    scratch = path.with_suffix(".new")
-    scratch.write_text(json.dumps(asdict(run), indent=1), encoding="utf-8")
-    scratch.replace(path)
-    return path
-
-
-def read_run(path: Path) -> Run:
-    """Read what :func:`write_run` wrote; one clear InvalidRequest if it is something else."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        schema = json.loads(content)["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(Code.MALFORMED, f"{path}: is not the record of a run: {error}") from error
-    if schema != SCHEMA:
-        message = f"{path}: has schema {schema!r}, and this lab reads {SCHEMA}; measure again"
-        raise InvalidRequest(Code.MALFORMED, message)
-    try:
-        run = FORMAT.validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = f"{path}: is damaged: {error.error_count()} error(s), the first at {where}: {first['msg']}"
-        raise InvalidRequest(Code.MALFORMED, message) from error
-    found: list[Result | FaultTrial] = [
-        *run.points,
-        *run.capacities,
-        *run.faults,
-        *run.scalings,
-        *run.profiles,
-    ]
-    named = {one.middleware for one in found} | {one.architecture for one in found}
-    unknown = sorted(named.difference(MIDDLEWARES, Architecture))
-    if unknown:
-        message = f"{path}: names what this lab does not have: {', '.join(unknown)}"
-        raise InvalidRequest(Code.MALFORMED, message)
-    return run
 
 
 def losses(run: Run) -> list[str]:

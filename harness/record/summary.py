@@ -55,6 +55,14 @@ class Measurement:
         return self.done == self.made and not self.duplicates
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What each component spent in a window; *rss_mib* is the highest of all samples."""
+
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    rss_mib: dict[str, float] = field(default_factory=dict)
+
+
 def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) -> Measurement:
     """Return the figures of a window whose right answers stand in the files *raws*."""
     response, service, late = Histogram(), Histogram(), Histogram()

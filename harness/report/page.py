@@ -8,12 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.analysis.verdicts import caveats, conclusions, speedups
+from harness.analysis.verdicts import speedups
 from harness.record.run import Run
-from harness.report.fault_words import broken, by_scenario, check_words, number, sentences
-from harness.report.scaling_words import ROWS, scalings_by_profile, simulated_words
-from harness.report.table import STUDIES
-from harness.report.words import capacity, milliseconds, system_name
+from harness.report.conclusions import caveats, conclusions
+from harness.report.faults import broken, by_scenario, check_words, number, sentences
+from harness.report.formatting import capacity, milliseconds, system_name
+from harness.report.scaling import ROWS, scalings_by_profile, simulated_words
+from harness.report.table import STUDIES, found_lines
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES, VARIANTS
 
@@ -31,9 +32,13 @@ CAPTIONS = {
     "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
     "lost, or had its effect twice, is counted above each row.",
     "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
+    "thresholds": "Right of the dashed line the threshold is reached. Bars in black: 95 % intervals.",
+    "tornado": "What one change of a setting does to the rate; what is promised may change with it.",
+    "growth": "The same measurement as there is more of everything. A flat curve does not get slower.",
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
 
+SEE_BELOW = "What was found is listed below, line by line, each with its verdict."
 NOTHING = "Nothing that was measured here supports a conclusion."
 
 
@@ -49,9 +54,11 @@ def write_report(run: Run, folder: Path) -> Path:
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
     environment.filters["simulated"] = simulated_words
     environment.filters |= {"broken": broken, "check": check_words, "number": number}
+    found = list(found_lines(run))
+    found = list(found_lines(run))
     page = environment.get_template("page.html.jinja").render(
         run=run,
-        conclusions=[*conclusions(run), *sentences(run.faults)] or [NOTHING],
+        conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
         caveats=caveats(run),
         systems=_systems(run),
         studies=STUDIES,
@@ -61,6 +68,7 @@ def write_report(run: Run, folder: Path) -> Path:
         faults=by_scenario(run.faults),
         tried=[name for name in VARIANTS if any(trial.middleware == name for trial in run.faults)],
         labels={name: MIDDLEWARES[name].label for name in VARIANTS},
+        found=found,
         plots=_plots(folder / "plots"),
         facts=_facts(run),
     )

@@ -1,22 +1,31 @@
 """The short tables at the end of a run."""
 
+from collections.abc import Iterator
+from typing import cast
+
 from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.verdicts import Speedup, speedups
 from harness.record.run import Point, Run
-from harness.report.fault_words import fault_table
-from harness.report.scaling_words import scaling_table, scalings_by_profile
-from harness.report.words import capacity, milliseconds, nodes, system_name
+from harness.report.anatomy import anatomy_table, places
+from harness.report.faults import fault_table
+from harness.report.findings import cost_lines, curve_lines, finding_lines, growth_table
+from harness.report.formatting import capacity, milliseconds, nodes, system_name
+from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES, VARIANTS
 
 STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
+PLAIN_WIDTH = 160
+"""Where there is no terminal."""
+USUAL_PLACES = 8
+"""Places of the code that are named for each process."""
 
 
 def print_table(run: Run) -> None:
     """Print what was measured, a line per system."""
-    console = Console()
+    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     if any(run.of(study) for study in STUDIES):
         console.print(_stress_table(run))
     found = speedups(run)
@@ -28,6 +37,25 @@ def print_table(run: Run) -> None:
         console.print(scaling_table(trials))
     if run.faults:
         console.print(fault_table(run.faults))
+    if any(one.repetitions for one in run.profiles):
+        console.print(anatomy_table(run.profiles))
+    for study in dict.fromkeys(curve.study for curve in run.curves):
+        console.print(growth_table(study, [curve for curve in run.curves if curve.study == study]))
+    for line in found_lines(run):
+        print(line)
+
+
+def found_lines(run: Run) -> Iterator[str]:
+    """Yield what is no table."""
+    for finding in run.findings:
+        yield from finding_lines(finding)
+    for cost in run.costs:
+        yield from cost_lines(cost)
+    for curve in run.curves:
+        yield from curve_lines(curve)
+    for profile in run.profiles:
+        if profile.repetitions:
+            yield from places(profile, cast(int, run.configuration.get("places", USUAL_PLACES)))
 
 
 def _stress_table(run: Run) -> Table:

@@ -10,12 +10,12 @@ from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import Load, trial
 from harness.experiment.scaling_system import Observed
-from harness.probes.anatomy.profile import Profile as Anatomy
-from harness.probes.anatomy.profile import Repetition
-from harness.probes.resources import Usage
+from harness.record.findings import Cost, Curve, Finding, Size
+from harness.record.profile import Profile as Anatomy
+from harness.record.profile import Repetition
 from harness.record.run import Capacity, Point, Run
-from harness.record.scaling_trial import ScalingTrial
-from harness.record.summary import PERCENTILES, Measurement
+from harness.record.summary import PERCENTILES, Measurement, Usage
+from harness.record.trials import ScalingTrial
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step
@@ -136,8 +136,16 @@ def full_run() -> Run:
         Anatomy(name, "one-node", "filter", 1, 4, [REPETITION, REPETITION], objections=[])
         for name in MIDDLEWARES
     ]
+    rates = [100.0, 101.0, 99.0]
     return run_of(
-        *points, *compare_points(), capacities=capacities, scalings=scaling_trials(), profiles=anatomies
+        *points,
+        *compare_points(),
+        capacities=capacities,
+        scalings=scaling_trials(),
+        profiles=anatomies,
+        findings=[Finding("xmlrpc", "XML-RPC insult_me", rates, bar=90.0)],
+        costs=[Cost("rabbitmq", "prefetch", "1", "200", "", rates, [50.0, 52.0, 48.0], 1.1)],
+        curves=[Curve("insults", "xmlrpc", "insult_me", sizes=[Size(10, rates), Size(100, rates)])],
     )
 
 

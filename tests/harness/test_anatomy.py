@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.probes.anatomy import sampled
-from harness.probes.anatomy.parts import PARTS, part_of, place_of
-from harness.probes.anatomy.profile import Profile, Repetition
-from harness.probes.anatomy.run import AnatomyRun, draw, redraw
-from harness.probes.anatomy.sampling import Frame, Sampling, Stack, read_stacks
-from harness.probes.anatomy.words import caveats
-from harness.record.sheet import write_sheet
+from harness.probes import sampled
+from harness.probes.parts import part_of, place_of
+from harness.probes.sampling import Frame, Sampling, Stack, read_stacks
+from harness.record.journal import write_run
+from harness.record.profile import PARTS, Profile, Repetition
+from harness.record.run import Run
+from harness.report.anatomy import profile_caveats
 from harness.report.plots.anatomy import anatomy_figure
 from lab.bootstrap import ROOT
 from lab.errors import Unavailable
+from tests import report
 from tests.anatomy import main
 from tests.harness.runs import REPETITION
 
@@ -114,7 +115,7 @@ def test_what_faulthandler_writes_is_read() -> None:
 @pytest.fixture
 def spender(tmp_path: Path) -> Iterator[int]:
     """The process id of a program of known behaviour that lets itself be sampled in *tmp_path*."""
-    command = [sys.executable, "-m", "harness.probes.anatomy.sampled", str(tmp_path), "tests.harness.spender"]
+    command = [sys.executable, "-m", "harness.probes.sampled", str(tmp_path), "tests.harness.spender"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
@@ -177,7 +178,7 @@ def test_means_of_segments_add_up_to_the_mean_of_the_whole() -> None:
 def test_a_rate_that_sampling_halves_is_warned_of() -> None:
     slow = Repetition(1000.0, 500.0, {"node": 0.4}, {"node": 0.8}, {"node": {"parsing": 1}})
     profile = Profile("xmlrpc", "one-node", "filter", 1, 4, [slow], objections=["odd", "odd"])
-    assert caveats(profile) == [
+    assert profile_caveats(profile) == [
         "XML-RPC: sampling slowed it to 0.50 of its rate",
         "XML-RPC: 2 of 2 windows: odd",
     ]
@@ -194,11 +195,8 @@ def test_the_plot_has_a_stretch_per_part_and_is_drawn_again_from_the_record(tmp_
     widths = [patch.get_width() for patch in times.patches]  # type: ignore[attr-defined]
     assert sum(widths) == pytest.approx(700)
     assert len(widths) == 5
-    run = AnatomyRun(configuration={}, environment={}, profiles=profiles)
-    draw(run, tmp_path)
-    write_sheet(run, tmp_path)
-    (tmp_path / "plots" / "anatomy.png").unlink()
-    redraw(tmp_path)
+    write_run(Run("anatomy", {}, {}, profiles=profiles), tmp_path)
+    assert report.main([str(tmp_path)]) == 0
     assert (tmp_path / "plots" / "anatomy.png").stat().st_size > 10_000
     assert anatomy_figure(profiles[1:]) is None
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.statistics import Verdict
 from harness.experiment.settings.clients import texts
-from harness.experiment.settings.cost import FILE, SAME, Cost, Costs, as_json, noise_of
 from harness.experiment.settings.table import DEFAULTS, SETTINGS, Setting, changes
 from harness.experiment.settings.variants import VARIANTS
-from harness.experiment.settings.words import lines
-from harness.record.sheet import read_sheet
-from harness.report.plots.tornado import draw_tornados
+from harness.record.findings import SAME, Cost, noise_of
+from harness.record.journal import read_run, write_run
+from harness.record.run import Run
+from harness.report.findings import cost_lines
+from harness.report.plots import draw
+from harness.statistics import Verdict
 from lab.applications.censor import Censor
 from lab.data import default_insults
 from lab.errors import InvalidRequest
@@ -125,7 +126,7 @@ def test_nothing_is_concluded_from_what_is_invalid_or_too_little() -> None:
     assert replace(VALID, objections=["client-bound"]).verdict is None
     few = replace(VALID, usual_rates=(100.0,), rates=(50.0,))
     assert few.verdict is None
-    assert "fewer than 3 pairs" in "\n".join(lines(few))
+    assert "fewer than 3 pairs" in "\n".join(cost_lines(few))
     assert replace(VALID, usual_rates=(), rates=(), missing="no rabbitmq here").verdict is None
 
 
@@ -135,17 +136,13 @@ def test_noise_is_the_farthest_that_the_default_came_from_itself() -> None:
     assert noise_of(replace(same, objections=["a client ended"])) is None
 
 
-def known() -> Costs:
+def known() -> Run:
     """Return a run with a change of every kind."""
     weaker = replace(VALID, setting="confirms", value="none", promise="weaker guarantee: nobody notices")
-    return Costs(
-        experiment="settings",
-        configuration={},
-        environment={"load_before": 0.1},
-        started="2026-01-01T00:00:00Z",
-        seconds=1.0,
-        pairs=3,
-        clients=4,
+    return Run(
+        "settings",
+        {"seconds": 1.0, "pairs": 3, "clients": 4, "loads": {"rabbitmq": "4 clients"}},
+        {"load_before": 0.1},
         costs=[
             Cost("rabbitmq", SAME, usual_rates=(1.0, 1.0, 1.0), rates=(1.0, 1.1, 1.0), noise=1.1),
             replace(VALID, value="100", rates=(101.0, 99.0, 100.0)),
@@ -159,7 +156,7 @@ def known() -> Costs:
 
 
 def test_the_tornado_is_sorted_labelled_and_marks_what_is_invalid_or_promises_less(tmp_path: Path) -> None:
-    files = draw_tornados(known(), tmp_path / "plots")
+    files = draw(known(), tmp_path / "plots")
     assert [file.name for file in files] == ["tornado-rabbitmq.png"]
     assert files[0].stat().st_size > 10_000
     svg = files[0].with_suffix(".svg").read_text(encoding="utf-8")
@@ -179,12 +176,10 @@ def test_the_tornado_is_sorted_labelled_and_marks_what_is_invalid_or_promises_le
 
 
 def test_nothing_measured_draws_nothing(tmp_path: Path) -> None:
-    assert draw_tornados(replace(known(), costs=[]), tmp_path / "plots") == []
+    assert draw(replace(known(), costs=[]), tmp_path / "plots") == []
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(as_json(known()), encoding="utf-8")
-    assert as_json(read_sheet(tmp_path / FILE, Costs)) == as_json(known())
-    (tmp_path / FILE).write_text('{"costs": 3}', encoding="utf-8")
-    with pytest.raises(InvalidRequest, match="is damaged"):
-        read_sheet(tmp_path / FILE, Costs)
+    again = read_run(write_run(known(), tmp_path))
+    assert cost_lines(again.costs[2]) == cost_lines(known().costs[2])
+    assert [cost.verdict for cost in again.costs] == [cost.verdict for cost in known().costs]

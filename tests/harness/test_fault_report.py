@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from harness.record.fault_trial import Check, Fault, FaultTrial, Timeline
-from harness.record.run import read_run, write_run
-from harness.report.fault_words import broken, check_words, describe, fault_table, sentences
+from harness.record.journal import read_run, write_run
+from harness.record.trials import Check, Fault, FaultTrial, Timeline
+from harness.report.faults import broken, check_words, describe_fault, fault_table, sentences
 from harness.report.page import write_report
 from harness.report.plots import draw
 from harness.report.table import print_table
@@ -49,13 +49,13 @@ def test_a_bar_is_kept_up_to_its_limit_and_never_when_nothing_was_measured(check
 
 
 def test_a_line_says_verdict_figures_bars_seed_and_when_the_faults_struck() -> None:
-    line = describe(trial(check=NOT_KEPT, notes=["lost: q1x"]))
+    line = describe_fault(trial(check=NOT_KEPT, notes=["lost: q1x"]))
     assert line.startswith(
         "FAIL kills, xmlrpc: taken over, p99 3.5 s (<= 2 s) BROKEN, lost 0, kills 2; seed 7"
     )
     assert "faults at 0.5, 0.7 s" in line
     assert line.endswith("lost: q1x")
-    assert describe(trial()).startswith("PASS")
+    assert describe_fault(trial()).startswith("PASS")
 
 
 def test_what_was_not_measured_is_said() -> None:

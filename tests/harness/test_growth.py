@@ -8,16 +8,17 @@ import pytest
 
 from harness.experiment.bench import Bench
 from harness.experiment.growth import load
-from harness.experiment.growth.curve import HARNESS, MILLISECONDS, Curve, Size, Terms, turning
+from harness.experiment.growth.curve import Terms, turning
 from harness.experiment.growth.insults import insults
-from harness.experiment.growth.run import GrowthRun, draw, redraw
 from harness.experiment.growth.studies import STUDIES
 from harness.experiment.growth.subscribers import Heard, lateness
-from harness.experiment.thresholds.finding import Verdict
 from harness.load.workload import Workload
-from harness.record.sheet import write_sheet
+from harness.record.findings import HARNESS, MILLISECONDS, Curve, Judgement, Size, missed
+from harness.record.journal import write_run
+from harness.record.run import Run
 from harness.report.plots.growth import growth_figure
 from lab.process.system import BrokerUrls
+from tests import report
 from tests.growth import main
 
 FLAT = Curve(
@@ -47,13 +48,13 @@ TICKS = Curve("subscribers", "redis_impl", "a tick", unit=MILLISECONDS, sizes=[S
 
 def test_a_flat_curve_reaches_its_bar() -> None:
     finding = FLAT.finding
-    assert finding.verdict is Verdict.REACHED
+    assert finding.verdict is Judgement.REACHED
     assert finding.median == pytest.approx(0.96, abs=0.001)
     assert "insult_me, insults in memory, 1,000,000 against 10" in finding.what
 
 
 def test_an_invalid_end_is_no_pass_and_no_miss() -> None:
-    assert STEEP.finding.verdict is Verdict.INVALID
+    assert STEEP.finding.verdict is Judgement.INVALID
 
 
 def test_a_curve_counts_as_missed_only_where_the_whole_interval_lies_below_its_bar() -> None:
@@ -63,8 +64,7 @@ def test_a_curve_counts_as_missed_only_where_the_whole_interval_lies_below_its_b
     steep = Curve(
         "insults", "xmlrpc", "b", sizes=[Size(10, [9.0, 9.0, 9.0]), Size(99, [5.0, 5.0, 5.1])], bar=0.9
     )
-    run = GrowthRun(configuration={}, environment={}, curves=[FLAT, noisy, steep, TICKS])
-    assert run.missed == [steep]
+    assert missed([FLAT, noisy, steep, TICKS]) == [steep]
 
 
 def test_a_curve_of_one_size_says_why_there_is_no_more() -> None:
@@ -130,15 +130,9 @@ def test_rates_that_hardly_differ_are_drawn_from_zero(last: float, scale: str) -
 
 
 def test_a_run_is_drawn_again_from_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = GrowthRun(configuration={}, environment={}, curves=[FLAT, STEEP])
-    draw(run, tmp_path)
-    write_sheet(run, tmp_path)
-    drawn = sorted(path.name for path in (tmp_path / "plots").glob("*.png"))
-    assert drawn == ["growth-insults.png"]
-    for path in (tmp_path / "plots").iterdir():
-        path.unlink()
-    redraw(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "plots").glob("*.png")) == drawn
+    write_run(Run("growth", {}, {}, curves=[FLAT, STEEP]), tmp_path)
+    assert report.main([str(tmp_path)]) == 0
+    assert [path.name for path in (tmp_path / "plots").glob("*.png")] == ["growth-insults.png"]
     said = capsys.readouterr().out
     assert "REACHED  insults: XML-RPC" in said
     assert "INVALID  insults: Pyro4" in said

@@ -9,12 +9,12 @@ import pytest
 from harness.analysis.validity import objections
 from harness.experiment.capacity import Objective, search
 from harness.load.generator import Window
-from harness.load.known import known_server
 from harness.load.measure import PROCESSES, Generators, LocalGenerators, shares
 from harness.load.subject import NullSubject, Subject
 from harness.record.summary import Measurement
 from lab.bootstrap import ROOT
 from lab.load.plans import Plan
+from tests.harness.known import known_server
 
 NO_WARM_UP = Window(requests=1)
 

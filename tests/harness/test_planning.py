@@ -9,8 +9,9 @@ import pytest
 
 from harness.analysis.planning import Curve, busy_share, fit_curve, plan
 from harness.analysis.planning_check import check
-from harness.probes.resources import Usage
-from harness.record.run import Capacity, Point, Run, write_run
+from harness.record.journal import write_run
+from harness.record.run import Capacity, Point, Run
+from harness.record.summary import Usage
 from lab.errors import InvalidRequest
 from tests import plan as command
 from tests.harness.runs import run_of, speedup_points, window

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.probes.resources import Usage
-from harness.record.run import Point, Run, write_run
+from harness.record.journal import write_run
+from harness.record.run import Point, Run
+from harness.record.summary import Usage
 from harness.report.page import write_report
 from harness.report.plots import PLOTS, draw
 from harness.report.table import print_table
@@ -18,7 +19,7 @@ from tests.harness.runs import compare_points, full_run, lossy, point, run_of, s
 pytestmark = pytest.mark.filterwarnings("error")
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
-ALL_PLOTS = (*PLOTS, "scaling-step")
+ALL_PLOTS = (*PLOTS, "scaling-step", "tornado-rabbitmq", "growth-insults")
 INVALID = ["too short: 5 requests in 0.01 s"]
 SCRIPT = "<script>alert('&')</script>"
 
@@ -146,6 +147,7 @@ def test_conclusions_come_first_then_caveats_then_plots_then_the_method(full_pag
         "Speedup",
         "Capacity",
         "Dynamic scaling",
+        "What was found",
         "Plots",
         "How it was measured",
     ]

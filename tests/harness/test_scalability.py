@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
-from harness.analysis.statistics import Estimate
+from harness.statistics import Estimate
 from lab.errors import InvalidRequest
 
 NODES = [1, 2, 3, 4, 6, 8]

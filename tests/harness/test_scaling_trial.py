@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.analysis.verdicts import caveats, conclusions
 from harness.experiment.scaling import start_alone
 from harness.experiment.scaling_system import Observed
-from harness.report.scaling_words import describe_scaling, scaled, scaling_caveats
+from harness.report.conclusions import caveats, conclusions
+from harness.report.scaling import describe_scaling, scaled, scaling_caveats
 from tests.harness.runs import LOAD, observed_trial, run_of
 
 POLICIES = ("adaptive", "assignment", "oracle", "static:workers=4")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.analysis.statistics import (
+from harness.statistics import (
     Comparison,
     Verdict,
     compare,

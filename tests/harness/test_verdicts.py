@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.analysis.statistics import Verdict, speedup_estimate
-from harness.analysis.verdicts import caveats, comparison_of, conclusions, speedups
+from harness.analysis.verdicts import comparison_of, speedups
 from harness.record.run import Capacity, Run
+from harness.report.conclusions import caveats, conclusions
+from harness.statistics import Verdict, speedup_estimate
 from tests.harness.runs import compare_points, full_run, point, run_of, speedup_points, window
 
 INVALID = ["too short: 5 requests in 0.01 s"]

@@ -26,8 +26,8 @@ FILES = {
     "cut/run.json": b'{"schema": 2, "poi',
     "odd/run.json": f'{{"schema": {SCHEMA}, "points": 3}}'.encode(),
     "bare/other": b"",
-    "torn/anatomy.json": b'{"schema": 1, "pro',
-    "late/growth.json": b'{"schema": 9, "configuration": {}, "environment": {}}',
+    "torn/run.jsonl": b'{"schema": 1, "pro',
+    "late/run.jsonl": b'{"schema": 9, "configuration": {}, "environment": {}}',
 }
 """What a test folder holds; `@` in a command line stands for the folder."""
 WRONG = {
@@ -47,7 +47,7 @@ WRONG = {
     "report @/none": "@/none: no such folder",
     "report @/old": f"@/old/run.json: has schema 1, and this lab reads {SCHEMA}",
     "report @/cut": "@/cut/run.json: is not the record of a run",
-    "report @/torn": "@/torn/anatomy.json: is damaged: 1 error(s), the first at its beginning: Invalid JSON",
+    "report @/torn": "@/torn/run.json: is not the record of a run",
     "anatomy --middleware corba": "no middleware 'corba'",
     "growth --only weight": "no study 'weight'; there are insults, subscribers, clients, nodes, requests",
     "serve corba service": "no middleware 'corba'",
@@ -78,7 +78,7 @@ WRONG_TOO = {
     "run --corpus @/none.txt": "@/none.txt: cannot be read: No such file or directory",
     "report @/odd": "@/odd/run.json: is damaged",
     "compare xmlrpc xmlrpc --fail-if-slower x": "'x' is not a share such as 10%",
-    "report @/late": "@/late/growth.json: has schema 9, and this lab reads 1; measure again",
+    "report @/late": f"@/late/run.json: has schema 9, and this lab reads {SCHEMA}; measure again",
     "anatomy --clients 0": "--clients: '0' is not a whole number, 1 or more",
     "anatomy --places=-1": "--places: '-1' is not a whole number, 1 or more",
     "anatomy --seconds=inf": "--seconds: 'inf' is not a time",

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
-from harness.experiment.growth.curve import Curve, Size, Terms, resident
+from harness.experiment.growth.curve import Terms, resident
 from harness.experiment.thresholds import clients
 from harness.experiment.thresholds.growth import FLAT, stored
 from harness.experiment.thresholds.load import Load, Run
 from harness.experiment.thresholds.sides import alternate, loaded
 from harness.probes.resources import Pids, component_pids
+from harness.record.findings import Curve, Size
 from lab.contract import Architecture, Target
 
 STUDY = "insults"

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from harness.experiment.growth.curve import HARNESS, Curve, Size, Terms, resident, turning
+from harness.experiment.growth.curve import Terms, resident, turning
 from harness.experiment.speedup import CLIENTS as SHARED_CLIENTS
 from harness.experiment.speedup import LATENCY_BOUND, speedup
 from harness.load.measure import Generators
+from harness.record.findings import HARNESS, Curve, Size
 from harness.record.run import Point
 from lab.bootstrap import ROOT
 from lab.contract import Architecture

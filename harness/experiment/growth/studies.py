@@ -1,13 +1,19 @@
 """The studies: what grows, how far in the quick form and in the full one, and who measures it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.experiment.bench import Bench
 from harness.experiment.growth import load
-from harness.experiment.growth.curve import Study
+from harness.experiment.growth.curve import Study, Terms
 from harness.experiment.growth.insults import insults
 from harness.experiment.growth.subscribers import subscribers
+from harness.experiment.session import Step
+from harness.experiment.thresholds.load import SideFailed
+from harness.record.findings import Curve
+from harness.report.formatting import not_here
 from lab.contract import Architecture
+from lab.errors import InternalError
 from lab.middlewares import MIDDLEWARES
 
 
@@ -79,3 +85,38 @@ STUDIES = {
 HARNESS_QUICK, HARNESS_FULL = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000, 10_000_000)
 """Requests against nothing."""
 HARNESS_SECONDS = (10.0, 60.0)
+
+
+def growth_step(study: str, middleware: str, windows: int, seconds: float, *, is_full: bool) -> Step:
+    """Return the step that measures one middleware in one study."""
+    growth = STUDIES[study]
+    label = MIDDLEWARES[middleware].label
+
+    def measure(bench: Bench) -> Iterator[Curve]:
+        missing = growth.needs(middleware) - bench.brokers.kinds
+        if missing:
+            yield Curve(study, middleware, "not measured", missing=not_here(missing))
+            return
+        terms = Terms(bench, growth.sizes(is_full=is_full), windows, seconds, is_full)
+        yield from _measured(growth.measure(middleware, terms))
+
+    return Step(f"{study}: {label}", growth.expected(windows, seconds, is_full=is_full), frozenset(), measure)
+
+
+def harness_step(*, is_full: bool) -> Step:
+    """Return the step that measures the harness alone, over more and more requests."""
+    counts = HARNESS_FULL if is_full else HARNESS_QUICK
+    return Step(
+        "requests: the harness alone",
+        HARNESS_SECONDS[is_full],
+        frozenset(),
+        lambda bench: _measured(load.harness_alone(counts)),
+    )
+
+
+def _measured(curves: Iterator[Curve]) -> Iterator[Curve]:
+    """Yield *curves*; what goes wrong meanwhile ends the step, not the run."""
+    try:
+        yield from curves
+    except (SideFailed, OSError) as error:
+        raise InternalError("growth", f"{type(error).__name__}: {error}") from error

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from harness.experiment.growth.curve import MILLISECONDS, Curve, Size, Terms, resident
+from harness.experiment.growth.curve import Terms, resident
 from harness.probes.resources import component_pids
+from harness.record.findings import MILLISECONDS, Curve, Size
 from lab.contract import Application, Subscription, Target
 from lab.errors import InternalError, LabError, Unavailable
 from lab.middlewares import MIDDLEWARES

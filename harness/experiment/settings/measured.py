@@ -6,15 +6,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from harness.analysis.validity import FEWEST_REQUESTS, MOST_GENERATOR_CPU
-from harness.experiment.settings.cost import SAME, Cost, noise_of
+from harness.experiment.bench import Bench
+from harness.experiment.session import Step
 from harness.experiment.settings.sides import Sides
 from harness.experiment.settings.table import DEFAULTS, Change
 from harness.experiment.thresholds.load import CLIENTS, Load, SideFailed
 from harness.experiment.thresholds.sides import Side, Terms, alternate
-from harness.report.words import not_here
+from harness.record.findings import SAME, Cost, noise_of
+from harness.report.formatting import not_here
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middlewares import MIDDLEWARES
+from lab.process.system import BrokerUrls
 
 USUAL, CHANGED = "default", "changed"
 LONGEST_SECONDS = 5.0
@@ -27,6 +30,17 @@ _FAILURES = (LabError, SideFailed, OSError, subprocess.SubprocessError)
 def seconds_of(changes: Sequence[Change], terms: Terms) -> float:
     """Return about how long *changes* of one middleware take, with that of the default against itself."""
     return (len(changes) + 1) * (START_SECONDS + 2 * terms.pairs * terms.seconds)
+
+
+def settings_step(middleware: str, changes: Sequence[Change], seconds: float, pairs: int) -> Step:
+    """Return the step that measures *changes* of one middleware in *pairs* of windows of *seconds*."""
+
+    def measure(bench: Bench) -> Iterator[Cost]:
+        yield from measured(middleware, changes, Terms(bench.brokers, seconds, pairs))
+
+    needed = MIDDLEWARES[middleware].needed_brokers(Architecture.ONE_NODE)
+    what = f"{MIDDLEWARES[middleware].label}: {len(changes)} changes"
+    return Step(what, seconds_of(changes, Terms(BrokerUrls(), seconds, pairs)), needed, measure)
 
 
 def measured(

@@ -184,3 +184,9 @@ def _named(text: str, every: list[Change]) -> list[Change]:
         message = f"{middleware}:{name} has no value {value!r}; there are {', '.join(settings[name].values)}"
         raise InvalidRequest(Code.MALFORMED, message)
     return [one for one in found if one.setting.name == name and value in ("", one.value)]
+
+
+def load_words(setup: Setup, clients: int) -> str:
+    """Say under which load a default is measured."""
+    depth = f"{setup.in_flight} in flight each" if setup.in_flight else "one call at a time"
+    return f"{clients} clients, {depth}, texts of {setup.text_bytes} B, one node"

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 
-from harness.experiment.thresholds.finding import Finding
 from harness.experiment.thresholds.load import SideFailed
 from harness.experiment.thresholds.sides import Side, Terms, alternate
-from harness.report.words import not_here
+from harness.record.findings import Finding
+from harness.report.formatting import not_here
 from lab.applications.censor import Censor
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture

@@ -6,9 +6,9 @@ from functools import partial
 
 from harness.experiment.baseline import INSULTS, plain_pyro4, plain_xmlrpc
 from harness.experiment.thresholds import clients, limits
-from harness.experiment.thresholds.finding import Finding, ratios
 from harness.experiment.thresholds.load import Load
 from harness.experiment.thresholds.sides import Side, Terms, Yardstick, alternate, loaded, started
+from harness.record.findings import Finding, ratios
 from lab.contract import Application, Target
 from lab.middlewares import MIDDLEWARES
 from lab.process.system import System, SystemSpec

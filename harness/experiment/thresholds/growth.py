@@ -8,11 +8,11 @@ from itertools import islice
 from harness.experiment.bench import Bench
 from harness.experiment.speedup import LATENCY_BOUND, speedup
 from harness.experiment.thresholds import clients
-from harness.experiment.thresholds.finding import Finding, ratios
 from harness.experiment.thresholds.load import SideFailed
 from harness.experiment.thresholds.sides import Rates, Side, Terms, alternate, loaded
 from harness.load.workload import Workload
-from harness.report.words import not_here
+from harness.record.findings import Finding, ratios
+from harness.report.formatting import not_here
 from lab.contract import Application, Architecture
 from lab.middlewares import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec

@@ -10,9 +10,9 @@ from tempfile import NamedTemporaryFile
 from harness.experiment.baseline import FILTERED, INSULTS, TEXT, plain_rabbitmq, plain_redis
 from harness.experiment.thresholds import clients, limits, unguarded, unguarded_redis
 from harness.experiment.thresholds.direct import OURS, reference_name
-from harness.experiment.thresholds.finding import Finding, ratios
 from harness.experiment.thresholds.servers import BARE, rabbitmq_for_guests, redis_with, yardstick_environment
 from harness.experiment.thresholds.sides import Side, Terms, Yardstick, alternate, loaded, started
+from harness.record.findings import Finding, ratios
 from lab.contract import Application, Target
 from lab.middlewares import MIDDLEWARES
 from lab.process.launcher import LocalLauncher, ProcessSpec

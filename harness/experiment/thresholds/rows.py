@@ -4,16 +4,20 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from harness.experiment.bench import Bench
+from harness.experiment.session import Step
 from harness.experiment.thresholds.alone import censoring, memory, starting
 from harness.experiment.thresholds.direct import insult_me
-from harness.experiment.thresholds.finding import Finding
 from harness.experiment.thresholds.growth import insults, speedups
 from harness.experiment.thresholds.load import SideFailed
 from harness.experiment.thresholds.queues import rabbitmq_filter, redis_filter
 from harness.experiment.thresholds.sides import Terms
 from harness.experiment.thresholds.workers import worker_start
-from harness.report.words import not_here
+from harness.record.findings import Finding, Judgement
+from harness.record.run import Run
+from harness.report.formatting import not_here
 from lab.errors import LabError
 
 
@@ -57,3 +61,20 @@ def measured(name: str, row: Row, terms: Terms) -> Iterator[Finding]:
     except (LabError, SideFailed, OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "message", "") or str(error)
         yield Finding(name, row.what, objections=[f"{type(error).__name__}: {said}"])
+
+
+def row_step(
+    name: str, seconds: float, pairs: int, is_full: bool, yardstick: Path | None, corpus: Path | None
+) -> Step:
+    """Return the step that measures the row *name* in *pairs* of windows of *seconds*."""
+    row = ROWS[name]
+
+    def measure(bench: Bench) -> Iterator[Finding]:
+        yield from measured(name, row, Terms(bench.brokers, seconds, pairs, is_full, yardstick, corpus))
+
+    return Step(row.what, row.seconds(pairs, seconds), frozenset(), measure)
+
+
+def reached(run: Run) -> bool:
+    """Tell whether no threshold is missed, and nothing is invalid."""
+    return all(one.verdict not in (Judgement.MISSED, Judgement.INVALID) for one in run.findings)

@@ -11,9 +11,9 @@ from dynamic.pool.status import PoolStatus
 from dynamic.queues import EventQueues
 from dynamic.sender import Completions, EventSender
 from harness.experiment.thresholds.alone import spread
-from harness.experiment.thresholds.finding import Finding
 from harness.experiment.thresholds.load import SideFailed
 from harness.experiment.thresholds.sides import Terms
+from harness.record.findings import Finding
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.settings import settings
 from lab.store import open_store

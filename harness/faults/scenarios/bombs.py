@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.faults.rig import Rig, Scenario
 from harness.faults.site import site
 from harness.faults.wire import WIRES, Kind, kinds_of, where, wire_to
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application, Architecture
 
 WORDS = (

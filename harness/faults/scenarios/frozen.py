@@ -6,7 +6,7 @@ from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import TEXTS, Rig, Scenario, settled, trial
 from harness.faults.site import site
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 

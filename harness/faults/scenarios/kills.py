@@ -17,7 +17,7 @@ from harness.faults.rig import (
 )
 from harness.faults.site import site
 from harness.faults.timeline import percentile
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 

@@ -17,7 +17,7 @@ from harness.faults.site import site
 from harness.faults.timeline import percentile
 from harness.faults.wire import WIRES, Kind, Where, Wire, kinds_of, where, wire_to
 from harness.load.loops import now
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

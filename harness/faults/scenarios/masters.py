@@ -7,7 +7,7 @@ from harness.faults.load import HANG_SECONDS, Load, Stream
 from harness.faults.rig import DIRECT, TEXTS, Rig, Scenario, settled, trial
 from harness.faults.site import Site, site
 from harness.load.loops import now
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.errors import LabError
 from lab.load.plans import Plan

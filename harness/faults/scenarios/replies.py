@@ -8,7 +8,7 @@ from harness.faults.load import Load, Stream
 from harness.faults.proxy import Harm, Proxy
 from harness.faults.rig import BOTH, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 

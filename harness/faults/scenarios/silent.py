@@ -10,7 +10,7 @@ from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
 from harness.faults.site import Site, site
 from harness.faults.timeline import percentile
-from harness.record.fault_trial import Check, Fault, FaultTrial
+from harness.record.trials import Check, Fault, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

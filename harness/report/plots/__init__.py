@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 from harness.record.run import Run
 from harness.report.plots.anatomy import anatomy_figure
 from harness.report.plots.faults import timelines
+from harness.report.plots.growth import growths
 from harness.report.plots.latency import percentiles, rate_and_latency
 from harness.report.plots.resources import cpu_per_request
 from harness.report.plots.scaling import scaling
 from harness.report.plots.speedup import efficiency, speedup
 from harness.report.plots.stress import comparison, over_clients, over_requests
 from harness.report.plots.style import SETTINGS
+from harness.report.plots.thresholds import thresholds_figure
+from harness.report.plots.tornado import tornados
 
 PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "comparison": comparison,
@@ -25,9 +28,15 @@ PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "speedup": speedup,
     "efficiency": efficiency,
     "cpu-per-request": cpu_per_request,
+    "thresholds": lambda run: thresholds_figure(run.findings),
     "anatomy": lambda run: anatomy_figure(run.profiles),
 }
-FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {"scaling": scaling, "faults": timelines}
+FAMILIES: dict[str, Callable[[Run], dict[str, Figure]]] = {
+    "scaling": scaling,
+    "faults": timelines,
+    "tornado": tornados,
+    "growth": growths,
+}
 """Plots of which there are several: the file's name begins with the family's and ends with the figure's."""
 DPI = 130
 

@@ -6,11 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.probes.anatomy.parts import PARTS, UNKNOWN
-from harness.probes.anatomy.profile import GENERATOR, Profile, Segment
+from harness.record.profile import GENERATOR, PARTS, UNKNOWN, Profile, Segment
+from harness.report.formatting import nodes
 from harness.report.plots.resources import LABELS
 from harness.report.plots.style import GREY, PLAIN
-from harness.report.words import nodes
 from lab.middlewares import MIDDLEWARES
 from lab.topology import NODE
 

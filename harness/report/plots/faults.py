@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from harness.record.fault_trial import FaultTrial
 from harness.record.run import Run
-from harness.report.fault_words import verdict
+from harness.record.trials import FaultTrial
+from harness.report.faults import verdict
 from harness.report.plots.style import GREY, INVALID, LOOKS, PER_SECOND, THOUSANDS, WIDTH, logarithmic
 from lab.middlewares import MIDDLEWARES
 

@@ -8,7 +8,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.experiment.growth.curve import MILLISECONDS, Curve, Size
+from harness.record.findings import MILLISECONDS, Curve, Size
+from harness.record.run import Run
 from harness.report.plots.style import GREY, LOOKS, PER_SECOND, PLAIN, Look, logarithmic, mark_invalid
 
 ALONE = Look(GREY, "*")
@@ -24,6 +25,13 @@ MOST_COLUMNS = 3
 MOST_TICKS = 6
 WIDE = 4.0
 """Values so many times apart are drawn on a logarithmic scale; closer, it would make much of little."""
+
+
+def growths(run: Run) -> dict[str, Figure]:
+    """Draw each study that has data."""
+    studies = dict.fromkeys(curve.study for curve in run.curves)
+    figures = {study: growth_figure(study, run.curves) for study in studies}
+    return {study: figure for study, figure in figures.items() if figure}
 
 
 def growth_figure(study: str, curves: Sequence[Curve]) -> Figure | None:

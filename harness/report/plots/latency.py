@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from harness.analysis.verdicts import best_points
 from harness.record.run import Point, Run
 from harness.record.summary import PERCENTILES
+from harness.report.formatting import nodes
 from harness.report.plots.style import (
     HEIGHT,
     LOOKS,
@@ -14,7 +15,6 @@ from harness.report.plots.style import (
     logarithmic,
     mark_invalid,
 )
-from harness.report.words import nodes
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 

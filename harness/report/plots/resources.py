@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 
 from harness.analysis.verdicts import best_points
 from harness.record.run import Run
+from harness.report.formatting import nodes
 from harness.report.plots.style import WIDTH
-from harness.report.words import nodes
 from lab.middlewares import MIDDLEWARES
 
 COMPONENTS = {

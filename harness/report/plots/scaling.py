@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from dynamic.sample import TARGET_SECONDS
 from harness.record.run import Run
-from harness.record.scaling_trial import Curve, ScalingTrial
+from harness.record.trials import ScalingTrial, Series
 from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -39,7 +39,7 @@ def _figure(trials: Sequence[ScalingTrial]) -> Figure:
         _stairs(rates, trial.measured, end, color=colour, linewidth=1)
         times = [one.time for one in trial.decisions]
         backlog.plot(times, [one.backlog for one in trial.decisions], color=colour, linewidth=1.2)
-        wanted = Curve(times, [float(one.wanted) for one in trial.decisions])
+        wanted = Series(times, [float(one.wanted) for one in trial.decisions])
         _stairs(workers, wanted, end, color=colour, linestyle=":")
         _stairs(workers, trial.ready, end, color=colour, linewidth=1.2)
         _fill_starting(workers, trial, colour)
@@ -59,7 +59,7 @@ def _figure(trials: Sequence[ScalingTrial]) -> Figure:
     return figure
 
 
-def _stairs(axes: Axes, curve: Curve, end: float, **how: object) -> None:
+def _stairs(axes: Axes, curve: Series, end: float, **how: object) -> None:
     """Draw values that stay until the next one, the last until *end*."""
     if curve.times:
         axes.step([*curve.times, end], [*curve.values, curve.values[-1]], where="post", **how)  # type: ignore[arg-type]

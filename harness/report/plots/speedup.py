@@ -5,10 +5,10 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import FEWEST_TRIALS, Speedup, speedups
 from harness.record.run import Run
 from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH
+from harness.statistics import Estimate
 from lab.middlewares import MIDDLEWARES
 
 OFFSET = 0.03

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from harness.analysis.validity import SHORTEST_SECONDS
 from harness.record.run import Point, Run
+from harness.report.formatting import nodes
 from harness.report.plots.style import (
     HEIGHT,
     INVALID,
@@ -17,7 +18,6 @@ from harness.report.plots.style import (
     logarithmic,
     mark_invalid,
 )
-from harness.report.words import nodes
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 

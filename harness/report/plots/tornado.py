@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from typing import cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from harness.analysis.statistics import Verdict
-from harness.experiment.settings.cost import SAME, Cost, Costs
-from harness.experiment.settings.table import DEFAULTS
-from harness.experiment.settings.words import load, number, ratio
-from harness.record.sheet import save_figures
+from harness.record.findings import SAME, Cost
+from harness.record.run import Run
+from harness.report.findings import ratio_number, ratio_words
 from harness.report.plots.style import GREY, INVALID, LOOKS, PLAIN, mark_invalid
+from harness.statistics import Verdict
 from lab.middlewares import MIDDLEWARES
 
 ROW_INCHES = 0.36
@@ -25,13 +23,14 @@ ROOM = 0.3
 """Of the axis' length, on each side, for the labels."""
 
 
-def draw_tornados(run: Costs, folder: Path) -> list[Path]:
-    """Draw each middleware that has a change measured; return the PNG files."""
+def tornados(run: Run) -> dict[str, Figure]:
+    """Draw each middleware that has a change measured."""
     middlewares = dict.fromkeys(cost.middleware for cost in run.costs)
-    return save_figures({f"tornado-{name}": partial(_figure, run, name) for name in middlewares}, folder)
+    figures = {name: _figure(run, name) for name in middlewares}
+    return {name: figure for name, figure in figures.items() if figure}
 
 
-def _figure(run: Costs, middleware: str) -> Figure | None:
+def _figure(run: Run, middleware: str) -> Figure | None:
     costs = [one for one in run.costs if one.middleware == middleware and one.setting != SAME]
     shown = sorted((one for one in costs if one.estimate or one.objections), key=_effect, reverse=True)
     if not shown:
@@ -55,10 +54,10 @@ def _figure(run: Costs, middleware: str) -> Figure | None:
         "Grey: as far as the default came from itself. Pale: no detectable difference.",
         fontsize=8,
     )
-    pairs = f"{run.pairs} pairs of windows of {run.seconds:g} s"
+    load = cast("dict[str, str]", run.configuration.get("loads", {})).get(middleware, "")
+    pairs = f"{run.configuration.get('pairs')} pairs of windows of {run.configuration.get('seconds')} s"
     axes.set_title(
-        f"{MIDDLEWARES[middleware].label}: what each setting costs\n"
-        f"{load(DEFAULTS[middleware], run.clients)}; {pairs}",
+        f"{MIDDLEWARES[middleware].label}: what each setting costs\n{load}; {pairs}",
         fontsize=10,
     )
     return figure
@@ -128,9 +127,9 @@ def _name(cost: Cost) -> str:
 def _label(cost: Cost) -> str:
     found = cost.estimate
     if found is None or not cost.is_valid:
-        return f"{number(found.value)} INVALID" if found else "INVALID"
+        return f"{ratio_number(found.value)} INVALID" if found else "INVALID"
     promise = cost.promise.partition(":")[0]
-    return f"{ratio(found)}\n{promise}" if promise else ratio(found)
+    return f"{ratio_words(found)}\n{promise}" if promise else ratio_words(found)
 
 
 def _effect(cost: Cost) -> float:

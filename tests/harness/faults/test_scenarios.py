@@ -8,8 +8,8 @@ import pytest
 
 from harness.faults.rig import Rig, Scenario
 from harness.faults.table import SCENARIOS
-from harness.record.fault_trial import Check
-from harness.report.fault_words import describe
+from harness.record.trials import Check
+from harness.report.faults import describe_fault
 
 TIMES = frozenset({"s", "ms", "x"})
 DEADLINES = frozenset({"slowest call", "slowest new client"})
@@ -23,7 +23,9 @@ CASES = [
 @pytest.mark.parametrize(("scenario", "middleware"), CASES)
 def test_what_is_promised_holds(rig: Rig, scenario: Scenario, middleware: str) -> None:
     trial = scenario.run(rig, middleware)
-    assert not [check for check in trial.checks if is_tested(check) and not check.holds], describe(trial)
+    assert not [check for check in trial.checks if is_tested(check) and not check.holds], describe_fault(
+        trial
+    )
 
 
 def is_tested(check: Check) -> bool:

@@ -8,21 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.probes.anatomy.sampling import Frame, Stack
+from harness.probes.sampling import Frame, Stack
+from harness.record.profile import APPLICATION, HANDLING, HARNESS, PARSING, THREADS, TRANSPORT, UNKNOWN
 from lab.bootstrap import ROOT
-
-HARNESS, TRANSPORT, PARSING = "harness", "transport", "parsing"
-THREADS, HANDLING, APPLICATION, UNKNOWN = "threads", "handling", "application", "unknown"
-PARTS = {
-    HARNESS: "load generator",
-    HANDLING: "handling",
-    THREADS: "threads",
-    PARSING: "parsing",
-    TRANSPORT: "transport",
-    APPLICATION: "application",
-    UNKNOWN: "not attributed",
-}
-"""Their names in words, in the order in which they are drawn."""
 
 
 class Rule(NamedTuple):

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Limit, Range
-from harness.analysis.statistics import Estimate
 from harness.record.run import Run
-from harness.report.words import capacity, system_name
+from harness.report.formatting import capacity, system_name
+from harness.statistics import Estimate
 from lab.contract import Architecture
 from lab.middlewares import MIDDLEWARES
 

@@ -1,4 +1,4 @@
-"""Let a process be sampled: ``python -m harness.probes.anatomy.sampled FOLDER MODULE ...`` runs MODULE so.
+"""Let a process be sampled: ``python -m harness.probes.sampled FOLDER MODULE ...`` runs MODULE so.
 
 The kernel sends SIGPROF after each tick of CPU time to the thread that spent it, and faulthandler, inside the
 handler, writes that thread's stack. So a thread that waits is never seen, one that computes is seen for as

@@ -1,36 +1,23 @@
-"""The plot of `lab bench`: each measurement over its bar, with its interval."""
+"""The plot of `lab bench`: each measurement over its threshold, with its interval."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from harness.experiment.thresholds.finding import Finding, Verdict
-from harness.experiment.thresholds.words import value
-from harness.report.plots.style import GREY, INVALID, PLAIN, SETTINGS
+from harness.record.findings import Finding, Judgement
+from harness.report.findings import value
+from harness.report.plots.style import GREY, INVALID, PLAIN
 
-COLOURS = {Verdict.REACHED: "#009E73", Verdict.MISSED: "#D55E00", Verdict.INVALID: INVALID}
-HATCHES = {Verdict.MISSED: "///", Verdict.INVALID: "xxx"}
+COLOURS = {Judgement.REACHED: "#009E73", Judgement.MISSED: "#D55E00", Judgement.INVALID: INVALID}
+HATCHES = {Judgement.MISSED: "///", Judgement.INVALID: "xxx"}
 ROW_INCHES = 0.34
-DPI = 130
 
 
-def draw_bars(findings: Sequence[Finding], folder: Path) -> list[Path]:
-    """Draw the findings that have a bar; return the files, none if there are none."""
+def thresholds_figure(findings: Sequence[Finding]) -> Figure | None:
+    """Draw the findings that have a threshold; None if there are none."""
     shown = [one for one in findings if one.bar is not None and one.median is not None]
     if not shown:
-        return []
-    folder.mkdir(exist_ok=True)
-    with mpl.rc_context(SETTINGS):
-        figure = _figure(shown)
-        files = [folder / f"bars.{ending}" for ending in ("png", "svg")]
-        for file in files:
-            figure.savefig(file, dpi=DPI)
-    return files
-
-
-def _figure(shown: Sequence[Finding]) -> Figure:
+        return None
     figure = Figure(figsize=(11.0, 1.2 + ROW_INCHES * len(shown)))
     axes = figure.subplots()
     for place, one in enumerate(shown):
@@ -76,4 +63,4 @@ def _over_bar(one: Finding, number: float) -> float:
 def _label(one: Finding) -> str:
     asked = "at least" if one.at_least else "below"
     said = f"{value(one.median or 0.0, one.unit)} ({asked} {one.bar:g}), n = {len(one.values)}"
-    return f"{said}, INVALID" if one.verdict is Verdict.INVALID else said
+    return f"{said}, INVALID" if one.verdict is Judgement.INVALID else said

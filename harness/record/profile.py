@@ -5,9 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from harness.analysis.statistics import Estimate, mean_estimate, throughput_estimate
-from harness.probes.anatomy.parts import PARTS, UNKNOWN
+from harness.statistics import Estimate, mean_estimate, throughput_estimate
 from lab.topology import NODE
+
+HARNESS, TRANSPORT, PARSING = "harness", "transport", "parsing"
+THREADS, HANDLING, APPLICATION, UNKNOWN = "threads", "handling", "application", "unknown"
+PARTS = {
+    HARNESS: "load generator",
+    HANDLING: "handling",
+    THREADS: "threads",
+    PARSING: "parsing",
+    TRANSPORT: "transport",
+    APPLICATION: "application",
+    UNKNOWN: "not attributed",
+}
+"""Their names in words, in the order in which they are drawn."""
 
 GENERATOR = "generator"
 Segment = tuple[str, str]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from harness.analysis.statistics import Estimate
-from harness.probes.anatomy.profile import Profile, ordered
+from harness.record.profile import Profile, ordered
+from harness.report.formatting import nodes
 from harness.report.plots.anatomy import segment_name
-from harness.report.words import nodes
+from harness.statistics import Estimate
 from lab.middlewares import MIDDLEWARES
 
 SLOWED = 0.9
@@ -45,7 +45,7 @@ def places(profile: Profile, count: int) -> list[str]:
     return lines
 
 
-def caveats(profile: Profile) -> list[str]:
+def profile_caveats(profile: Profile) -> list[str]:
     """Return why *profile* is to be read with care."""
     label = MIDDLEWARES[profile.middleware].label
     if profile.missing:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from harness.probes.anatomy.sampled import READY, door_of, stacks_of
+from harness.probes.sampled import READY, door_of, stacks_of
 from lab.errors import Unavailable
 
 ANSWER_SECONDS = 10.0

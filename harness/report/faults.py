@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from harness.record.fault_trial import Check, FaultTrial
+from harness.record.trials import Check, FaultTrial
 from lab.middlewares import MIDDLEWARES, VARIANTS
 
 
@@ -13,7 +13,7 @@ def verdict(trial: FaultTrial) -> str:
     return "PASS" if trial.holds else "FAIL"
 
 
-def describe(trial: FaultTrial) -> str:
+def describe_fault(trial: FaultTrial) -> str:
     """Return a line with the verdict, every figure against its bar, and the seed."""
     bars = ", ".join(check_words(check) for check in trial.checks)
     figures = "".join(f", {name} {number(value)}" for name, value in trial.figures.items())

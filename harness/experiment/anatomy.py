@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from harness.experiment.bench import N_NODES, Bench
+from harness.experiment.session import Step
 from harness.load.measure import Generators, LocalGenerators
 from harness.load.subject import Driver, Subject
-from harness.probes.anatomy import sampled
-from harness.probes.anatomy.parts import part_of, place_of
-from harness.probes.anatomy.profile import GENERATOR, Profile, Repetition
-from harness.probes.anatomy.sampling import Sampling, Stack
+from harness.probes import sampled
+from harness.probes.parts import part_of, place_of
+from harness.probes.sampling import Sampling, Stack
+from harness.record.profile import GENERATOR, Profile, Repetition
 from harness.record.run import Point
-from harness.report.words import not_here
+from harness.report.formatting import not_here
 from lab.contract import Architecture
 from lab.errors import InternalError
 from lab.middlewares import MIDDLEWARES
@@ -24,6 +25,11 @@ from lab.process.launcher import ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import NODE, Role
 
+QUICK, FULL = (1.0, 5), (5.0, 10)
+"""Seconds of a window, and pairs of a window without sampling and one with it."""
+START_SECONDS = 5.0
+"""About what it takes to start a system and its load generators, and to end them."""
+CLIENTS = 4
 Seen = Mapping[str, Counter[Stack]]
 
 
@@ -142,3 +148,20 @@ def _counted(stacks: Counter[Stack], name: Callable[[Stack], str]) -> Counter[st
     for stack, number in stacks.items():
         counted[name(stack)] += number
     return counted
+
+
+def anatomy_step(
+    middleware: str,
+    architecture: Architecture = Architecture.ONE_NODE,
+    clients: int = CLIENTS,
+    pairs: int = FULL[1],
+    seconds: float = FULL[0],
+) -> Step:
+    """Return the step that measures the anatomy of a request in *pairs* of windows of *seconds*."""
+
+    def measure(bench: Bench) -> Iterator[Profile]:
+        yield anatomy(bench, middleware, architecture, clients, pairs, seconds)
+
+    what = f"anatomy of a request: {MIDDLEWARES[middleware].label}"
+    needed = MIDDLEWARES[middleware].needed_brokers(architecture)
+    return Step(what, START_SECONDS + 2 * pairs * seconds, needed, measure)

@@ -1,0 +1,267 @@
+"""What experiments find: a figure and its threshold, the cost of a setting, a curve over growing sizes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from statistics import median
+
+from harness.statistics import FEWEST_TRIALS, Estimate, Verdict, throughput_estimate
+from lab.middlewares import MIDDLEWARES
+
+
+class Judgement(StrEnum):
+    """What is said of a row. Nothing is said of one that has no bar, and nothing good of an invalid one."""
+
+    REACHED = "reached"
+    MISSED = "missed"
+    INVALID = "invalid"
+    NO_BAR = "no bar"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One bar and its measurement: a ratio by pair of windows, or a value by repetition.
+
+    *rates* are what the sides did per second, window by window; *limit* names the one that the machine allows
+    and *ours* the one that is compared with it.
+    """
+
+    row: str
+    what: str
+    values: Sequence[float] = ()
+    bar: float | None = None
+    unit: str = "x"
+    at_least: bool = True
+    """The bar is to be reached from below; False: to be kept below."""
+    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    ours: str = ""
+    limit: str = ""
+    notes: Sequence[str] = ()
+    objections: Sequence[str] = ()
+    """Why nothing may be concluded; empty: it is valid."""
+    missing: str = ""
+    """Why it was not measured at all."""
+
+    @property
+    def median(self) -> float | None:
+        """The value that is judged."""
+        return median(self.values) if self.values else None
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The geometric mean with its 95 % interval (Student's t on logarithms)."""
+        return throughput_estimate(self.values) if self.values and min(self.values) > 0 else None
+
+    @property
+    def limit_share(self) -> float | None:
+        """How much of what the machine allows is reached, median by median."""
+        ours, limit = (self.rates.get(name) for name in (self.ours, self.limit))
+        return median(ours) / median(limit) if ours and limit else None
+
+    @property
+    def verdict(self) -> Judgement:
+        """Say whether the median reaches the bar, if it may be judged."""
+        if self.missing:
+            return Judgement.SKIPPED
+        if self.objections or self.median is None:
+            return Judgement.INVALID
+        if self.bar is None:
+            return Judgement.NO_BAR
+        if len(self.values) < FEWEST_TRIALS:
+            return Judgement.INVALID
+        is_reached = self.median >= self.bar if self.at_least else self.median < self.bar
+        return Judgement.REACHED if is_reached else Judgement.MISSED
+
+    @property
+    def is_close(self) -> bool:
+        """Tell whether the interval holds the bar: another run may say otherwise."""
+        found = self.estimate
+        if found is None or found.low is None or found.high is None or self.bar is None:
+            return False
+        return found.low < self.bar < found.high
+
+
+def as_json(finding: Finding) -> dict[str, object]:
+    """Return *finding* with what follows from it, as JSON has it."""
+    estimate = finding.estimate
+    return {
+        **asdict(finding),
+        "median": finding.median,
+        "range": [min(finding.values), max(finding.values)] if finding.values else None,
+        "interval": [estimate.low, estimate.high] if estimate else None,
+        "limit_share": finding.limit_share,
+        "verdict": finding.verdict,
+        "is_close": finding.is_close,
+    }
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
+    """Return *over* divided by *under*, pair by pair."""
+    return [a / b for a, b in zip(over, under, strict=True)]
+
+
+SAME = "the default again"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The requests per second of both sides, by pair of windows.
+
+    *setting* is :data:`SAME` where the default was compared with itself.
+    """
+
+    middleware: str
+    setting: str
+    value: str = ""
+    default: str = ""
+    promise: str = ""
+    """What else the value changes: "weaker guarantee: ..."; empty: nothing."""
+    usual_rates: Sequence[float] = ()
+    rates: Sequence[float] = ()
+    noise: float | None = None
+    """The farthest that the default came from itself in any pair, as a ratio above 1."""
+    objections: Sequence[str] = ()
+    """Why nothing may be concluded; empty: it is valid."""
+    missing: str = ""
+    """Why it was not measured at all."""
+
+    @property
+    def ratios(self) -> list[float]:
+        """The rate with the change over the rate without it, pair by pair."""
+        return ratios(self.rates, self.usual_rates)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The ratio with its 95 % interval (Student's t on logarithms)."""
+        return throughput_estimate(self.ratios) if self.rates else None
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why nothing may be concluded, and what is wanting for a conclusion."""
+        found = list(self.objections)
+        if not self.missing and not found and len(self.rates) < FEWEST_TRIALS:
+            found.append(f"fewer than {FEWEST_TRIALS} pairs: no interval")
+        return found
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether conclusions may be drawn from it."""
+        return not self.missing and not self.doubts
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Say if it is faster or slower than the default; None: nothing may be said.
+
+        It is only if the interval excludes 1, and the ratio is beyond what the default does against itself.
+        """
+        found = self.estimate
+        if not self.is_valid or found is None or found.low is None or found.high is None:
+            return None
+        if found.low <= 1 <= found.high or abs(math.log(found.value)) <= math.log(self.noise or 1.0):
+            return Verdict.NO_DETECTABLE_DIFFERENCE
+        return Verdict.FASTER if found.value > 1 else Verdict.SLOWER
+
+
+def noise_of(cost: Cost) -> float | None:
+    """Return how far the default came from itself; None if nothing may be said of that."""
+    if cost.missing or cost.objections or not cost.rates:
+        return None
+    return max(max(ratio, 1 / ratio) for ratio in cost.ratios)
+
+
+def conclusion(cost: Cost) -> dict[str, object]:
+    """Return what follows from *cost*, as JSON has it."""
+    found = cost.estimate
+    return {
+        "ratios": cost.ratios,
+        "ratio": found.value if found else None,
+        "interval": [found.low, found.high] if found else None,
+        "verdict": cost.verdict,
+        "doubts": cost.doubts,
+    }
+
+
+PER_SECOND, MILLISECONDS = "/s", "ms"
+HARNESS = ""
+"""In place of a middleware: the harness alone, against nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """*values* are those of its windows (or ticks), in their order; windows of one number were paired."""
+
+    size: int
+    values: Sequence[float]
+    memory_mib: dict[str, float] = field(default_factory=dict)
+    """Resident, by component, the harness's being "harness"."""
+    objections: Sequence[str] = ()
+    """Why nothing may be concluded from it; empty: it is valid."""
+
+    @property
+    def is_short(self) -> bool:
+        """Tell whether it is only indicative, as the first requests of a ramp are by design."""
+        return bool(self.objections) and all(said.startswith("too short") for said in self.objections)
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether conclusions may be drawn from it."""
+        return not self.objections or self.is_short
+
+    @property
+    def median(self) -> float:
+        """The value that is drawn."""
+        return median(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What grew, over which middleware, and what was measured."""
+
+    study: str
+    middleware: str
+    what: str
+    """What was measured, such as "insult_me"."""
+    place: str = ""
+    """Where what grows is kept, where that differs: "in Redis" or "in memory"."""
+    unit: str = PER_SECOND
+    sizes: Sequence[Size] = ()
+    bar: float | None = None
+    """The share of the smallest size's rate that the largest must keep; None: nothing is asked."""
+    missing: str = ""
+    """Why it was not measured, or not to its end."""
+
+    @property
+    def label(self) -> str:
+        """What plots call the middleware."""
+        return MIDDLEWARES[self.middleware].label if self.middleware else "the harness alone"
+
+    @property
+    def title(self) -> str:
+        """What was measured, and where it was kept."""
+        return f"{self.what}, {self.study} {self.place}" if self.place else self.what
+
+    @property
+    def finding(self) -> Finding:
+        """The largest size against the smallest, in pairs, of a curve that has a bar."""
+        what = f"{self.study}: {self.label}, {self.title}"
+        measured = [one for one in self.sizes if one.values]
+        if len(measured) < 2:
+            return Finding(self.study, what, missing=self.missing or "too few sizes were measured")
+        few, many = measured[0], measured[-1]
+        names = [f"{one.size:,}" for one in (many, few)]
+        return Finding(
+            self.study,
+            f"{what}, {names[0]} against {names[1]}",
+            ratios(many.values, few.values),
+            self.bar,
+            notes=[self.missing] if self.missing else [],
+            objections=[f"{one.size:,}: {said}" for one in (few, many) for said in one.objections],
+        )
+
+
+def missed(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the curves that are shown to miss their threshold: the whole interval lies below it."""
+    judged = [(curve, curve.finding) for curve in curves if curve.bar is not None]
+    return [curve for curve, found in judged if found.verdict is Judgement.MISSED and not found.is_close]

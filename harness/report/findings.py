@@ -1,0 +1,135 @@
+"""Findings, costs and curves as lines and tables."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from rich.table import Table
+
+from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, Judgement, Size
+from harness.statistics import Estimate
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """Return what is printed of *finding*: the verdict, then what the sides did and what is to be known."""
+    head = f"{finding.verdict.upper():8} {finding.what}"
+    if finding.missing:
+        return [f"{head}: {finding.missing}"]
+    if finding.median is not None:
+        head += f": {value(finding.median, finding.unit)}{_interval(finding)}{_bar(finding)}"
+    said = [head, *(f"         {objection}" for objection in finding.objections)]
+    for name, rates in finding.rates.items():
+        said.append(f"         {name}: {per_second(rates, finding.unit)}{_share(finding, name)}")
+    return said + [f"         ({note})" for note in finding.notes]
+
+
+def value(number: float, unit: str) -> str:
+    """Return *number* with its unit."""
+    return f"{number:.2f} x" if unit == "x" else f"{number:.1f} {unit}"
+
+
+def per_second(rates: Sequence[float], unit: str = "x") -> str:
+    """Return the median of *rates* and their range."""
+    name = unit if unit == "MB/s" else "/s"
+    return f"{median(rates):,.0f} {name} ({min(rates):,.0f} to {max(rates):,.0f})"
+
+
+def _interval(finding: Finding) -> str:
+    said = f", range {min(finding.values):.2f} to {max(finding.values):.2f}"
+    found = finding.estimate
+    if found and found.low is not None and found.high is not None:
+        said += f", 95 % interval {found.low:.2f} to {found.high:.2f}"
+    return f"{said}, n = {len(finding.values)}"
+
+
+def _bar(finding: Finding) -> str:
+    if finding.bar is None:
+        return ""
+    asked = "at least" if finding.at_least else "below"
+    close = ": the interval holds it" if finding.is_close and finding.verdict is not Judgement.INVALID else ""
+    return f" (bar: {asked} {value(finding.bar, finding.unit)}{close})"
+
+
+def _share(finding: Finding, name: str) -> str:
+    if name != finding.limit or finding.limit_share is None:
+        return ""
+    return f"; {finding.ours} reaches {100 * finding.limit_share:.0f} % of it"
+
+
+def cost_lines(cost: Cost) -> list[str]:
+    """Return what is printed of *cost*: the ratio and what it shows, the rates, and what is to be known."""
+    head = f"{cost.middleware:10} {cost_name(cost)}"
+    if cost.missing:
+        return [f"{head}: SKIPPED: {cost.missing}"]
+    found = cost.estimate
+    if found:
+        head += f": {ratio_words(found)} x the default, {_cost_verdict(cost)}"
+    notes = [cost.promise] if cost.promise else []
+    notes += [f"INVALID: {doubt}" for doubt in cost.doubts]
+    if not found:
+        return [head, *(f"{'':10} {note}" for note in notes)]
+    rates = f"{median(cost.usual_rates):,.0f}/s by default, {median(cost.rates):,.0f}/s with it"
+    return [head, *(f"{'':10} {note}" for note in (*notes, f"{rates}, n = {found.trials}"))]
+
+
+def cost_name(cost: Cost) -> str:
+    """Say what was changed to what."""
+    if cost.setting == SAME:
+        return f"{SAME} (noise)"
+    return f"{cost.setting} {cost.value} (default {cost.default})"
+
+
+def ratio_words(found: Estimate) -> str:
+    """Return a ratio with its interval, if it has one."""
+    if found.low is None or found.high is None:
+        return ratio_number(found.value)
+    return f"{ratio_number(found.value)} [{ratio_number(found.low)}, {ratio_number(found.high)}]"
+
+
+def _cost_verdict(cost: Cost) -> str:
+    """Return the verdict in words."""
+    return cost.verdict or "nothing may be concluded"
+
+
+def ratio_number(value: float) -> str:
+    """Return a ratio with as many digits as it may be read to."""
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def curve_line(curve: Curve) -> str:
+    """Return what a curve did from its smallest size to its largest."""
+    if not curve.sizes:
+        return f"{curve.study}: {curve.label}, {curve.title}: {curve.missing}"
+    ends = [curve.sizes[0], curve.sizes[-1]]
+    said = " to ".join(f"{one.median:,.4g}{curve.unit}" for one in ends)
+    return f"{curve.title}: {said} from {ends[0].size:,} to {ends[1].size:,}"
+
+
+def curve_lines(curve: Curve) -> list[str]:
+    """Return the verdict of a curve that has a threshold, and its sizes that are invalid."""
+    found = finding_lines(curve.finding)[:1] if curve.bar is not None else []
+    if curve.missing and not found:
+        found = [f"{curve.study}: {curve.label}, {curve.title}: {curve.missing}"]
+    for one in curve.sizes:
+        if not one.is_valid:
+            said = "; ".join(one.objections)
+            found.append(f"INVALID  {curve.study}: {curve.label}, {curve.title}, {one.size:,}: {said}")
+    return found
+
+
+def growth_table(study: str, curves: list[Curve]) -> Table:
+    """Return what was measured of one study, a column per size."""
+    table = Table(title=f"As {study} grow (memory in MiB: all components)", title_justify="left")
+    table.add_column("what")
+    counts = sorted({one.size for curve in curves for one in curve.sizes})
+    for count in counts:
+        table.add_column(f"{count:,}", justify="right")
+    for curve in curves:
+        cells = {one.size: _size_cell(curve, one) for one in curve.sizes}
+        table.add_row(f"{curve.label}, {curve.title}", *(cells.get(count, "") for count in counts))
+    return table
+
+
+def _size_cell(curve: Curve, size: Size) -> str:
+    value = f"{size.median:,.1f} ms" if curve.unit == MILLISECONDS else f"{size.median:,.0f}/s"
+    text = f"{value}, {sum(size.memory_mib.values()):,.0f} MiB"
+    return text if size.is_valid else f"[red]invalid {text}[/red]"

@@ -1,0 +1,127 @@
+"""What progress, tables and the report say of a result, and how they write numbers and names."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from harness.record.findings import Cost, Curve, Finding, as_json, conclusion
+from harness.record.profile import Profile
+from harness.record.run import Capacity, Point, Result, Run
+from harness.record.trials import FaultTrial, ScalingTrial
+from harness.report.faults import describe_fault, verdict
+from harness.report.findings import cost_lines, curve_line, finding_lines
+from harness.report.scaling import describe_scaling, scaling_figures
+from lab.middlewares import MIDDLEWARES
+
+
+def describe(result: Result) -> str:
+    """Return what progress says about *result*; of some results more than one line."""
+    match result:
+        case ScalingTrial():
+            return describe_scaling(result)
+        case FaultTrial():
+            return describe_fault(result)
+        case Profile():
+            label = MIDDLEWARES[result.middleware].label
+            return f"{label}: anatomy of a request: {_microseconds(result)} of CPU, all processes"
+        case Capacity():
+            return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{_flaws(result)}"
+        case Finding():
+            return "\n".join(finding_lines(result))
+        case Cost():
+            return "\n".join(cost_lines(result))
+        case Curve():
+            return curve_line(result)
+        case _:
+            return _point(result)
+
+
+def _point(point: Point) -> str:
+    measured = point.measurement
+    setting = f"{point.setting}: " if point.setting else ""
+    load = f"{setting}{nodes(point.nodes)}, {point.clients} clients x {point.in_flight}"
+    if measured.throughput is None:
+        return f"{load}: {'; '.join(point.objections)}; no throughput"
+    p50, p99 = (milliseconds(measured.response_ms.get(name)) for name in ("p50", "p99"))
+    offered = f" of {measured.offered:,.0f}/s planned" if measured.offered else ""
+    flaws = _flaws(point)
+    if point.experiment == "requests" and all(flaw.startswith("too short") for flaw in point.objections):
+        flaws = "; too short to rely on" if flaws else ""  # every ramp begins like this
+    times = f"p50 {p50} ms, p99 {p99} ms"
+    return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
+
+
+def _flaws(result: Point | Capacity) -> str:
+    return f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
+
+
+def figures(result: Result) -> str:
+    """Return the shortest account of *result*, for the line of progress."""
+    match result:
+        case ScalingTrial():
+            return scaling_figures(result)
+        case FaultTrial():
+            return verdict(result)
+        case Profile():
+            return _microseconds(result)
+        case Capacity():
+            return capacity(result)
+        case Point():
+            p99 = milliseconds(result.measurement.response_ms.get("p99"))
+            return f"{result.throughput:,.0f}/s, p99 {p99} ms"
+        case _:
+            return ""
+
+
+def as_object(run: Run) -> dict[str, object]:
+    """Return *run* as JSON has it, with what follows from each finding and each cost."""
+    return {
+        **asdict(run),
+        "findings": [as_json(finding) for finding in run.findings],
+        "costs": [{**asdict(cost), **conclusion(cost)} for cost in run.costs],
+    }
+
+
+def busy(run: Run) -> str:
+    """Return a warning if others worked on the machine before; empty: nobody did."""
+    load, cores = run.environment.get("load_before"), run.environment.get("cores")
+    if not isinstance(load, float) or not isinstance(cores, int) or load <= cores / 2:
+        return ""
+    return (
+        f"CAUTION: the machine was busy before the run began (load {load:.1f} on {cores} cores): times vary "
+        "more; measure again when it is idle."
+    )
+
+
+def not_here(brokers: Iterable[str]) -> str:
+    """Say which brokers are missing, and so why something was not measured."""
+    return f"no {' and no '.join(sorted(brokers))} here"
+
+
+def system_name(middleware: str, architecture: str) -> str:
+    """Return what a system is called in tables and plots."""
+    return f"{MIDDLEWARES[middleware].label}, {architecture}"
+
+
+def capacity(found: Capacity) -> str:
+    """Return the interval in which a capacity lies."""
+    if found.high is None:
+        return f"above {found.low:,.0f}/s"
+    if not found.low:
+        return f"below {found.high:,.0f}/s"
+    return f"{found.low:,.0f} to {found.high:,.0f}/s"
+
+
+def nodes(number: int) -> str:
+    """Return "1 node", "2 nodes"."""
+    return "1 node" if number == 1 else f"{number} nodes"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time with three digits; "-" where there were too few samples."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _microseconds(profile: Profile) -> str:
+    return f"{1000 * profile.total.value:,.0f} us" if profile.repetitions else f"skipped: {profile.missing}"
