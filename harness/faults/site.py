@@ -23,7 +23,7 @@ from lab.process.supervisor import BackOff
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
 from lab.store import open_store
-from lab.store.keys import key
+from lab.store.namespace import key
 from lab.store.redis_store import connect
 from lab.topology import NODE, Role
 

@@ -1,15 +1,14 @@
 """The InsultService over a store. Every argument is checked here; the wires pass on what they were sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from lab.brokers.locate import locate_redis
 from lab.contract import Architecture
 from lab.errors import NoInsults
-from lab.limits import MAX_PAGE, SUBSCRIPTION_LEASE_SECONDS
+from lab.limits import MAX_PAGE, MAX_REPLY_BYTES, SUBSCRIPTION_LEASE_SECONDS
 from lab.operations import MUTATING_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
 from lab.store import open_store
-from lab.store.pages import insult_page
 from lab.store.protocol import Store
 from lab.validation import clean_after, clean_insult, clean_limit, clean_operation_id, clean_subscriber
 
@@ -53,6 +52,18 @@ class ServiceApplication:
 
     def stop_broadcast(self, operation_id: str = "") -> bool:
         return self._store.set_broadcast(False, operation_id)
+
+
+def insult_page(insults: Iterable[str]) -> list[str]:
+    """Return the first of the sorted *insults* that fit into 512 KiB."""
+    page: list[str] = []
+    size = 0
+    for insult in insults:
+        size += len(insult.encode())
+        if page and size > MAX_REPLY_BYTES:
+            break
+        page.append(insult)
+    return page
 
 
 def perform(

@@ -29,9 +29,9 @@ end
 -- Nobody was heard of for a while: the clock was set forward, Redis was away, or the machine stood still.
 -- That is no sign of death. Each lease gets its length once more, but only once: its length is negative then.
 -- Return those of the members that had that already.
-local function spare(set, time, members)
+local function spare(set, time, over)
   local ended = {}
-  for _, member in ipairs(members) do
+  for _, member in ipairs(over) do
     local length = tonumber(redis.call('HGET', set .. ':lengths', member) or '0')
     if length > 0 then
       redis.call('ZADD', set, time + length, member)
@@ -49,8 +49,8 @@ local function ended(set, time, usual)
   local silence = math.max(SHORTEST_SILENCE, usual / 2)
   local unheard = time - tonumber(redis.call('GET', set .. ':heard') or 0)
   shorten(set, time, usual)
-  local members = redis.call('ZREVRANGEBYSCORE', set, string.format('%.6f', time), '-inf')
-  if #members > 0 and unheard > silence then members = spare(set, time, members) end
+  local over = redis.call('ZREVRANGEBYSCORE', set, string.format('%.6f', time), '-inf')
+  if #over > 0 and unheard > silence then over = spare(set, time, over) end
   if unheard < 0 or unheard > silence / 3 then redis.call('SET', set .. ':heard', time) end
-  return members
+  return over
 end

@@ -1,26 +1,76 @@
 """A store in the memory of one node. Its state is lost with the node."""
 
 import itertools
+import math
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Generic, TypeVar
 
 from sortedcontainers import SortedSet
 
 from lab.contract import Result, ResultPage
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.settings import settings
-from lab.store.pages import result_page
-from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText, reused_id
-from lab.store.recent import Recent
+from lab.store.protocol import (
+    Changes,
+    DeadLetter,
+    Hold,
+    Store,
+    UnderWay,
+    WaitingText,
+    result_page,
+    reused_id,
+)
 from lab.store.work_list import WorkList
+
+Value = TypeVar("Value")
 
 KEPT_CHANGES = 10_000
 KEPT_OPERATION_IDS = 1_000_000
 """A bound on memory; at 15 minutes to live it is reached above 1,100 mutating requests per second."""
+
+
+class Recent(Generic[Value]):
+    """Keep values by key, in the order of their arrival, for *ttl_seconds* and at most *most* of them.
+
+    The clock is an argument of each call; every call costs O(1), amortised.
+    """
+
+    def __init__(self, ttl_seconds: float, most: int) -> None:
+        self._ttl_seconds = ttl_seconds
+        self._most = most
+        self._entries: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+
+    def get(self, key: str, now: float, within: float = math.inf) -> Value | None:
+        """Return the value of *key*, or None if it is not there, too old, or older than *within* seconds."""
+        entry = self._entries.get(key)
+        return entry[1] if entry and entry[0] + min(self._ttl_seconds, within) > now else None
+
+    def remove(self, key: str) -> None:
+        """Forget the value of *key*, if there is one."""
+        self._entries.pop(key, None)
+
+    def put(self, key: str, value: Value, now: float) -> None:
+        """Keep *value*; a key already there keeps its place in the order, unless it is too old to be read."""
+        if key in self._entries and self._entries[key][0] + self._ttl_seconds <= now:
+            del self._entries[key]
+        self._entries[key] = (now, value)
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if len(self._entries) <= self._most and self._entries[oldest][0] + self._ttl_seconds > now:
+                return
+            del self._entries[oldest]
+
+    def newest_first(self, now: float) -> Iterator[tuple[str, Value]]:
+        """Yield keys and values from the newest to the oldest."""
+        for key, (kept_at, value) in reversed(self._entries.items()):
+            if kept_at + self._ttl_seconds <= now:
+                return
+            yield key, value
 
 
 class MemoryStore(Store):

@@ -1,4 +1,37 @@
-"""Throw-away namespaces: made by a test or an experiment, deleted by whoever made them."""
+"""The keys of a namespace in Redis, and throw-away namespaces.
+
+A throw-away namespace is made by a test or an experiment, which deletes it. ``insults:insults`` is the set of
+insults of the namespace ``insults``. All times are in Redis's seconds.
+
+=====================  ============  =================================================================
+key                    type          content
+=====================  ============  =================================================================
+insults                sorted set    the insults, all with score 0: sorted by their bytes
+changes                stream        the last 10,000 additions (+) and removals (-), for nodes that follow
+subscribers            sorted set    subscriber URIs, scored by when their lease ends
+broadcast              string        1 while the broadcast is on
+ticks                  string        the number of the last tick
+ticks:at               string        when that was
+broadcaster            sorted set    "epoch owner" of who holds the broadcast, scored by when its lease ends
+epoch                  string        the last epoch given to who took a text or the broadcast
+ticks:recent           stream        the last 100 ticks (Redis middleware), for subscribers that were away
+waiting                list          petition ids of texts that wait, the oldest at the left
+texts                  hash          the text of each petition that waits or is taken
+taken                  sorted set    petition ids that a node took, scored by when its lease ends
+holders                hash          of each text ever taken: epoch, how many leases of it ran out, owner
+owned                  sorted set    "owner petition-id" of the texts that are taken, all with score 0
+dead                   list          dead letters as JSON [petition id, text, failures], the newest left
+fenced                 string        how many late results were refused
+results                hash          the filtered text of each finished petition
+results:order          sorted set    petition ids of the result list, scored by when they finished
+op:KIND:ID             string        the answer to the operation ID and the digest of its body, for 15
+                                     minutes (LAB_ID_TTL)
+op:resolve:ID          string        JSON: [petition id] it is bound to, then [petition id, text]; or []
+=====================  ============  =================================================================
+
+Beside each sorted set of leases are a hash ``:lengths``, how long each lease is, negative once it was spared,
+and a string ``:heard``, when somebody last used the set.
+"""
 
 import re
 import secrets
@@ -9,6 +42,11 @@ from lab.errors import Unavailable
 
 _THROWAWAY = re.compile(r"lab-[0-9a-f]{8}")
 _KEYS_AT_ONCE = 1000
+
+
+def key(namespace: str, name: str) -> str:
+    """Return the key called *name* of *namespace*."""
+    return f"{namespace}:{name}"
 
 
 def throwaway_namespace() -> str:
@@ -27,7 +65,7 @@ def delete_namespace(url: str, namespace: str) -> int:
         return _delete(url, namespace)
     except redis.RedisError as error:
         message = (
-            f"{namespace} is not deleted, for Redis does not serve: {error}; `lab doctor --sweep` does it"
+            f"{namespace} is not deleted: Redis does not serve ({error}); `lab doctor --sweep` does it later"
         )
         raise Unavailable(message) from error
 

@@ -17,10 +17,12 @@ A store that cannot be reached or serves nobody raises :class:`~lab.errors.Unava
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InvalidRequest
+from lab.limits import MAX_REPLY_BYTES
 from lab.settings import settings
 
 FAILURES_AT_MOST = 5
@@ -71,6 +73,24 @@ def reused_id() -> InvalidRequest:
     """Return the error of a request whose id is that of an earlier one with another body."""
     told = f"this id was used in the last {settings().id_ttl} s with another text; give each request its own"
     return InvalidRequest(Code.MALFORMED, told)
+
+
+def dead_letter(petition_id: str, text: str, failures: int) -> DeadLetter:
+    """Say why a text was put aside."""
+    reason = f"taken {failures} times and never finished: it may kill the node that works on it"
+    return DeadLetter(petition_id, text, reason)
+
+
+def result_page(results: Iterable[Result], limit: int) -> ResultPage:
+    """Return the first *limit* results, fewer where they pass 512 KiB; ``more`` says that it was cut."""
+    page, size = ResultPage(), 0
+    for result in islice(results, limit + 1):
+        size += len(result.text.encode()) + len(result.petition_id)
+        if len(page) == limit or (page and size > MAX_REPLY_BYTES):
+            page.more = True
+            return page
+        page.append(result)
+    return page
 
 
 class InsultStore(Protocol):

@@ -25,7 +25,6 @@ from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
 from lab.store.lua import load
-from lab.store.pages import result_page
 from lab.store.protocol import (
     FAILURES_AT_MOST,
     Changes,
@@ -34,9 +33,10 @@ from lab.store.protocol import (
     Store,
     UnderWay,
     WaitingText,
+    dead_letter,
+    result_page,
     reused_id,
 )
-from lab.store.work_list import dead_letter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,7 +126,7 @@ def translated(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class RedisStore(Store):
-    """The store of n nodes; see :mod:`lab.store.keys`. Safe to call from any thread."""
+    """The store of n nodes; see :mod:`lab.store.namespace`. Safe to call from any thread."""
 
     def __init__(self, url: str, namespace: str, timeout_seconds: float = 5.0) -> None:
         self._redis = connect(url, timeout_seconds)

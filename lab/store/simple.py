@@ -13,8 +13,15 @@ import redis
 
 from lab.contract import Result, ResultPage
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
-from lab.store.pages import result_page
-from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
+from lab.store.protocol import (
+    Changes,
+    DeadLetter,
+    Hold,
+    Store,
+    UnderWay,
+    WaitingText,
+    result_page,
+)
 
 
 class SimpleStore(Store):

@@ -9,10 +9,11 @@ local function keep(value)
   redis.call('SET', record, value, 'EX', ttl)
 end
 
-local known, petition, answer = redis.call('GET', record), nil, nil
+local known, petition = redis.call('GET', record), nil
 if known and redis.call('TTL', record) > ttl then redis.call('EXPIRE', record, ttl) end  -- the clock was set back
 if known == '[]' then return false end
 if known then
+  local answer
   petition, answer = unpack(cjson.decode(known))
   correct_results(ns, time)
   answer = answer or result(ns, petition, time - tonumber(ARGV[6]))

@@ -5,16 +5,10 @@ from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from itertools import islice
 
-from lab.store.protocol import FAILURES_AT_MOST, DeadLetter, WaitingText
+from lab.store.protocol import FAILURES_AT_MOST, DeadLetter, WaitingText, dead_letter
 
 DEAD_LETTERS = 1_000
 """So many are kept; the oldest are forgotten first."""
-
-
-def dead_letter(petition_id: str, text: str, failures: int) -> DeadLetter:
-    """Say why a text was put aside."""
-    reason = f"taken {failures} times and never finished: it may kill the node that works on it"
-    return DeadLetter(petition_id, text, reason)
 
 
 @dataclass(slots=True)

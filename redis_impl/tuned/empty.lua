@@ -2,23 +2,23 @@
 -- needs: members
 
 -- Give what a node left to the others, at most so many of those that wait; return how many. What it worked on may
--- have killed it: if *is_blamed* that goes to the suspects, with one more delivery in vain.
+-- have killed it: if *is_blamed* that goes to the retry list, with one more delivery in vain.
 local function empty(node, is_blamed, most)
   local list = entry .. ':node:' .. node
   local processing = list .. ':processing'
-  local moved, is_suspect = 0, redis.call('GET', tried) == node
-  if is_suspect then redis.call('DEL', tried) end
+  local moved, is_retried = 0, redis.call('GET', retrying) == node
+  if is_retried then redis.call('DEL', retrying) end
   while true do
     local item
     if is_blamed then
       item = redis.call('LPOP', processing)
       if item then
         local deliveries, petition = 0, item
-        if is_suspect then deliveries, petition = suspected(item) end
-        redis.call('RPUSH', suspects, (deliveries + 1) .. ' ' .. petition)
+        if is_retried then deliveries, petition = counted(item) end
+        redis.call('RPUSH', retry, (deliveries + 1) .. ' ' .. petition)
       end
     else
-      item = redis.call('LMOVE', processing, is_suspect and suspects or entry, 'RIGHT', 'LEFT')
+      item = redis.call('LMOVE', processing, is_retried and retry or entry, 'RIGHT', 'LEFT')
     end
     if not item then break end
     moved = moved + 1

@@ -5,15 +5,15 @@
 
 local entry = KEYS[1]
 local nodes, members = entry .. ':nodes', entry .. ':members'
-local suspects, tried = entry .. ':suspects', entry .. ':suspect'
+local retry, retrying = entry .. ':retry', entry .. ':retrying'
 
 local function is_member(node)
   local lease_end = redis.call('ZSCORE', members, node)
   return lease_end and tonumber(lease_end) > 0
 end
 
--- An entry of the suspects is how often the petition was delivered in vain, a space, and the petition.
-local function suspected(item)
+-- An entry of the retry list is how often the petition was delivered in vain, a space, and the petition.
+local function counted(item)
   local space = string.find(item, ' ', 1, true)
   return tonumber(string.sub(item, 1, space - 1)), string.sub(item, space + 1)
 end

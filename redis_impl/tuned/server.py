@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).parent
 WAIT_SECONDS = 0.1
-"""How long a node waits on its list before it looks whether there are suspects."""
+"""How long a node waits on its list before it looks at the retry list."""
 ENTRY_WAIT_SECONDS = 0.25
 SILENCE_SECONDS = 1.0
 """How much longer than asked a wait may last. Redis's waits go by the wall clock, which may be set back."""
@@ -62,7 +62,7 @@ def add_batch_option(parser: argparse.ArgumentParser, usual: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Petitions that a node took. A suspect comes alone; *in_vain* is how many nodes died of it so far."""
+    """Petitions that a node took. One of the retry list comes alone; *in_vain* nodes died of it so far."""
 
     petitions: list[str] = field(default_factory=list)
     in_vain: int = 0

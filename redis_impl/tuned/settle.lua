@@ -63,23 +63,23 @@ if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) t
   refused = keep_results(at)
   redis.call('LPOP', processing, size)
   redis.call('SET', settled, ARGV[3])
-  if ARGV[5] ~= '0' then redis.call('DEL', tried) end
+  if ARGV[5] ~= '0' then redis.call('DEL', retrying) end
 end
 if wanted == 0 then return {0, refused} end
 if redis.call('LLEN', processing) > 0 then
   local left = redis.call('LRANGE', processing, 0, -1)
-  if redis.call('GET', tried) == node then
-    local in_vain, petition = suspected(left[1])
+  if redis.call('GET', retrying) == node then
+    local in_vain, petition = counted(left[1])
     return {in_vain, refused, petition}
   end
   return {0, refused, unpack(left)}
 end
--- A suspect is taken alone, and no other node has one meanwhile: what kills ends one node at a time.
-if is_ready and redis.call('LLEN', suspects) > 0 then
-  local holder = redis.call('GET', tried)
+-- A petition of the retry list is taken alone, and no other node has one meanwhile: it ends one node at a time.
+if is_ready and redis.call('LLEN', retry) > 0 then
+  local holder = redis.call('GET', retrying)
   if not holder or not is_member(holder) then
-    redis.call('SET', tried, node)
-    local in_vain, petition = suspected(redis.call('LMOVE', suspects, processing, 'LEFT', 'RIGHT'))
+    redis.call('SET', retrying, node)
+    local in_vain, petition = counted(redis.call('LMOVE', retry, processing, 'LEFT', 'RIGHT'))
     return {in_vain, refused, petition}
   end
 end

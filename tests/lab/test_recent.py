@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.store.recent import Recent
+from lab.store.memory import Recent
 
 TTL_SECONDS = 10.0
 MOST = 3

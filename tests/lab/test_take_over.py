@@ -18,7 +18,7 @@ from lab.store import MemoryStore, Store
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
-SUSPECT_SECONDS = 10.0
+WAIT_SECONDS = 10.0
 ID = "operation"
 
 
@@ -35,7 +35,7 @@ class Occupied:
 
     def perform(self) -> None:
         self.begun.set()
-        self.released.wait(SUSPECT_SECONDS)
+        self.released.wait(WAIT_SECONDS)
         if self.error:
             raise self.error
 
@@ -69,7 +69,7 @@ def threads(work: Occupied) -> Iterator[ThreadPoolExecutor]:
 def occupy(threads: ThreadPoolExecutor, node: FilterApplication, work: Occupied) -> "Future[Result | None]":
     """Let *node* take the oldest text and work on it."""
     under_way = threads.submit(node.resolve_next)
-    assert work.begun.wait(SUSPECT_SECONDS)
+    assert work.begun.wait(WAIT_SECONDS)
     return under_way
 
 
@@ -87,7 +87,7 @@ def test_a_text_is_held_while_its_node_works_on_it(
         first.renew_leases()
         assert second.resolve_next() is None
     work.released.set()
-    assert under_way.result(SUSPECT_SECONDS) == Result("a", "CENSORED")
+    assert under_way.result(WAIT_SECONDS) == Result("a", "CENSORED")
 
 
 def test_the_work_of_a_frozen_node_is_taken_over_and_its_late_result_refused(
@@ -104,7 +104,7 @@ def test_the_work_of_a_frozen_node_is_taken_over_and_its_late_result_refused(
     assert second.resolve_next() == Result("a", "CENSORED")
     first.renew_leases()
     work.released.set()
-    assert frozen.result(SUSPECT_SECONDS) is None
+    assert frozen.result(WAIT_SECONDS) is None
     assert (store.fenced(), store.get_results(10)) == (1, [Result("a", "CENSORED")])
 
 
@@ -120,7 +120,7 @@ def test_a_text_whose_work_failed_waits_again(
     failed = occupy(threads, first, work)
     work.released.set()
     with pytest.raises(ValueError, match="a bug"):
-        failed.result(SUSPECT_SECONDS)
+        failed.result(WAIT_SECONDS)
     later(0.7 * LEASE_SECONDS)
     first.renew_leases()
     later(0.7 * LEASE_SECONDS)
@@ -133,10 +133,10 @@ def test_two_resolves_at_once_under_one_id_take_one_text_and_get_the_same_answer
     first.submit("tonto 1")
     first.submit("tonto 2")
     answers = [threads.submit(first.resolve, ID)]
-    assert work.begun.wait(SUSPECT_SECONDS)
+    assert work.begun.wait(WAIT_SECONDS)
     answers += [threads.submit(node.resolve, ID) for node in (first, second)]
     work.released.set()
-    assert [answer.result(SUSPECT_SECONDS) for answer in answers] == ["CENSORED 1"] * 3
+    assert [answer.result(WAIT_SECONDS) for answer in answers] == ["CENSORED 1"] * 3
     assert second.resolve() == "CENSORED 2"
     assert second.resolve() is None
 
@@ -151,11 +151,11 @@ def test_a_resolve_that_is_under_way_for_too_long_is_to_be_repeated(
     monkeypatch.setattr(filter_module, "UNDER_WAY_SECONDS", 0.0)
     first.submit("tonto")
     answer = threads.submit(first.resolve, ID)
-    assert work.begun.wait(SUSPECT_SECONDS)
+    assert work.begun.wait(WAIT_SECONDS)
     with pytest.raises(Unavailable):
         second.resolve(ID)
     work.released.set()
-    assert answer.result(SUSPECT_SECONDS) == "CENSORED"
+    assert answer.result(WAIT_SECONDS) == "CENSORED"
     assert second.resolve(ID) == "CENSORED"
 
 
@@ -173,7 +173,7 @@ def test_a_node_that_stops_gives_back_what_it_cannot_finish(
     first.submit("tonto", "a")
     parts = FilterParts(first, (work_through(first),), has_work_list=True)
     parts.start()
-    assert work.begun.wait(SUSPECT_SECONDS)
+    assert work.begun.wait(WAIT_SECONDS)
     parts.stop(0.01)
     assert second.resolve_next() == Result("a", "CENSORED")
     work.released.set()
@@ -192,4 +192,4 @@ def test_a_node_with_a_work_list_renews_its_leases_by_itself(monkeypatch: pytest
         eventually(lambda: store.result("a"))
         assert renewed
     finally:
-        parts.stop(SUSPECT_SECONDS)
+        parts.stop(WAIT_SECONDS)

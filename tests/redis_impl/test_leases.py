@@ -77,14 +77,14 @@ def test_petitions_go_to_the_entry_list_while_no_node_is_live(lists: Lists) -> N
     assert lists.all("") == ["a", "b"]
 
 
-def test_what_waits_for_a_dead_node_waits_for_all_and_what_it_worked_on_is_suspect(lists: Lists) -> None:
+def test_what_waits_for_a_dead_node_waits_for_all_and_what_it_worked_on_is_tried_again(lists: Lists) -> None:
     lists.pulse("1", lease=LEASE, is_new=True)
     lists.push("a", "b", "c")
     assert lists.settle("1", 0, 0, wanted=2) == [0, "a", "b"]
     lists.pulse("2", is_new=True)
     lists.let_die("1", "2")
     assert lists.all("") == ["c"]
-    assert lists.all(":suspects") == ["1 a", "1 b"]
+    assert lists.all(":retry") == ["1 a", "1 b"]
     assert lists.store.keys(f"{lists.keys.entry}:node:1*") == []
 
 
@@ -109,11 +109,11 @@ def test_what_a_dead_node_still_moves_is_given_to_the_others(lists: Lists) -> No
     lists.store.rpush(lists.keys.entry, "late")
     lists.store.lmove(lists.keys.entry, f"{lists.keys.node('1')}:processing")  # its BLMOVE was under way
     lists.pulse("2")
-    assert lists.all(":suspects") == ["1 late"]
+    assert lists.all(":retry") == ["1 late"]
 
 
-def test_suspects_are_taken_alone_and_by_one_node_at_a_time(lists: Lists) -> None:
-    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a", "2 b\nc")
+def test_petitions_of_the_retry_list_are_taken_alone_and_by_one_node_at_a_time(lists: Lists) -> None:
+    lists.store.rpush(f"{lists.keys.entry}:retry", "1 a", "2 b\nc")
     lists.store.rpush(lists.keys.entry, "innocent")
     lists.pulse("1", is_new=True)
     lists.pulse("2", is_new=True)
@@ -123,28 +123,28 @@ def test_suspects_are_taken_alone_and_by_one_node_at_a_time(lists: Lists) -> Non
     assert lists.settle("1", 2, 1, in_vain=2) == [0]
 
 
-def test_each_death_of_who_has_a_suspect_counts(lists: Lists) -> None:
-    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a", "1 b")
+def test_each_death_of_a_node_that_tries_one_again_counts(lists: Lists) -> None:
+    lists.store.rpush(f"{lists.keys.entry}:retry", "1 a", "1 b")
     lists.pulse("1", lease=LEASE, is_new=True)
     lists.settle("1", 0, 0)
     lists.pulse("2", is_new=True)
     lists.let_die("1", "2")
-    assert lists.all(":suspects") == ["1 b", "2 a"]
+    assert lists.all(":retry") == ["1 b", "2 a"]
     assert lists.settle("2", 0, 0) == [1, "b"]
 
 
 def test_who_leaves_is_not_blamed(lists: Lists) -> None:
     lists.pulse("1", is_new=True)
     lists.pulse("2", is_new=True)
-    lists.store.rpush(f"{lists.keys.entry}:suspects", "1 a")
+    lists.store.rpush(f"{lists.keys.entry}:retry", "1 a")
     lists.store.rpush(lists.keys.entry, "b", "c")
     assert lists.settle("1", 0, 0) == [1, "a"]
     assert lists.settle("2", 0, 0) == [0, "b", "c"]
     lists.leave("2")
     lists.leave("1")
-    assert lists.all(":suspects") == ["1 a"]
+    assert lists.all(":retry") == ["1 a"]
     assert lists.all("") == ["b", "c"]
-    assert set(lists.store.keys(f"{lists.keys.entry}*")) == {lists.keys.entry, f"{lists.keys.entry}:suspects"}
+    assert set(lists.store.keys(f"{lists.keys.entry}*")) == {lists.keys.entry, f"{lists.keys.entry}:retry"}
 
 
 def test_a_batch_is_settled_once_however_late_its_step_comes_again(lists: Lists) -> None:
@@ -197,7 +197,7 @@ def test_no_petition_is_pushed_to_a_list_that_nobody_serves(lists: Lists, redis_
     lists.pulse("last", lease=0.1, is_new=True)
     eventually(lambda: lists.pulse("last", lease=0.1) and lists.live() == ["last"])
     lists.leave("last")
-    there = lists.all("") + [entry.partition(" ")[2] for entry in lists.all(":suspects")]
+    there = lists.all("") + [entry.partition(" ")[2] for entry in lists.all(":retry")]
     assert len(there) == sum(pushed)
     assert len(set(there)) == sum(pushed)
     assert lists.store.keys(f"{lists.keys.entry}:node:*") == []
