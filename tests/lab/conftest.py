@@ -92,7 +92,7 @@ def later(request: pytest.FixtureRequest, store_kind: str, time_passed: list[flo
 
 
 def _age(url: str, namespace: str, seconds: float) -> None:
-    """Make every lease, result and operation id of *namespace* older by *seconds* (lab/store/namespace.py)."""
+    """Make what is stored in *namespace* older by *seconds* (lab/store/namespace.py names it)."""
     with connect(url) as connection:
         client: Any = connection
         for key in client.scan_iter(f"{namespace}:*"):
