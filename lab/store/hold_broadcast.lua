@@ -8,5 +8,5 @@ local epoch, owner = broadcaster(ns, time)
 if owner and owner ~= ARGV[1] then return false end
 epoch = epoch or next_epoch(ns)
 hold(ns .. 'broadcaster', epoch .. ' ' .. ARGV[1], time, tonumber(ARGV[2]))
-local ticked = redis.call('GET', ns .. 'ticks:at')
+local ticked = string.match(redis.call('GET', ns .. 'ticks:at') or '', '^%S+')
 return {tostring(epoch), ticked and tostring(math.max(0, time - tonumber(ticked))) or ''}

@@ -11,7 +11,7 @@ changes                stream        the last 10,000 additions (+) and removals 
 subscribers            sorted set    subscriber URIs, scored by when their lease ends
 broadcast              string        1 while the broadcast is on
 ticks                  string        the number of the last tick
-ticks:at               string        when that was
+ticks:at               string        when that was, a space, and its number again
 broadcaster            sorted set    "epoch owner" of who holds the broadcast, scored by when its lease ends
 epoch                  string        the last epoch given to who took a text or the broadcast
 ticks:recent           stream        the last 100 ticks (Redis middleware), for subscribers that were away

@@ -5,5 +5,10 @@
 
 local ns, time = KEYS[1], now()
 if ARGV[1] ~= '0' and ARGV[1] ~= broadcaster(ns, time) then return 0 end
-redis.call('SET', ns .. 'ticks:at', time)
-return redis.call('INCR', ns .. 'ticks')
+local number = redis.call('INCR', ns .. 'ticks')
+if number == 1 then  -- the first, or the counter was deleted by hand: who listens drops numbers that came before
+  local last = string.match(redis.call('GET', ns .. 'ticks:at') or '', ' (%d+)$')
+  if last then number = redis.call('INCRBY', ns .. 'ticks', last) end
+end
+redis.call('SET', ns .. 'ticks:at', string.format('%.6f', time) .. ' ' .. number)
+return number

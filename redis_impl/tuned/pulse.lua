@@ -51,6 +51,10 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', time)) do
     redis.call('ZREM', members, dead)
   end
 end
+-- The members were deleted by hand: what was pushed for a node that died then is served all the same.
+for _, other in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
+  if not redis.call('ZSCORE', members, other) then moved = moved + empty(other, false, MOVED_AT_ONCE) end
+end
 local first = redis.call('ZRANGEBYSCORE', members, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local pause = moved >= MOVED_AT_ONCE and 0 or tonumber(first[2]) - time
 return {moved, tostring(pause), unpack(redis.call('ZRANGEBYSCORE', members, '(0', time + lease - silence))}

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.store import Store
-from tests.lab.conftest import Later
+from lab.store.redis_store import connect
+from tests.lab.conftest import Later, OpenRedis
 
 LEASE_SECONDS = 3600.0
 OVER = 0.0
@@ -94,6 +95,16 @@ def test_of_many_that_start_the_broadcast_one_did(store: Store) -> None:
 
 def test_ticks_are_numbered_from_1(store: Store) -> None:
     assert [store.next_tick() for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_numbers_go_on_after_their_counter_was_deleted_by_hand(
+    open_redis: OpenRedis, redis_url: str, namespace: str
+) -> None:
+    store = open_redis(namespace)
+    assert [store.next_tick() for _ in range(3)] == [1, 2, 3]
+    with connect(redis_url) as client:
+        client.delete(f"{namespace}:ticks")
+    assert [store.next_tick() for _ in range(2)] == [4, 5]
 
 
 def test_stopping_the_broadcast_does_not_number_its_ticks_anew(store: Store) -> None:

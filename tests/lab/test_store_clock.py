@@ -34,8 +34,9 @@ def jump(redis_url: str, namespace: str) -> Jump:
                 if client.type(key) == "zset" and not key.endswith((":insults", ":owned")):
                     for member in client.zrange(key, 0, -1):
                         client.zincrby(key, -seconds, member)
-                elif key.endswith((":heard", ":at", ":pulsed")):
-                    client.set(key, float(client.get(key)) - seconds)
+                elif key.endswith((":heard", ":at")):
+                    at, *more = client.get(key).split()
+                    client.set(key, " ".join([str(float(at) - seconds), *more]))
                 elif (left := client.pttl(key)) > 0:
                     client.pexpire(key, left - int(1000 * seconds))
 

@@ -158,6 +158,37 @@ def test_a_batch_is_settled_once_however_late_its_step_comes_again(lists: Lists)
     assert lists.store.llen(f"{lists.keys.replies}1") == 2
 
 
+def test_what_waits_for_a_node_whose_membership_was_deleted_by_hand_waits_for_all(lists: Lists) -> None:
+    lists.pulse("1", is_new=True)
+    lists.push("a")
+    lists.store.delete(f"{lists.keys.entry}:members")
+    lists.pulse("2", is_new=True)
+    assert (lists.all(""), lists.live()) == (["a"], ["2"])
+
+
+def test_a_lease_that_ends_too_late_ends_at_now_and_its_length(lists: Lists) -> None:
+    """The clock was set back by an hour after these leases were given."""
+    lists.pulse("dead", lease=LEASE, is_new=True)
+    lists.pulse("alive", lease=LEASE, is_new=True)
+    for name in ("members", "nodes"):
+        for node in ("dead", "alive"):
+            lists.store.zincrby(f"{lists.keys.entry}:{name}", 3600, node)
+    lists.store.incrbyfloat(f"{lists.keys.entry}:pulsed", 3600)
+    assert lists.push("a") == 0  # to nobody's list: none is known to live
+    eventually(lambda: lists.pulse("alive", lease=LEASE)[0] >= 0 and lists.live() == ["alive"])
+
+
+def test_nobody_loses_a_lease_by_a_clock_set_forward(lists: Lists) -> None:
+    lists.pulse("1", lease=60.0, is_new=True)
+    lists.pulse("2", lease=60.0, is_new=True)
+    for name in ("members", "nodes"):
+        for node in ("1", "2"):
+            lists.store.zincrby(f"{lists.keys.entry}:{name}", -3600, node)
+    lists.store.incrbyfloat(f"{lists.keys.entry}:pulsed", -3600)
+    lists.pulse("1", lease=60.0)
+    assert (lists.live(), lists.push("a", "b")) == (["1", "2"], 2)
+
+
 def test_a_silence_of_everybody_is_nobodys_death(lists: Lists) -> None:
     lists.pulse("1", lease=LEASE, is_new=True)
     time.sleep(2 * LEASE)  # not before an assertion: Redis was away for longer than the lease
