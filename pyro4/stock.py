@@ -42,6 +42,7 @@ from lab.errors import DeadlineExceeded, InternalError, LabError, Unavailable, a
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation, to_plain
 from lab.options import NodeOptions
+from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
@@ -98,7 +99,7 @@ def call(proxy: Any, name: str, *arguments: object) -> Any:
         raise Unavailable(f"the node did not answer: {error}") from error
 
 
-class NameServer:
+class NameServer(Node):
     """The library's own name server."""
 
     def __init__(self, options: NodeOptions, name_server: str = "") -> None:
@@ -110,16 +111,8 @@ class NameServer:
         threading.Thread(target=daemon.requestLoop, daemon=True).start()
         return str(daemon.locationStr)
 
-    def canary(self) -> None:
-        pass
 
-    join = canary
-
-    def drain(self, timeout_seconds: float) -> None:
-        pass
-
-
-class Master:
+class Master(Node):
     """Knows the nodes that sent a heartbeat in the last 10 s, and shares the clients out."""
 
     def __init__(self, options: NodeOptions, name_server: str) -> None:
@@ -158,16 +151,8 @@ class Master:
         register(self._name_server, "master.service", uri)
         return uri
 
-    def canary(self) -> None:
-        pass
 
-    join = canary
-
-    def drain(self, timeout_seconds: float) -> None:
-        pass
-
-
-class _Process:
+class _Process(Node):
     """The four steps of a process that serves: its object in the name server, its state, its heartbeats."""
 
     application = Application.SERVICE
@@ -215,26 +200,19 @@ class _Process:
             call(master, "heartbeat_slave", json.dumps(beat))
 
 
-class Broadcaster(_Process):
-    """Calls the subscribers of the store back, one random insult every interval while the broadcast is on."""
+class Broadcaster(Node):
+    """Calls the subscribers of a store back, one random insult every interval while the broadcast is on."""
 
     def __init__(self, options: NodeOptions, name_server: str) -> None:
-        super().__init__(options, name_server)
-        self._fan_out = FanOut(self._store, notify)
-        self._ticker = Ticker(self._store, self._fan_out, options.interval_seconds)
+        store = SimpleStore(locate_redis(), options.namespace)
+        self._ticker = Ticker(store, FanOut(store, notify), options.interval_seconds)
 
     def start(self) -> str:
         self._ticker.start()
         return "calls subscribers, is called by nobody"
 
-    def canary(self) -> None:
-        pass
-
-    join = canary
-
     def drain(self, timeout_seconds: float) -> None:
         self._ticker.stop()
-        super().drain(timeout_seconds)
 
 
 class ServiceNode(_Process):

@@ -19,14 +19,14 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.exceptions import AMQPError, NackError, UnroutableError
+from pika.exceptions import AMQPError
 
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.filter import build_filter
@@ -35,55 +35,52 @@ from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick
-from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
+from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline
+from lab.validation import clean_deadline, clean_text
 
 from .topology import default_address
 
 PREFETCH = 100
-CODES = {
-    Operation.INSULT_ME: "X1",
-    Operation.START_BROADCAST: "X2",
-    Operation.STOP_BROADCAST: "X3",
-    Operation.GET_INSULTS: "X4",
-    Operation.REMOVE_INSULT: "X5",
-    Operation.RESOLVE: "X2",
-    Operation.RESULT: "X3",
-    Operation.GET_RESULTS: "X3",
-}
+_IN_ORDER = ("insult_me", "start_broadcast", "stop_broadcast", "get_insults", "remove_insult")
+SERVICE_CODES = {name: f"X{number}" for number, name in enumerate(_IN_ORDER, 1)}
+CODES = {**SERVICE_CODES, "resolve": "X2", "result": "X3", "get_results": "X3"}
 """Adding an insult and filtering a text have no code: the body says all."""
-NAMES = {
-    Operation.GET_INSULTS: ("after", "limit"),
-    Operation.GET_RESULTS: ("limit",),
-    Operation.RESULT: ("petition_id",),
-}
+IN_JSON = {"get_insults": ("after", "limit"), "get_results": ("limit",), "result": ("petition_id",)}
 """The arguments of operations whose body is JSON."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the lab's errors for those of pika."""
+    try:
+        yield
+    except (AMQPError, OSError) as error:  # refused and unroutable messages are among them
+        raise Unavailable(f"RabbitMQ does not take it: {error!r}") from error
 
 
 def connect(url: str) -> BlockingConnection:
     """Connect to the broker."""
-    try:
+    with translated():
         return BlockingConnection(pika.URLParameters(url))
-    except (AMQPError, OSError) as error:
-        raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
 
 
-class _Process:
+class _Process(Node):
     """The four steps of a process: it consumes its queues until it is told to stop."""
 
     application = Application.SERVICE
+    answer: Callable[..., object]
 
     def __init__(self, options: NodeOptions) -> None:
         is_shared = options.architecture is Architecture.N_NODE
         self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
-        self._options = options
-        self._queue = f"{options.namespace}.{self.application}"
+        self._options, self._queue = options, f"{options.namespace}.{self.application}"
         self._connection = connect(locate_rabbitmq())
         self._channel = self._connection.channel()
         self._thread = threading.Thread(target=self._channel.start_consuming, daemon=True)
@@ -99,7 +96,7 @@ class _Process:
         self._channel.basic_consume(queue, self._serve)
 
     def canary(self) -> None:
-        self._channel.queue_declare(self._queue, durable=True, passive=True)
+        self._connection.process_data_events()
 
     def join(self) -> None:
         self._thread.start()
@@ -109,10 +106,6 @@ class _Process:
             self._connection.add_callback_threadsafe(self._channel.stop_consuming)
             self._thread.join(timeout_seconds)
         self._store.close()
-
-    def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
-        """Return the answer to a message."""
-        raise NotImplementedError
 
     def _serve(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
         code = properties.type or (properties.headers or {}).get("operation", "")
@@ -145,9 +138,6 @@ class Broadcaster(_Process):
     def start(self) -> str:
         self._ticker.start()
         return self._exchange
-
-    def canary(self) -> None:
-        pass
 
     def drain(self, timeout_seconds: float) -> None:
         self._ticker.stop()
@@ -189,12 +179,11 @@ class FilterNode(_Process):
     def start(self) -> str:
         self._parts = build_filter(self._options, self._store, has_work_list=False)
         self._parts.start()
-        self._control = f"{self._queue}.control"
-        self.consume(self._control)
-        if self._options.on_demand:
-            self._channel.queue_declare(self._queue, durable=True)
-            return self._queue
-        return super().start()
+        self.consume(f"{self._queue}.control")
+        if not self._options.on_demand:
+            return super().start()
+        self._channel.queue_declare(self._queue, durable=True)
+        return self._queue
 
     def drain(self, timeout_seconds: float) -> None:
         super().drain(timeout_seconds)
@@ -215,7 +204,7 @@ class FilterNode(_Process):
         raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X2 and X3")
 
     def _resolve(self) -> object:
-        """Filter the oldest waiting text, and give the result to whoever sent it, too."""
+        """Filter the oldest waiting text, and answer its sender, too."""
         method, properties, body = self._channel.basic_get(self._queue)
         if not method:
             return None
@@ -241,20 +230,11 @@ class _Connection:
         """Publish a persistent message, confirmed by the broker; return its id."""
         message_id = uuid4().hex
         properties = pika.BasicProperties(
-            type=code or None,
-            message_id=message_id,
-            correlation_id=message_id,
-            reply_to=self._replies if wants_reply else None,
-            delivery_mode=pika.DeliveryMode.Persistent,
+            type=code or None, message_id=message_id, correlation_id=message_id, delivery_mode=2
         )
-        try:
+        properties.reply_to = self._replies if wants_reply else None
+        with translated():
             self._channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
-        except UnroutableError as error:
-            raise Unavailable(f"there is no queue {queue}; is a node running?") from error
-        except NackError as error:
-            raise Overloaded("RabbitMQ refused the message") from error
-        except (AMQPError, OSError) as error:
-            raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
         return message_id
 
     def answer_to(self, message_id: str) -> Any:
@@ -264,16 +244,18 @@ class _Connection:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise DeadlineExceeded(f"no answer within {self._seconds:g} s; is a node running?")
-            try:
+            with translated():
                 self._connection.process_data_events(left)
-            except (AMQPError, OSError) as error:
-                raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
         properties, body = self._arrived.pop(message_id)
-        is_text = properties.content_type == "text/plain"
-        answer: Any = body.decode() if is_text else json.loads(body)
+        answer: Any = body.decode() if properties.content_type == "text/plain" else json.loads(body)
         if properties.type == "error":
             raise error_from(answer["code"], answer["message"])
         return answer
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the broker has not closed it."""
+        return bool(self._connection.is_open and self._channel.is_open)
 
     def close(self) -> None:
         with suppress(AMQPError):
@@ -296,14 +278,14 @@ class _Client:
 
     @property
     def connection(self) -> _Connection:
-        if not hasattr(self._of_thread, "connection"):
+        if not hasattr(self._of_thread, "connection") or not self._of_thread.connection.is_open:
             self._of_thread.connection = _Connection(self._url, self._seconds)
         return cast(_Connection, self._of_thread.connection)
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
         queue, body = self._queue, str(arguments[0]) if arguments else ""
-        if operation in NAMES:
-            body = json.dumps(dict(zip(NAMES[operation], arguments, strict=False)))
+        if operation in IN_JSON:
+            body = json.dumps(dict(zip(IN_JSON[operation], arguments, strict=False)))
         if self.application is Application.FILTER and operation in CODES:
             queue += ".control"
         return self.connection.answer_to(self.connection.publish(queue, CODES.get(operation, ""), body))
@@ -341,7 +323,7 @@ class InsultFilterClient(_Client, FilterCalls):
 
     def submit(self, text: str) -> str:
         """Publish *text*; no node needs to be up."""
-        return self.connection.publish(self._queue, "", text, wants_reply=False)
+        return self.connection.publish(self._queue, "", clean_text(text), wants_reply=False)
 
     def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Publish up to *in_flight* texts, then read their answers as they come."""

@@ -19,8 +19,8 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 from uuid import uuid4
 
@@ -44,37 +44,36 @@ from lab.errors import (
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
+from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline
+from lab.validation import clean_deadline, clean_text
 
 from .topology import default_address
 
 PULSE_SECONDS, LEASE_SECONDS, LOOK_SECONDS, REPLY_SECONDS = 0.5, 2.0, 1.0, 60
-SERVICE_CODES = {
-    Operation.ADD_INSULT: "X1",
-    Operation.GET_INSULTS: "X2",
-    Operation.INSULT_ME: "X3",
-    Operation.START_BROADCAST: "X4",
-    Operation.STOP_BROADCAST: "X5",
-    Operation.REMOVE_INSULT: "X6",
-}
-SERVICE_OPERATIONS = {code: operation for operation, code in SERVICE_CODES.items()}
-FILTER_CODES = {
-    Operation.FILTER: "X1",
-    Operation.SUBMIT: "X1",
-    Operation.RESOLVE: "X2",
-    Operation.RESULT: "X3",
-    Operation.GET_RESULTS: "X3",
-}
+_IN_ORDER = ("add_insult", "get_insults", "insult_me", "start_broadcast", "stop_broadcast", "remove_insult")
+SERVICE_OPERATIONS = {f"X{number}": Operation(name) for number, name in enumerate(_IN_ORDER, 1)}
+SERVICE_CODES = {operation: code for code, operation in SERVICE_OPERATIONS.items()}
+FILTER_CODES = {"filter": "X1", "submit": "X1", "resolve": "X2", "result": "X3", "get_results": "X3"}
 WITH_DATA = {Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.FILTER, Operation.SUBMIT}
 """Operations whose ``data`` is their argument; that of the others is where to reply."""
 
 
-class _Process:
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the lab's errors for those of redis-py."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis does not serve: {error}") from error
+
+
+class _Process(Node):
     """The four steps of a process: it takes petitions from its lists until it is told to stop."""
 
     application = Application.SERVICE
+    answer: Callable[[dict[str, Any]], object]
 
     def __init__(self, options: NodeOptions) -> None:
         self._options = options
@@ -105,9 +104,6 @@ class _Process:
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         self._redis.zrem(f"{self._entry}:nodes", self._identifier)
-
-    def answer(self, petition: dict[str, Any]) -> object:
-        raise NotImplementedError
 
     def _take(self) -> None:
         while not self._stopped.is_set():
@@ -221,10 +217,11 @@ class FilterNode(_Process):
             return self._store.complete(petition_id, application.filter(data))
         if code == "X2":
             return application.resolve()
-        if code == "X3" and "petition_id" in petition:
-            return application.result(petition["petition_id"])
         if code == "X3":
-            return application.get_results(petition.get("limit", 1000))
+            asked = petition.get("petition_id")
+            return (
+                application.result(asked) if asked else application.get_results(petition.get("limit", 1000))
+            )
         raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X1, X2, X3")
 
 
@@ -250,14 +247,11 @@ class _Client:
 
     def push(self, petitions: Iterable[dict[str, Any]]) -> None:
         """Push *petitions* in one pipeline, each to the list of another live node."""
-        try:
+        with translated(), self._redis.pipeline(transaction=False) as pipeline:
             lists = self._live_lists()
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for petition in petitions:
-                    pipeline.rpush(lists[next(self._turn) % len(lists)], json.dumps(petition))
-                pipeline.execute()
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis does not serve: {error}") from error
+            for petition in petitions:
+                pipeline.rpush(lists[next(self._turn) % len(lists)], json.dumps(petition))
+            pipeline.execute()
 
     def answers(self, petition_ids: Iterable[str]) -> Iterator[Any]:
         """Yield the answers to *petition_ids* in their order. Answers to older calls are dropped."""
@@ -273,22 +267,20 @@ class _Client:
             yield reply["answer"]
 
     def _next_reply(self, seconds: float) -> dict[str, Any]:
-        try:
+        with translated():
             taken = (
                 cast("tuple[str, str] | None", self._redis.blpop([self.replies], seconds))
                 if seconds > 0
                 else None
             )
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis does not serve: {error}") from error
         if taken is None:
             raise DeadlineExceeded(f"no answer within {self._seconds:g} s; is a node running?")
         return cast(dict[str, Any], json.loads(taken[1]))
 
     def petition(self, operation: Operation, *arguments: object) -> dict[str, Any]:
         """Return the petition that asks for *operation*."""
-        codes = SERVICE_CODES if self.application is Application.SERVICE else FILTER_CODES
-        petition: dict[str, Any] = {"operation": codes[operation], "id": uuid4().hex}
+        code = SERVICE_CODES.get(operation) or FILTER_CODES[operation]
+        petition: dict[str, Any] = {"operation": code, "id": uuid4().hex}
         if operation in WITH_DATA:
             return petition | {"data": arguments[0], "reply_to": self.replies}
         names = {Operation.GET_INSULTS: ("after", "limit"), Operation.GET_RESULTS: ("limit",)}
@@ -334,7 +326,7 @@ class InsultFilterClient(_Client, FilterCalls):
 
     def submit(self, text: str) -> str:
         """Push *text*; no node needs to be up."""
-        petition = self.petition(Operation.SUBMIT, text) | {"reply_to": None}
+        petition = self.petition(Operation.SUBMIT, clean_text(text)) | {"reply_to": None}
         self.push([petition])
         return cast(str, petition["id"])
 

@@ -44,6 +44,7 @@ from lab.errors import (
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation, to_plain
 from lab.options import NodeOptions
+from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
@@ -127,7 +128,7 @@ def call(proxy: Any, name: str, *arguments: object) -> Any:
         raise Unavailable(f"the node did not answer: {error or type(error).__name__}") from error
 
 
-class Master:
+class Master(Node):
     """Knows the nodes that sent a heartbeat in the last 2 s, and gives each client one in turn."""
 
     def __init__(self, options: NodeOptions, master: str = "") -> None:
@@ -161,16 +162,8 @@ class Master:
         port = MASTER_PORT if self._options.port is None else self._options.port
         return Server(self._options.host, port, self, ("assign_port", "heartbeat", "get_node")).url
 
-    def canary(self) -> None:
-        pass
 
-    join = canary
-
-    def drain(self, timeout_seconds: float) -> None:
-        pass
-
-
-class _Process:
+class _Process(Node):
     """The four steps of a process that serves: its server, its state, and its place at the master."""
 
     application = Application.SERVICE
