@@ -164,11 +164,9 @@ class ServiceNode(Broadcaster):
             return (service.remove_insult if code else service.add_insult)(body.decode())
         if code == "X4":
             return service.get_insults(**json.loads(body or "{}"))
-        if code == "X1":
-            return service.insult_me()
-        if code in ("X2", "X3"):
-            return service.start_broadcast() if code == "X2" else service.stop_broadcast()
-        raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X1 to X5")
+        if code not in ("X1", "X2", "X3"):
+            raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X1 to X5")
+        return getattr(service, _IN_ORDER[int(code[1]) - 1])()
 
 
 class FilterNode(_Process):
@@ -302,10 +300,9 @@ class InsultServiceClient(_Client, ServiceCalls):
         """Receive ticks in an exclusive queue, which ends with its connection."""
         connection = connect(self._url)
         channel = connection.channel()
-        exchange = f"{self._namespace}.broadcast"
-        channel.exchange_declare(exchange, "fanout", durable=True)
+        channel.exchange_declare(f"{self._namespace}.broadcast", "fanout", durable=True)
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, exchange)
+        channel.queue_bind(queue, f"{self._namespace}.broadcast")
         inbox = Inbox(lambda: connection.add_callback_threadsafe(channel.stop_consuming))
 
         def deliver(_: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
