@@ -27,6 +27,7 @@ class Promise(StrEnum):
     MANY_CLIENTS = "more than 40 clients are served at once"
     SUBSCRIBERS_CATCH_UP = "a subscriber that was away gets the ticks, or the numbers that it missed"
     ANY_TEXT = "every Unicode text comes back unchanged"
+    OWN_ANSWERS = "after a fork or an interrupt a client gets the answers to its own calls, or refuses"
     ONE_OWNER = "a role that exists once cannot be started twice"
 
 
@@ -89,26 +90,28 @@ class Middleware:
         """
         if self.variant == STOCK:
             return
-        self._part("client").report_dead(target.address, application, address)
+        self._module("tuned.client").report_dead(target.address, application, address)
 
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
         self._module("tuned.queues").delete_namespace(url, namespace)
-
-    def _part(self, name: str) -> Any:
-        """Load *name* of what the tuned programs are made of; of a package with one file, that file."""
-        try:
-            return self._module(f"tuned.{name}")
-        except ModuleNotFoundError:
-            return self._module("transport")
 
     def promises(self, promise: Promise) -> bool:
         """Tell whether this variant promises *promise*."""
         return promise not in self.not_promised
 
     def module(self, name: str) -> str:
-        """Return the dotted name of its module *name*, to be run with ``-m``."""
-        return f"{self.package or self.name.partition(':')[0]}.{name}"
+        """Return the dotted name of its module *name*; of a middleware in one file, that file."""
+        package = self.package or self.name.partition(":")[0]
+        is_package = hasattr(importlib.import_module(package), "__path__")
+        return f"{package}.{name}" if is_package else package
+
+    def program(self, name: str) -> tuple[str, ...]:
+        """Return what follows ``python -m`` to run its program *name*; in one file, that is a role."""
+        if self.variant == STOCK:
+            return self.module(STOCK), name
+        module = self.module(name)
+        return (module,) if module.endswith(f".{name}") else (module, name)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(self.module(name))

@@ -15,7 +15,7 @@ from pathlib import Path
 from lab.bootstrap import ROOT
 from tests.eventually import eventually
 
-SUSPECT_SECONDS = 60
+TIMEOUT_SECONDS = 60
 INTERRUPTED = 130
 _BLOCK = re.compile(r"^```console\n\$ ([^\n]+)\n(.*?)^```$", re.M | re.S)
 _DIALOGUE = re.compile(r"^[\w-]+> (.+)\n((?:(?![\w-]+> ).+\n)*)", re.M)
@@ -84,7 +84,7 @@ def server(command: str, environment: dict[str, str]) -> Iterator[str]:
             assert process.stdout is not None
             yield process.stdout.readline()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(SUSPECT_SECONDS) == 0
+            assert process.wait(TIMEOUT_SECONDS) == 0
         finally:
             process.kill()
 
@@ -100,10 +100,10 @@ def system(command: str, environment: dict[str, str]) -> Iterator[str]:
     ):
         words = Path(said.name).read_text
         try:
-            eventually(lambda: "Ctrl-C ends" in words() or process.poll() is not None, SUSPECT_SECONDS)
+            eventually(lambda: "Ctrl-C ends" in words() or process.poll() is not None, TIMEOUT_SECONDS)
             yield words()
             process.send_signal(signal.SIGINT)
-            assert process.wait(SUSPECT_SECONDS) == INTERRUPTED
+            assert process.wait(TIMEOUT_SECONDS) == INTERRUPTED
         finally:
             process.kill()
 
@@ -123,7 +123,7 @@ def run(command: str, environment: dict[str, str], typed: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=SUSPECT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     ).stdout
 
 

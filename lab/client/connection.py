@@ -9,11 +9,14 @@ import os
 import socket
 import struct
 import threading
+import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-from lab.errors import DeadlineExceeded
+from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -123,6 +126,99 @@ class CallGuard(Turns):
         self._abandon()
 
 
+class StreamConnection(ABC):
+    """A TCP connection to the server at *address*, ``SCHEME://HOST:PORT``, for requests and their replies.
+
+    It is opened when first needed, and again after an error. Threads take turns.
+    """
+
+    scheme: str
+    default_port = 0
+    receive_bytes = 256 * 1024
+
+    def __init__(self, address: str) -> None:
+        example = f"{self.scheme}://127.0.0.1:8000"
+        try:
+            parts = urlsplit(address)
+            self._place = (parts.hostname or "", parts.port or self.default_port)
+        except ValueError as error:
+            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a URL: {error}") from error
+        if parts.scheme != self.scheme or not all(self._place):
+            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a URL like {example}")
+        self.address = address
+        self.host_header = parts.netloc
+        self._socket: socket.socket | None = None
+        self._limit_hundredths = 0
+        self._guard = CallGuard(self.drop)
+
+    @abstractmethod
+    def read_reply(self, deadline: float) -> Any:
+        """Return the next reply, read whole with :meth:`receive`; ValueError if it is none."""
+
+    def exchange(self, request: bytes, timeout_seconds: float) -> Any:
+        """Send *request* and return its reply; raise Unavailable, DeadlineExceeded or InternalError."""
+        return self._guard.call(timeout_seconds, self._exchange, request, time.monotonic() + timeout_seconds)
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what comes next, until *deadline*."""
+        if self._socket is None:
+            raise ConnectionResetError("closed")
+        self._limit(self._socket, deadline)
+        data = self._socket.recv(self.receive_bytes)
+        if not data:
+            raise ConnectionResetError("closed by the other side")
+        return data
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        self._guard.close()
+
+    def drop(self) -> None:
+        """Close the connection in the thread that uses it."""
+        connection, self._socket = self._socket, None
+        if connection:
+            connection.close()
+
+    def _exchange(self, request: bytes, deadline: float) -> Any:
+        reused = self._socket is not None
+        try:
+            return self._once(request, deadline)
+        except Unavailable:
+            # The server may have closed an idle connection just now. The request is repeated as it is, so
+            # with its operation id, or it changes nothing.
+            if not reused:
+                raise
+            self.drop()
+            return self._once(request, deadline)
+
+    def _once(self, request: bytes, deadline: float) -> Any:
+        try:
+            connection = self._connected(deadline)
+            self._limit(connection, deadline)
+            connection.sendall(request)
+            return self.read_reply(deadline)
+        except (TimeoutError, BlockingIOError) as error:
+            raise DeadlineExceeded(f"{self.address} did not answer in time") from error
+        except OSError as error:
+            raise Unavailable(f"{self.address} cannot be reached: {error}; is its server running?") from error
+        except ValueError as error:
+            raise InternalError("reply", f"{self.address} does not speak our wire: {error}") from error
+
+    def _connected(self, deadline: float) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.create_connection(self._place, _left(deadline))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._limit_hundredths = 0
+        return self._socket
+
+    def _limit(self, connection: socket.socket, deadline: float) -> None:
+        """Let the next wait end at *deadline*."""
+        left = hundredths(_left(deadline))
+        if left != self._limit_hundredths:
+            limit(connection, left)
+            self._limit_hundredths = left
+
+
 def hundredths(seconds: float | None) -> int:
     """Return *seconds* in hundredths, rounded up; 0 for none.
 
@@ -142,3 +238,10 @@ def limit(connection: socket.socket, hundredths: int) -> None:
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pair)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -5,7 +5,7 @@ from typing import Generic, Protocol, TypeVar
 
 from lab.client.calls import Calls
 from lab.client.retry import Connection, Failover, call_with_probe, retry_while_unavailable
-from lab.contract import Application, Target
+from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, LabError, Unavailable
 from lab.operations import MUTATING_OPERATIONS, Operation, new_operation_id
 from lab.validation import clean_deadline
@@ -78,7 +78,8 @@ class MasterLocator:
 class DirectClient(Calls, Generic[ToNode]):
     """Performs operations at the node that *locator* finds; threads that share it take turns.
 
-    *connect* opens a connection to an address. *answers* tells whether a node answers a probe.
+    *connect* opens a connection to an address. *answers* tells whether a node answers a probe. Without
+    *locator*, *target* is the node's own address, or that of the master of n nodes.
     """
 
     def __init__(
@@ -86,13 +87,16 @@ class DirectClient(Calls, Generic[ToNode]):
         target: Target,
         application: Application,
         deadline_seconds: float,
-        locator: Locator,
         connect: Callable[[str], ToNode],
         answers: Callable[[str], bool],
+        locator: Locator | None = None,
     ) -> None:
         self.deadline_seconds = clean_deadline(deadline_seconds)
         self._target = target
         self._application = application
+        if locator is None:
+            is_one_of_n = target.architecture is Architecture.N_NODE
+            locator = MasterLocator(connect(target.address)) if is_one_of_n else TheNode(target.address)
         self._locator = locator
         self._answers = answers
         self._had_node = False

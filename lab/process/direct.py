@@ -1,25 +1,37 @@
 """The nodes of a direct middleware, without its wire: service, filter, broadcaster, master, subscriptions."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
-from lab.client.calls import Calls
-from lab.client.direct import CallConnection
+from lab.client.calls import Calls, FilterCalls, ServiceCalls
+from lab.client.direct import CallConnection, DirectClient
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox, receive_by_callback
-from lab.contract import Application, Architecture, InsultFilter, InsultService, Tick
+from lab.contract import Application, Architecture, InsultFilter, InsultService, Target, Tick
 from lab.errors import Code, InvalidRequest, Overloaded
-from lab.limits import MAX_URI_CHARACTERS
+from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_URI_CHARACTERS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
 from lab.process.addresses import listener
 from lab.process.master import Master
-from lab.process.serving import LEASE_SECONDS, Executor, Method, ServedMethods, Wire, methods_of
+from lab.process.node import Node
+from lab.process.roles import main_of_roles
+from lab.process.serving import (
+    LEASE_SECONDS,
+    Executor,
+    Method,
+    ServedMethods,
+    Wire,
+    methods_of,
+    report_dead,
+)
+from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
 
 BROADCAST_OPERATIONS = (
     Operation.ADD_SUBSCRIBER,
@@ -179,6 +191,82 @@ class DirectMaster:
             executor = Executor.STORE if name == "report_dead" else Executor.LOOP  # it probes the node
             methods[name] = Method(_checked(name, function, texts), executor, _doc(function))
         return methods
+
+
+class DirectServiceClient(DirectClient[CallConnection], ServiceCalls):
+    """Client of the :class:`~lab.contract.InsultService` at *target*, over :attr:`wire`."""
+
+    wire: Wire
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.SERVICE, deadline_seconds, self.wire.connect, self.wire.answers)
+
+    def subscribe(self) -> Inbox:
+        return receive_ticks(self.wire, type(self)(self._target, self.deadline_seconds))
+
+
+class DirectFilterClient(DirectClient[CallConnection], FilterCalls):
+    """Client of the :class:`~lab.contract.InsultFilter` at *target*, over :attr:`wire`.
+
+    Its texts travel one at a time, unless the middleware has batches.
+    """
+
+    wire: Wire
+
+    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(target, Application.FILTER, deadline_seconds, self.wire.connect, self.wire.answers)
+
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+        return map(self.filter, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectProgram:
+    """Every process of a direct middleware, as one program: ``python -m MODULE ROLE``.
+
+    *first_port* is the master's; the broadcaster, the service and the filter have the three that follow.
+    """
+
+    module: str
+    wire: Wire
+    first_port: int
+
+    @property
+    def topology(self) -> Topology:
+        """Which processes make up the architectures."""
+        alone = Role(NODE, self.module, ("{application}",))
+        return Topology(
+            one_node=(alone,),
+            n_node=(
+                Role(MASTER, self.module, (MASTER,)),
+                Role(BROADCASTER, self.module, (BROADCASTER,), applications=(Application.SERVICE,)),
+                replace(alone, arguments=("{application}", "--master", "{master}")),
+            ),
+            one_node_entry=NODE,
+            n_node_entry=MASTER,
+        )
+
+    def default_address(self, architecture: Architecture, application: Application) -> str:
+        """Return where clients find a system on its usual ports: the node, or the master of n."""
+        alone = 2 if application is Application.SERVICE else 3
+        port = self.first_port + (alone if architecture is Architecture.ONE_NODE else 0)
+        return self.wire.address("127.0.0.1", port)
+
+    def report_dead(self, master: str, application: Application, address: str) -> None:
+        """Tell the *master* that the node at *address* is gone; the master looks for itself."""
+        report_dead(self.wire, master, application, address)
+
+    def main(self, connect: Callable[[Target], InsultService], argv: list[str] | None) -> int:
+        """Run the role that *argv* names; return the exit code. *connect* is the service's client."""
+        wire, first = self.wire, self.first_port
+        roles: dict[str, Callable[..., Node]] = {
+            MASTER: lambda options, _: DirectMaster(wire, options, first, (options.port or first) + 2),
+            BROADCASTER: lambda options, _: DirectBroadcaster(wire, options, first + 1),
+            Application.SERVICE: lambda options, master: DirectService(wire, options, first + 2, master),
+            Application.FILTER: lambda options, master: DirectFilter(wire, options, first + 3, master),
+        }
+        entry = ("--master", "", "be one of n nodes of this master")
+        return main_of_roles(self.module, roles, connect, self.default_address, argv, entry=entry)
 
 
 def receive_ticks(wire: Wire, client: Calls, host: str = "127.0.0.1") -> Inbox:

@@ -1,12 +1,14 @@
 """What a process of a direct middleware serves: methods over a wire, at its address, known to a master."""
 
 import errno
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, cast
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from lab.applications.callbacks import SubscriberUri
 from lab.applications.service import perform
@@ -19,6 +21,8 @@ from lab.options import NodeOptions
 from lab.process.addresses import host_port, reachable
 from lab.process.background import BackgroundJob, heartbeat
 from lab.process.node import cannot_listen
+
+log = logging.getLogger(__name__)
 
 CANARY_SECONDS = 10.0
 PORTS_TO_TRY = 100
@@ -210,6 +214,29 @@ def methods_of(
         )
         for operation, executor in operations.items()
     }
+
+
+def call_method(
+    methods: Mapping[str, Method], name: str, arguments: Sequence[object], operation_id: str
+) -> object:
+    """Call the method called *name*. Any failure comes out as a LabError; a traceback stays in the log."""
+    try:
+        return find_method(methods, name).call(arguments, operation_id)
+    except LabError:
+        raise
+    except Exception as error:
+        error_id = uuid4().hex[:12]
+        log.exception("%s failed, error id %s", name, error_id)
+        raise InternalError(error_id) from error
+
+
+def find_method(methods: Mapping[str, Method], name: str) -> Method:
+    """Return the method called *name*, or raise UNKNOWN_OPERATION naming those there are."""
+    try:
+        return methods[name]
+    except KeyError:
+        message = f"no method {name[:60]!r} here; there are: {', '.join(methods)}"
+        raise InvalidRequest(Code.UNKNOWN_OPERATION, message) from None
 
 
 def _caller(application: object, operation: Operation) -> Callable[[Sequence[object], str], object]:

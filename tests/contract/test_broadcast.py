@@ -7,15 +7,15 @@ from lab.process.system import System
 from tests.contract.conftest import INTERVAL
 
 TICK_SECONDS = float(INTERVAL.removesuffix("ms")) / 1000
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 def ticks(subscription: Subscription, count: int) -> list[Tick]:
     """Return the next *count* ticks."""
     received = []
     for _ in range(count):
-        tick = subscription.receive(SUSPECT_SECONDS)
-        assert tick is not None, f"no tick within {SUSPECT_SECONDS:g} s"
+        tick = subscription.receive(TIMEOUT_SECONDS)
+        assert tick is not None, f"no tick within {TIMEOUT_SECONDS:g} s"
         received.append(tick)
     return received
 

@@ -9,6 +9,7 @@ import pytest
 
 from lab.contract import Application, InsultFilter
 from lab.errors import LabError
+from lab.middleware import Promise
 from lab.process.system import System
 from tests.contract.conftest import Case
 
@@ -48,6 +49,7 @@ def test_threads_that_share_a_client_get_the_answers_to_their_own_texts(filter_s
         assert all(threads.map(lambda mark: all_answered(client, f"thread-{mark}"), range(8)))
 
 
+@pytest.mark.needs(Promise.OWN_ANSWERS)
 def test_after_a_fork_both_processes_get_the_answers_to_their_own_texts(filter_system: System) -> None:
     with filter_system.filter(DEADLINE_SECONDS) as client:
         assert client.filter("tonto before") == "CENSORED before"
@@ -57,6 +59,7 @@ def test_after_a_fork_both_processes_get_the_answers_to_their_own_texts(filter_s
         assert client.filter("tonto after") == "CENSORED after"  # the child's end has closed nothing here
 
 
+@pytest.mark.needs(Promise.OWN_ANSWERS)
 def test_a_fork_during_another_threads_call_disturbs_neither_process(filter_system: System) -> None:
     with filter_system.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(1) as threads:
         client.filter("tonto before")
@@ -69,6 +72,7 @@ class Interrupted(BaseException):
     """Not an error that a library would catch."""
 
 
+@pytest.mark.needs(Promise.OWN_ANSWERS)
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Interrupted])
 def test_after_an_interrupt_the_next_call_gets_its_own_answer(
     case: Case, interrupt: type[BaseException]

@@ -11,7 +11,7 @@ import pytest
 from lab.bootstrap import ROOT
 
 ADDED = {"LAB_MIDDLEWARES": "contrib.sockets"}
-SUSPECT_SECONDS = 400.0
+TIMEOUT_SECONDS = 400.0
 
 
 def run(*words: str, text: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -24,7 +24,7 @@ def run(*words: str, text: str = "", **settings: str) -> "subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=SUSPECT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
@@ -94,7 +94,7 @@ def test_it_is_served_and_talked_to() -> None:
         assert done.stdout.strip() == "quin CENSORED"
     finally:
         process.terminate()
-        process.communicate(timeout=SUSPECT_SECONDS)
+        process.communicate(timeout=TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("command", ["stress", "speedup", "serve", "shell", "faults"])

@@ -15,7 +15,7 @@ from lab.cli.commands import COMMANDS
 PAGES = ("README.md", "docs/measuring.md")
 COMMAND = re.compile(r"python3 -m lab ([a-z]+)([^`#|\n]*)")
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
-SUSPECT_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def named(page: str) -> dict[str, set[str]]:
@@ -35,7 +35,7 @@ def help_of(command: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=SUSPECT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
     return done.stdout
 

@@ -35,7 +35,7 @@ from xmlrpc.tuned.wire import FAULT_CODES
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
 INTERVAL = "300ms"
 """Time between broadcasts in the test; the page says 5 s."""
-SUSPECT_SECONDS = 60
+TIMEOUT_SECONDS = 60
 END_OF_OUTPUT = "-- end of output --"
 PARTS = re.compile(
     r"^<!-- test: (?P<system>.+?) -->$|^```(?P<language>console|python)\n(?P<text>.*?)^```$", re.M | re.S
@@ -153,11 +153,11 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> tuple[
         start_new_session=True,
     ) as process:
         try:
-            printed, complaints = process.communicate(timeout=SUSPECT_SECONDS)
+            printed, complaints = process.communicate(timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             printed, complaints = process.communicate()
-            complaints += f"killed after {SUSPECT_SECONDS} s"
+            complaints += f"killed after {TIMEOUT_SECONDS} s"
         return process.returncode, printed, complaints
 
 

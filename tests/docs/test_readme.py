@@ -11,7 +11,7 @@ from dynamic.queues import EventQueues
 from lab.bootstrap import ROOT
 from lab.middlewares import MIDDLEWARES
 from lab.settings import settings
-from tests.sessions import SUSPECT_SECONDS, Block, blocks_of, here, play, run
+from tests.sessions import TIMEOUT_SECONDS, Block, blocks_of, here, play, run
 
 README = ROOT / "README.md"
 
@@ -48,7 +48,7 @@ def test_the_scaling_session_shows_what_the_readme_says(terminal: dict[str, str]
                 assert run(publisher.command, terminal).endswith(publisher.output[-24:])
                 process.send_signal(signal.SIGTERM)
                 shown = process.stdout.read().splitlines()
-                assert process.wait(SUSPECT_SECONDS) == 0
+                assert process.wait(TIMEOUT_SECONDS) == 0
             finally:
                 process.kill()
         assert queues.read().waiting == 0

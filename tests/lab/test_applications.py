@@ -16,7 +16,7 @@ from lab.store import Store
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterAppli
         ids = [insult_filter.submit(f"tonto {number}") for number in range(30)]
         eventually(lambda: len(insult_filter.get_results()) == len(ids))
     finally:
-        job.stop(SUSPECT_SECONDS)
+        job.stop(TIMEOUT_SECONDS)
     assert [result.petition_id for result in insult_filter.get_results()] == ids[::-1]
 
 

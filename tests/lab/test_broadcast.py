@@ -11,7 +11,7 @@ from lab.store import MemoryStore
 from tests.lab.clock import Clock
 
 INTERVAL_SECONDS = 5.0
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class Waits(Clock):
@@ -158,7 +158,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_broadcast(schedule: Sched
 def test_a_running_broadcaster_ends_when_it_is_stopped() -> None:
     broadcaster = Broadcaster(MemoryStore(), lambda tick: None, 3600.0)
     broadcaster.start()
-    broadcaster.stop(SUSPECT_SECONDS)
+    broadcaster.stop(TIMEOUT_SECONDS)
     assert not broadcaster.is_alive()
     broadcaster.stop()
 

@@ -12,7 +12,7 @@ from lab.store import MemoryStore
 from tests.eventually import eventually
 
 LEASE_SECONDS = 3600.0
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class Audience:
@@ -40,7 +40,7 @@ class Audience:
         if uri in self.bad:
             raise ValueError("a bug")
         if uri in self.slow:
-            self.release.wait(SUSPECT_SECONDS)
+            self.release.wait(TIMEOUT_SECONDS)
         self.took.append((uri, tick.number))
 
     def send(self) -> None:

@@ -13,7 +13,7 @@ from lab.process.background import BackgroundJob, heartbeat
 from tests.eventually import eventually
 
 LONG_SECONDS = 3600.0
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 Start = Callable[[BackgroundJob], BackgroundJob]
 
@@ -24,7 +24,7 @@ def start() -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(job: BackgroundJob) -> BackgroundJob:
-            stack.callback(job.stop, SUSPECT_SECONDS)
+            stack.callback(job.stop, TIMEOUT_SECONDS)
             job.start()
             return job
 
@@ -75,7 +75,7 @@ def test_a_stopped_job_ends(start: Start) -> None:
     steps = Steps()
     job = start(BackgroundJob("count", steps))
     eventually(lambda: steps.count)
-    job.stop(SUSPECT_SECONDS)
+    job.stop(TIMEOUT_SECONDS)
     assert not job.is_alive()
 
 
@@ -83,7 +83,7 @@ def test_a_job_that_pauses_for_long_is_stopped_at_once(start: Start) -> None:
     steps = Steps(LONG_SECONDS)
     job = start(BackgroundJob("count", steps))
     eventually(lambda: steps.count)
-    job.stop(SUSPECT_SECONDS)
+    job.stop(TIMEOUT_SECONDS)
     assert not job.is_alive()
 
 
@@ -95,24 +95,24 @@ def test_a_job_stopped_just_before_its_step_does_not_pause(start: Start) -> None
 
     job = BackgroundJob("count", Steps(LONG_SECONDS), StopsWhenCleared())
     start(job)
-    job.join(SUSPECT_SECONDS)
+    job.join(TIMEOUT_SECONDS)
     assert not job.is_alive()
 
 
 def test_a_job_can_be_stopped_twice_and_by_itself(start: Start) -> None:
     def step() -> float:
-        job.stop(SUSPECT_SECONDS)
+        job.stop(TIMEOUT_SECONDS)
         return 0.0
 
     job = BackgroundJob("stop", step)
     start(job)
-    job.join(SUSPECT_SECONDS)
-    job.stop(SUSPECT_SECONDS)
+    job.join(TIMEOUT_SECONDS)
+    job.stop(TIMEOUT_SECONDS)
     assert not job.is_alive()
 
 
 def test_a_job_that_never_ran_can_be_stopped() -> None:
-    BackgroundJob("count", Steps()).stop(SUSPECT_SECONDS)
+    BackgroundJob("count", Steps()).stop(TIMEOUT_SECONDS)
 
 
 def test_stopping_lets_the_step_under_way_finish(start: Start) -> None:
@@ -120,14 +120,14 @@ def test_stopping_lets_the_step_under_way_finish(start: Start) -> None:
 
     def step() -> float:
         begun.set()
-        release.wait(SUSPECT_SECONDS)
+        release.wait(TIMEOUT_SECONDS)
         finished.set()
         return 0.0
 
     job = start(BackgroundJob("slow", step))
-    assert begun.wait(SUSPECT_SECONDS)
+    assert begun.wait(TIMEOUT_SECONDS)
     threading.Timer(0.05, release.set).start()
-    job.stop(SUSPECT_SECONDS)
+    job.stop(TIMEOUT_SECONDS)
     assert finished.is_set()
 
 

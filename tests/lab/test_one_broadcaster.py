@@ -13,7 +13,7 @@ from lab.store import Store
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 SHORT_SECONDS = 0.05
 
 
@@ -31,7 +31,7 @@ class Frozen:
 
     def next_tick(self, epoch: int = 0) -> int:
         self.reached.set()
-        self.woken.wait(SUSPECT_SECONDS)
+        self.woken.wait(TIMEOUT_SECONDS)
         self.numbers.append(self._store.next_tick(epoch))
         return self.numbers[-1]
 
@@ -54,7 +54,7 @@ def broadcast() -> Iterator[Broadcast]:
 
         def start(store: Store, sent: list[Tick]) -> Broadcaster:
             broadcaster = Broadcaster(store, sent.append, SHORT_SECONDS)
-            stack.callback(broadcaster.stop, SUSPECT_SECONDS)
+            stack.callback(broadcaster.stop, TIMEOUT_SECONDS)
             broadcaster.start()
             return broadcaster
 
@@ -78,7 +78,7 @@ def test_when_a_broadcaster_stops_another_takes_over_at_once(on_air: Store, broa
     stopping = broadcast(on_air, first)
     eventually(lambda: len(first) > 2)
     broadcast(on_air, second)
-    stopping.stop(SUSPECT_SECONDS)
+    stopping.stop(TIMEOUT_SECONDS)
     eventually(lambda: len(second) > 2)
     numbers = [tick.number for tick in first + second]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -91,7 +91,7 @@ def test_a_frozen_broadcaster_is_replaced_and_sends_nothing_when_it_wakes(
     first: list[Tick] = []
     second: list[Tick] = []
     broadcast(cast(Store, frozen), first)
-    assert frozen.reached.wait(SUSPECT_SECONDS)
+    assert frozen.reached.wait(TIMEOUT_SECONDS)
     later(LEASE_SECONDS + 1)
     broadcast(on_air, second)
     eventually(lambda: len(second) > 2)

@@ -10,7 +10,7 @@ from lab.contract import Tick
 from lab.errors import Unavailable
 from tests.eventually import eventually
 
-SUSPECT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 LONG_SECONDS = 3600.0
 
 
@@ -78,7 +78,7 @@ def test_when_nothing_comes_nothing_is_received(source: Source) -> None:
 
 def test_who_waits_is_given_the_tick_when_it_comes(source: Source) -> None:
     threading.Timer(0.05, source.deliver, (1,)).start()
-    assert source.inbox.receive(SUSPECT_SECONDS) == Tick(1, "insult 1")
+    assert source.inbox.receive(TIMEOUT_SECONDS) == Tick(1, "insult 1")
 
 
 def test_iterating_ends_when_the_subscription_is_closed(source: Source) -> None:
@@ -93,7 +93,7 @@ def test_who_iterates_while_it_is_closed_is_told_the_end(source: Source) -> None
     reader.start()
     source.deliver(1)
     source.inbox.close()
-    reader.join(SUSPECT_SECONDS)
+    reader.join(TIMEOUT_SECONDS)
     assert (reader.is_alive(), [tick.number for tick in ticks]) == (False, [1])
 
 
@@ -106,7 +106,7 @@ def test_a_closed_subscription_stays_closed_for_everybody_who_asks(source: Sourc
 
     reader = threading.Thread(target=ask, daemon=True)
     reader.start()
-    reader.join(SUSPECT_SECONDS)
+    reader.join(TIMEOUT_SECONDS)
     assert answers == [None, [], []]
 
 
@@ -184,7 +184,7 @@ def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyP
         inbox.deliver(1, "after")
         inbox.deliver(1, "twice")
         inbox.deliver(3, "on")
-        ticks = [inbox.receive(SUSPECT_SECONDS) for _ in range(3)]
+        ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(3)]
     assert ticks == [Tick(50, "before"), Tick(1, "after"), Tick(3, "on", (2,))]
 
 
@@ -200,5 +200,5 @@ def test_who_was_away_beyond_its_lease_is_told_what_it_missed(monkeypatch: pytes
         inbox.deliver(5, "before")
         eventually(lambda: len(renewals) > 1)
         inbox.deliver(8, "after")
-        ticks = [inbox.receive(SUSPECT_SECONDS) for _ in range(2)]
+        ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(2)]
     assert ticks == [Tick(5, "before"), Tick(8, "after", (6, 7))]

@@ -19,7 +19,7 @@ from rabbitmq.tuned.client import Request
 from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, Worker, letters, outcome
 
-SUSPECT_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 """For a broker's restart on a busy machine, too."""
 KILLS = 2
 ENOUGH_MEMORY = "0.4"
@@ -83,8 +83,8 @@ def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_whe
         bystander = stack.enter_context(filters.filter(deadline_seconds=0.5))
         assert isinstance(bystander, InsultFilterClient)
         submitter = stack.enter_context(filters.filter(deadline_seconds=2.0))
-        asker = stack.enter_context(filters.filter(deadline_seconds=SUSPECT_SECONDS))
-        adder = stack.enter_context(services.service(deadline_seconds=SUSPECT_SECONDS))
+        asker = stack.enter_context(filters.filter(deadline_seconds=TIMEOUT_SECONDS))
+        adder = stack.enter_context(services.service(deadline_seconds=TIMEOUT_SECONDS))
         workers = [
             Worker(lambda: load.submit(submitter)),
             Worker(lambda: load.ask(asker)),
@@ -93,20 +93,20 @@ def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_whe
         resumed = []
         for _ in range(KILLS):
             before = len(load.confirmed)
-            eventually(lambda before=before: len(load.confirmed) > before + 50, within=SUSPECT_SECONDS)  # type: ignore[misc]
+            eventually(lambda before=before: len(load.confirmed) > before + 50, within=TIMEOUT_SECONDS)  # type: ignore[misc]
             rabbit.server.kill()
             early = assert_away(bystander)
             rabbit.server.start()
             answers_at = time.monotonic()
             counts = len(load.confirmed), len(load.done_at), len(load.added)
-            eventually(lambda counts=counts: all_went_on(load, counts), within=SUSPECT_SECONDS)  # type: ignore[misc]
+            eventually(lambda counts=counts: all_went_on(load, counts), within=TIMEOUT_SECONDS)  # type: ignore[misc]
             resumed.append(time.monotonic() - answers_at)
-            assert bystander.answer("early", early, answers_at + SUSPECT_SECONDS) == "CENSORED"
+            assert bystander.answer("early", early, answers_at + TIMEOUT_SECONDS) == "CENSORED"
         load.stop.set()
         for worker in workers:
-            worker.finish(SUSPECT_SECONDS)
+            worker.finish(TIMEOUT_SECONDS)
         for petition_id in load.confirmed:
-            assert asker.result(petition_id, SUSPECT_SECONDS).startswith("CENSORED ")
+            assert asker.result(petition_id, TIMEOUT_SECONDS).startswith("CENSORED ")
     print(
         f"{load.said()}; all went on {', '.join(f'{each:.1f}' for each in resumed)} s after RabbitMQ answered"
     )
@@ -153,8 +153,8 @@ def test_while_rabbitmq_is_out_of_memory_clients_are_told_at_once_and_all_that_w
     rabbit: PrivateRabbit, filters: System
 ) -> None:
     with (
-        filters.filter(deadline_seconds=SUSPECT_SECONDS) as client,
-        filters.filter(deadline_seconds=SUSPECT_SECONDS) as silent,
+        filters.filter(deadline_seconds=TIMEOUT_SECONDS) as client,
+        filters.filter(deadline_seconds=TIMEOUT_SECONDS) as silent,
     ):
         accepted = [client.submit(f"tonto {number}") for number in range(50)]
         rabbit.ctl("set_vm_memory_high_watermark", NO_MEMORY)
@@ -165,12 +165,12 @@ def test_while_rabbitmq_is_out_of_memory_clients_are_told_at_once_and_all_that_w
                 error = outcome(partial(ask, "tonto"))
                 assert isinstance(error, Overloaded), error
                 assert "out of memory" in error.message
-                assert time.monotonic() - began < SUSPECT_SECONDS / 3, "told, not timed out"
+                assert time.monotonic() - began < TIMEOUT_SECONDS / 3, "told, not timed out"
         finally:
             rabbit.ctl("set_vm_memory_high_watermark", ENOUGH_MEMORY)
-        eventually(lambda: outcome(partial(client.filter, "tonto")) == "CENSORED", within=SUSPECT_SECONDS)
+        eventually(lambda: outcome(partial(client.filter, "tonto")) == "CENSORED", within=TIMEOUT_SECONDS)
         for number, petition_id in enumerate(accepted):
-            assert client.result(petition_id, SUSPECT_SECONDS) == f"CENSORED {number}"
+            assert client.result(petition_id, TIMEOUT_SECONDS) == f"CENSORED {number}"
     assert "connecting again" not in filters.launcher.logs(filters.nodes[0]).partition("memory")[2]
     assert letters(rabbit.url, f"{filters.namespace}.filter.dead") == []
 

@@ -23,7 +23,7 @@ from tests.rabbitmq.rig import Supervisor, Worker, letters, outcome
 
 SEED = 20_260_105
 POISON = "cicuta"
-SUSPECT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -54,13 +54,13 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
     body = [f"tonto {number} {POISON if number in bad else ''}".strip() for number in range(texts)]
     answers: dict[int, object] = {}
     began = time.monotonic()
-    with cluster.filter(deadline_seconds=SUSPECT_SECONDS) as client:
+    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         assert isinstance(client, InsultFilterClient)
 
         def ask() -> None:
             asked = range(0, texts, 2)
             under_way = [(n, client.send(client.names.work, "", body[n].encode(), ids[n])) for n in asked]
-            deadline = time.monotonic() + SUSPECT_SECONDS
+            deadline = time.monotonic() + TIMEOUT_SECONDS
             for number, request in under_way:
                 answers[number] = outcome(partial(client.answer, ids[number], request, deadline))
 
@@ -68,7 +68,7 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
             for number in range(1, texts, 2):
                 client.store(client.names.work, body[number].encode(), ids[number])
             for number in set(range(1, texts, 2)) - bad:
-                answers[number] = client.result(ids[number], SUSPECT_SECONDS)
+                answers[number] = client.result(ids[number], TIMEOUT_SECONDS)
 
         supervisor = Supervisor(cluster)
         look_after(supervisor, [Worker(ask), Worker(submit)])
@@ -101,7 +101,7 @@ def letters_of(supervisor: Supervisor, url: str, queue: str, expected: int) -> l
         dead.extend(letters(url, queue))
         return len({properties.message_id for properties, _ in dead}) >= expected
 
-    eventually(all_dead, within=SUSPECT_SECONDS)
+    eventually(all_dead, within=TIMEOUT_SECONDS)
     return dead
 
 
@@ -126,18 +126,18 @@ def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(system
         "rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3, node_arguments=("--work-time", "20ms")
     )
     frozen = cluster.nodes[0]
-    with cluster.filter(deadline_seconds=SUSPECT_SECONDS) as client:
+    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         assert isinstance(client, InsultFilterClient)
         began = time.monotonic()
         ids = [client.submit(f"tonto {number}") for number in range(60)]
-        deadline = time.monotonic() + SUSPECT_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         asked = [new_operation_id() for _ in range(60)]
         under_way = [(each, client.send(client.names.work, "", b"tonto", each)) for each in asked]
         try:
             os.kill(frozen.pid, signal.SIGSTOP)
             stopped = time.monotonic()
             assert {client.answer(each, request, deadline) for each, request in under_way} == {"CENSORED"}
-            results = [client.result(each, SUSPECT_SECONDS) for each in ids]
+            results = [client.result(each, TIMEOUT_SECONDS) for each in ids]
             moved = time.monotonic() - stopped
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
@@ -168,15 +168,15 @@ def test_a_subscriber_that_was_frozen_catches_up_or_is_told_what_it_missed(syste
         other = stack.enter_context(client.subscribe())
         eventually(lambda: "waiting for ticks" in launcher.logs(subscriber))
         client.start_broadcast()
-        assert other.receive(SUSPECT_SECONDS)
+        assert other.receive(TIMEOUT_SECONDS)
         os.kill(subscriber.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         times = []
         while time.monotonic() - stopped < 14.0:  # past the time limit of its connection
-            assert other.receive(SUSPECT_SECONDS)
+            assert other.receive(TIMEOUT_SECONDS)
             times.append(time.monotonic())
         os.kill(subscriber.pid, signal.SIGCONT)
-        last = other.receive(SUSPECT_SECONDS)
+        last = other.receive(TIMEOUT_SECONDS)
         client.stop_broadcast()
         assert last
         printed = read_ticks(subscriber.process.stdout, last.number)
@@ -206,14 +206,14 @@ def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None
     answers: set[str] = set()
 
     def submit() -> None:
-        with cluster.filter(deadline_seconds=SUSPECT_SECONDS) as client:
+        with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
             for number in count():
                 if stop.is_set():
                     return
                 accepted.append(client.submit(f"tonto {number}"))
 
     def ask() -> None:
-        with cluster.filter(deadline_seconds=SUSPECT_SECONDS) as client:
+        with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
             while not stop.is_set():
                 answers.update(client.filter_many(["tonto"] * 500))
 
@@ -222,7 +222,7 @@ def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None
     for _ in range(2):
         goes = cluster.nodes[-2]
         so_far = len(accepted)
-        eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=SUSPECT_SECONDS)  # type: ignore[misc]
+        eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=TIMEOUT_SECONDS)  # type: ignore[misc]
         began = time.monotonic()
         assert cluster.launcher.stop(goes, timeout_seconds=20.0) == 0
         seconds.append(time.monotonic() - began)
@@ -230,8 +230,8 @@ def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None
     stop.set()
     for worker in workers:
         worker.finish()
-    with cluster.filter(deadline_seconds=SUSPECT_SECONDS) as client:
+    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         for petition_id in accepted:
-            assert client.result(petition_id, SUSPECT_SECONDS).startswith("CENSORED ")
+            assert client.result(petition_id, TIMEOUT_SECONDS).startswith("CENSORED ")
     assert answers == {"CENSORED"}
     print(f"{len(accepted)} accepted, none lost; drained in {', '.join(f'{each:.2f}' for each in seconds)} s")

@@ -4,17 +4,13 @@ Replaces ``xmlrpc.server.SimpleXMLRPCDispatcher``: it has no operation ids, and 
 text.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
-from uuid import uuid4
 
-from lab.errors import Code, InternalError, InvalidRequest, LabError
+from lab.errors import Code, InvalidRequest, LabError
 from lab.limits import MAX_BATCH, MAX_REPLY_BYTES
-from lab.process.serving import Executor, Method
+from lab.process.serving import Executor, Method, call_method, find_method
 
 from .wire import as_fault
-
-log = logging.getLogger(__name__)
 
 
 class Methods:
@@ -34,24 +30,11 @@ class Methods:
 
     def find(self, name: str) -> Method:
         """Return the method called *name*, or raise UNKNOWN_OPERATION naming those there are."""
-        try:
-            return self._methods[name]
-        except KeyError:
-            known = ", ".join(self._methods)
-            message = f"no method {name[:60]!r} here; there are: {known}"
-            raise InvalidRequest(Code.UNKNOWN_OPERATION, message) from None
+        return find_method(self._methods, name)
 
     def call(self, name: str, arguments: Sequence[object], operation_id: str) -> object:
         """Call a method. Any failure comes out as a LabError; a traceback stays in the log."""
-        method = self.find(name)
-        try:
-            return method.call(arguments, operation_id)
-        except LabError:
-            raise
-        except Exception as error:
-            error_id = uuid4().hex[:12]
-            log.exception("%s failed, error id %s", name, error_id)
-            raise InternalError(error_id) from error
+        return call_method(self._methods, name, arguments, operation_id)
 
     def _list(self, arguments: Sequence[object], operation_id: str) -> list[str]:
         return sorted(self._methods)

@@ -117,7 +117,7 @@ def _subscriber(system: Site, said: Path) -> "subprocess.Popen[bytes]":
     parent = os.getpid()
     with said.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", system.middleware.module("subscriber"), *options],
+            [sys.executable, "-m", *system.middleware.program("subscriber"), *options],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
