@@ -46,6 +46,7 @@ SILENCE_SECONDS = 1.0
 CANARY_SECONDS = 10.0
 MOST_DELIVERIES = 3
 """So many nodes may die while they have a petition, all but the first while they have it alone."""
+MOST_FAILURES = 4
 FIRST_BACK_OFF_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 1.0
 
@@ -152,9 +153,10 @@ class Work:
     ) -> object:
         """Perform; try again as long as the store refuses everybody: that is not the petition's fault.
 
+        Work that fails, and whose sender does not wait, is tried up to four times.
         A full store is told at once to a sender who waits: its memory may not come back soon.
         """
-        back_off_seconds = FIRST_BACK_OFF_SECONDS
+        back_off_seconds, failures = FIRST_BACK_OFF_SECONDS, 0
         while True:
             try:
                 return perform(self._application, operation, arguments, operation_id)
@@ -170,7 +172,9 @@ class Work:
             except Exception:
                 error_id = uuid4().hex[:12]
                 log.exception("%s failed, error id %s", operation, error_id)
-                return InternalError(error_id)
+                failures += 1
+                if is_awaited or failures >= MOST_FAILURES or self._is_stopping():
+                    return InternalError(error_id)
             time.sleep(back_off_seconds * random.uniform(0.5, 1.0))
             back_off_seconds = min(LONGEST_BACK_OFF_SECONDS, 2 * back_off_seconds)
 

@@ -167,3 +167,37 @@ def test_a_client_is_told_where_its_system_is() -> None:
         ["--address", "host:1", "--architecture", "n-node"]
     )
     assert (arguments.address, arguments.architecture) == ("host:1", Architecture.N_NODE)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("shout", "'shout' is not a function; write module:function"),
+        ("tests.contract.handlers:", "is not a function; write module:function"),
+        ("no_such_module:shout", "cannot be loaded: No module named 'no_such_module'"),
+        (
+            "tests.contract.handlers:whisper",
+            "'tests.contract.handlers' has no attribute 'whisper'",
+        ),
+        ("tests.contract.handlers:Path.home", "cannot be loaded"),
+        ("tests.contract.handlers:__name__", "is not a function"),
+    ],
+)
+def test_a_handler_that_cannot_be_used_is_refused_in_one_line(
+    name: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = process_parser("lab", "")
+    add_filter_options(parser)
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--handler", name])
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_handler_must_return_text() -> None:
+    parser = process_parser("lab", "")
+    add_filter_options(parser)
+    handler = node_options(parser.parse_args(["--handler", "tests.contract.handlers:count"])).handler
+    assert handler is not None
+    with pytest.raises(TypeError, match="returned int; it must return text"):
+        handler("a")
