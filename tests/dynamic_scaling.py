@@ -83,7 +83,7 @@ def _loads(options: argparse.Namespace) -> list[Load]:
     else:
         profiles = [SIMULATED[name](options.seed) for name in options.profile]
     if options.seconds is not None:
-        profiles = [profile.until(options.seconds) for profile in profiles]
+        profiles = [profile.lasting(options.seconds) for profile in profiles]
     return [_load(profile, options) for profile in profiles]
 
 
@@ -158,7 +158,7 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--trace", type=Path, metavar="FILE", help="instead: a CSV file of timestamp,value")
     parser.add_argument("--speed", type=float, default=1.0, help="of the trace: so many times faster")
     parser.add_argument("--scale", type=float, default=1.0, help="of the trace: so many times as many")
-    parser.add_argument("--seconds", type=interval, metavar="TIME", help="only the first part of the load")
+    parser.add_argument("--seconds", type=interval, metavar="TIME", help="the whole load in so much time")
     work = parser.add_mutually_exclusive_group()
     usual = f"default 100ms; bursts: {BURSTS_WORK}"
     for option, what in (("--work-time", f"a worker waits so long ({usual})"), ("--work-cpu", "or computes")):

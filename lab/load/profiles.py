@@ -73,6 +73,16 @@ class Profile:
         starts, rates = (tuple(column) for column in zip(*parts, strict=True))
         return replace(self, starts=starts, rates=rates, duration_seconds=min(seconds, self.duration_seconds))
 
+    def lasting(self, seconds: float) -> "Profile":
+        """Return the whole shape in *seconds*, with the same rates: every change comes, sooner or later."""
+        check_seconds(seconds)
+        if seconds == self.duration_seconds:
+            return self
+        factor = seconds / self.duration_seconds
+        description = f"{self.description}; all of it in {seconds:g} s"
+        starts = tuple(start * factor for start in self.starts)
+        return replace(self, description=description, starts=starts, duration_seconds=seconds)
+
 
 def check_seconds(seconds: float) -> None:
     """Refuse a duration that is not above 0 and at most a year."""

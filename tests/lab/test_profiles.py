@@ -127,6 +127,13 @@ def test_a_profile_is_not_made_longer_by_cutting() -> None:
     assert step(1, 2, at=5, seconds=60).until(100) == step(1, 2, at=5, seconds=60)
 
 
+def test_a_profile_that_is_shortened_keeps_every_change() -> None:
+    shortened = step(1, 2, at=40, seconds=120).lasting(12)
+    assert list(shortened.parts()) == [(0.0, 4.0, 1), (4.0, 12.0, 2)]
+    assert "in 12 s" in shortened.description
+    assert step().lasting(120) == step()
+
+
 @pytest.mark.parametrize(
     "make",
     [
