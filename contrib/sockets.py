@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
+from lab.addresses import listener
 from lab.client.calls import batches
 from lab.client.connection import StreamConnection
 from lab.client.retry import Deadline
@@ -22,7 +23,6 @@ from lab.errors import Code, InvalidRequest, LabError, error_from
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 from lab.middleware import Middleware, Promise
 from lab.operations import Operation
-from lab.process.addresses import listener
 from lab.process.direct import DirectFilterClient, DirectProgram, DirectServiceClient
 from lab.process.serving import Executor, Method, Wire, call_method
 

@@ -28,9 +28,8 @@ from lab.data import default_insults, read_insults
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import DRAIN_SECONDS
 from lab.options import process_parser
-from lab.process.cores import usable_cores
-from lab.process.lifeline import die_with
-from lab.process.node import STOP_SIGNALS
+from lab.process.launcher import usable_cores
+from lab.process.node import STOP_SIGNALS, die_with
 from lab.settings import settings
 from lab.store import open_store
 

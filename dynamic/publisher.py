@@ -26,8 +26,7 @@ from lab.load.plans import Plan
 from lab.load.profiles import PUBLISHER_RATE, from_trace
 from lab.load.texts import corpus_texts, generated_texts
 from lab.options import client_parser, interval
-from lab.process.lifeline import die_with
-from lab.process.node import STOP_SIGNALS
+from lab.process.node import STOP_SIGNALS, die_with
 from lab.settings import settings
 
 SAY_SECONDS = 1.0

@@ -1,13 +1,20 @@
-"""What a middleware declares of itself, and how the lab reaches its package: by name, at run time."""
+"""What a middleware declares of itself, and the list of middlewares: the one place that names their packages.
 
+The lab imports none of them: it loads their modules by name, at run time.
+"""
+
+import argparse
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any, cast
 
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.settings import SettingsError, settings
 from lab.topology import Topology
 
 STOCK, TUNED = "stock", "tuned"
@@ -115,3 +122,74 @@ class Middleware:
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(self.module(name))
+
+
+_NEITHER = frozenset(Promise)
+"""What no stock variant promises, but for what its library or its broker gives."""
+_NO_THREAD_EACH = {Promise.SILENT_CLIENTS_HARMLESS, Promise.MANY_CLIENTS}
+_BROKER_KEEPS = {Promise.SURVIVES_KILLED_NODE, Promise.FAIL_OVER, Promise.ANY_TEXT}
+STOCK_LACKS = {
+    "xmlrpc": _NEITHER - {Promise.MANY_CLIENTS},
+    "pyro4": _NEITHER - {Promise.ANY_TEXT},
+    "redis_impl": _NEITHER - _NO_THREAD_EACH - {Promise.ANY_TEXT},
+    "rabbitmq": _NEITHER - _NO_THREAD_EACH - _BROKER_KEEPS,
+}
+ALSO_CALLED = {"redis": "redis_impl"}
+
+
+class _Middlewares(dict[str, Middleware]):
+    """The usual variant of each; ``NAME:stock`` is found, too, and the short names."""
+
+    def __missing__(self, name: str) -> Middleware:
+        package, separator, variant = ALSO_CALLED.get(name, name).partition(":")
+        found = self.get(ALSO_CALLED.get(package, package))
+        if found is None or variant not in ("", TUNED, STOCK) or (separator and not variant):
+            raise KeyError(name)
+        if variant != STOCK:
+            return found
+        label, lacks = f"{found.label} stock", STOCK_LACKS.get(found.name, frozenset())
+        return replace(found, name=f"{found.name}:{STOCK}", label=label, variant=STOCK, not_promised=lacks)
+
+
+def middleware_name(text: str) -> str:
+    """Return the name of the middleware and variant that *text* names, for options of commands."""
+    known = _known()
+    try:
+        return known[text.strip()].name
+    except KeyError as error:
+        names = ", ".join(known)
+        message = f"no middleware {text!r}; there are {names}, each also with :{STOCK}"
+        raise argparse.ArgumentTypeError(message) from error
+
+
+def _all() -> Iterator[Middleware]:
+    yield Middleware("xmlrpc", "XML-RPC", is_direct=True)
+    yield Middleware("pyro4", "Pyro4", is_direct=True)
+    yield Middleware("redis_impl", "Redis", is_direct=False, broker="redis")
+    yield Middleware("rabbitmq", "RabbitMQ", is_direct=False, broker="rabbitmq")
+    with suppress(SettingsError):  # every command, process and test reads the settings: there it is said
+        for package in settings().packages:
+            yield importlib.import_module(package).MIDDLEWARE
+
+
+MIDDLEWARES: _Middlewares
+"""By name. One more: a line in :func:`_all`, or its package in ``LAB_MIDDLEWARES``."""
+VARIANTS: tuple[str, ...]
+"""The names of all variants, the usual ones first."""
+VARIANTS_HELP: str
+
+
+def __getattr__(name: str) -> object:
+    """Make the three at first use: a package of LAB_MIDDLEWARES imports this module, then declares itself."""
+    if name == "MIDDLEWARES":
+        return _known()
+    if name == "VARIANTS":
+        return (*_known(), *(f"{usual}:{STOCK}" for usual in STOCK_LACKS))
+    if name == "VARIANTS_HELP":
+        return f"{', '.join(_known())}; with :{STOCK} as its library has it"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _known() -> _Middlewares:
+    return _Middlewares({middleware.name: middleware for middleware in _all()})

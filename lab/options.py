@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lab.applications.work import Work, load_handler
 from lab.bootstrap import WRONG_USAGE, end_with
 from lab.contract import Architecture
 from lab.limits import BROADCAST_INTERVAL_SECONDS
 from lab.settings import SettingsError, settings
 from lab.settings import namespace as settings_namespace
+from lab.work import Work, load_handler
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

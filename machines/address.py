@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from lab.brokers.server import is_open
+from lab.addresses import is_open
 from lab.errors import Code, InvalidRequest, Unavailable
 
 

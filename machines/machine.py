@@ -1,7 +1,7 @@
 """What the lab does inside a Dask worker: start processes on its machine, and end them all in time.
 
 It is an actor: Dask makes it once, on the worker it is pinned to, and never again elsewhere. What it started
-ends with the worker (``lab.process.lifeline``), or when its owner has not renewed its lease for some seconds.
+ends with the worker (``lab.process.node``), or when its owner has not renewed its lease for some seconds.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ import psutil
 
 from harness.record.environment import commit, digest
 from lab.errors import Unavailable
-from lab.process.cores import usable_cores
-from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
+from lab.process.launcher import Handle, LocalLauncher, ProcessSpec, usable_cores
 
 LEASE_SECONDS = 10.0
 """Longer than a cut that TCP survives with a pause: after 3 s without a link it sends again within 3 more."""

@@ -15,7 +15,7 @@ from harness.experiment.session import (
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser
 
 

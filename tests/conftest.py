@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
+from lab.addresses import is_open
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
-from lab.brokers.server import is_open
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System, SystemSpec
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace, throwaway_namespace

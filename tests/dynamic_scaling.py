@@ -21,7 +21,7 @@ from lab.cli.brokers import brokers
 from lab.errors import Unavailable
 from lab.load.profiles import Profile, from_trace, step
 from lab.options import Parser, interval
-from lab.process.cores import usable_cores
+from lab.process.launcher import usable_cores
 from lab.settings import settings
 
 BROKERS = frozenset({"redis", "rabbitmq"})

@@ -15,7 +15,7 @@ from harness.faults.session import Order, conduct
 from harness.faults.table import SCENARIOS
 from harness.record.journal import RESULTS
 from lab.cli import commands
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser, interval
 
 

@@ -17,7 +17,7 @@ from harness.load.workload import Workload
 from harness.record.findings import missed
 from harness.record.run import Run
 from lab.cli import commands
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser, interval
 
 QUICK, FULL = (0.7, 3), (5.0, 7)

@@ -22,7 +22,7 @@ from harness.record.run import Run
 from harness.report.planning import ASSUMPTIONS, capacities, cell, limit_words, share_words
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser, interval
 
 Sources = dict[tuple[str, str], tuple[str, Run]]

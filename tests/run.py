@@ -16,7 +16,7 @@ from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser
 from tests.dynamic_scaling import short_step, thorough_steps
 from tests.speedup import speedup_step

@@ -18,7 +18,7 @@ from harness.experiment.speedup import LATENCY_BOUND, describe, speedup
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval
 
 START_SECONDS = 2.5

@@ -23,7 +23,7 @@ from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
-from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval
 
 START_SECONDS = 2.0

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from lab.addresses import is_open
 from lab.bootstrap import ROOT
 from lab.brokers import rabbitmq_server, redis_server
-from lab.brokers.server import is_open
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.settings import read_settings
 from tests.compose_model import ComposeFile
 from tests.eventually import eventually

@@ -11,7 +11,7 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 SECONDS = 120
 PROGRAMS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.bootstrap import ROOT
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 PACKAGES = tuple(MIDDLEWARES)
 FILES = {

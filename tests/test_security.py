@@ -13,7 +13,7 @@ import pytest
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System
 from lab.settings import settings
 from tests.conftest import StartSystem

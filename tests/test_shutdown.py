@@ -12,7 +12,7 @@ import redis
 from lab.brokers.rabbitmq_queues import queue_names
 from lab.contract import Application, Architecture
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System, SystemSpec
 from lab.store.namespace import throwaway_namespace
 from tests.eventually import eventually

@@ -11,7 +11,7 @@ import pytest
 
 from lab.contract import Application, Architecture
 from lab.errors import DeadlineExceeded, Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import DidNotStart, LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import BROADCASTER, NODE, Role

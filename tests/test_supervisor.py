@@ -11,7 +11,7 @@ import pytest
 
 from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
 from lab.process.supervisor import BackOff, Supervisor
 from lab.process.system import System, SystemSpec

@@ -46,7 +46,7 @@ class Running:
     def add(self, insult: str, url: str = "") -> str:
         """Add *insult* through a client that is a process of its own; return all insults there are then."""
         script = (
-            "import json, sys; from lab.contract import *; from lab.middlewares import MIDDLEWARES as all\n"
+            "import json, sys; from lab.contract import *; from lab.middleware import MIDDLEWARES as all\n"
             "mw = all['redis_impl']; where = mw.default_address(Architecture.ONE_NODE, Application.SERVICE)\n"
             "with mw.service_client(Target(where, Architecture.ONE_NODE, sys.argv[1])) as client:\n"
             "    client.add_insult(sys.argv[2]); print(json.dumps(client.get_insults()))\n"

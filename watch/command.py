@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import uvicorn
 
+from lab.addresses import host_port, listener
 from lab.cli.brokers import brokers, say
 from lab.errors import Unavailable
-from lab.middlewares import MIDDLEWARES
-from lab.process.addresses import host_port, listener
+from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace

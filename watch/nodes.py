@@ -10,8 +10,7 @@ import psutil
 
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, NotFound
-from lab.process.cores import usable_cores
-from lab.process.launcher import Handle
+from lab.process.launcher import Handle, usable_cores
 from lab.process.system import System
 from lab.topology import NODE
 from watch import fields

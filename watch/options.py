@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import LOOPBACK, Parser, duration, interval, namespace, port
 from lab.process.system import SystemSpec
 from lab.store.namespace import throwaway_namespace

@@ -28,8 +28,7 @@ from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest, LabError, Overloaded
 from lab.options import NodeOptions, node_options, process_parser
-from lab.process.lifeline import die_with
-from lab.process.node import STOP_SIGNALS
+from lab.process.node import STOP_SIGNALS, die_with
 from lab.settings import settings
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from dynamic.pool.status import PooledWorker, PoolStatus, Totals, reported
 from dynamic.pool.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
 from dynamic.sample import KEPT_STARTS
 from lab.limits import DRAIN_SECONDS
-from lab.process.cores import usable_cores
+from lab.process.launcher import usable_cores
 
 log = logging.getLogger(__name__)
 

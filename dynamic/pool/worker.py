@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from dynamic.events import EventNames
 from dynamic.pool.shared_statistics import PULSE_SECONDS, Phase, WorkerStatistics
-from lab.applications.work import Work
 from lab.errors import LabError
 from lab.limits import DRAIN_SECONDS
 from lab.options import NodeOptions
-from lab.process.lifeline import die_with
+from lab.process.node import die_with
+from lab.work import Work
 from rabbitmq.insult_filter import InsultFilterNode
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from harness.analysis.validity import SHORTEST_SECONDS
 from harness.record.run import Point, Run
 from harness.statistics import Comparison, Estimate, compare, speedup_estimate
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 FEWEST_TRIALS = 5
 """Below this, intervals are called indicative."""

@@ -20,7 +20,7 @@ from harness.record.run import Point
 from harness.report.formatting import not_here
 from lab.contract import Architecture
 from lab.errors import InternalError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import NODE, Role

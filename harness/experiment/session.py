@@ -20,7 +20,7 @@ from harness.report.progress import Steps
 from lab.cli.brokers import brokers
 from lab.contract import Architecture
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES, middleware_name
+from lab.middleware import MIDDLEWARES, middleware_name
 from lab.options import interval
 from lab.settings import settings
 

@@ -12,8 +12,7 @@ from harness.load.measure import Generators
 from harness.record.run import Point
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.middleware import STOCK, TUNED
-from lab.middlewares import middleware_name
+from lab.middleware import STOCK, TUNED, middleware_name
 from lab.process.system import System
 
 CLIENTS = 4

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pika
 
 from harness.faults.site import Site
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.store import open_store
 from lab.store.redis_store import connect
 

@@ -13,7 +13,7 @@ from harness.faults.site import Brokers, Site
 from harness.faults.timeline import held_up, timeline
 from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.operations import Operation
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
 from lab.contract import Architecture
 from lab.errors import Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.settings import settings
 
 SOAK_START_SECONDS = 30.0

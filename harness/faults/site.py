@@ -12,8 +12,8 @@ from harness.faults.ledger import Entry, Found, Outcome
 from harness.faults.load import Stream
 from harness.faults.proxy import Proxy
 from harness.load.loops import now
+from lab.addresses import free_port
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
-from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, Target
 from lab.errors import Unavailable
 from lab.limits import MAX_PAGE

@@ -18,7 +18,7 @@ from harness.load.measure import LocalGenerators
 from harness.load.orders import Answer, Order, Start
 from harness.record.recorder import Tally
 from lab.errors import LabError
-from lab.process.lifeline import die_with
+from lab.process.node import die_with
 from lab.settings import settings
 
 

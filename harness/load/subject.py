@@ -7,7 +7,7 @@ from typing import Protocol
 
 from lab.contract import Application, InsultFilter, InsultService, Target
 from lab.data import default_insults
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 DEADLINE_SECONDS = 30.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from lab.bootstrap import ROOT
-from lab.process.cores import usable_cores
+from lab.process.launcher import usable_cores
 
 LIBRARIES = ("Pyro4", "redis", "hiredis", "pika", "httptools", "uvloop", "msgpack")
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from statistics import median
 
 from harness.statistics import FEWEST_TRIALS, Estimate, Verdict, throughput_estimate
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 
 class Judgement(StrEnum):

@@ -22,7 +22,7 @@ from harness.record.trials import FaultTrial, ScalingTrial
 from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 RESULTS = ROOT / "results"
 RECORD, JOURNAL = "run.json", "run.jsonl"

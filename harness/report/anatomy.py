@@ -8,7 +8,7 @@ from harness.record.profile import Profile, ordered
 from harness.report.formatting import nodes
 from harness.report.plots.anatomy import segment_name
 from harness.statistics import Estimate
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 SLOWED = 0.9
 """Sampled at less than this of the usual rate, a system is not the one that was to be looked at."""

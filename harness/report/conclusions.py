@@ -8,7 +8,7 @@ from harness.report.anatomy import profile_caveats
 from harness.report.formatting import busy, capacity, milliseconds, system_name
 from harness.report.scaling import scaled, scaling_caveats
 from harness.statistics import Comparison
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 CLEARLY = 1.2
 """One trial on one machine tells apart what differs by more than this, no less."""

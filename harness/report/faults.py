@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from harness.record.trials import Check, FaultTrial
-from lab.middlewares import MIDDLEWARES, VARIANTS
+from lab.middleware import MIDDLEWARES, VARIANTS
 
 
 def verdict(trial: FaultTrial) -> str:

@@ -10,7 +10,7 @@ from harness.record.trials import FaultTrial, ScalingTrial
 from harness.report.faults import describe_fault, verdict
 from harness.report.findings import cost_lines, curve_line, finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 
 def describe(result: Result) -> str:

@@ -16,7 +16,7 @@ from harness.report.formatting import capacity, milliseconds, system_name
 from harness.report.scaling import ROWS, scalings_by_profile, simulated_words
 from harness.report.table import STUDIES, found_lines
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES, VARIANTS
+from lab.middleware import MIDDLEWARES, VARIANTS
 
 CAPTIONS = {
     "comparison": "Longer is better. Plain bars: one node; hatched: three.",

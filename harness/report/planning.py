@@ -8,7 +8,7 @@ from harness.record.run import Run
 from harness.report.formatting import capacity, system_name
 from harness.statistics import Estimate
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 ASSUMPTIONS = (
     "the same texts, work, guarantees, processors and versions as where it was measured, each node and each "

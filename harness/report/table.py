@@ -14,7 +14,7 @@ from harness.report.findings import cost_lines, curve_lines, finding_lines, grow
 from harness.report.formatting import capacity, milliseconds, nodes, system_name
 from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES, VARIANTS
+from lab.middleware import MIDDLEWARES, VARIANTS
 
 STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
 PLAIN_WIDTH = 160

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from lab.applications.censor import Censor
-from lab.applications.work import Work, fault_hook
+from lab.background import BackgroundJob, heartbeat
 from lab.contract import Architecture, Result, ResultPage
 from lab.data import default_insults, read_insults
 from lab.errors import LabError, NotFound, Overloaded, Unavailable
 from lab.limits import MAX_PAGE
 from lab.operations import FILTER_OPERATIONS, Operation, new_operation_id
 from lab.options import NodeOptions
-from lab.process.background import BackgroundJob, heartbeat
 from lab.store.protocol import Store, UnderWay, WaitingText
 from lab.validation import clean_limit, clean_operation_id, clean_text
+from lab.work import Work, fault_hook
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-from lab.brokers.server import SILENT, Server, is_open, kept_port, redacted, refuse_second
+from lab.addresses import is_open
+from lab.brokers.server import SILENT, Server, kept_port, redacted, refuse_second
 from lab.options import LOOPBACK
 from lab.settings import SettingsError
 

@@ -1,12 +1,9 @@
 """A private server process: started on free ports, killed and restarted at will, gone at the end."""
 
-import errno
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
 from lab.errors import AlreadyRunning, Unavailable
 from lab.options import LOOPBACK
@@ -21,10 +19,8 @@ from lab.options import LOOPBACK
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 0.05
-CONNECT_SECONDS = 2.0
 SILENT = "does not answer"
 """Why a broker cannot be used at whose address nobody serves."""
-SERVER_PORTS = range(20_000, 32_000)
 
 
 class Server:
@@ -75,10 +71,10 @@ class Server:
             raise
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        tether = [sys.executable, "-m", "lab.process.tether", str(os.getpid()), self._end_signal.name]
+        under_parent = [sys.executable, "-m", "lab.process.launcher", str(os.getpid()), self._end_signal.name]
         with (self.folder / "server.log").open("ab") as log:
             return subprocess.Popen(
-                [*([] if self._detached else tether), *self._command],
+                [*([] if self._detached else under_parent), *self._command],
                 cwd=ROOT,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
@@ -122,24 +118,6 @@ class Server:
             time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def free_port(host: str = LOOPBACK) -> int:
-    """Return a TCP port of *host*, an address of this machine, which nobody uses, below those of clients.
-
-    A client that knocks on the port of a killed server would sooner or later be given that very port for its
-    own end, and the server could not come back.
-    """
-    while True:
-        port = random.choice(SERVER_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise Unavailable(f"{host} is no address of this machine: {error.strerror}") from error
-            else:
-                return port
-
-
 def kept_port(folder: Path, name: str, host: str = LOOPBACK) -> int:
     """Return the port that a server in *folder* had under *name*, so that who knows it finds it again.
 
@@ -179,12 +157,3 @@ def say(message: str) -> None:
 def redacted(url: str) -> str:
     """Return *url* without its user and password."""
     return re.sub(r"//[^/@]*@", "//", url)
-
-
-def is_open(port: int, host: str = LOOPBACK) -> bool:
-    """Tell whether somebody listens on *port* of *host*."""
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True

@@ -6,7 +6,7 @@ from lab.brokers import redacted
 from lab.brokers.locate import located
 from lab.brokers.state import FOLDER, changing, write_state
 from lab.cli.brokers import say
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import Parser
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace

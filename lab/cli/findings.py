@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.addresses import is_open
 from lab.bootstrap import PYTHON, ROOT, VENV, pins
 from lab.brokers import rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
 from lab.brokers.locate import located
 from lab.brokers.ports import described, listeners
 from lab.brokers.provide import RABBITMQ_MEND, REDIS_MEND
-from lab.brokers.server import is_open
 from lab.brokers.state import lock_holders
 from lab.cli.leftovers import leftovers
 from lab.errors import Unavailable

@@ -20,7 +20,7 @@ from lab.brokers.state import changing, ended, write_state
 from lab.cli.orphans import end, orphans
 from lab.cli.stale import idle_namespaces, idle_queue_namespaces
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.settings import Settings
 from lab.store.namespace import delete_namespace
 

@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
-from lab.brokers.server import free_port, is_open
 from lab.cli.brokers import say
 from lab.errors import Unavailable
 from lab.options import Parser, port

@@ -10,7 +10,7 @@ import psutil
 
 from lab.brokers.ports import described
 from lab.brokers.state import FOLDER, read_state
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import ROOT
 
 END_SECONDS = 10.0

@@ -10,7 +10,7 @@ from lab.brokers.state import alone
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
-from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval, namespace
 from lab.process.launcher import DidNotStart
 from lab.process.supervisor import BackOff

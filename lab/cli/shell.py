@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 
-from lab.client.subscriber import print_ticks
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import Code, LabError
-from lab.middlewares import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval, namespace
+from lab.process.subscriber import print_ticks
 from lab.settings import settings
 
 RESULT_SECONDS = 5.0

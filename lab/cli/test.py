@@ -4,7 +4,7 @@ import sys
 
 from lab.cli.brokers import brokers, child_environment
 from lab.cli.child import run_child
-from lab.process.cores import usable_cores
+from lab.process.launcher import usable_cores
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Self
 
+from lab.background import heartbeat
 from lab.client.calls import Calls
 from lab.client.connection import after_fork
 from lab.contract import Tick
 from lab.errors import LabError
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.operations import Operation
-from lab.process.background import heartbeat
 from lab.validation import clean_insult, clean_timeout
 
 MISSED_AT_MOST = 10_000

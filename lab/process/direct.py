@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from lab.addresses import listener
 from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
@@ -18,7 +19,6 @@ from lab.errors import Code, InvalidRequest, Overloaded
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_URI_CHARACTERS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
-from lab.process.addresses import listener
 from lab.process.master import Master
 from lab.process.node import Node
 from lab.process.roles import main_of_roles

@@ -1,9 +1,11 @@
 """Start and stop the processes of a system on this machine.
 
-They die with the process that started them: each asks the kernel for it
-(``lab.process.lifeline.die_with``), and the kernel counts from the *thread*
-that started it, so start from the main thread, or from one that lives until
-they have ended (``lab.process.supervisor``).
+They end with the process that started them: each asks the kernel for a parent-death signal
+(:func:`lab.process.node.die_with`). The kernel looks at the *thread* that started it. So start from the main
+thread, or from one that lives until they have ended (:mod:`lab.process.supervisor`).
+
+``-m lab.process.launcher PARENT SIGNAL COMMAND...`` becomes COMMAND, which gets SIGNAL when PARENT ends: for
+programs that are not ours.
 """
 
 import itertools
@@ -22,11 +24,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
+from lab.addresses import free_port
 from lab.bootstrap import ROOT as ROOT
-from lab.brokers.server import free_port
 from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import DRAIN_SECONDS
 from lab.options import LOOPBACK
+from lab.process.node import die_with
 
 READY_SECONDS = 30.0
 LAST_WORDS_SECONDS = 2.0
@@ -261,6 +264,11 @@ def first_line(stream: IO[bytes], timeout_seconds: float) -> bytes | None:
     return line.partition(b"\n")[0]
 
 
+def usable_cores() -> int:
+    """Return how many processors this process may run on: fewer than the machine has, if it is confined."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def last_words(log: str) -> str:
     """Return the last line of a *log*."""
     lines = log.strip().splitlines()
@@ -271,3 +279,9 @@ def _own(handle: Handle) -> _LocalHandle:
     if not isinstance(handle, _LocalHandle):
         raise TypeError(f"{handle!r} was not started by a local launcher")
     return handle
+
+
+if __name__ == "__main__":
+    parent, how, *command = sys.argv[1:]
+    die_with(int(parent), signal.Signals[how])
+    os.execvp(command[0], command)

@@ -1,5 +1,6 @@
 """Run a process of a system from its command line: start, prove that it serves, say so, drain at the end."""
 
+import ctypes
 import errno
 import json
 import logging
@@ -9,17 +10,22 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from lab.applications.work import without_declared_work
 from lab.bootstrap import FAILED, GOOD, INTERRUPTED, WRONG_USAGE, run_program
 from lab.errors import AlreadyRunning, Code, DeadlineExceeded, InvalidRequest, LabError
 from lab.limits import DRAIN_SECONDS
-from lab.process.heap import give_back_large_blocks
-from lab.process.lifeline import die_with
 from lab.settings import settings
+from lab.work import without_declared_work
 
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+MAPPED_FROM_BYTES = 512 * 1024
+"""A block of so many bytes is mapped by itself, and returned when it is freed."""
+KEPT_BYTES = 2 * 1024 * 1024
+"""As much may stay free at the end of the heap. With the usual 128 KiB, each batch would ask for it anew."""
 
 
 class Node(Protocol):
@@ -54,7 +60,7 @@ def _run(name: str, make: Callable[[], Node]) -> int:
     )
     # Blocked here and in every thread started from now on; a handler that sets an Event can deadlock.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    give_back_large_blocks()
+    return_freed_heap()
     try:
         die_with(settings().parent)
         node = make()
@@ -82,6 +88,35 @@ def _check(node: Node) -> None:
     except DeadlineExceeded as error:
         options = " ".join(sys.argv[1:]) or "none"
         raise DeadlineExceeded(f"{error.message} (the node's options: {options})") from error
+
+
+def die_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for a parent-death signal: *how* comes when *parent*, which started us, ends (Linux).
+
+    Elsewhere, and for 0, this does nothing. The kernel looks at the *thread* that started us. The setting
+    survives exec.
+    """
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, how, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call: no signal will come
+        sys.exit(1)
+
+
+def return_freed_heap() -> None:
+    """Return freed heap to the operating system: keep no block that held a large message.
+
+    This is for glibc; elsewhere it does nothing.
+
+    glibc raises its threshold to the largest block that was freed, and then cuts small pieces out of such
+    blocks: a few requests of 1 MiB, and a node is 10 MB larger for ever.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library; on Windows there is no None
+        return
+    mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> LabError:

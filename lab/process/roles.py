@@ -4,10 +4,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.client.subscriber import subscriber_main
 from lab.contract import Application, Architecture, InsultService, Target
 from lab.options import add_broadcast_options, add_filter_options, node_options, process_parser
 from lab.process.node import Node, run
+from lab.process.subscriber import subscriber_main
 
 SUBSCRIBER = "subscriber"
 

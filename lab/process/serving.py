@@ -10,16 +10,16 @@ from typing import Protocol, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from lab.addresses import host_port, reachable
 from lab.applications.callbacks import SubscriberUri
 from lab.applications.service import perform
+from lab.background import BackgroundJob, heartbeat
 from lab.client.direct import CallConnection, MasterLocator, answers
 from lab.client.retry import PROBE_SECONDS, Deadline
 from lab.contract import Application
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
 from lab.operations import Operation, bind, to_plain
 from lab.options import NodeOptions
-from lab.process.addresses import host_port, reachable
-from lab.process.background import BackgroundJob, heartbeat
 from lab.process.node import cannot_listen
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Watch processes and start again those that end unasked: at once, then with growing pauses, then no more.
 
 Everything is started by one thread of the supervisor's own. The kernel ends a process when the *thread* that
-started it ends (``lab.process.lifeline``), so that thread lives until all have ended:
+started it ends (``lab.process.node``), so that thread lives until all have ended:
 :meth:`Supervisor.close` drains them
 first. It is a daemon: when our process ends in any other way, the thread does, and with it they do.
 """

@@ -12,7 +12,7 @@ from lab.contract import Application, Architecture, InsultFilter, InsultService,
 from lab.data import default_insults
 from lab.errors import LabError
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import FREE_PORT, Handle, Launcher, LocalLauncher, ProcessSpec
 from lab.process.supervisor import BackOff, Supervisor
 from lab.store import open_store

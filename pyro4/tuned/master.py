@@ -9,10 +9,10 @@ import logging
 import threading
 import time
 
+from lab.background import BackgroundJob, heartbeat
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.options import NodeOptions
-from lab.process.background import BackgroundJob, heartbeat
 from lab.process.joining import check_room, first_identifier
 from lab.process.registry import Member, Registry
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
+from lab.background import BackgroundJob, heartbeat
 from lab.client.retry import Deadline
 from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.operations import Operation
 from lab.options import NodeOptions
-from lab.process.background import BackgroundJob, heartbeat
 
 from ..topology import NAME_SERVER_PORT
 from .connection import PyroConnection

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import redis
 
+from lab.background import BackgroundJob
 from lab.brokers.locate import locate_redis
 from lab.errors import Unavailable
-from lab.process.background import BackgroundJob
 from lab.store.lua import load
 from lab.store.redis_store import connect, translated
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES, VARIANTS, Middleware
+from lab.middleware import MIDDLEWARES, VARIANTS, Middleware
 from lab.process.system import System, SystemSpec
 from tests.conftest import StartSystem
 from tests.systems import system_for

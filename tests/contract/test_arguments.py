@@ -8,7 +8,7 @@ import pytest
 
 from lab.contract import Application, Architecture, Target
 from lab.errors import Code, LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System
 
 LONG_ID = "x" * 129

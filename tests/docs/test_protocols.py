@@ -25,7 +25,7 @@ from lab.applications.censor import Censor
 from lab.brokers.install import install_package
 from lab.contract import Application, Architecture
 from lab.errors import Code
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.operations import SIGNATURES
 from lab.process.system import System, SystemSpec
 from lab.settings import settings

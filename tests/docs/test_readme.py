@@ -9,7 +9,7 @@ import pytest
 from dynamic.events import EventNames
 from dynamic.queues import EventQueues
 from lab.bootstrap import ROOT
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.settings import settings
 from tests.sessions import TIMEOUT_SECONDS, Block, blocks_of, here, play, run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.brokers.server import free_port
+from lab.addresses import free_port
 from lab.process.node import STOP_SIGNALS
 from lab.settings import settings
 from tests.dynamic.rig import Rig, ask_broker, number, workers

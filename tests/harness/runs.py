@@ -19,7 +19,7 @@ from harness.record.trials import ScalingTrial
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 USAGE = Usage({"node": 0.4, "redis": 0.2}, {"node": 30.0, "redis": 12.5})
 STUDIES = ("requests", "clients", "pipelined", "accepted", "null")

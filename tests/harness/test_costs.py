@@ -18,7 +18,7 @@ from lab.applications.censor import Censor
 from lab.data import default_insults
 from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.settings import Settings
 from pyro4.tuned.server import SERVER_TYPES
 from rabbitmq.insult_filter import PREFETCH

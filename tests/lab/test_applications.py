@@ -7,12 +7,12 @@ import pytest
 from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication, work_through
 from lab.applications.service import ServiceApplication
-from lab.applications.work import Work
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest, NoInsults, NotFound
 from lab.limits import MAX_REPLY_BYTES, MAX_TEXT_BYTES, SUBSCRIPTION_LEASE_SECONDS
 from lab.operations import page_from_plain, to_plain
 from lab.store import Store
+from lab.work import Work
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 

@@ -14,12 +14,13 @@ import psutil
 import pytest
 import redis
 
+from lab.addresses import free_port
 from lab.bootstrap import ROOT
 from lab.brokers import Broker, rabbitmq_broker, redacted, redis_broker
 from lab.brokers.rabbitmq_server import answers as rabbitmq_answers
 from lab.brokers.redis_server import answers as redis_answers
 from lab.brokers.redis_server import guarantees
-from lab.brokers.server import Server, free_port
+from lab.brokers.server import Server
 from lab.brokers.state import running
 from lab.errors import Unavailable
 from lab.settings import SettingsError, settings

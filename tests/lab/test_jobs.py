@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from lab.background import BackgroundJob, heartbeat
 from lab.errors import Unavailable
-from lab.process.background import BackgroundJob, heartbeat
 from tests.eventually import eventually
 
 LONG_SECONDS = 3600.0
@@ -172,9 +172,9 @@ def test_a_step_that_fails_as_nobody_foresaw_does_not_end_the_job(caplog: pytest
 def test_failures_in_a_row_are_logged_once(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("lab.process.background.BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("lab.background.BACK_OFF_SECONDS", 0.001)
     steps = Steps(fail=(1, 2, 3, 5, 6))
-    with caplog.at_level(logging.WARNING, "lab.process.background"):
+    with caplog.at_level(logging.WARNING, "lab.background"):
         start(BackgroundJob("follow", steps))
         eventually(lambda: steps.count > 7)
     assert [record.getMessage() for record in caplog.records] == [
@@ -184,6 +184,6 @@ def test_failures_in_a_row_are_logged_once(
 
 def test_between_two_heartbeats_there_is_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses, beats = Pauses(), Steps()
-    monkeypatch.setattr("lab.process.background.threading", SimpleNamespace(Event=lambda: pauses))
+    monkeypatch.setattr("lab.background.threading", SimpleNamespace(Event=lambda: pauses))
     pauses.run(heartbeat("pulse", 7.0, beats))
     assert (pauses.seconds, beats.count) == ([7.0] * 3, 3)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from lab.applications.work import Work
 from lab.contract import Architecture
 from lab.options import (
     NodeOptions,
@@ -18,6 +17,7 @@ from lab.options import (
     port,
     process_parser,
 )
+from lab.work import Work
 
 
 def parsed(*argv: str) -> NodeOptions:

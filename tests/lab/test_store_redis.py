@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from lab.brokers.server import free_port
+from lab.addresses import free_port
 from lab.contract import Result
 from lab.errors import Unavailable
 from lab.store import MemoryStore, Store, open_store

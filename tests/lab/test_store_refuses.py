@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from redis._parsers.base import BaseParser
 
+from lab.addresses import free_port
 from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication
-from lab.applications.work import Work
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
-from lab.brokers.server import free_port
 from lab.contract import Result
 from lab.errors import InternalError, LabError, Overloaded, Unavailable
 from lab.store.protocol import FAILURES_AT_MOST
 from lab.store.redis_store import RedisStore, as_lab_error, connect
+from lab.work import Work
 from tests.eventually import eventually
 
 LEASE_SECONDS = 0.2

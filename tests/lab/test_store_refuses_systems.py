@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from lab.addresses import free_port
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
-from lab.brokers.server import free_port
 from lab.contract import Application, Architecture
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.options import LOOPBACK
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.redis_store import connect

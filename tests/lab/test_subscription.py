@@ -147,7 +147,7 @@ def test_an_open_subscription_is_renewed_and_a_closed_one_no_more(monkeypatch: p
 
 def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
-    monkeypatch.setattr("lab.process.background.BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("lab.background.BACK_OFF_SECONDS", 0.001)
     renewals: list[int] = []
 
     def renew() -> None:

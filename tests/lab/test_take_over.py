@@ -10,11 +10,11 @@ import pytest
 from lab.applications import filter as filter_module
 from lab.applications.censor import Censor
 from lab.applications.filter import LEASE_SECONDS, FilterApplication, FilterParts, build_filter, work_through
-from lab.applications.work import Work
 from lab.contract import Result
 from lab.errors import Unavailable
 from lab.options import NodeOptions
 from lab.store import MemoryStore, Store
+from lab.work import Work
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES, Middleware
+from lab.middleware import MIDDLEWARES, Middleware
 from lab.topology import NODE, Role, Topology
 
 TOPOLOGY = Topology(

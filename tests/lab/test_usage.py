@@ -14,7 +14,7 @@ from harness.record.run import SCHEMA
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 from lab.errors import Code, InvalidRequest
-from lab.process.cores import usable_cores
+from lab.process.launcher import usable_cores
 
 Done = subprocess.CompletedProcess[str]
 SECONDS = 60.0

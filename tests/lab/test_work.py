@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab.applications.work import fault_hook
 from lab.bootstrap import ROOT
+from lab.work import fault_hook
 
-WORK = "from lab.applications.work import fault_hook as r; n = r(); n('t1 hello'); n('t2 arsenic'); n('t3')"
+WORK = "from lab.work import fault_hook as r; n = r(); n('t1 hello'); n('t2 arsenic'); n('t3')"
 
 
 def worked(path: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:

@@ -10,12 +10,12 @@ from typing import Self
 
 from distributed import Client
 
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
-from lab.brokers.server import free_port, is_open
 from tests.eventually import eventually
 
 START_SECONDS = 60.0
-TETHER = (sys.executable, "-m", "lab.process.tether", str(os.getpid()), "SIGKILL", sys.executable)
+TETHER = (sys.executable, "-m", "lab.process.launcher", str(os.getpid()), "SIGKILL", sys.executable)
 
 
 class Dask:

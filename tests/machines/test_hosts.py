@@ -25,7 +25,7 @@ from lab.brokers import rabbitmq_broker, redis_broker
 from lab.contract import Application, Architecture
 from lab.errors import LabError, Unavailable
 from lab.load.plans import Plan
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import SystemSpec
 from lab.settings import settings
 from machines.far import Machines

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from harness.experiment.several import several
+from lab.addresses import free_port
 from lab.bootstrap import ROOT
-from lab.brokers.server import free_port
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.process.launcher import Handle, ProcessSpec
 from machines.far import Machines

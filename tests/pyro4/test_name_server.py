@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
-from lab.brokers.server import free_port, is_open
 from lab.contract import Application
 from pyro4.tuned.connection import PyroConnection
 from pyro4.tuned.methods import expose

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import redis
 
+from lab.addresses import is_open
 from lab.brokers import Broker
-from lab.brokers.server import is_open
 from lab.contract import Application, Architecture
 from lab.process.system import BrokerUrls, System, SystemSpec
 

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 import pytest
 
 from harness.faults.proxy import Harm, Proxy
+from lab.addresses import free_port
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
-from lab.brokers.server import free_port
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.process.system import System

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
 from tests.watch.session import Watching, still_running, watching

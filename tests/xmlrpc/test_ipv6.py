@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.addresses import host_port, listener, reachable
 from lab.contract import Architecture, Target
-from lab.process.addresses import host_port, listener, reachable
 from lab.process.direct import receive_ticks
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
 from xmlrpc.insult_filter import InsultFilterClient

@@ -14,7 +14,7 @@ from harness.record.findings import Curve
 from harness.report.formatting import not_here
 from lab.contract import Architecture
 from lab.errors import InternalError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from harness.probes.resources import component_pids
 from harness.record.findings import MILLISECONDS, Curve, Size
 from lab.contract import Application, Subscription, Target
 from lab.errors import InternalError, LabError, Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System, SystemSpec
 
 STUDY = "subscribers"

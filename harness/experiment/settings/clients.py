@@ -9,7 +9,7 @@ from harness.experiment.settings.table import Setup
 from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until, repeated
 from harness.experiment.thresholds.load import Run
 from lab.contract import Target
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 PADDING = " whatever else people write"
 

@@ -16,7 +16,7 @@ from harness.record.findings import SAME, Cost, noise_of
 from harness.report.formatting import not_here
 from lab.contract import Architecture
 from lab.errors import LabError
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls
 
 USUAL, CHANGED = "default", "changed"

@@ -13,7 +13,7 @@ from harness.experiment.thresholds.load import Load
 from harness.experiment.thresholds.servers import redis_with
 from harness.experiment.thresholds.sides import loaded
 from lab.contract import Application, Target
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.namespace import throwaway_namespace

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lab.errors import Code, InvalidRequest
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture
 from lab.data import default_insults
 from lab.load.texts import corpus_texts, generated_texts
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System, SystemSpec
 
 LINES = 40_000

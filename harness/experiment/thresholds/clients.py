@@ -13,7 +13,7 @@ import Pyro4
 from harness.experiment.baseline import FILTERED, INSULTS, TEXT
 from harness.experiment.thresholds.load import Run
 from lab.contract import InsultFilter, Target
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from xmlrpc.client import ServerProxy
 
 DEADLINE_SECONDS = 30.0

@@ -10,7 +10,7 @@ from harness.experiment.thresholds.load import Load
 from harness.experiment.thresholds.sides import Side, Terms, Yardstick, alternate, loaded, started
 from harness.record.findings import Finding, ratios
 from lab.contract import Application, Target
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System, SystemSpec
 
 OURS = "ours"

@@ -14,7 +14,7 @@ from harness.load.workload import Workload
 from harness.record.findings import Finding, ratios
 from harness.report.formatting import not_here
 from lab.contract import Application, Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store import open_store
 from xmlrpc.client import ServerProxy

@@ -14,7 +14,7 @@ from harness.experiment.thresholds.servers import BARE, rabbitmq_for_guests, red
 from harness.experiment.thresholds.sides import Side, Terms, Yardstick, alternate, loaded, started
 from harness.record.findings import Finding, ratios
 from lab.contract import Application, Target
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.namespace import delete_namespace, throwaway_namespace

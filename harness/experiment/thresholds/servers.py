@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import redis
 
+from lab.addresses import free_port
 from lab.brokers import rabbitmq_server, redis_server
-from lab.brokers.server import Server, free_port
+from lab.brokers.server import Server
 from lab.errors import Unavailable
 
 APPENDFSYNC = ("always", "everysec")

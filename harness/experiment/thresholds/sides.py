@@ -89,4 +89,4 @@ def started(stack: ExitStack, module: str, *arguments: str) -> str:
     """Start a server that prints its address as JSON and knows nothing of the lab; it ends with *stack*."""
     launcher = stack.enter_context(LocalLauncher())
     tether = (str(os.getpid()), "SIGTERM", sys.executable, "-m", module, *arguments)
-    return launcher.start(ProcessSpec(module.rpartition(".")[2], "lab.process.tether", tether)).address
+    return launcher.start(ProcessSpec(module.rpartition(".")[2], "lab.process.launcher", tether)).address

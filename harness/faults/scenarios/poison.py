@@ -15,7 +15,7 @@ from lab.load.plans import Plan
 from lab.operations import Operation
 
 POISON = "arsenic"
-"""See lab.applications.work: a node that works on a text with this word ends at once."""
+"""See lab.work: a node that works on a text with this word ends at once."""
 CLIENTS = 4
 SUSPECT_SECONDS = 60.0
 """A text has to kill several workers before it is known by its deeds; each of them is started again."""

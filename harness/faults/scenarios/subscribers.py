@@ -18,7 +18,7 @@ from harness.load.loops import now
 from harness.record.trials import Check, Fault, FaultTrial
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Subscription
-from lab.process.lifeline import die_with
+from lab.process.node import die_with
 from tests.eventually import eventually
 
 OTHERS = 19

@@ -10,7 +10,7 @@ from harness.record.profile import GENERATOR, PARTS, UNKNOWN, Profile, Segment
 from harness.report.formatting import nodes
 from harness.report.plots.resources import LABELS
 from harness.report.plots.style import GREY, PLAIN
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from lab.topology import NODE
 
 COLOURS = dict(

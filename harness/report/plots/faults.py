@@ -11,7 +11,7 @@ from harness.record.run import Run
 from harness.record.trials import FaultTrial
 from harness.report.faults import verdict
 from harness.report.plots.style import GREY, INVALID, LOOKS, PER_SECOND, THOUSANDS, WIDTH, logarithmic
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 DRAWN = ("kills", "frozen", "masters", "poison", "redis-killed", "rabbitmq-killed", "network")
 """Scenarios whose faults strike at a time, or whose times are worth a look."""

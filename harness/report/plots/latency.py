@@ -16,7 +16,7 @@ from harness.report.plots.style import (
     mark_invalid,
 )
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 MILLISECONDS = "response time, ms"
 LINES = {"p50": ":", "p95": "--", "p99": "-"}

@@ -6,7 +6,7 @@ from harness.analysis.verdicts import best_points
 from harness.record.run import Run
 from harness.report.formatting import nodes
 from harness.report.plots.style import WIDTH
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 COMPONENTS = {
     "generator": "#999999",

@@ -9,7 +9,7 @@ from harness.analysis.verdicts import FEWEST_TRIALS, Speedup, speedups
 from harness.record.run import Run
 from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH
 from harness.statistics import Estimate
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 OFFSET = 0.03
 """Between the markers of two middlewares, in nodes, so that they do not hide each other."""

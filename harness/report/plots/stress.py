@@ -19,7 +19,7 @@ from harness.report.plots.style import (
     mark_invalid,
 )
 from lab.contract import Architecture
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 Value = Callable[[Point], float]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lab.middlewares import MIDDLEWARES, VARIANTS
+from lab.middleware import MIDDLEWARES, VARIANTS
 
 
 class Look(NamedTuple):

@@ -13,7 +13,7 @@ from harness.record.run import Run
 from harness.report.findings import ratio_number, ratio_words
 from harness.report.plots.style import GREY, INVALID, LOOKS, PLAIN, mark_invalid
 from harness.statistics import Verdict
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 
 ROW_INCHES = 0.36
 FEW_DECADES = 2.0

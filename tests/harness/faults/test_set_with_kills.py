@@ -7,7 +7,7 @@ import pytest
 from harness.faults.site import Brokers, Site, site
 from lab.contract import Application, InsultService
 from lab.errors import NoInsults
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from tests.eventually import eventually
 
 STEPS = 40
