@@ -6,15 +6,14 @@
 
 local ns, petition, epoch, time = KEYS[1], ARGV[1], ARGV[7], now()
 local id_ttl, result_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
-if redis.call('HEXISTS', ns .. 'texts', petition) == 1 then go_on_if_full(ns) end
 if epoch ~= '0' and holder_of(ns, petition) ~= epoch then
   redis.call('INCR', ns .. 'fenced')
   return 0
 end
+correct_results(ns, time)
+local is_new = finish(ns, petition, ARGV[2], time, time - math.min(id_ttl, result_ttl))
 if ARGV[3] ~= '' then
   redis.call('SET', ns .. 'op:resolve:' .. ARGV[3], cjson.encode({petition, ARGV[2]}), 'EX', id_ttl)
 end
-correct_results(ns, time)
-local is_new = finish(ns, petition, ARGV[2], time, time - math.min(id_ttl, result_ttl))
 trim_results(ns, tonumber(ARGV[5]), time - result_ttl, 1)
 return is_new

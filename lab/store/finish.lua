@@ -4,6 +4,7 @@
 -- Put the filtered text of a petition on the result list; return 1. Call correct_results before.
 -- Return 0 if the petition has a result that finished after *former*: an older one is of the id's former life.
 local function finish(ns, petition, text, time, former)
+  -- The first write frees memory. So the script goes on in a full Redis (see clock.lua).
   if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
     local epoch, _, owner = holder_of(ns, petition)
     if epoch ~= '' then

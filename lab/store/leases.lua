@@ -3,12 +3,13 @@
 -- needs: clock
 
 local SHORTEST_SILENCE = 0.75
+local is_heard = false  -- whether the time in SET:heard is good enough
 
 -- Give or renew a lease of so many seconds.
 local function hold(set, member, time, seconds)
   redis.call('ZADD', set, time + seconds, member)
   redis.call('HSET', set .. ':lengths', member, seconds)
-  redis.call('SET', set .. ':heard', time)
+  if not is_heard then redis.call('SET', set .. ':heard', time) end
 end
 
 local function let_go(set, member)
@@ -22,7 +23,10 @@ local function shorten(set, time, usual)
   local late = redis.call('ZRANGEBYSCORE', set, string.format('(%.6f', time + usual), '+inf', 'WITHSCORES')
   for at = 1, #late, 2 do
     local length = math.abs(tonumber(redis.call('HGET', set .. ':lengths', late[at]) or usual))
-    if tonumber(late[at + 1]) > time + length then redis.call('ZADD', set, time + length, late[at]) end
+    if tonumber(late[at + 1]) > time + length then
+      go_on_if_full(set)
+      redis.call('ZADD', set, time + length, late[at])
+    end
   end
 end
 
@@ -45,12 +49,17 @@ end
 
 -- Return the members whose lease is over, that which ended last first. They stay in the set.
 local function ended(set, time, usual)
-  if redis.call('EXISTS', set) == 0 then return {} end
-  local silence = math.max(SHORTEST_SILENCE, usual / 2)
-  local unheard = time - tonumber(redis.call('GET', set .. ':heard') or 0)
+  local heard = redis.call('GET', set .. ':heard')
+  if not heard then return {} end  -- there was never a lease
+  local silence, unheard = math.max(SHORTEST_SILENCE, usual / 2), time - tonumber(heard)
+  is_heard = unheard >= 0 and unheard <= silence / 3
+  if not is_heard and redis.call('EXISTS', set) == 1 then
+    go_on_if_full(set)
+    redis.call('SET', set .. ':heard', time)
+    is_heard = true
+  end
   shorten(set, time, usual)
   local over = redis.call('ZREVRANGEBYSCORE', set, string.format('%.6f', time), '-inf')
   if #over > 0 and unheard > silence then over = spare(set, time, over) end
-  if unheard < 0 or unheard > silence / 3 then redis.call('SET', set .. ':heard', time) end
   return over
 end

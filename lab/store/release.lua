@@ -3,7 +3,6 @@
 -- needs: work_list
 
 local ns, owner = KEYS[1], ARGV[1] .. ' '
-go_on_if_full(ns)
 local owned = redis.call('ZRANGEBYLEX', ns .. 'owned', '[' .. owner, '[' .. owner .. '\255')
 for at = #owned, 1, -1 do give_back(ns, string.sub(owned[at], #owner + 1), tonumber(ARGV[2])) end
 return #owned

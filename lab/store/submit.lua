@@ -14,7 +14,8 @@ return once(ns, 'submit', petition, text, ARGV[3], function()
   end
   redis.call('RPUSH', ns .. 'waiting', petition)
   -- The id is new, or it expired. Then what it gave in its former life goes.
-  redis.call('HDEL', ns .. 'results', petition)
-  redis.call('ZREM', ns .. 'results:order', petition)
+  if redis.call('HDEL', ns .. 'results', petition) == 1 then
+    redis.call('ZREM', ns .. 'results:order', petition)
+  end
   return 1
 end)

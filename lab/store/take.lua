@@ -4,6 +4,5 @@
 -- needs: work_list
 
 local ns, time, seconds = KEYS[1], now(), tonumber(ARGV[1])
-go_on_if_full(ns)
 give_back_ended(ns, time, seconds, tonumber(ARGV[3]))
 return take(ns, time, seconds, ARGV[2])
