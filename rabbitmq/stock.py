@@ -1,45 +1,42 @@
-"""The whole system over RabbitMQ as the tutorials of the broker and of pika have it, in one file.
+"""The whole system over RabbitMQ as the tutorials of the broker and of pika show it, in one file.
 
-Nodes consume a durable queue with manual acknowledgement and a prefetch limit; the broker shares the
-messages out. Clients publish persistent messages with publisher confirms and get the reply in an exclusive
-queue (``reply_to``, ``correlation_id``). The broadcast is a fanout exchange. Everything is a
-``BlockingConnection``. One node keeps its state in memory, n nodes keep theirs in Redis::
+All nodes consume one durable queue, with manual acknowledgement and prefetch. Clients publish persistent
+messages with publisher confirms, and get replies in an exclusive queue. The broadcast is a fanout exchange.
+One node keeps its state in memory, n nodes keep theirs in Redis::
 
     python -m rabbitmq.stock service                         one node, or
     python -m rabbitmq.stock broadcaster                     for n nodes: the broadcaster,
     python -m rabbitmq.stock service --architecture n-node   and each node
     python -m rabbitmq.stock subscriber
 
-``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice, also
-when a node is killed and the broker delivers its messages again. A message that kills its node comes back
-for ever. ``rabbitmq/tuned`` promises all that.
+``lab/middlewares.py`` says what this variant does not promise. For example, a request that is repeated, or
+delivered again, has its effect twice; a message that kills its node kills the next one, too.
 """
 
 import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.filter import build_filter
-from lab.applications.service import ServiceApplication
+from lab.applications.service import ServiceApplication, perform
 from lab.brokers.locate import locate_rabbitmq, locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick
-from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Unavailable, error_from
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation, to_plain
+from lab.operations import Operation, bind, to_plain
 from lab.options import NodeOptions
-from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
@@ -48,39 +45,48 @@ from lab.validation import clean_deadline, clean_text
 from .topology import default_address
 
 PREFETCH = 100
-_IN_ORDER = ("insult_me", "start_broadcast", "stop_broadcast", "get_insults", "remove_insult")
-SERVICE_CODES = {name: f"X{number}" for number, name in enumerate(_IN_ORDER, 1)}
-CODES = {**SERVICE_CODES, "resolve": "X2", "result": "X3", "get_results": "X3"}
-"""Adding an insult and filtering a text have no code: the body says all."""
-IN_JSON = {"get_insults": ("after", "limit"), "get_results": ("limit",), "result": ("petition_id",)}
-"""The arguments of operations whose body is JSON."""
+SERVICE_CODES = {
+    "": Operation.ADD_INSULT,
+    "X1": Operation.INSULT_ME,
+    "X2": Operation.START_BROADCAST,
+    "X3": Operation.STOP_BROADCAST,
+    "X4": Operation.GET_INSULTS,
+    "X5": Operation.REMOVE_INSULT,
+}
+CONTROL_CODES = {Operation.RESOLVE: "X2", Operation.RESULT: "X3", Operation.GET_RESULTS: "X3"}
+CODES = CONTROL_CODES | {operation: code for code, operation in SERVICE_CODES.items()}
+TEXTS = (Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.FILTER)
+"""The body of these is the text itself; the body of the others is JSON."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the lab's errors for those of pika."""
+    """Raise pika's errors as those of the lab."""
     try:
         yield
-    except (AMQPError, OSError) as error:  # refused and unroutable messages are among them
-        raise Unavailable(f"RabbitMQ does not take it: {error!r}") from error
+    except UnroutableError as error:
+        raise Unavailable("there is no queue for the message; is a node running?") from error
+    except NackError as error:
+        raise Overloaded("RabbitMQ refused the message; its queue is full") from error
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
 
 
 def connect(url: str) -> BlockingConnection:
-    """Connect to the broker."""
     with translated():
         return BlockingConnection(pika.URLParameters(url))
 
 
-class _Process(Node):
-    """The four steps of a process: it consumes its queues until it is told to stop."""
+class _Process:
+    """A process that consumes queues until it is told to stop."""
 
     application = Application.SERVICE
-    answer: Callable[..., object]
 
     def __init__(self, options: NodeOptions) -> None:
         is_shared = options.architecture is Architecture.N_NODE
         self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
-        self._options, self._queue = options, f"{options.namespace}.{self.application}"
+        self._options = options
+        self._queue = f"{options.namespace}.{self.application}"
         self._connection = connect(locate_rabbitmq())
         self._channel = self._connection.channel()
         self._thread = threading.Thread(target=self._channel.start_consuming, daemon=True)
@@ -96,7 +102,7 @@ class _Process(Node):
         self._channel.basic_consume(queue, self._serve)
 
     def canary(self) -> None:
-        self._connection.process_data_events()
+        self._connection.process_data_events(0)
 
     def join(self) -> None:
         self._thread.start()
@@ -107,23 +113,33 @@ class _Process(Node):
             self._thread.join(timeout_seconds)
         self._store.close()
 
+    def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
+        """Return the answer to a message."""
+        raise NotImplementedError
+
     def _serve(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
         code = properties.type or (properties.headers or {}).get("operation", "")
         try:
-            self._reply(properties, to_plain(self.answer(method.routing_key, code, properties, body)))
+            answer = self.answer(method.routing_key, code, properties, body)
         except LabError as error:
-            self._reply(properties, {"code": error.code, "message": error.message}, "error")
+            answer = error
         except (ValueError, KeyError, TypeError) as error:
-            message = f"the request cannot be read: {error!r}"
-            self._reply(properties, {"code": Code.MALFORMED, "message": message}, "error")
+            answer = InvalidRequest(Code.MALFORMED, f"the request cannot be read: {error!r}")
+        self._reply(properties, answer)
         channel.basic_ack(method.delivery_tag)
 
-    def _reply(self, properties: Any, reply: object, kind: str | None = None) -> None:
-        if properties.reply_to:
-            text = reply if isinstance(reply, str) else json.dumps(reply)
-            content_type = "text/plain" if isinstance(reply, str) else "application/json"
-            about = pika.BasicProperties(content_type, correlation_id=properties.correlation_id, type=kind)
-            self._channel.basic_publish("", properties.reply_to, text.encode(), about)
+    def _reply(self, properties: Any, answer: object) -> None:
+        if not properties.reply_to:
+            return
+        about = pika.BasicProperties("application/json", correlation_id=properties.correlation_id)
+        if isinstance(answer, LabError):
+            about.type = "error"
+            body = json.dumps({"code": answer.code, "message": answer.message})
+        elif isinstance(answer, str):
+            about.content_type, body = "text/plain", answer
+        else:
+            body = json.dumps(to_plain(answer))
+        self._channel.basic_publish("", properties.reply_to, body.encode(), about)
 
 
 class Broadcaster(_Process):
@@ -145,7 +161,7 @@ class Broadcaster(_Process):
 
     def _publish(self, tick: Tick) -> None:
         headers = pika.BasicProperties(headers={"number": tick.number})
-        with connect(locate_rabbitmq()) as connection:  # of this thread: pika's are not shared
+        with connect(locate_rabbitmq()) as connection:  # threads must not share one
             connection.channel().basic_publish(self._exchange, "", tick.insult.encode(), headers)
 
 
@@ -159,14 +175,11 @@ class ServiceNode(Broadcaster):
         return _Process.start(self)
 
     def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
-        service = self._service
-        if code in ("", "X5"):
-            return (service.remove_insult if code else service.add_insult)(body.decode())
-        if code == "X4":
-            return service.get_insults(**json.loads(body or "{}"))
-        if code not in ("X1", "X2", "X3"):
+        if code not in SERVICE_CODES:
             raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X1 to X5")
-        return getattr(service, _IN_ORDER[int(code[1]) - 1])()
+        operation = SERVICE_CODES[code]
+        fields = {"insult": body.decode()} if operation in TEXTS else json.loads(body or "{}")
+        return perform(self._service, operation, fields)
 
 
 class FilterNode(_Process):
@@ -178,10 +191,10 @@ class FilterNode(_Process):
         self._parts = build_filter(self._options, self._store, has_work_list=False)
         self._parts.start()
         self.consume(f"{self._queue}.control")
-        if not self._options.on_demand:
-            return super().start()
-        self._channel.queue_declare(self._queue, durable=True)
-        return self._queue
+        if self._options.on_demand:
+            self._channel.queue_declare(self._queue, durable=True)
+            return self._queue
+        return super().start()
 
     def drain(self, timeout_seconds: float) -> None:
         super().drain(timeout_seconds)
@@ -202,7 +215,7 @@ class FilterNode(_Process):
         raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {code!r} here; there are X2 and X3")
 
     def _resolve(self) -> object:
-        """Filter the oldest waiting text, and answer its sender, too."""
+        """Filter the oldest waiting text; reply to its sender, too."""
         method, properties, body = self._channel.basic_get(self._queue)
         if not method:
             return None
@@ -212,8 +225,8 @@ class FilterNode(_Process):
         return text
 
 
-class _Connection:
-    """The connection of one thread: a channel with publisher confirms, and an exclusive queue for replies."""
+class _Connection(threading.local):
+    """A connection of each thread: a channel with publisher confirms, and an exclusive queue for replies."""
 
     def __init__(self, url: str, seconds: float) -> None:
         self._connection = connect(url)
@@ -228,9 +241,12 @@ class _Connection:
         """Publish a persistent message, confirmed by the broker; return its id."""
         message_id = uuid4().hex
         properties = pika.BasicProperties(
-            type=code or None, message_id=message_id, correlation_id=message_id, delivery_mode=2
+            type=code or None,
+            message_id=message_id,
+            correlation_id=message_id,
+            reply_to=self._replies if wants_reply else None,
+            delivery_mode=pika.DeliveryMode.Persistent,
         )
-        properties.reply_to = self._replies if wants_reply else None
         with translated():
             self._channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
         return message_id
@@ -245,15 +261,10 @@ class _Connection:
             with translated():
                 self._connection.process_data_events(left)
         properties, body = self._arrived.pop(message_id)
-        answer: Any = body.decode() if properties.content_type == "text/plain" else json.loads(body)
+        answer: Any = json.loads(body) if properties.content_type == "application/json" else body.decode()
         if properties.type == "error":
             raise error_from(answer["code"], answer["message"])
         return answer
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the broker has not closed it."""
-        return bool(self._connection.is_open and self._channel.is_open)
 
     def close(self) -> None:
         with suppress(AMQPError):
@@ -264,33 +275,22 @@ class _Connection:
 
 
 class _Client:
-    """A connection for each thread: pika's may not be shared."""
+    """A client of one application."""
 
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         self._url, self._namespace = target.address, target.namespace
-        self._seconds = clean_deadline(deadline_seconds)
         self._queue = f"{target.namespace}.{self.application}"
-        self._of_thread = threading.local()
-
-    @property
-    def connection(self) -> _Connection:
-        if not hasattr(self._of_thread, "connection") or not self._of_thread.connection.is_open:
-            self._of_thread.connection = _Connection(self._url, self._seconds)
-        return cast(_Connection, self._of_thread.connection)
+        self.connection = _Connection(target.address, clean_deadline(deadline_seconds))
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
-        queue, body = self._queue, str(arguments[0]) if arguments else ""
-        if operation in IN_JSON:
-            body = json.dumps(dict(zip(IN_JSON[operation], arguments, strict=False)))
-        if self.application is Application.FILTER and operation in CODES:
-            queue += ".control"
+        body = str(arguments[0]) if operation in TEXTS else json.dumps(bind(operation, arguments))
+        queue = f"{self._queue}.control" if operation in CONTROL_CODES else self._queue
         return self.connection.answer_to(self.connection.publish(queue, CODES.get(operation, ""), body))
 
     def close(self) -> None:
-        if hasattr(self._of_thread, "connection"):
-            self._of_thread.connection.close()
+        self.connection.close()
 
 
 class InsultServiceClient(_Client, ServiceCalls):
@@ -300,16 +300,22 @@ class InsultServiceClient(_Client, ServiceCalls):
         """Receive ticks in an exclusive queue, which ends with its connection."""
         connection = connect(self._url)
         channel = connection.channel()
-        channel.exchange_declare(f"{self._namespace}.broadcast", "fanout", durable=True)
+        exchange = f"{self._namespace}.broadcast"
+        channel.exchange_declare(exchange, "fanout", durable=True)
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, f"{self._namespace}.broadcast")
+        channel.queue_bind(queue, exchange)
         inbox = Inbox(lambda: connection.add_callback_threadsafe(channel.stop_consuming))
+
+        def consume() -> None:
+            with suppress(AMQPError):
+                channel.start_consuming()
+                connection.close()
 
         def deliver(_: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
             inbox.deliver(properties.headers["number"], body.decode())
 
         channel.basic_consume(queue, deliver, auto_ack=True)
-        threading.Thread(target=_consume, args=(connection, channel), daemon=True).start()
+        threading.Thread(target=consume, daemon=True).start()
         return inbox
 
 
@@ -333,18 +339,9 @@ class InsultFilterClient(_Client, FilterCalls):
             yield self.connection.answer_to(waiting.popleft())
 
 
-def _consume(connection: BlockingConnection, channel: BlockingChannel) -> None:
-    """Consume until told to stop, then close the connection."""
-    with suppress(AMQPError):
-        channel.start_consuming()
-        connection.close()
-
-
-ROLES: dict[str, Any] = {"broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}
-
-
 def main(argv: list[str] | None = None) -> int:
-    return main_of_roles("rabbitmq.stock", ROLES, InsultServiceClient, default_address, argv)
+    roles: dict[str, Any] = {"broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}
+    return main_of_roles("rabbitmq.stock", roles, InsultServiceClient, default_address, argv)
 
 
 if __name__ == "__main__":

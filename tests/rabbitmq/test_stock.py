@@ -1,0 +1,108 @@
+"""The stock variant: it answers a bare client, works with the tuned one, and shares texts among its nodes."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from pika.spec import BasicProperties
+
+from lab.bootstrap import ROOT
+from lab.contract import Application, Architecture, Target
+from lab.errors import Overloaded, Unavailable
+from lab.middlewares import MIDDLEWARES
+from tests.conftest import StartSystem
+from tests.rabbitmq.rig import PrivateRabbit, channel_to, outcome
+
+DEADLINE_SECONDS = 60.0
+MOST_LINES = 350
+STOCK, TUNED = MIDDLEWARES["rabbitmq:stock"], MIDDLEWARES["rabbitmq"]
+
+
+def ask(url: str, queue: str, code: str, body: str = "") -> object:
+    """Publish an event as any program may; return its reply."""
+    with channel_to(url) as channel:
+        replies = channel.queue_declare("", exclusive=True).method.queue
+        properties = BasicProperties(type=code or None, reply_to=replies, correlation_id="bare")
+        channel.basic_publish("", queue, body.encode(), properties)
+        _, answered, reply = next(
+            channel.consume(replies, auto_ack=True, inactivity_timeout=DEADLINE_SECONDS)
+        )
+    assert answered.correlation_id == "bare"
+    return json.loads(reply) if answered.content_type == "application/json" else reply.decode()
+
+
+def test_one_file_is_short_enough_to_be_read_in_ten_minutes() -> None:
+    assert len((ROOT / "rabbitmq/stock.py").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
+    system: StartSystem, amqp_url: str, architecture: Architecture
+) -> None:
+    service = system("rabbitmq:stock", Application.SERVICE, architecture)
+    queue = f"{service.namespace}.service"
+    assert ask(amqp_url, queue, "", "tonto") is True
+    assert ask(amqp_url, queue, "", "tonto") is False
+    assert ask(amqp_url, queue, "X1") == "tonto"
+    assert ask(amqp_url, queue, "X4", '{"limit": 1}') == ["tonto"]
+    assert [ask(amqp_url, queue, code) for code in ("X2", "X2", "X3")] == [True, False, True]
+    assert ask(amqp_url, queue, "X5", "tonto") is True
+    refused = ask(amqp_url, queue, "X9")
+    assert isinstance(refused, dict)
+    assert refused["code"] == "UNKNOWN_OPERATION"
+    filters = system("rabbitmq:stock", Application.FILTER, architecture)
+    assert ask(amqp_url, f"{filters.namespace}.filter", "", "quin tonto") == "quin CENSORED"
+
+
+def test_a_stock_client_works_with_tuned_nodes_and_a_tuned_client_with_what_they_share(
+    system: StartSystem,
+) -> None:
+    with ExitStack() as stack:
+        service = system("rabbitmq", Application.SERVICE, interval="100ms")
+        client = stack.enter_context(STOCK.service_client(service.target))
+        assert client.add_insult("tonto")
+        subscription = stack.enter_context(client.subscribe())
+        assert client.start_broadcast()
+        tick = subscription.receive(DEADLINE_SECONDS)
+        assert tick
+        assert tick.insult == "tonto"
+        filters = system("rabbitmq", Application.FILTER, Architecture.N_NODE)
+        stock = stack.enter_context(STOCK.filter_client(filters.target))
+        tuned = stack.enter_context(TUNED.filter_client(filters.target))
+        assert stock.filter("quin tonto") == "quin CENSORED"
+        assert tuned.result(stock.submit("quin tonto"), DEADLINE_SECONDS) == "quin CENSORED"
+
+
+def test_texts_of_a_killed_node_are_delivered_to_another(system: StartSystem) -> None:
+    filters = system(
+        "rabbitmq:stock",
+        Application.FILTER,
+        Architecture.N_NODE,
+        nodes=2,
+        node_arguments=("--work-time", "2ms"),
+    )
+    with filters.filter(DEADLINE_SECONDS) as client:
+        ids = [client.submit(f"tonto {number}") for number in range(200)]
+        filters.launcher.kill(filters.nodes[0])
+        assert [client.result(each, DEADLINE_SECONDS) for each in ids] == [
+            f"CENSORED {n}" for n in range(200)
+        ]
+
+
+def test_a_text_that_no_queue_takes_is_an_error_and_not_an_id(rabbit: PrivateRabbit) -> None:
+    target = Target(rabbit.url, Architecture.N_NODE, "nowhere")
+    with STOCK.filter_client(target) as client:
+        assert isinstance(outcome(lambda: client.submit("tonto")), Unavailable)
+        with channel_to(rabbit.url) as channel:
+            full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+            channel.queue_declare("nowhere.filter", durable=True, arguments=full)
+            assert isinstance(outcome(lambda: client.submit("tonto")), Overloaded)
+            channel.queue_delete("nowhere.filter")
+
+
+def test_a_client_that_threads_share_has_a_connection_for_each(system: StartSystem) -> None:
+    filters = system("rabbitmq:stock", Application.FILTER)
+    with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(client.filter, [f"tonto {number}" for number in range(100)]))
+    assert answers == [f"CENSORED {number}" for number in range(100)]
