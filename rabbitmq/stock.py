@@ -14,6 +14,7 @@ delivered again, has its effect twice; a message that kills its node kills the n
 """
 
 import json
+import os
 import threading
 import time
 from collections import deque
@@ -97,7 +98,6 @@ class _Process:
         return self._queue
 
     def consume(self, queue: str) -> None:
-        """Answer the messages of *queue*."""
         self._channel.queue_declare(queue, durable=True)
         self._channel.basic_consume(queue, self._serve)
 
@@ -114,7 +114,6 @@ class _Process:
         self._store.close()
 
     def answer(self, queue: str, code: str, properties: Any, body: bytes) -> object:
-        """Return the answer to a message."""
         raise NotImplementedError
 
     def _serve(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
@@ -229,16 +228,18 @@ class _Connection(threading.local):
     """A connection of each thread: a channel with publisher confirms, and an exclusive queue for replies."""
 
     def __init__(self, url: str, seconds: float) -> None:
+        self._process, self._seconds = os.getpid(), seconds
         self._connection = connect(url)
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
-        self._seconds = seconds
         self._replies = self._channel.queue_declare("", exclusive=True).method.queue
         self._arrived: dict[str, tuple[Any, bytes]] = {}
         self._channel.basic_consume(self._replies, self._keep, auto_ack=True)
 
     def publish(self, queue: str, code: str, body: str, *, wants_reply: bool = True) -> str:
         """Publish a persistent message, confirmed by the broker; return its id."""
+        if self._process != os.getpid():
+            raise Unavailable("this client was opened before a fork; open one in the new process")
         message_id = uuid4().hex
         properties = pika.BasicProperties(
             type=code or None,
@@ -267,16 +268,15 @@ class _Connection(threading.local):
         return answer
 
     def close(self) -> None:
-        with suppress(AMQPError):
-            self._connection.close()
+        if self._process == os.getpid():
+            with suppress(AMQPError):
+                self._connection.close()
 
     def _keep(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
         self._arrived[properties.correlation_id] = properties, body
 
 
 class _Client:
-    """A client of one application."""
-
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:

@@ -13,6 +13,7 @@ import redis
 
 from lab.contract import Application
 from lab.errors import NotFound
+from lab.middleware import Promise
 from lab.process.system import System
 from tests.contract.conftest import Case
 from tests.eventually import eventually
@@ -61,6 +62,7 @@ def result(client: Any) -> str:
     return ""
 
 
+@pytest.mark.needs(Promise.EFFECT_ONCE)
 def test_an_id_that_expired_and_comes_again_gets_the_result_of_its_new_text(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +78,7 @@ def test_an_id_that_expired_and_comes_again_gets_the_result_of_its_new_text(
         assert [found.text for found in client.get_results() if found.petition_id == ID] == ["2 CENSORED"]
 
 
+@pytest.mark.needs(Promise.EFFECT_ONCE)
 def test_an_id_used_again_at_once_for_another_text_changes_nothing(case: Case) -> None:
     submit = WIRES[case.middleware.name]
     system = case.start(Application.FILTER)
