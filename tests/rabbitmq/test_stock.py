@@ -10,7 +10,7 @@ from pika.spec import BasicProperties
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Target
 from lab.errors import Overloaded, Unavailable
-from lab.middlewares import MIDDLEWARES
+from lab.middleware import MIDDLEWARES
 from tests.conftest import StartSystem
 from tests.rabbitmq.rig import PrivateRabbit, channel_to, outcome
 
