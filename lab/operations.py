@@ -10,6 +10,7 @@ from typing import cast
 
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest
+from lab.limits import MAX_PAGE
 
 
 class Operation(StrEnum):
@@ -32,16 +33,17 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of an operation, in order; the first *required* of them have no default."""
+    """The parameters of an operation, in order; the last of them have these *defaults*."""
 
     parameters: tuple[str, ...] = ()
     required: int = 0
+    defaults: tuple[object, ...] = ()
 
 
 SIGNATURES: Mapping[Operation, Signature] = {
     Operation.ADD_INSULT: Signature(("insult",), 1),
     Operation.REMOVE_INSULT: Signature(("insult",), 1),
-    Operation.GET_INSULTS: Signature(("after", "limit")),
+    Operation.GET_INSULTS: Signature(("after", "limit"), 0, ("", MAX_PAGE)),
     Operation.INSULT_ME: Signature(),
     Operation.ADD_SUBSCRIBER: Signature(("uri",), 1),
     Operation.REMOVE_SUBSCRIBER: Signature(("uri",), 1),
@@ -50,7 +52,7 @@ SIGNATURES: Mapping[Operation, Signature] = {
     Operation.FILTER: Signature(("text",), 1),
     Operation.SUBMIT: Signature(("text",), 1),
     Operation.RESULT: Signature(("petition_id",), 1),
-    Operation.GET_RESULTS: Signature(("limit",)),
+    Operation.GET_RESULTS: Signature(("limit",), 0, (MAX_PAGE,)),
     Operation.RESOLVE: Signature(),
 }
 
@@ -89,6 +91,26 @@ def bind(operation: Operation, arguments: Sequence[object]) -> dict[str, object]
         message = f"{operation} takes at most {expected} argument(s), got {len(arguments)}"
         raise InvalidRequest(Code.WRONG_TYPE, message)
     return dict(zip(signature.parameters, arguments, strict=False))
+
+
+def positional(
+    operation: Operation, arguments: Sequence[object], named: Mapping[str, object]
+) -> list[object]:
+    """Return *arguments* with the *named* ones in their places; defaults stand where there is a gap."""
+    signature = SIGNATURES[operation]
+    given, left = list(arguments), dict(named)
+    for name in named:
+        if name not in signature.parameters:
+            raise InvalidRequest(Code.WRONG_TYPE, f"{operation} has no argument {name[:60]!r}")
+        if name in signature.parameters[: len(given)]:
+            raise InvalidRequest(Code.WRONG_TYPE, f"{operation} was given its argument {name} twice")
+    for place, name in enumerate(signature.parameters[len(given) :], len(given)):
+        if not left:
+            break
+        if name not in left and place < signature.required:
+            raise InvalidRequest(Code.MISSING_FIELD, f"{operation} needs {name}")
+        given.append(left.pop(name) if name in left else signature.defaults[place - signature.required])
+    return given
 
 
 def to_plain(answer: object) -> object:

@@ -1,13 +1,15 @@
 """The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
 
 from lab.applications.broadcast import Broadcaster, FanOut
+from lab.applications.callbacks import Notifier
 from lab.applications.service import open_node_store
+from lab.client.direct import CallConnection
 from lab.contract import Architecture
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
+from lab.process.direct import tell
 from lab.process.node import run
 
-from .tuned.callbacks import Notifier
-from .tuned.node import add_name_server_option
+from .tuned.node import add_name_server_option, wire_of
 
 
 class BroadcasterNode:
@@ -15,7 +17,7 @@ class BroadcasterNode:
 
     def __init__(self, options: NodeOptions) -> None:
         self._store = open_node_store(options)
-        self._notifier = Notifier()
+        self._notifier: Notifier[CallConnection] = Notifier(wire_of().connect, tell)
         self._fan_out = FanOut(self._store, self._notifier.notify)
         self._broadcaster = Broadcaster(self._store, self._fan_out, options.interval_seconds)
 

@@ -2,55 +2,24 @@
 
 from collections.abc import Iterator
 
-from lab.applications.filter import build_filter, non_blocking_filter_operations
-from lab.applications.service import open_node_store
 from lab.client.calls import FilterCalls, batches
-from lab.client.retry import MOST_OF_IT, Deadline
-from lab.contract import Application, InsultFilter, Target
+from lab.contract import Application, Target
 from lab.errors import Code, InvalidRequest
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import FILTER_OPERATIONS, Operation
+from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
+from lab.process.direct import DirectFilter
 from lab.process.node import run
 
 from .tuned.client import NodeClient
-from .tuned.node import NodeServer, add_name_server_option, add_server_type_option
+from .tuned.node import add_name_server_option, add_server_type_option, wire_of
 
 
-class InsultFilterNode:
+class InsultFilterNode(DirectFilter):
     """Serves the InsultFilter and works through the work list."""
 
     def __init__(self, options: NodeOptions, name_server: str, server_type: str) -> None:
-        self._store = open_node_store(options)
-        self._parts = build_filter(options, self._store, has_work_list=True)
-        application = self._parts.application
-        self._server = NodeServer(
-            application,
-            FILTER_OPERATIONS,
-            non_blocking_filter_operations(options.architecture, application),
-            InsultFilter,
-            options,
-            Application.FILTER,
-            name_server,
-            server_type,
-        )
-
-    def start(self) -> str:
-        uri = self._server.start()
-        self._parts.start()
-        return uri
-
-    def canary(self) -> None:
-        self._server.canary(Operation.FILTER, "canary")
-
-    def join(self) -> None:
-        self._server.join()
-
-    def drain(self, timeout_seconds: float) -> None:
-        deadline = Deadline(timeout_seconds * MOST_OF_IT)
-        self._server.drain(deadline.left)
-        self._parts.stop(deadline.left)
-        self._store.close()
+        super().__init__(wire_of(server_type), options, 0, name_server)
 
 
 class InsultFilterClient(NodeClient, FilterCalls):

@@ -42,7 +42,7 @@ TUNED_FILES = {"__init__.py", "client.py", "connection.py", "node.py", "server.p
 """What every tuned/ has: the same file where the role is the same."""
 DIRECT_FILES = {"callbacks.py", "master.py"}
 """What the tuned/ of a direct middleware has besides."""
-OF_THE_LAB = {"xmlrpc": {"node.py", "callbacks.py", "master.py"}}
+OF_THE_LAB = {"xmlrpc": {"node.py", "callbacks.py", "master.py"}, "pyro4": {"callbacks.py"}}
 """What tuned/ needs no file for: it is what lab/process/direct.py makes of a wire."""
 NODE_METHODS = {"start", "canary", "join", "drain"}
 """Every node has them (lab/process/node.py), some from a class of the lab."""

@@ -10,6 +10,9 @@ from lab.errors import DeadlineExceeded, LabError, Unavailable
 from lab.operations import MUTATING_OPERATIONS, Operation, new_operation_id
 from lab.validation import clean_deadline
 
+TICK_ID = "tick-"
+"""The operation id of a notification is this and the number of the tick."""
+
 
 class CallConnection(Connection, Protocol):
     """A connection to one server: one call at a time, opened when first needed, and again after an error."""

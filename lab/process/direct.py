@@ -11,7 +11,7 @@ from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import Calls, FilterCalls, ServiceCalls
-from lab.client.direct import CallConnection, DirectClient
+from lab.client.direct import TICK_ID, CallConnection, DirectClient
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox, receive_by_callback
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target, Tick
@@ -22,15 +22,7 @@ from lab.options import NodeOptions
 from lab.process.master import Master
 from lab.process.node import Node
 from lab.process.roles import main_of_roles
-from lab.process.serving import (
-    LEASE_SECONDS,
-    Executor,
-    Method,
-    ServedMethods,
-    Wire,
-    methods_of,
-    report_dead,
-)
+from lab.process.serving import LEASE_SECONDS, Executor, Method, Wire, methods_of, report_dead
 from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
 
 BROADCAST_OPERATIONS = (
@@ -39,8 +31,6 @@ BROADCAST_OPERATIONS = (
     Operation.START_BROADCAST,
     Operation.STOP_BROADCAST,
 )
-TICK_ID = "tick-"
-"""The operation id of a notification is this and the number of the tick."""
 LAST_PORT = 65535
 PORTS_TO_LOOK_AT = 1000
 MASTER_METHODS = {"assign_port": 0, "join": 2, "heartbeat": 1, "leave": 1, "get_node": 0, "report_dead": 1}
@@ -72,8 +62,8 @@ class DirectService:
         allowed = AllowedHosts(options.allow_subscribers)
         application = CalledBackService(self._store, wire.scheme, wire.split, allowed)
         methods = methods_of(application, executors, InsultService)
-        self._served = ServedMethods(wire, methods, options, Application.SERVICE, default_port, master)
-        self._notifier: Notifier[CallConnection] = Notifier(wire.connect, _tell)
+        self._served = wire.served(methods, options, Application.SERVICE, default_port, master)
+        self._notifier: Notifier[CallConnection] = Notifier(wire.connect, tell)
         self._fan_out = FanOut(self._store, self._notifier.notify)
         self._broadcaster = (
             Broadcaster(self._store, self._fan_out, options.interval_seconds) if broadcasts else None
@@ -126,7 +116,7 @@ class DirectFilter:
         executors |= dict.fromkeys((Operation.FILTER, Operation.RESOLVE), Executor.WORK)
         executors |= dict.fromkeys(at_once, Executor.LOOP)
         methods = methods_of(application, executors, InsultFilter)
-        self._served = ServedMethods(wire, methods, options, Application.FILTER, default_port, master)
+        self._served = wire.served(methods, options, Application.FILTER, default_port, master)
 
     def start(self) -> str:
         address = self._served.start()
@@ -156,7 +146,7 @@ class DirectMaster:
         self._master = Master(LEASE_SECONDS, wire.answers, wire.connect)
         self._ports = itertools.cycle(range(first_node_port, LAST_PORT + 1))
         self._host = options.host
-        self._served = ServedMethods(wire, self._methods(), options, Application.SERVICE, default_port)
+        self._served = wire.served(self._methods(), options, Application.SERVICE, default_port)
 
     def start(self) -> str:
         return self._served.start()
@@ -290,7 +280,8 @@ def receive_ticks(wire: Wire, client: Calls, host: str = "127.0.0.1") -> Inbox:
     return receive_by_callback(client, serve)
 
 
-def _tell(connection: CallConnection, tick: Tick, timeout_seconds: float) -> None:
+def tell(connection: CallConnection, tick: Tick, timeout_seconds: float) -> None:
+    """Tell a subscriber, over *connection*, of *tick*."""
     connection.call("notify", [tick.insult], timeout_seconds, f"{TICK_ID}{tick.number}")
 
 

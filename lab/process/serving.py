@@ -62,7 +62,19 @@ class Server(Protocol):
         """Take no more requests, answer those taken, close every connection."""
 
 
-@dataclass(frozen=True, slots=True)
+class Served(Protocol):
+    """What a process serves, from its start to its end; see :class:`~lab.process.node.Node`."""
+
+    def start(self) -> str: ...
+
+    def canary(self, method: str, *arguments: object) -> None: ...
+
+    def join(self) -> None: ...
+
+    def drain(self, timeout_seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
 class Wire:
     """All that is a direct middleware's own. Addresses on it are ``SCHEME://HOST:PORT``."""
 
@@ -77,6 +89,17 @@ class Wire:
     def address(self, host: str, port: int) -> str:
         """Return the address of *port* on *host*."""
         return f"{self.scheme}://{host_port(host, port)}"
+
+    def served(
+        self,
+        methods: Mapping[str, Method],
+        options: NodeOptions,
+        application: Application,
+        default_port: int,
+        others: str = "",
+    ) -> Served:
+        """Return what serves *methods* as a process of *application*; *others*: where others are found."""
+        return ServedMethods(self, methods, options, application, default_port, others)
 
     def answers(self, address: str) -> bool:
         """Tell whether the server at *address* answers a probe on a new connection."""

@@ -1,17 +1,15 @@
 """What the clients of both applications share: a node's connection, replaced when the node dies.
 
-Replaces nothing of Pyro4.
+Replaces nothing of Pyro4, which has no fail-over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from types import TracebackType
-from typing import Self, TypeVar
 
-from lab.client.retry import Deadline, Failover, call_with_probe, retry_while_unavailable
+from lab.client.direct import DirectClient
+from lab.client.retry import Deadline
 from lab.contract import Application, Architecture, Target
-from lab.operations import MUTATING_OPERATIONS, Operation, new_operation_id
-from lab.validation import clean_deadline
+from lab.operations import Operation
 
 from .connection import PyroConnection, answers
 from .name_server import MASTER, NAMES_SECONDS, Names
@@ -23,75 +21,35 @@ _RESOLVERS = {
 _NAMES = {Application.SERVICE: "insult.service", Application.FILTER: "filter.service"}
 
 
-Answer = TypeVar("Answer")
+class NameLocator:
+    """Finds the one node by its name, or one of n by the master, which has a name."""
+
+    def __init__(self, target: Target) -> None:
+        self._names = Names(target.address)
+        self.has_others = target.architecture is Architecture.N_NODE
+
+    def find(self, application: Application, timeout_seconds: float) -> str:
+        if not self.has_others:
+            return self._names.lookup(_NAMES[application], timeout_seconds)
+        return str(_call_master(self._names, _RESOLVERS[application], (), timeout_seconds))
+
+    def report_dead(self, application: Application, address: str, timeout_seconds: float) -> None:
+        _call_master(self._names, "report_dead", (address,), timeout_seconds)
+
+    def close(self) -> None:
+        self._names.close()
 
 
-class NodeClient:
+class NodeClient(DirectClient[PyroConnection]):
     """Calls operations on the one node, or on the one that the master names; found by the name server."""
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
-        self.deadline_seconds = clean_deadline(deadline_seconds)
-        self._target = target
-        self._application = application
-        self._names = Names(target.address)
-        self._has_master = target.architecture is Architecture.N_NODE
-        self._had_node = False
-        self._failover = Failover(
-            self._assign,
-            lambda uri, left: PyroConnection(uri),
-            self._report_dead if self._has_master else None,
-        )
-
-    def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
-        """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
-        operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
-        return self._failover.call(
-            self._patient(lambda node, left: node.call(operation, arguments, left, operation_id)),
-            deadline_seconds or self.deadline_seconds,
-        )
+        locator = NameLocator(target)
+        super().__init__(target, application, deadline_seconds, PyroConnection, answers, locator)
 
     def batch(self, operation: Operation, texts: list[str]) -> list[str]:
         """Return the answers to *operation* for each of *texts*; raise the first error among them."""
-        return self._failover.call(
-            self._patient(lambda node, left: node.batch(operation, texts, left)), self.deadline_seconds
-        )
-
-    def close(self) -> None:
-        self._failover.close()
-        self._names.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _patient(
-        self, call: Callable[[PyroConnection, float], Answer]
-    ) -> Callable[[PyroConnection, float], Answer]:
-        """Return *call*, which turns to another node, where there is one, if its node is frozen."""
-
-        def attempt(node: PyroConnection, left: float) -> Answer:
-            if not self._has_master:
-                return call(node, left)
-            return call_with_probe(lambda seconds: call(node, seconds), lambda: answers(node.uri), left)
-
-        return attempt
-
-    def _assign(self, left: float) -> str:
-        if not self._has_master:
-            return self._names.lookup(_NAMES[self._application], left)
-        node = retry_while_unavailable(self._ask_master, left) if self._had_node else self._ask_master(left)
-        self._had_node = True
-        return node
-
-    def _ask_master(self, left: float) -> str:
-        return str(_call_master(self._names, _RESOLVERS[self._application], (), left))
-
-    def _report_dead(self, uri: str, left: float) -> None:
-        _call_master(self._names, "report_dead", (uri,), left)
+        return self.ask(lambda node, left: node.batch(operation, texts, left))
 
 
 def report_dead(name_server: str, application: Application, uri: str) -> None:

@@ -70,11 +70,9 @@ class PyroConnection:
         arguments: Sequence[object],
         timeout_seconds: float,
         operation_id: str = "",
-        *,
-        tick: int = 0,
     ) -> object:
         """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
-        annotations = _annotations(operation_id, tick)
+        annotations = wire.annotations_of(operation_id)
         invoke = self._invoke_fast if self._is_fast else self._invoke
         return self._guarded(timeout_seconds, lambda: invoke(method, arguments, timeout_seconds, annotations))
 
@@ -236,15 +234,6 @@ def answers(uri: str) -> bool:
     finally:
         connection.close()
     return True
-
-
-def _annotations(operation_id: str, tick: int) -> dict[str, bytes]:
-    annotations = {}
-    if operation_id:
-        annotations[wire.OPERATION_ID] = operation_id.encode()
-    if tick:
-        annotations[wire.TICK] = str(tick).encode()
-    return annotations
 
 
 class Receiver:

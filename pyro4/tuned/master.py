@@ -3,18 +3,14 @@
 Replaces nothing of Pyro4.
 """
 
-import itertools
 import json
-import logging
-import threading
-import time
+from contextlib import closing
 
 from lab.background import BackgroundJob, heartbeat
 from lab.contract import Application
-from lab.errors import Code, InvalidRequest, Unavailable
+from lab.errors import Code, InvalidRequest
 from lab.options import NodeOptions
-from lab.process.joining import check_room, first_identifier
-from lab.process.registry import Member, Registry
+from lab.process.master import Master
 
 from .connection import PyroConnection, answers
 from .methods import check_text, checked, expose
@@ -22,87 +18,50 @@ from .name_server import MASTER, Names
 from .node import CANARY_SECONDS, LEASE_SECONDS, LEAVE_SECONDS
 from .server import ServedObjects
 
-log = logging.getLogger(__name__)
-
 CHECK_SECONDS = 1.0
 
 
 @expose
 class InsultMaster:
-    """The remote object ``master.service``. Arrivals are stamped with its own monotonic clock."""
+    """The remote object ``master.service``."""
 
     def __init__(self) -> None:
-        self._registries = {application: Registry(LEASE_SECONDS) for application in Application}
-        self._identifiers = itertools.count(first_identifier())
-        self._lock = threading.Lock()
+        self._master = Master(LEASE_SECONDS, answers, PyroConnection, "--architecture n-node")
 
     @checked
     def get_resolver_slave(self) -> str:
         """Return the URI of the live service node with the fewest assignments, then the oldest pulse."""
-        return self._assigned(Application.SERVICE)
+        return self._master.least_assigned(Application.SERVICE)
 
     @checked
     def get_resolver_filter(self) -> str:
         """Return the URI of the live filter node with the fewest assignments, then the oldest pulse."""
-        return self._assigned(Application.FILTER)
+        return self._master.least_assigned(Application.FILTER)
 
     @checked
     def heartbeat_slave(self, heartbeat: str) -> bool:
         """Take a node's heartbeat, JSON with application, name and uri; true if the node was known."""
-        application, name, uri = read_heartbeat(heartbeat)
-        now = time.monotonic()
-        with self._lock:
-            registry = self._registries[application]
-            known = registry.find(name, now)
-            if known and known.address == uri:
-                return registry.beat(name, now)
-            if not known:
-                check_room(registry, now)
-            registry.join(name, uri, now)
-        log.info("%s joined at %s", name, uri)
-        return False
+        return self._master.heartbeat_at(*read_heartbeat(heartbeat))
 
     @checked
     def leave_slave(self, name: str) -> bool:
         """Drop the node called NAME, which stops; true if it was there."""
-        with self._lock:
-            return self._leave(name)
+        return any(self._master.leave(application, name) for application in Application)
 
     @checked
     def report_dead(self, uri: str) -> bool:
         """Look whether the node at URI answers, and drop it if not; true if it was dropped."""
-        with self._lock:
-            member = next((member for member in self._live() if member.address == uri), None)
-        if member is None or answers(uri):
-            return False
-        log.info("%s at %s does not answer", member.name, uri)
-        with self._lock:
-            return self._leave(member.name)
+        return any(self._master.report_dead(application, uri) for application in Application)
 
     @checked
     def check_slave(self) -> list[str]:
         """Drop the nodes that were silent for 10 s; return the names of the live ones."""
-        with self._lock:
-            return [member.name for member in self._live()]
+        return [member.name for application in Application for member in self._master.live(application)]
 
     @checked
     def next_identifier(self) -> int:
         """Return an identifier that no other node has."""
-        return next(self._identifiers)
-
-    def _leave(self, name: str) -> bool:
-        return any(registry.leave(name) for registry in self._registries.values())
-
-    def _assigned(self, application: Application) -> str:
-        with self._lock:
-            member = self._registries[application].least_assigned(time.monotonic())
-        if member is None:
-            raise Unavailable(f"no {application} node is live; start one with --architecture n-node")
-        return member.address
-
-    def _live(self) -> list[Member]:
-        now = time.monotonic()
-        return [member for registry in self._registries.values() for member in registry.live(now)]
+        return self._master.next_identifier()
 
 
 def read_heartbeat(heartbeat: str) -> tuple[Application, str, str]:
@@ -141,9 +100,8 @@ class MasterNode:
         return self._uri
 
     def canary(self) -> None:
-        connection = PyroConnection(self._uri)
-        connection.call("check_slave", (), CANARY_SECONDS)
-        connection.close()
+        with closing(PyroConnection(self._uri)) as connection:
+            connection.call("check_slave", (), CANARY_SECONDS)
 
     def join(self) -> None:
         self._look()

@@ -8,7 +8,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 from uuid import uuid4
 
@@ -16,16 +16,16 @@ import Pyro4
 from Pyro4 import errors, message
 from Pyro4.core import current_context
 
-from lab.applications.service import perform
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_URI_CHARACTERS
-from lab.operations import SIGNATURES, Operation, bind, to_plain
+from lab.operations import Operation, positional
+from lab.process.serving import Executor, Method
 
-from .wire import OPERATION_ID, as_builtin
+from .wire import as_builtin, operation_id_in
 
 log = logging.getLogger(__name__)
 
-Method = TypeVar("Method", bound=Callable[..., object])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 expose = Pyro4.expose
 """Let clients call the methods of a class."""
@@ -82,59 +82,43 @@ def operation_id() -> str:
 
     Each call of a batch has an id of its own, ``KEY/INDEX``: with one for all, they would have one effect.
     """
-    sent = bytes(current_context.annotations.get(OPERATION_ID, b"")).decode("latin-1")
+    sent = operation_id_in(current_context.annotations)
     if not current_context.msg_flags & message.FLAGS_BATCH:
         return sent
     index, _message.calls_begun = _message.calls_begun, _message.calls_begun + 1
     return f"{sent}/{index}" if sent else ""
 
 
-def exposed(
-    application: object,
-    operations: Sequence[Operation],
-    nonblocking: Collection[Operation],
-    documented: type,
-    in_flight: InFlight,
-) -> object:
-    """Return an object with a remote method for each operation; its help is the contract's docstring."""
-    methods: dict[str, object] = {
-        operation.value: _remote_method(application, operation, documented, in_flight)
-        for operation in operations
+def exposed(methods: Mapping[str, Method], in_flight: InFlight) -> object:
+    """Return an object with these remote *methods*."""
+    members: dict[str, object] = {
+        name: _remote_method(name, method, in_flight) for name, method in methods.items()
     }
-    methods["_nonblocking"] = frozenset(operation.value for operation in nonblocking)
-    return Pyro4.expose(type("Node", (), methods))()
+    members["_nonblocking"] = frozenset(
+        name for name, method in methods.items() if method.executor is Executor.LOOP
+    )
+    return Pyro4.expose(type("Node", (), members))()
 
 
-def _remote_method(
-    application: object, operation: Operation, documented: type, in_flight: InFlight
-) -> Callable[..., object]:
+def _remote_method(name: str, method: Method, in_flight: InFlight) -> Callable[..., object]:
+    operation = Operation(name) if name in set(Operation) else None
+
     @coded
     def call(*self_and_arguments: object, **named: object) -> object:  # named "self" is the client's matter
-        bound = _bound(operation, self_and_arguments[1:], named)
+        arguments: Sequence[object] = self_and_arguments[1:]
+        if named and not operation:
+            raise InvalidRequest(Code.WRONG_TYPE, f"{name} takes no named arguments")
+        if operation:
+            arguments = positional(operation, arguments, named)
         in_flight.begin()
-        return to_plain(perform(application, operation, bound, operation_id()))
+        return method.call(arguments, operation_id())
 
-    call.__name__ = operation.value
-    call.__doc__ = getattr(getattr(documented, operation, None), "__doc__", None) or str(operation)
+    call.__name__ = name
+    call.__doc__ = method.help
     return call
 
 
-def _bound(operation: Operation, arguments: Sequence[object], named: dict[str, object]) -> dict[str, object]:
-    """Name the positional *arguments*; let *named* ones stand for those that are left."""
-    parameters = SIGNATURES[operation].parameters
-    given = list(arguments)
-    for name in named:
-        if name not in parameters:
-            raise InvalidRequest(Code.WRONG_TYPE, f"{operation} has no argument {name[:60]!r}")
-        if name in parameters[: len(given)]:
-            raise InvalidRequest(Code.WRONG_TYPE, f"{operation} was given its argument {name} twice")
-    left = dict(named)
-    while len(given) < len(parameters) and parameters[len(given)] in left:
-        given.append(left.pop(parameters[len(given)]))
-    return bind(operation, given) | left
-
-
-def checked(method: Method) -> Method:
+def checked(method: Function) -> Function:
     """Let *method* refuse arguments that do not fit, and texts that are not text or too long."""
     signature = inspect.signature(method)
     texts = [name for name, parameter in signature.parameters.items() if parameter.annotation is str]

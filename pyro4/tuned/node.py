@@ -5,24 +5,31 @@ Replaces nothing of Pyro4.
 
 import argparse
 import json
+import re
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
 
+from lab.addresses import host_port
+from lab.applications.callbacks import SubscriberUri
 from lab.background import BackgroundJob, heartbeat
 from lab.client.retry import Deadline
 from lab.contract import Application, Architecture
-from lab.errors import LabError
-from lab.operations import Operation
+from lab.errors import Code, InvalidRequest, LabError
 from lab.options import NodeOptions
+from lab.process.serving import Method, Served, Wire
 
 from ..topology import NAME_SERVER_PORT
-from .connection import PyroConnection
+from .connection import FOREIGN_SERIALIZER, PyroConnection, answers
 from .methods import InFlight, exposed
 from .name_server import MASTER, NAMES_SECONDS, Names
 from .server import SERVER_TYPES, ServedObjects
 
+SUBSCRIBER = "subscriber"
+"""The name of a subscriber's object."""
+_SUBSCRIBER_URI = re.compile(r"PYRO:([^@\s]+)@(\[[0-9a-f:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII | re.IGNORECASE)
 CANARY_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 PULSE_SECONDS = 3.0
@@ -33,28 +40,42 @@ LEAVE_SECONDS = 0.5
 """Time limit of telling each of them good-bye: a node that drains has little time, and they need not live."""
 
 
+class ObjectServer:
+    """Serves *methods* as one object: a subscriber."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._object = exposed(methods, InFlight())
+        self._served: ServedObjects | None = None
+
+    def start(self, host: str, port: int) -> int:
+        self._served = ServedObjects(host, port, host)
+        self._served.serve({SUBSCRIBER: self._object})
+        return int(self._served.address.rpartition(":")[2])
+
+    def drain(self, timeout_seconds: float) -> None:
+        if self._served:
+            self._served.close(timeout_seconds)
+
+
 class NodeServer:
-    """Serves *application_object* as a node of *application*, known to the name server at *name_server*."""
+    """Serves *methods* as a node of *application*, known to the name server at *name_server*."""
 
     def __init__(
         self,
-        application_object: object,
-        operations: tuple[Operation, ...],
-        nonblocking: Collection[Operation],
-        documented: type,
+        methods: Mapping[str, Method],
         options: NodeOptions,
         application: Application,
         name_server: str,
         server_type: str,
     ) -> None:
         self._in_flight = InFlight()
-        self._object = exposed(application_object, operations, nonblocking, documented, self._in_flight)
+        self._object = exposed(methods, self._in_flight)
         self._options = options
         self._server_type = server_type
         is_one_of_n = options.architecture is Architecture.N_NODE
         self._membership = Membership(name_server, application, has_master=is_one_of_n)
         self._served: ServedObjects | None = None
-        self.uri = ""
+        self._uri = ""
 
     def start(self) -> str:
         """Take a name and serve under it; return the URI."""
@@ -66,18 +87,17 @@ class NodeServer:
             self._in_flight,
             self._server_type,
         )
-        self.uri = self._served.serve({name: self._object})[name]
-        return self.uri
+        self._uri = self._served.serve({name: self._object})[name]
+        return self._uri
 
     def canary(self, method: str, *arguments: object) -> None:
         """Call *method* through the node's own wire."""
-        connection = PyroConnection(self.uri)
-        connection.call(method, arguments, CANARY_SECONDS)
-        connection.close()
+        with closing(PyroConnection(self._uri)) as connection:
+            connection.call(method, arguments, CANARY_SECONDS)
 
     def join(self) -> None:
         """Be found from now on."""
-        self._membership.join(self.uri)
+        self._membership.join(self._uri)
 
     def drain(self, timeout_seconds: float) -> None:
         """Be found no more, finish the calls under way, close."""
@@ -86,6 +106,44 @@ class NodeServer:
         self._in_flight.finish(deadline.left - CLOSE_SECONDS)
         if self._served:
             self._served.close(CLOSE_SECONDS)
+
+
+@dataclass(frozen=True)
+class PyroWire(Wire):
+    """Pyro4's part of a direct middleware. A subscriber's address is ``PYRO:OBJECT@HOST:PORT``."""
+
+    server_type: str = SERVER_TYPES[0]
+
+    def address(self, host: str, port: int) -> str:
+        return f"PYRO:{SUBSCRIBER}@{host_port(host, port)}"
+
+    def served(
+        self,
+        methods: Mapping[str, Method],
+        options: NodeOptions,
+        application: Application,
+        default_port: int,
+        others: str = "",
+    ) -> Served:
+        return NodeServer(methods, options, application, others, self.server_type)
+
+    def answers(self, address: str) -> bool:
+        return answers(address)
+
+    def split(self, uri: str) -> SubscriberUri:
+        found = _SUBSCRIBER_URI.fullmatch(uri)  # a socket in the file system has no host
+        if not found:
+            raise InvalidRequest(Code.MALFORMED, "a subscriber is given as PYRO:OBJECT@HOST:PORT")
+        return SubscriberUri(f"PYRO:{found[1]}@", found[2].strip("[]"), f":{found[3]}")
+
+
+def wire_of(server_type: str = SERVER_TYPES[0]) -> PyroWire:
+    """Return the wire of a node whose daemon is of *server_type*."""
+
+    def connect(uri: str) -> PyroConnection:
+        return PyroConnection(uri, FOREIGN_SERIALIZER)
+
+    return PyroWire("pyro", ObjectServer, connect, probe="", server_type=server_type)
 
 
 class Membership:

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple, cast
 import msgpack  # type: ignore[import-untyped]
 from Pyro4 import constants, errors, message, util
 
+from lab.client.direct import TICK_ID
 from lab.errors import Code, InvalidRequest, LabError, as_text
 from lab.limits import MAX_BATCH, MAX_REQUEST_BYTES
 
-OPERATION_ID = "OPID"
+_OPERATION_ID = "OPID"
 """The annotation with the operation id."""
-TICK = "TICK"
-"""The annotation with the number of a broadcast tick."""
+_TICK = "TICK"
+"""The annotation with the number of a broadcast tick, which is the operation id of a notification."""
 SERIALIZERS = {"serpent", "msgpack"}
 SERIALIZER_IDS = {util.get_serializer(name).serializer_id for name in SERIALIZERS}
 SERPENT = util.SerpentSerializer.serializer_id
@@ -54,6 +55,20 @@ _OTHER = rb"""[^'"]{0,%d}+""" % MAX_STRUCTURE
 BOUNDED = re.compile(rb"(?:%s(?>%s)){0,%d}%s" % (_OTHER, _A_TEXT, MAX_STRUCTURE, _OTHER), re.DOTALL)
 """As many texts, with as much between them, as are allowed; it looks no further than that."""
 _INSIDE = re.compile("<[^>]*>")
+
+
+def annotations_of(operation_id: str) -> dict[str, bytes]:
+    """Return the annotations of a call that has *operation_id*; empty: none."""
+    if operation_id.startswith(TICK_ID):
+        return {_TICK: operation_id.removeprefix(TICK_ID).encode()}
+    return {_OPERATION_ID: operation_id.encode()} if operation_id else {}
+
+
+def operation_id_in(annotations: Mapping[str, Any]) -> str:
+    """Return the operation id of a call that has *annotations*; empty: none."""
+    if _TICK in annotations:
+        return TICK_ID + bytes(annotations[_TICK]).decode("latin-1")
+    return bytes(annotations.get(_OPERATION_ID, b"")).decode("latin-1")
 
 
 class FastMessage(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.store.memory import MemoryStore
-from pyro4.tuned.callbacks import split_uri as split_pyro
+from pyro4.tuned.node import wire_of
 from xmlrpc.tuned.server import WIRE
 
 STRANGERS = [
@@ -26,7 +26,7 @@ def http_service(*allowed: str) -> CalledBackService:
 
 
 def pyro_service(*allowed: str) -> CalledBackService:
-    return CalledBackService(MemoryStore(), "pyro", split_pyro, AllowedHosts(allowed))
+    return CalledBackService(MemoryStore(), "pyro", wire_of().split, AllowedHosts(allowed))
 
 
 def stored(service: CalledBackService) -> list[str]:

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest, error_from_text
-from pyro4.tuned.callbacks import split_uri
 from pyro4.tuned.master import read_heartbeat
 from pyro4.tuned.methods import checked, expose
+from pyro4.tuned.node import wire_of
 from pyro4.tuned.server import ServedObjects
 from tests.pyro4.kinds import (
     CONNECT,
@@ -174,7 +174,7 @@ def test_any_heartbeat_is_read_or_gets_a_documented_code(heartbeat: str) -> None
 @given(st.text() | st.text(alphabet="PYRO:a@[]./u1x", max_size=30))
 def test_any_subscriber_is_taken_apart_or_gets_a_documented_code(uri: str) -> None:
     with suppress(InvalidRequest):
-        before, host, after = split_uri(uri)
+        before, host, after = wire_of().split(uri)
         assert host
         assert before.endswith("@")
         assert after[1:].isdecimal()
