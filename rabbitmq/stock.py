@@ -9,7 +9,7 @@ One node keeps its state in memory, n nodes keep theirs in Redis::
     python -m rabbitmq.stock service --architecture n-node   and each node
     python -m rabbitmq.stock subscriber
 
-``lab/middlewares.py`` says what this variant does not promise. For example, a request that is repeated, or
+``lab/middleware.py`` says what this variant does not promise. For example, a request that is repeated, or
 delivered again, has its effect twice; a message that kills its node kills the next one, too.
 """
 

@@ -23,7 +23,7 @@ from lab.operations import Operation, bind, new_operation_id
 from lab.settings import settings
 from lab.validation import clean_deadline
 
-from .connection import Confirms, Connection
+from .connection import BLOCKED, Confirms, Connection
 from .queues import declare_broadcast, declare_queues
 from .wire import PERSISTENT, SERVICE_CODES, Kind, Message, Names, read_reply
 
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 MOST_PENDING = 10_000
 MOST_PENDING_BYTES = 64 * 1024 * 1024
-BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
 _SERVICE_CODES = {operation: code for code, operation in SERVICE_CODES.items()}
 
 
@@ -235,7 +234,8 @@ class QueueClient:
             if request.wants_reply:
                 return DeadlineExceeded("no reply in time; is a node running?")
             return DeadlineExceeded("RabbitMQ did not confirm in time; is it out of memory or disk?")
-        return Unavailable("the connection to RabbitMQ was lost and is being opened again; it was not sent")
+        why = self._connection.failure
+        return Unavailable(f"it was not sent: the connection to RabbitMQ was lost and is opened again{why}")
 
     # In the I/O thread.
 
@@ -295,7 +295,7 @@ class QueueClient:
         for request in self._confirms.settle(method):
             if not is_kept:
                 queue = request.message.routing_key
-                request.settle(Overloaded(f"RabbitMQ refused it: {queue} is full; try again later"))
+                request.settle(Overloaded(f"RabbitMQ refused it: {queue} is full or failed; try again later"))
             elif not request.wants_reply:
                 request.settle(None)
 

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 4
 """The broker gives the work of a silent node to others after two to three of these."""
 CONNECT_SECONDS = 5.0
+BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 # pika logs every failed attempt with a traceback. We log one line.
@@ -164,6 +165,12 @@ class Connection:
 
         if self._connection:
             self._connection.channel(on_open_callback=opened)
+
+    @property
+    def failure(self) -> str:
+        """Why there is no connection, as the end of a sentence; empty if there is one, or no reason."""
+        reason = str(self._failure or "")
+        return f" ({reason})" if reason else ""
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Do *work* in *seconds*, if this connection is still open then. Call it in the I/O thread."""

@@ -16,7 +16,7 @@ from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 
 from .broadcast import announcement
-from .connection import Connection
+from .connection import BLOCKED, Connection
 from .delivery import Handler, RetryQueue, Watch
 from .queues import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
 from .server import Consumer
@@ -90,11 +90,10 @@ class QueueServer:
         try:
             answer = self._canary.result(CANARY_SECONDS)
         except TimeoutError as error:
-            if self._connection.is_blocked:
-                raise Overloaded("RabbitMQ takes nothing for now: it is out of memory or disk") from error
             waited = f"the canary message was not answered in {CANARY_SECONDS:g} s"
             raise DeadlineExceeded(waited) from error
-        if isinstance(answer, Unavailable | InternalError):  # another error, such as NO_INSULTS, is an answer
+        # Another error, such as NO_INSULTS, is an answer.
+        if isinstance(answer, Unavailable | Overloaded | InternalError):
             raise answer
 
     def join(self) -> None:
@@ -113,7 +112,7 @@ class QueueServer:
                 declare_broadcast(channel, self.names, lambda: message.publish(channel))
 
         if self._connection.is_blocked:
-            raise Unavailable("RabbitMQ takes nothing for now: it is out of memory or disk")
+            raise Unavailable(BLOCKED)
         if channel is None or not self._connection.call(publish):
             raise Unavailable("the connection to RabbitMQ is lost")
 
@@ -127,7 +126,7 @@ class QueueServer:
         self._connection.close()
 
     def _new_connection(self) -> Connection:
-        return Connection(locate_rabbitmq(), self._set_up, self._lost)
+        return Connection(locate_rabbitmq(), self._set_up, self._lost, self._blocked)
 
     # In the I/O thread.
 
@@ -173,6 +172,13 @@ class QueueServer:
         if not self._to_open:
             self._connection.ready()
 
+    def _end_canary(self, answer: object) -> None:
+        if not self._canary.done():
+            self._canary.set_result(answer)
+
+    def _blocked(self) -> None:
+        self._end_canary(Overloaded(BLOCKED))
+
     def _lost(self) -> None:
         self._publisher = None
         for consumer in self._consumers:
@@ -180,8 +186,7 @@ class QueueServer:
 
     def _send_canary(self, message: Message) -> None:
         def answered(_: object, __: object, properties: BasicProperties, body: bytes) -> None:
-            if not self._canary.done():
-                self._canary.set_result(read_reply(properties, body))
+            self._end_canary(read_reply(properties, body))
 
         if self._publisher is not None:  # otherwise the connection broke, and the canary gets no answer
             self._publisher.basic_consume(DIRECT_REPLY_TO, answered, auto_ack=True)

@@ -13,6 +13,7 @@ import pytest
 from lab.contract import Application, Architecture, InsultFilter, InsultService
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.operations import new_operation_id
+from lab.process.launcher import DidNotStart
 from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.client import Request
@@ -166,6 +167,8 @@ def test_while_rabbitmq_is_out_of_memory_clients_are_told_at_once_and_all_that_w
                 assert isinstance(error, Overloaded), error
                 assert "out of memory" in error.message
                 assert time.monotonic() - began < TIMEOUT_SECONDS / 3, "told, not timed out"
+            with pytest.raises(DidNotStart, match="out of memory or disk"):
+                filters.add_node()
         finally:
             rabbit.ctl("set_vm_memory_high_watermark", ENOUGH_MEMORY)
         eventually(lambda: outcome(partial(client.filter, "tonto")) == "CENSORED", within=TIMEOUT_SECONDS)
