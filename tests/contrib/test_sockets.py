@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.bootstrap import ROOT
+from lab.middleware import MIDDLEWARES
 
 ADDED = {"LAB_MIDDLEWARES": "contrib.sockets"}
 TIMEOUT_SECONDS = 400.0
@@ -117,4 +118,4 @@ def test_each_of_seven_middlewares_has_a_look_of_its_own() -> None:
     from harness.report.plots.style import LOOKS, PALETTE
 
     assert len(set(PALETTE)) == len({look.marker for look in PALETTE}) == 7
-    assert set(PALETTE[: len(LOOKS)]) == set(LOOKS.values())
+    assert [LOOKS[name] for name in MIDDLEWARES] == list(PALETTE[: len(MIDDLEWARES)])
