@@ -1,15 +1,21 @@
-"""Both brokers for the length of a command, as far as they can be had."""
+"""Both brokers: for the length of a command, or from ``lab up`` until ``lab down``."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from lab.brokers import Broker, rabbitmq_broker, redis_broker
-from lab.brokers.state import Running, announced, running
+from lab.brokers import Broker, rabbitmq_broker, redacted, redis_broker
+from lab.brokers.locate import located
+from lab.brokers.provide import private_rabbitmq, private_redis
+from lab.brokers.state import FOLDER, Running, announced, changing, running, write_state
 from lab.errors import Unavailable
+from lab.middleware import MIDDLEWARES
+from lab.options import LOOPBACK, Parser
 from lab.process.system import BrokerUrls
-from lab.settings import Settings
+from lab.settings import Settings, settings
+from lab.store.namespace import delete_namespace
 
 
 @contextmanager
@@ -64,3 +70,77 @@ def child_environment(urls: BrokerUrls) -> dict[str, str]:
 def say(message: str) -> None:
     """Tell what happens; results stay on standard output."""
     print(message, file=sys.stderr, flush=True)
+
+
+def up(argv: list[str]) -> int:
+    """Start a Redis and a RabbitMQ of our own, unless they are up; print how to find them."""
+    parser = Parser(
+        prog="python3 -m lab up", description="Start brokers that stay until `lab down`. Nodes find them."
+    )
+    parser.add_argument("--yes", action="store_true", help="install what is missing without asking")
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        help="address at which they listen (default 127.0.0.1); see docs/cluster.md",
+    )
+    arguments = parser.parse_args(argv)
+    with changing() as here:
+        for kind, start in {"redis": private_redis, "rabbitmq": private_rabbitmq}.items():
+            if kind in here and here[kind].lasting:
+                say(f"{kind} is up already, at {redacted(here[kind].url)}")
+                continue
+            here[kind] = _started(start(FOLDER / kind, may_install=arguments.yes, host=arguments.host))
+            write_state(here)  # at once: the next one may fail
+            say(f"{kind} is up")
+        print(f"export LAB_REDIS_URL='{here['redis'].url}'")
+        print(f"export LAB_AMQP_URL='{here['rabbitmq'].url}'")
+    say("nodes started in this folder find both by themselves; `python3 -m lab down` ends them")
+    return 0
+
+
+def _started(broker: Broker) -> Running:
+    if broker.server is None:
+        raise TypeError("a private broker has a server")
+    broker.server.release()
+    return running(broker.kind, broker.url, broker.server.pids)
+
+
+def down(argv: list[str]) -> int:
+    """End the brokers of ``lab up``, by process id; with --purge delete what they stored."""
+    parser = Parser(prog="python3 -m lab down", description="End what `lab up` started.")
+    parser.add_argument(
+        "--purge", action="store_true", help="also delete what is stored: theirs, and our namespace elsewhere"
+    )
+    arguments = parser.parse_args(argv)
+    if not FOLDER.exists() and not arguments.purge:
+        say("nothing is up")
+        return 0
+    with changing() as here:
+        lasting = {kind: broker for kind, broker in here.items() if broker.lasting}
+        others = {kind: broker for kind, broker in here.items() if not broker.lasting}  # of a `lab serve`
+        for kind, broker in lasting.items():
+            broker.stop()
+            say(f"{kind} ended")
+        if not lasting:
+            say("nothing is up")
+        write_state(others)
+        if arguments.purge:
+            for folder in (FOLDER / "redis", FOLDER / "rabbitmq") if others else (FOLDER,):
+                shutil.rmtree(folder, ignore_errors=True)
+            _purge(settings(), {broker.url for broker in lasting.values()})
+    return 0
+
+
+def _purge(known: Settings, ended: set[str]) -> None:
+    """Delete our namespace, and nothing else, from the brokers that still run: they are the user's.
+
+    The settings may name one that has just *ended*, as `lab up` proposes.
+    """
+    redis, rabbitmq = located("redis", known), located("rabbitmq", known)
+    if redis and redis[0] not in ended:
+        count = delete_namespace(redis[0], known.namespace)
+        say(f"{count} keys of {known.namespace!r} deleted from the Redis at {redacted(redis[0])}")
+    if rabbitmq and rabbitmq[0] not in ended:
+        MIDDLEWARES["rabbitmq"].delete_queues(rabbitmq[0], known.namespace)
+        say(f"the queues of {known.namespace!r} deleted from the RabbitMQ at {redacted(rabbitmq[0])}")
+    say("what the brokers of `lab up` stored is deleted")

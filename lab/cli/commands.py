@@ -6,47 +6,75 @@ import signal
 from typing import NamedTuple
 
 from lab.bootstrap import GOOD, WRONG_USAGE, complain, enter, run_program
-from lab.cli.child import terminate
 from lab.settings import settings
 
 USUAL = "requirements.txt"
 
 
 class Command(NamedTuple):
-    """Where a command is, and its line in the help. Its module is loaded only when it is chosen."""
+    """One command: the function ``module:function``, and its line in the help.
 
-    module: str
+    The module is loaded only when the command is chosen.
+    """
+
+    where: str
     help: str
     requirements: str = USUAL
+
+    def run(self, arguments: list[str]) -> int:
+        """Run it with its *arguments*; return the exit code."""
+        module, _, function = self.where.partition(":")
+        return int(getattr(importlib.import_module(module), function or "main")(arguments))
 
 
 CLUSTER = "requirements-cluster.txt"
 """With Dask: only what uses several machines needs it."""
-COMMANDS = {
-    "run": Command("tests.run", "measure all four middlewares and draw the plots: about two minutes"),
-    "test": Command("lab.cli.test", "run every functional test, on real brokers", CLUSTER),
-    "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
-    "watch": Command("watch.command", "a page that shows a system and lets you play: watch MIDDLEWARE"),
-    "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
-    "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
-    "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
-    "dynamic": Command(
-        "tests.dynamic_scaling", "policies that scale workers, under load: dynamic [--policy A,B]"
-    ),
-    "compare": Command("tests.compare", "A against B, paired: compare redis_impl rabbitmq"),
-    "bench": Command("tests.bench", "what speed must hold, against a plain reference: bench [--only redis]"),
-    "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
-    "anatomy": Command("tests.anatomy", "where the CPU time of one request goes, part by part: anatomy"),
-    "growth": Command("tests.growth", "cost as insults, subscribers, clients, nodes, requests grow: growth"),
-    "faults": Command("tests.faults", "break all four under load; account for every request"),
-    "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
-    "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
-    "machine": Command("lab.cli.machine", "let this machine measure with others: docs/cluster.md", CLUSTER),
-    "up": Command("lab.cli.up", "start brokers that stay until `down`"),
-    "down": Command("lab.cli.down", "end what `up` started; --purge deletes its data"),
-    "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
-    "check": Command("lab.cli.check", "format, lint, types and tests", "requirements-dev.txt"),
+DEVELOPMENT = "requirements-dev.txt"
+GROUPS: dict[str, dict[str, Command]] = {
+    "Start here": {
+        "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
+        "run": Command("tests.run", "measure all four middlewares and draw the plots: two to three minutes"),
+    },
+    "Systems": {
+        "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
+        "shell": Command("lab.cli.shell", "talk to a running system by hand: shell MIDDLEWARE"),
+        "watch": Command(
+            "watch.command", "a page that shows a system and lets you change it: watch MIDDLEWARE"
+        ),
+    },
+    "Experiments": {
+        "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
+        "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
+        "compare": Command("tests.compare", "A against B, in pairs: compare redis_impl rabbitmq"),
+        "dynamic": Command("tests.dynamic_scaling", "policies that scale workers: dynamic [--policy A,B]"),
+        "faults": Command("tests.faults", "break all four under load; account for every request"),
+        "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
+        "anatomy": Command("tests.anatomy", "where the CPU time of one request goes, part by part"),
+        "growth": Command("tests.growth", "cost as insults, subscribers, clients, nodes and requests grow"),
+        "bench": Command("tests.bench", "the speed that must hold: bench [--only redis]"),
+    },
+    "Results": {
+        "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
+        "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
+    },
+    "Brokers and machines": {
+        "up": Command("lab.cli.brokers:up", "start brokers that stay until `down`"),
+        "down": Command("lab.cli.brokers:down", "end what `up` started; --purge deletes its data"),
+        "machine": Command(
+            "machines.command", "let this machine measure with others: docs/cluster.md", CLUSTER
+        ),
+    },
+    "Development": {
+        "test": Command("lab.cli.development:test", "run every functional test, on real brokers", CLUSTER),
+        "check": Command("lab.cli.development:check", "format, lint, types and tests", DEVELOPMENT),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+"""The one table by which the lab finds what is above it: it names modules, and imports none of them."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: to us alone, unlike Ctrl-C, of which the terminal tells our children too."""
 
 
 def main(argv: list[str]) -> int:
@@ -64,10 +92,10 @@ def _main(argv: list[str]) -> int:
         fix = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         return complain(f"no command {name!r}; {fix}", WRONG_USAGE)
     command = COMMANDS[name]
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, _terminate)
     enter(argv, _requirements(command, rest))
     settings()
-    return int(importlib.import_module(command.module).main(rest))
+    return command.run(rest)
 
 
 def _requirements(command: Command, arguments: list[str]) -> str:
@@ -79,15 +107,24 @@ def _requirements(command: Command, arguments: list[str]) -> str:
 
 
 def _help() -> str:
-    lines = [f"  {name:8} {command.help}" for name, command in COMMANDS.items()]
+    groups = [
+        line
+        for title, commands in GROUPS.items()
+        for line in ["", f"{title}:", *(f"  {name:8} {command.help}" for name, command in commands.items())]
+    ]
     return "\n".join(
         [
             "usage: python3 -m lab COMMAND [OPTIONS]     (COMMAND --help tells its options)",
             "",
             "The same two applications over XML-RPC, Pyro4, Redis and RabbitMQ, measured.",
+            *groups,
             "",
-            *lines,
-            "",
-            "Exit codes: 0 good, 1 a check failed, 2 wrong usage, 130 interrupted.",
+            "Exit codes: 0 good, 1 a check failed, 2 wrong usage, 3 undecided, 130 interrupted.",
         ]
     )
+
+
+def _terminate(signum: int, _frame: object) -> None:
+    """Let SIGTERM end us like Ctrl-C: what we started ends too. Once: what comes then is the cleaning up."""
+    signal.signal(signum, signal.SIG_IGN)
+    raise Terminated

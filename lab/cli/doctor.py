@@ -1,15 +1,51 @@
 """``lab doctor``: what is here, what is missing, and how to get it."""
 
+import importlib.metadata
 import json
-from dataclasses import asdict
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from lab.addresses import is_open
+from lab.bootstrap import PYTHON, ROOT, VENV, pins
+from lab.brokers import rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
+from lab.brokers.locate import located
+from lab.brokers.ports import described, listeners
+from lab.brokers.provide import RABBITMQ_MEND, REDIS_MEND
+from lab.brokers.state import lock_holders
 from lab.cli.brokers import say
-from lab.cli.findings import MISSING, Finding, findings
 from lab.cli.leftovers import leftovers
+from lab.errors import Unavailable
 from lab.options import Parser, duration
 from lab.settings import Settings, settings
 
 IDLE_SECONDS = 3600.0
+RESULTS = ROOT / "results"
+LITTLE_ROOM = 2**30
+GOOD, NOTE, MISSING = "good", "note", "MISSING"
+PORTS = {
+    "ports of XML-RPC": (
+        range(8000, 8011),
+        "a node takes the next free one; give a master another by --port",
+    ),
+    "port of Pyro4's names": (range(9090, 9091), "give the name server another by --port"),
+    "port of Redis": (range(6379, 6380), ""),
+    "port of RabbitMQ": (range(5672, 5673), ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row: *state* is GOOD, NOTE (worth knowing) or MISSING (something will not run)."""
+
+    what: str
+    state: str
+    detail: str
+    mend: str = ""
 
 
 def main(argv: list[str]) -> int:
@@ -49,3 +85,102 @@ def _table(rows: list[Finding]) -> str:
         if row.mend and not (following and following.mend == row.mend):
             lines.append(f"{'':{width}}  {'':7}  -> {row.mend}")
     return "\n".join(lines)
+
+
+def findings(known: Settings, idle_seconds: float) -> list[Finding]:
+    """Look at everything the lab needs, and at what killed runs left unused for *idle_seconds*."""
+    rows = [_python(), *_requirements(), _redis(known), _rabbitmq(known)]
+    who = listeners()
+    rows += [_ports(what, *expected, who) for what, expected in PORTS.items()]
+    return [*rows, _results(), _lock(), *_leftovers(known, idle_seconds)]
+
+
+def _python() -> Finding:
+    version = sys.version.split()[0]
+    if Path(sys.prefix) == VENV:
+        return Finding("Python", GOOD, f"{version} in .venv")
+    if VENV.exists() and not os.path.exists(PYTHON):  # a dangling link, or one to where we may not look
+        detail = f"{version} in {sys.executable}, but that of {VENV} is gone; was it upgraded?"
+        return Finding("Python", MISSING, detail, f"delete {VENV} and run any command: it is made again")
+    return Finding("Python", GOOD, f"{version} in {sys.executable}, which has what is needed")
+
+
+def _requirements() -> list[Finding]:
+    rows = []
+    for name, wanted in pins(ROOT / "requirements.txt"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        good = version == wanted
+        mend = "" if good else f"delete {VENV} and run any command: it is made again"
+        rows.append(Finding(name, GOOD if good else MISSING, version or "not installed", mend))
+    return rows
+
+
+def _redis(known: Settings) -> Finding:
+    try:
+        if located("redis", known, lasting=True):
+            broker = redis_broker(known)
+            weak = "WEAK" in broker.guarantees
+            mend = "CONFIG SET appendonly yes and appendfsync always, or use `python3 -m lab up`"
+            return Finding("Redis", NOTE if weak else GOOD, broker.describe(), mend if weak else "")
+    except Unavailable as error:
+        return Finding("Redis", MISSING, error.message)
+    path = redis_server.binary()
+    return _startable("Redis", path, "the first run installs one that needs no root; or " + REDIS_MEND)
+
+
+def _rabbitmq(known: Settings) -> Finding:
+    try:
+        if located("rabbitmq", known, lasting=True):
+            return Finding("RabbitMQ", GOOD, rabbitmq_broker(known).describe())
+    except Unavailable as error:
+        return Finding("RabbitMQ", MISSING, error.message)
+    return _startable("RabbitMQ", rabbitmq_server.script(), RABBITMQ_MEND)
+
+
+def _startable(what: str, path: str, mend: str) -> Finding:
+    if not path:
+        return Finding(what, MISSING, "not here", mend)
+    return Finding(what, GOOD, f"not running; {path} is started privately when it is needed")
+
+
+def _ports(what: str, ports: range, mend: str, who: Mapping[int, set[int]]) -> Finding:
+    taken = [port for port in ports if is_open(port)]
+    name = f"{ports.start}-{ports.stop - 1}" if len(ports) > 1 else str(ports.start)
+    if not taken:
+        return Finding(what, GOOD, f"{name} free")
+    return Finding(what, NOTE, "; ".join(f"{port} taken by {_names(who.get(port))}" for port in taken), mend)
+
+
+def _names(pids: set[int] | None) -> str:
+    return " and ".join(described(pid) for pid in sorted(pids)) if pids else "somebody (ask as root)"
+
+
+def _results() -> Finding:
+    """Look whether runs can be written, and how much room there is for them."""
+    try:
+        with tempfile.TemporaryFile(dir=RESULTS if RESULTS.exists() else ROOT):
+            free = shutil.disk_usage(ROOT).free
+    except OSError as error:
+        detail = f"{RESULTS} cannot be written: {error.strerror}"
+        return Finding("results", MISSING, detail, "mend it, or name another folder by --results")
+    detail = f"{free / 2**30:.1f} GiB free"
+    if free < LITTLE_ROOM:
+        return Finding("results", NOTE, detail, "delete old folders of results/")
+    return Finding("results", GOOD, detail)
+
+
+def _lock() -> Finding:
+    holders = lock_holders()
+    if not holders:
+        return Finding("lock of `up`", GOOD, "free")
+    mend = f"wait for it; should it hang: kill {' '.join(map(str, holders))}"
+    return Finding("lock of `up`", NOTE, f"held by {_names(set(holders))}", mend)
+
+
+def _leftovers(known: Settings, idle_seconds: float) -> list[Finding]:
+    mend = "python3 -m lab doctor --sweep"
+    left = [Finding("left behind", NOTE, one.what, mend) for one in leftovers(known, idle_seconds)]
+    return left or [Finding("left behind", GOOD, "nothing")]

@@ -16,7 +16,7 @@ from lab.bootstrap import ROOT
 COMMAND = """
 import sys
 
-def main(argv):
+def up(argv):
     print(sys.prefix)
     return 0
 """
@@ -32,7 +32,7 @@ class Clone:
         self.wheels.mkdir()
         self.first_runs: list[tuple[str, str, int]] = []
         shutil.copytree(ROOT / "lab", self.root / "lab", ignore=shutil.ignore_patterns("__pycache__"))
-        (self.root / "lab" / "cli" / "up.py").write_text(COMMAND)
+        (self.root / "lab" / "cli" / "brokers.py").write_text(COMMAND)
         self.require("1.0")
 
     def require(self, release: str) -> None:

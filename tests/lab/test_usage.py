@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -160,7 +159,7 @@ def test_wrong_usage_is_said_in_one_line(line: str, results: dict[str, "Future[D
 def test_other_wrong_usage_is_refused(words: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name, *arguments = words.replace("@", str(folder)).split()
     with pytest.raises((SystemExit, InvalidRequest)) as caught:
-        import_module(COMMANDS[name].module).main(arguments)
+        COMMANDS[name].run(arguments)
     [message] = capsys.readouterr().err.splitlines()[-1:] or [str(caught.value)]
     assert WRONG_TOO[words].replace("@", str(folder)) in message
     assert getattr(caught.value, "code", 2) in (2, *Code)
