@@ -34,7 +34,7 @@ class Lab:
 
     def __init__(self, root: Path) -> None:
         self.root, self.temporary = root / "lab copy", root / "tmp"
-        for package in ("lab", "rabbitmq"):
+        for package in ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq"):
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / package, self.root / package, ignore=ignore)
         shutil.copy(ROOT / "requirements.txt", self.root)
