@@ -162,7 +162,9 @@ def _bounds(arguments: argparse.Namespace) -> Bounds:
     rate = 1 / declared if declared else USUAL_RATE
     if arguments.C is not None:
         rate = arguments.C / TARGET_SECONDS
-    return Bounds(arguments.min, arguments.max, rate, arguments.interval, usable_cores())
+    return Bounds(
+        arguments.min, arguments.max, rate, arguments.interval, usable_cores(), arguments.start_price
+    )
 
 
 if __name__ == "__main__":

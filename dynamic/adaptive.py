@@ -1,37 +1,110 @@
-"""What `adaptive` believes of the load and of the workers: arrivals per second, turns, work per second."""
+"""The policy `adaptive`: what it believes of the load, how many workers that needs, and when some may stop.
+
+It plans for the objective: an event may wait, so a short backlog is a buffer, not a reason for more workers.
+Why so, and what each constant costs: docs/decisions/0008 and docs/policies.md.
+"""
 
 import math
+from typing import NamedTuple
 
 from dynamic.decision import State
-from dynamic.sample import Sample, ceil, margin
+from dynamic.sample import TARGET_SECONDS, Sample, arrival_rate, ceil
 
-NOISE = 3.0
-"""Two counts of Poisson arrivals that differ by more standard deviations than this are of different loads."""
+MOST_RATES = 10
+"""Readings whose highest rate may come again before new workers are ready."""
+LONGEST_START_SECONDS = 1.5
+"""A start that is planned with: what takes longer cannot keep the objective anyway."""
+LEAST_SECONDS = 0.2
+"""What is left of the objective at least, for a division."""
 
 
-def arrival_rate(sample: Sample) -> float:
-    """Return arrivals per second of the last interval."""
-    return (sample.arrivals or 0) / sample.interval_seconds
+class Believed(NamedTuple):
+    """What one reading and the memory tell of the load. Rates are messages per second."""
+
+    rate: float
+    """Of the last interval."""
+    rising: float
+    """The rate to plan with: higher if it is going up."""
+    peak: float
+    """The highest of the last readings."""
+    service_rate: float
+    """Of one busy worker."""
+    waiting: int
+    in_flight: float
+    """Half of it is done, on average."""
+    workers: int
+    """Ready or starting."""
+    start_seconds: float
+    interval_seconds: float
+    """Until the next reading, at most the objective."""
+
+    @property
+    def slack_seconds(self) -> float:
+        """How long an event may wait, if its work and a start must still fit into the objective."""
+        return max(0.0, TARGET_SECONDS - 1 / self.service_rate - self.start_seconds)
+
+    def needed(self, wait_share: float) -> int:
+        """Return the fewest workers that leave a wait of at most *wait_share* of the slack.
+
+        That is what waits when those of the next reading's decision are ready. Until then no event may become
+        late, even if the rate is the highest of the last readings again.
+        """
+        seconds = self.interval_seconds
+        before_next = self.waiting + max(self.peak, self.rising) * (
+            self.start_seconds + 1 / self.service_rate
+        )
+        done = self.workers * self.service_rate * self.start_seconds
+        oldest = max(LEAST_SECONDS, TARGET_SECONDS - 1 / self.service_rate - self.start_seconds)
+        work = self.waiting + self.in_flight + self.rising * (seconds + self.start_seconds)
+        most = max(
+            self._workers_for(before_next, seconds),
+            (self.waiting - done) / (self.service_rate * oldest),
+            self._workers_for(work, seconds + wait_share * self.slack_seconds),
+        )
+        return max(0, ceil(most))
+
+    def to_clear(self) -> int:
+        """Return the workers that clear everything by the next reading: the formula of the assignment."""
+        messages = self.waiting + 2 * self.in_flight + self.rising * self.interval_seconds
+        return ceil(messages / (self.service_rate * self.interval_seconds))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the present workers are too slow for what waits."""
+        return self.waiting > self.slack_seconds * self.workers * self.service_rate
+
+    def _workers_for(self, work: float, seconds: float) -> float:
+        """Return the workers for *work* messages: the present ones at once, more when they are started."""
+        added = (work - self.workers * self.service_rate * self.start_seconds) / (self.service_rate * seconds)
+        if added > self.workers:
+            return added
+        return work / (self.service_rate * (seconds + self.start_seconds))
+
+    def words(self) -> str:
+        """Say what the load is."""
+        return f"{self.rate:.4g}/s come, each worker does {self.service_rate:.3g}/s, {self.waiting} wait"
 
 
-def with_rate(sample: Sample, state: State, weight: float, memory: float) -> State:
-    """Return *state* with the new arrival rate: an EWMA, which begins anew when the load changes.
+def believe(sample: Sample, state: State, trend: float) -> tuple[Believed, State]:
+    """Return what is believed after a reading, and *state* with its rate.
 
-    A change against the last one's direction is a turn; those of the last *memory* seconds are kept. Less
-    than one message in that time is none, or the EWMA of an idle queue would never end.
+    *trend*: the share of the last rise by which the rate is expected to rise again.
     """
-    turns = tuple(turn for turn in state.turns if sample.time - turn < memory - 1e-9)
-    now, smooth = arrival_rate(sample), state.smooth_rate
-    if smooth is None:
-        return state._replace(smooth_rate=now, begun_at=sample.time) if now else state
-    change = (now - smooth) * sample.interval_seconds
-    if abs(change) <= NOISE * math.sqrt((now + smooth) * sample.interval_seconds):
-        rate = now if state.is_mixed else weight * now + (1 - weight) * smooth
-        return state._replace(smooth_rate=rate if rate * memory >= 1 else 0.0, turns=turns, is_mixed=False)
-    direction = 1 if change > 0 else -1
-    if direction == -state.direction:
-        turns = (*turns, sample.time)
-    return state._replace(smooth_rate=now, direction=direction, turns=turns, is_mixed=True)
+    rate = arrival_rate(sample)
+    before = state.rates[-1] if state.rates else rate
+    rates = (*state.rates[1 - MOST_RATES :], rate)
+    believed = Believed(
+        rate,
+        rate + trend * max(0.0, rate - before),
+        max(rates),
+        state.completions / state.busy_seconds,
+        max(0, sample.backlog - sample.ready),
+        min(sample.ready, sample.backlog) / 2,
+        sample.workers,
+        min(sample.start_seconds, LONGEST_START_SECONDS),
+        max(LEAST_SECONDS, min(sample.interval_seconds, TARGET_SECONDS)),
+    )
+    return believed, state._replace(rates=rates)
 
 
 def with_service(sample: Sample, state: State, weight: float, trust: float) -> State:
@@ -54,13 +127,23 @@ def with_service(sample: Sample, state: State, weight: float, trust: float) -> S
     return state._replace(completions=completions, busy_seconds=busy_seconds, unfinished_seconds=unfinished)
 
 
-def needs(sample: Sample, state: State, catch_up: float) -> tuple[int, int, str]:
-    """Return the workers that rate and backlog need, those that the rate alone does, and both in words."""
-    rate, service_rate = state.smooth_rate or 0.0, state.completions / state.busy_seconds
-    waiting = max(0, sample.backlog - sample.ready)  # what workers are at is no reason for more of them
-    missing = max(0.0, rate - sample.workers * service_rate) * sample.start_seconds
-    extra = (waiting + missing) / (service_rate * catch_up)
-    spare = margin(service_rate) if rate else 0.0
-    load = rate / service_rate
-    reason = f"{rate:.4g}/s at {service_rate:.4g}/s each, backlog {sample.backlog}"
-    return ceil(load + max(spare, extra)), ceil(load + spare), reason
+def after_calm(
+    sample: Sample, state: State, was: int, enough: int, patience: float
+) -> tuple[int, State, str]:
+    """Return how many of *was* workers stay where *enough* would do, the memory, and why more stay.
+
+    A worker stops when it was not needed for half of what a start costs, in seconds, and when the surplus of
+    all, as a share of the workers, has added up to *patience*: so a few too many stay longer than many.
+    """
+    hold = sample.start_price / 2
+    calm = (*state.calm, (sample.time, enough))
+    surplus = state.surplus + (was - enough) / was
+    seconds = sample.time - calm[0][0] + sample.interval_seconds
+    if seconds >= hold and surplus >= patience:
+        recent = [size for time, size in calm if sample.time - time < hold or time == sample.time]
+        return min(was, max(recent)), state._replace(calm=(), surplus=0.0), ""
+    left = max(
+        hold - seconds, math.ceil((patience - surplus) * was / (was - enough)) * sample.interval_seconds
+    )
+    why = f"{enough} would be enough, but none stops before {max(left, 0):.0f} s more of calm"
+    return was, state._replace(calm=calm, surplus=surplus), why

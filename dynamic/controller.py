@@ -33,6 +33,8 @@ class Bounds:
     """C per second: messages per second of one busy worker, as calibrated."""
     interval_seconds: float
     cores: int
+    start_price: float
+    """Worker-seconds that a start costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ class Controller:
             declared_rate=bounds.declared_rate,
             start_seconds=USUAL_START_SECONDS if start is None else start,
             cores=bounds.cores,
+            start_price=bounds.start_price,
             coming_rate=self.forecast.rate_between(now, ahead) if self.forecast else None,
             coming_service_rate=self.forecast.service_rate_at(ahead) if self.forecast else None,
         )

@@ -16,8 +16,8 @@ class State(NamedTuple):
     """The last answer; None before the first."""
     decided_at: float | None = None
     """When a policy with a period of its own (`hpa`) last decided."""
-    smooth_rate: float | None = None
-    """EWMA of the arrival rate, messages per second; None before the first message."""
+    rates: tuple[float, ...] = ()
+    """Arrivals per second of the last readings (`adaptive`)."""
     completions: float = 0.0
     """Messages finished, those of old readings counting less and less."""
     busy_seconds: float = 0.0
@@ -25,17 +25,11 @@ class State(NamedTuple):
     unfinished_seconds: float = 0.0
     """Worker-seconds since the last message was finished."""
     wishes: tuple[tuple[float, int], ...] = ()
-    """Times and sizes of the wishes that still hold workers back from being retired."""
-    begun_at: float | None = None
-    """When the first reading with messages was: how long nobody has sent any says nothing of a load."""
-    direction: int = 0
-    """Of the last change of the load that was more than noise: 1 up, -1 down; 0: none yet."""
-    is_mixed: bool = False
-    """Whether the load changed in the last interval, so that its rate is one between the old and the new."""
-    turns: tuple[float, ...] = ()
-    """When the load turned from going up to going down or the other way round, lately."""
-    peaks: tuple[tuple[float, int], ...] = ()
-    """The same, with the workers that were wished for to work off a backlog."""
+    """Times and sizes of the wishes that still keep workers from being retired."""
+    calm: tuple[tuple[float, int], ...] = ()
+    """Times, and how many workers would have been enough then, since fewer than there are would be."""
+    surplus: float = 0.0
+    """What was too many in that time, as a share of the workers, added up over the readings."""
     evidence: Evidence = Evidence()
     """Whether more workers have helped."""
 
@@ -47,4 +41,4 @@ class Decision:
     wanted: int
     state: State
     reason: str
-    """A few words for the live view and the log."""
+    """A sentence for the live view and the log."""

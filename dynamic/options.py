@@ -4,7 +4,7 @@ import argparse
 import math
 
 from dynamic.pool.worker import DEFAULT_PREFETCH
-from dynamic.sample import TARGET_SECONDS
+from dynamic.sample import START_PRICE, TARGET_SECONDS
 from lab.contract import Architecture
 from lab.options import add_filter_options, interval
 from lab.settings import settings
@@ -63,8 +63,15 @@ def add_controller_options(parser: argparse.ArgumentParser) -> None:
         help=f"messages per worker per Tr ({TARGET_SECONDS:g} s), as `lab dynamic --calibrate` prints; "
         "none: what the declared work allows",
     )
+    parser.add_argument(
+        "--start-price",
+        type=price,
+        default=START_PRICE,
+        metavar="SECONDS",
+        help=f"worker-seconds that a start costs; adaptive holds workers for it (default {START_PRICE:g})",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object a decision")
-    parser.add_argument("--forecast", metavar="FILE", help="the rates to come, for the policy oracle")
+    parser.add_argument("--forecast", metavar="FILE", help="the rates to come, for the policy reference")
 
 
 def pool_arguments(arguments: argparse.Namespace) -> list[str]:
@@ -102,6 +109,11 @@ def count(text: str) -> int:
 def capacity(text: str) -> float:
     """Read C, messages per worker per Tr."""
     return _positive("C must be a number of messages above 0", text)
+
+
+def price(text: str) -> float:
+    """Read what a start costs, in worker-seconds; it may be 0."""
+    return 0.0 if text == "0" else _positive("a price must be a number of worker-seconds from 0 on", text)
 
 
 def factor(text: str) -> float:

@@ -19,9 +19,9 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from dynamic.adaptive import arrival_rate, needs, with_rate, with_service
+from dynamic.adaptive import after_calm, believe, with_service
 from dynamic.decision import Decision, State
-from dynamic.sample import TARGET_SECONDS, Sample, ceil, needed_workers
+from dynamic.sample import TARGET_SECONDS, Sample, arrival_rate, ceil, needed_workers
 from dynamic.saturation import as_many_as_help, observe
 from lab.errors import Code, InvalidRequest
 
@@ -77,30 +77,39 @@ def _policy(decide: Callable[..., Decision]) -> Callable[..., Decision]:
 
 @_policy
 def assignment(
-    sample: Sample, state: State, *, capacity: float | None = None, target: float = TARGET_SECONDS
+    sample: Sample,
+    state: State,
+    *,
+    capacity: float | None = None,
+    target: float = TARGET_SECONDS,
+    hold: float = 0.0,
 ) -> Decision:
-    """Return N = ceil((B + lambda Tr) / C).
+    """Return N = ceil((B + lambda Tr) / C), but go down only to the largest wish of the last *hold* seconds.
 
     *capacity*: C in messages per worker **per Tr**, because B + lambda Tr are messages; none: as calibrated.
     1000 is the historical variant. *target*: Tr in seconds.
     """
     per_worker = sample.declared_rate * target if capacity is None else capacity
     rate = arrival_rate(sample)
-    messages = sample.backlog + rate * target
+    wish = ceil((sample.backlog + rate * target) / per_worker)
     reason = f"({sample.backlog} + {rate:.4g}/s x {target:g} s) / {per_worker:.4g}"
-    return _decision(sample, state, ceil(messages / per_worker), reason)
+    return _after_hold(sample, state, wish, hold, reason)
 
 
 @_policy
-def consistent(
-    sample: Sample, state: State, *, capacity: float | None = None, target: float = TARGET_SECONDS
+def rate(
+    sample: Sample, state: State, *, capacity: float | None = None, use: float = 0.8, hold: float = 0.0
 ) -> Decision:
-    """Return N = ceil(B / (C Tr) + lambda / C), with *capacity*, C, in messages per worker per second."""
+    """Return N = ceil(lambda / (*use* x *capacity*)), as rate-based autoscalers of stream processors do.
+
+    *capacity*: messages per worker per second; none: as calibrated. *use*: the share of it that is planned
+    with. *hold*: see `assignment`.
+    """
     per_worker = sample.declared_rate if capacity is None else capacity
-    rate = arrival_rate(sample)
-    wish = ceil(sample.backlog / (per_worker * target) + rate / per_worker)
-    reason = f"{sample.backlog} / ({per_worker:.4g}/s x {target:g} s) + {rate:.4g}/s / {per_worker:.4g}/s"
-    return _decision(sample, state, wish, reason)
+    arrivals = arrival_rate(sample)
+    wish = ceil(arrivals / (use * per_worker))
+    reason = f"{arrivals:.4g}/s / ({use:g} x {per_worker:.4g}/s)"
+    return _after_hold(sample, state, wish, hold, reason)
 
 
 @_policy
@@ -109,26 +118,35 @@ def hpa(
     state: State,
     *,
     messages: float = 20.0,
+    per_second: float | None = None,
+    faster: float = 1.0,
     sync: float = 15.0,
     stabilisation: float = 300.0,
     tolerance: float = 0.1,
 ) -> Decision:
     """Scale as Kubernetes' HPA does with KEDA's queue length: *messages* of backlog per worker.
 
-    Every *sync* seconds the ratio of backlog to what the workers shall have is read; within *tolerance* of
-    1 the number stays. It goes down to the highest wish of the last *stabilisation* seconds. Kubernetes'
-    limit of how fast it goes up (twice or 4 more per 15 s) is left out: it comes out better than it is.
+    *per_second*: KEDA's second trigger, messages per second per worker; the larger wish counts. *faster*:
+    divide all times by this, for a load that is over in minutes. Every *sync* seconds the ratio of what is
+    to what the workers shall have is read; within *tolerance* of 1 the number stays. It goes down to the
+    highest wish of the last *stabilisation* seconds. Kubernetes' limit of how fast it goes up (twice or 4
+    more per 15 s) is left out: it comes out better than it is.
     https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
     """
-    is_early = state.decided_at is not None and sample.time - state.decided_at < sync - 1e-9
+    is_early = state.decided_at is not None and sample.time - state.decided_at < sync / faster - 1e-9
     if is_early:
         return _held(sample, state, "between two syncs")
     workers = sample.workers
-    ratio = sample.backlog / (messages * workers) if workers else math.inf
+    need, reason = sample.backlog / messages, f"backlog {sample.backlog} / {messages:g}"
+    if per_second is not None:
+        arrivals = arrival_rate(sample)
+        need = max(need, arrivals / per_second)
+        reason += f" or {arrivals:.4g}/s / {per_second:g}/s"
+    ratio = need / workers if workers else math.inf
     is_near = 1 - tolerance <= ratio <= 1 + tolerance
-    wish = workers if is_near else ceil(sample.backlog / messages)
-    wishes = _recent(state.wishes, sample.time, wish, stabilisation)
-    reason = f"backlog {sample.backlog} / {messages:g}" + (", within tolerance" if is_near else "")
+    wish = workers if is_near else ceil(need)
+    wishes = _recent(state.wishes, sample.time, wish, stabilisation / faster)
+    reason += ", within tolerance" if is_near else ""
     state = state._replace(decided_at=sample.time, wishes=wishes)
     return _decision(sample, state, max(size for _, size in wishes), reason)
 
@@ -140,11 +158,11 @@ def static(sample: Sample, state: State, *, workers: float = 10) -> Decision:
 
 
 @_policy
-def oracle(sample: Sample, state: State, *, target: float = TARGET_SECONDS) -> Decision:
-    """Return the fewest workers that keep events in time, knowing the rates to come: what others cost more.
+def reference(sample: Sample, state: State, *, target: float = TARGET_SECONDS) -> Decision:
+    """Return the fewest workers that keep events in time, knowing the rates to come, and start them in time.
 
     It knows rates, not arrivals; see :func:`dynamic.sample.needed_workers`. What already waits is done
-    within *target*.
+    within *target*. It is a rule, not the optimum.
     """
     if sample.coming_rate is None or sample.coming_service_rate is None:
         return _held(sample, state, "the future is not known")
@@ -159,54 +177,50 @@ def adaptive(
     sample: Sample,
     state: State,
     *,
-    weight: float = 0.5,
+    tolerated: float = 0.5,
+    rise: float = 0.3,
+    fall: float = 0.25,
+    trend: float = 0.3,
+    patience: float = 0.6,
     fading: float = 0.2,
     trust: float = 1.0,
-    catch_up: float = 1.0,
-    hold: float = 8.0,
-    settle: float = 12.0,
-    memory: float = 60.0,
-    band: float = 0.1,
 ) -> Decision:
-    """Return N = ceil(R + max(ln(1000) / (mu Tr), (W + max(0, lambda - workers mu) t_start) / (mu T_catch))).
+    """Keep the workers that there are, as long as they are enough for the objective and not too many.
 
-    R = lambda / mu. lambda: an EWMA of *weight* that begins anew when the load changes by more than noise.
-    mu: completions per busy second, see :func:`dynamic.adaptive.with_service` for *fading* and *trust*. W:
-    messages that wait; *catch_up*: T_catch, seconds in which they shall be gone. Starting workers count.
-
-    Up at once. Down to what the rate needed at most in the last *hold* seconds, times the turns of the load
-    in the last *memory* seconds; never by less than the share *band*. Workers for a backlog go when it is
-    gone, but stay *settle* seconds where the load has turned, or is new. No more workers once those added
-    have not helped (:mod:`dynamic.saturation`). Why so: docs/decisions/0008.
+    An event may wait: beside its work and a start, the objective leaves some time. More workers come when the
+    backlog predicted for the next reading would wait longer than the share *tolerated* of that time; then as
+    many as leave a wait of the share *rise*, or, if events are about to be late, as many as clear the
+    backlog. Fewer are enough when a wait of 0 needs fewer. Then all but those that leave a wait of *fall*
+    stop, after some calm: *patience*, see :func:`dynamic.adaptive.after_calm`. *trend*:
+    :func:`dynamic.adaptive.believe`. *fading* and *trust*: :func:`dynamic.adaptive.with_service`. No more
+    workers come once those added have not helped: :mod:`dynamic.saturation`.
     """
-    state = with_service(sample, with_rate(sample, state, weight, memory), fading, trust)
     evidence = observe(sample, state.evidence)
     if evidence != state.evidence:
         state = state._replace(evidence=evidence)
-    wish, lasting, reason = needs(sample, state, catch_up)
-    if evidence.limit is not None and wish > evidence.limit:
-        state = state._replace(wishes=(), peaks=())
-    wish, reason = as_many_as_help(sample, evidence, wish, reason)
-    state, seconds = _remembered(sample, state, wish, min(wish, lasting), hold, settle, memory)
-    wanted = max(size for _, size in state.wishes + state.peaks)
+    believed, state = believe(sample, with_service(sample, state, fading, trust), trend)
     was = sample.workers if state.wanted is None else state.wanted
-    if was > wanted >= (1 - band) * was:
-        wanted = was
+    wish, reason = was, believed.words()
+    if was < believed.needed(tolerated):
+        wish = max(believed.needed(rise), believed.to_clear() if believed.is_behind else 0)
+    elif was > believed.needed(0.0):
+        wish = min(was, believed.needed(fall))
+    wish, reason = as_many_as_help(sample, evidence, wish, reason)
+    if wish >= was:
+        return _decision(sample, state._replace(calm=(), surplus=0.0), wish, reason)
+    if evidence.limit is None:
+        wish, state, why = after_calm(sample, state, was, wish, patience)
+        reason += f"; {why}" if why else ""
+    return _decision(sample, state, wish, reason)
+
+
+def _after_hold(sample: Sample, state: State, wish: int, hold: float, reason: str) -> Decision:
+    """Decide for the largest wish of the last *hold* seconds."""
+    wishes = _recent(state.wishes, sample.time, wish, hold)
+    wanted = max(size for _, size in wishes)
     if wanted > wish:
-        reason += f"; {wish} are enough, but not yet for {seconds:g} s"
-    return _decision(sample, state, wanted, reason)
-
-
-def _remembered(
-    sample: Sample, state: State, wish: int, lasting: int, hold: float, settle: float, memory: float
-) -> tuple[State, float]:
-    """Return the memory with the new wishes, and for how many seconds the lasting one is held."""
-    now, turns = sample.time, len(state.turns)
-    is_unsettled = turns > 0 or state.begun_at is None or now - state.begun_at < settle
-    seconds = min(memory, hold * max(1, turns))
-    wishes = _recent(state.wishes, now, lasting, seconds)
-    peaks = _recent(state.peaks if is_unsettled else (), now, wish, settle)
-    return state._replace(wishes=wishes, peaks=peaks), seconds
+        reason += f"; {wish} are enough, but none is stopped before {hold:g} s of calm"
+    return _decision(sample, state._replace(wishes=wishes), wanted, reason)
 
 
 def _recent(
@@ -225,8 +239,11 @@ def _held(sample: Sample, state: State, reason: str) -> Decision:
 
 def _decision(sample: Sample, state: State, wish: int, reason: str) -> Decision:
     wanted = sample.bounded(wish)
-    if wanted != wish:
-        reason += f"; {wish} is beyond the bound {wanted}"
+    bound = ""
+    if wanted < wish:
+        bound = f", the maximum; {wish} would be needed"
+    elif wanted > wish:
+        bound = f", the minimum; {wish} would be enough"
     if wanted != state.wanted:
         state = state._replace(wanted=wanted)
-    return Decision(wanted, state, reason)
+    return Decision(wanted, state, f"{wanted} workers{bound}: {reason}")

@@ -7,6 +7,8 @@ TARGET_SECONDS = 2.0
 """Tr: the response time that is aimed at, and the objective by which an event is late."""
 LATE_SHARE = 0.001
 """Of the events, what may be late with the fewest workers that do."""
+START_PRICE = 2.0
+"""Worker-seconds: the processor time of a start over that of a worker's second at work (docs/policies.md)."""
 KEPT_STARTS = 100
 """More than a batch: the last ones of it start latest."""
 
@@ -39,20 +41,22 @@ class Sample:
     """From the wish for a worker until it takes messages: the median of the last KEPT_STARTS."""
     cores: int
     """Processors that the workers share."""
+    start_price: float = START_PRICE
+    """What a start costs, in worker-seconds: a worker that idles for less is cheaper than a new one."""
     cpu_seconds: float | None = None
     """Processor-seconds that the workers used in the interval; None: not known."""
     coming_rate: float | None = None
-    """Highest rate until workers of the next decision are ready. Only an experiment knows: for `oracle`."""
+    """Highest rate until workers of the next decision are ready; only an experiment knows (`reference`)."""
     coming_service_rate: float | None = None
     """Messages per second of one busy worker in that time, as only an experiment knows it."""
 
     @property
     def workers(self) -> int:
-        """Workers that are ready or will be: what is on its way is not wished for twice."""
+        """Workers that are ready or starting."""
         return self.ready + self.starting
 
     def bounded(self, workers: int) -> int:
-        """Return *workers*, or the bound that it is beyond."""
+        """Return *workers*, or the nearest bound."""
         return max(self.min_workers, min(self.max_workers, workers))
 
 
@@ -72,3 +76,8 @@ def margin(service_rate: float, target: float = TARGET_SECONDS) -> float:
 def ceil(number: float) -> int:
     """Return the next whole number, rounding errors aside."""
     return math.ceil(round(number, 9))  # 3 * 0.1 is 0.30000000000000004
+
+
+def arrival_rate(sample: Sample) -> float:
+    """Return arrivals per second of the last interval."""
+    return (sample.arrivals or 0) / sample.interval_seconds

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dynamic.options import count, factor, whole
+from dynamic.keda import scaled_object
+from dynamic.options import count, factor, price, whole
 from dynamic.policies import POLICIES, chosen
-from dynamic.sample import TARGET_SECONDS
+from dynamic.sample import START_PRICE, TARGET_SECONDS
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.simulation import Setting
 from harness.experiment.scaling import Load, scaling
@@ -19,7 +20,7 @@ from harness.load.workload import Workload
 from lab.cli import commands
 from lab.cli.brokers import brokers
 from lab.errors import Unavailable
-from lab.load.profiles import Profile, from_trace, step
+from lab.load.profiles import Profile, from_trace, spike
 from lab.options import Parser, interval
 from lab.process.launcher import usable_cores
 from lab.settings import settings
@@ -27,9 +28,9 @@ from lab.settings import settings
 BROKERS = frozenset({"redis", "rabbitmq"})
 START_SECONDS = 1.5
 """About what it takes to start a system, and to end it."""
-SHORT = step(20.0, 100.0, at=6.0, seconds=15.0)
-"""The load of the short form, in `lab run`."""
-DEFAULT_POLICIES = ("adaptive", "assignment")
+SHORT = spike(20.0, 150.0, at=15.0, width=10.0, seconds=60.0)
+"""The load of the short form, in `lab run`: policies differ in what they do after it."""
+DEFAULT_POLICIES = ("adaptive", "assignment:hold=8", "rate")
 BURSTS_WORK = "20ms"
 """For `bursts`, whose rates are those of the classic run: three publishers of 285/s keep 17 workers busy."""
 
@@ -48,14 +49,14 @@ def scaling_step(policies: list[str], load: Load) -> Step:
 
 
 def short_step() -> Step:
-    """Return the short form: two policies at the same time, 15 s."""
+    """Return the short form: three policies at the same time, 60 s."""
     return scaling_step(list(DEFAULT_POLICIES), Load(Setting(SHORT), together=True, calibration_seconds=1.0))
 
 
 def thorough_steps() -> list[Step]:
     """Return the long form: every load that work of 100 ms can follow, policies at the same time."""
     loads = [_setting(SIMULATED[name](1)) for name in SIMULATED if name != "bursts"]
-    policies = [*DEFAULT_POLICIES, "hpa:sync=3:stabilisation=60", "oracle"]
+    policies = [*DEFAULT_POLICIES, "assignment", "hpa:faster=10", "reference"]
     return [scaling_step(policies, Load(setting, together=True)) for setting in loads]
 
 
@@ -67,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     for policy in options.policy:
         chosen(policy)
     loads = _loads(options)
-    if options.calibrate:
-        return _calibrate(loads[0], workload)
+    if options.calibrate or options.export:
+        return _calibrate(loads[0], workload, options)
     steps = [scaling_step(options.policy, load) for load in loads]
     told = ("policy", "profile", "work_time", "work_cpu", "min", "max", "misjudged")
     configuration: dict[str, object] = {name: getattr(options, name) for name in told}
@@ -92,7 +93,9 @@ def _load(profile: Profile, options: argparse.Namespace) -> Load:
     work = ("--work-time", options.work_time or usual)
     if options.work_cpu:
         work = ("--work-cpu", options.work_cpu)
-    setting = _setting(profile, options.min, options.max, options.seed)
+    setting = replace(
+        _setting(profile, options.min, options.max, options.seed), start_price=options.start_price
+    )
     if options.work_cpu:
         setting = replace(setting, cores=usable_cores())
     return Load(setting, work, options.misjudged, options.together)
@@ -103,14 +106,18 @@ def _setting(profile: Profile, least: int = 1, most: int = 50, seed: int = 1) ->
     return Setting(profile, min_workers=least, max_workers=most, drift_at=drift_at, seed=seed)
 
 
-def _calibrate(load: Load, workload: Workload) -> int:
-    """Print C for the declared work, in both units."""
+def _calibrate(load: Load, workload: Workload, options: argparse.Namespace) -> int:
+    """Print C for the declared work, in both units, or what Kubernetes needs of it."""
     with brokers(settings(), BROKERS) as urls:
         missing = BROKERS - urls.kinds
         if missing:
             raise Unavailable(f"calibration needs {' and '.join(sorted(missing))}")
         with ScalingSystem(urls, load.setting, load.work) as system:
             rate = system.calibrate(workload.pool(), load.calibration_seconds)
+            start_seconds = system.start_seconds_of(load.setting.max_workers) if options.export else 0.0
+    if options.export:
+        print(scaled_object(rate, start_seconds, options.min, options.max), end="")
+        return 0
     per_target = rate * TARGET_SECONDS
     print(f"one worker, {load.work_words}, never idle: {rate:.4g} messages per second")
     print(f"C = {per_target:.4g} messages per worker per Tr ({TARGET_SECONDS:g} s)")
@@ -140,6 +147,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--together", action="store_true", help="all policies at the same time, each its own system"
+    )
+    parser.add_argument(
+        "--start-price",
+        type=price,
+        default=START_PRICE,
+        metavar="SECONDS",
+        help=f"worker-seconds that a start costs, in scores and for adaptive (default {START_PRICE:g})",
+    )
+    parser.add_argument(
+        "--export",
+        choices=["keda"],
+        help="only measure C and the start-up time, and print a ScaledObject for Kubernetes",
     )
     parser.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
     add_experiment_options(parser)

@@ -12,21 +12,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dynamic.options import price
 from dynamic.policies import POLICIES, Policy, chosen
+from dynamic.sample import START_PRICE
+from dynamic.simulator.optimum import allowed_late, lower_bound
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
 from dynamic.simulator.scores import Scores
-from dynamic.simulator.simulation import Setting, simulate
+from dynamic.simulator.simulation import Setting, arrivals_of, simulate
 from lab.bootstrap import run_program
 from lab.errors import Code, InvalidRequest
 from lab.load.profiles import from_trace
 from lab.options import Parser, duration, interval
 
+MOST_EVENTS = 500_000
+"""Of a run whose optimum is computed."""
 COLUMNS: dict[str, Callable[[Scores], str]] = {
     "late %": lambda one: f"{one.late_percent:.2f}",
     "p99 s": lambda one: f"{one.p99_seconds:.2f}",
     "worker-s": lambda one: f"{one.worker_seconds:,.0f}",
-    "over oracle": lambda one: f"{one.over_oracle or 0:.2f}",
+    "starts": lambda one: str(one.starts),
+    "over optimum": lambda one: f"{one.over_optimum or 0:.2f}",
     "under area": lambda one: f"{one.under_area:,.0f}",
     "under %": lambda one: f"{one.under_percent:.1f}",
     "over area": lambda one: f"{one.over_area:,.0f}",
@@ -62,8 +68,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def compared(policies: dict[str, Policy], setting: Setting) -> dict[str, Scores]:
     """Return the scores of *policies*, all with the same events."""
-    oracle = simulate(chosen("oracle"), setting, keep=False)
-    return {name: simulate(policy, setting, keep=False).scores(oracle) for name, policy in policies.items()}
+    events = len(arrivals_of(setting))
+    optimum = (
+        lower_bound(setting, allowed_late(events), setting.start_price) if events <= MOST_EVENTS else None
+    )
+    return {name: simulate(policy, setting, keep=False).scores(optimum) for name, policy in policies.items()}
 
 
 def _setting(options: argparse.Namespace) -> Setting:
@@ -89,6 +98,7 @@ def _setting(options: argparse.Namespace) -> Setting:
         drift=options.drift,
         cores=options.work_cores,
         seed=options.seed,
+        start_price=options.start_price,
     )
 
 
@@ -123,6 +133,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--drift", type=float, default=2.0, help="how many times slower they get")
     add("--work-cores", type=int, default=0, help="processors that the work needs; 0: it only waits")
+    add(
+        "--start-price",
+        type=price,
+        default=START_PRICE,
+        metavar="SECONDS",
+        help="what a start costs, in worker-seconds",
+    )
     add("--seed", type=int, default=1, help="of arrivals, of work times, and of the profile noisy")
     add("--json", action="store_true", help="print JSON instead of a table")
     return parser
@@ -137,12 +154,12 @@ def _print(setting: Setting, scores: dict[str, Scores], seconds: float) -> None:
         table.add_column(name, justify="right")
     for heading, cell in COLUMNS.items():
         table.add_row(heading, *(cell(one) for one in scores.values()))
-    runs = len(scores) + 1  # the oracle
+    runs = len(scores)
     Console().print(table)
     speeds = (
         f"{runs * events / seconds:,.0f} events/s and {runs * setting.readings / seconds:,.0f} readings/s"
     )
-    print(f"{runs} runs, the oracle's too, took {seconds:.2f} s: {speeds}")
+    print(f"{runs} runs and the optimum took {seconds:.2f} s: {speeds}")
 
 
 def _seconds(seconds: float | None) -> str:

@@ -1,172 +1,188 @@
-"""Judge policies by what is asked of `adaptive`: the worst of each figure over seeds and phases."""
+"""Judge policies on the families of traces: late events, cost over the optimum and actions, all simulated.
+
+The tables of docs/policies.md are what this prints. ``--sensitivity`` varies each constant of `adaptive`.
+"""
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from inspect import signature
 from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from dynamic.policies import POLICIES, Policy, chosen
-from dynamic.simulator.profiles import SIMULATED
-from dynamic.simulator.queueing import SPREADS, Times
-from dynamic.simulator.scores import Scores
-from dynamic.simulator.simulation import Run, Setting, simulate
+from dynamic.policies import POLICIES, chosen
+from dynamic.simulator.optimum import allowed_late, lower_bound
+from dynamic.simulator.profiles import FAMILIES, TRAINING
+from dynamic.simulator.queueing import Times
+from dynamic.simulator.simulation import Setting, arrivals_of, simulate
 from lab.bootstrap import run_program
-from lab.errors import InvalidRequest
-from lab.load.profiles import Profile
+from lab.errors import Code, InvalidRequest
+from lab.load.profiles import Profile, from_trace
 from lab.options import Parser
 
-PHASES = (0.0, 0.5, 1.0, 1.5)
-WRONG = (0.7, 1.3)
-"""Of the true rate of a worker, what a wrong calibration says."""
-STEP_AT, SPIKE_END = 40.0, 50.0
-BURSTS_WORK = 0.05
-"""Seconds: 855 messages/s are more than 50 workers can do at 100 ms."""
-BARS = {
-    "step late %": 0.5,
-    "enough after s": 2.5,
-    "decisions": 3,
-    "spike late %": 2.0,
-    "back after s": 15,
-    "noisy actions": 2 / 3,
-    "reversals": 5,
-    "drift late %": 0.5,
-    "cost": 1.7,
-    "wrong C late": 0.1,
-    "wrong C cost %": 5,
-}
-"""The figures and the most that each may be."""
+PRICES = (0.0, 2.0, 10.0)
+STARTS = (0.015, 0.4)
+WORK_SPREADS = ("constant", "exponential")
+RIVALS = ("assignment", "assignment:hold=4", "assignment:hold=8", "assignment:hold=20", "rate")
+"""`adaptive` is compared with the cheapest of these that is at most LATE_POINTS later."""
+STEADIER = "assignment:hold=8"
+"""It should have at most the late events, the worker-seconds and the actions of this one."""
+OTHERS = ("hpa:faster=10", "hpa:faster=10:per_second=8", "reference")
+LATE_POINTS = 0.05
+TRACE_PART_SECONDS, TRACE_SPEED, TRACE_RATE = 600.0, 75.0, 70.0
+"""A trace of five-minute counts becomes one of four-second counts, cut into parts of ten minutes, of this
+mean rate."""
 
 
-@dataclass
-class Found:
-    """Values of each figure, one for every run that has it."""
+class Outcome(NamedTuple):
+    """What a policy did in one run."""
 
-    values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in BARS})
+    late_percent: float
+    worker_seconds: float
+    starts: int
+    actions: int
 
-    def add(self, **values: float) -> None:
-        for name, value in values.items():
-            self.values[name.replace("_", " ").replace(" percent", " %")].append(value)
-
-    def cells(self) -> Iterator[str]:
-        """Yield the worst of each, and in how many runs it is beyond the bar if in any."""
-        for name, bar in BARS.items():
-            bad = sum(value > bar for value in self.values[name])
-            worst = f"{max(self.values[name]):.3g}"
-            yield f"{worst} ({bad} of {len(self.values[name])})" if bad else worst
+    def total(self, price: float) -> float:
+        """Return worker-seconds and the price of the starts."""
+        return self.worker_seconds + price * self.starts
 
 
-def judged(policy: Policy, spread: str, seeds: Iterable[int]) -> Found:
-    """Return what *policy* reaches on all profiles, *seeds* and PHASES with work times of *spread*."""
-    found = Found()
-    for name, seed, phase in product(SIMULATED, seeds, PHASES):
-        setting = _setting(name, seed, phase, spread)
-        run = simulate(policy, setting)
-        scores = run.scores(_best(name, seed, phase, spread))
-        found.add(cost=scores.over_oracle or 0.0)
-        if name in ("step", "spike", "noisy", "drift"):
-            _add_profile(found, name, run, scores)
-            _add_wrong(found, policy, setting, scores)
-    return found
-
-
-def _add_profile(found: Found, name: str, run: Run, scores: Scores) -> None:
-    readings = list(zip((sample.time for sample in run.samples), run.wanted, strict=True))
-    if name == "step":
-        need = int(run.setting.need().values[-1])
-        after = [wanted for time, wanted in readings if time > STEP_AT]
-        decisions = next((at for at, wanted in enumerate(after, 1) if abs(wanted - need) <= 1), len(after))
-        found.add(step_late_percent=scores.late_percent, decisions=decisions)
-        found.add(enough_after_s=round(scores.reaction_seconds or 99.0, 1))
-    elif name == "spike":
-        base = max(wanted for time, wanted in readings if 10 <= time <= STEP_AT)
-        back = next((time for time, wanted in readings if time > SPIKE_END and wanted <= base), 999.0)
-        found.add(spike_late_percent=scores.late_percent, back_after_s=back - SPIKE_END)
-    elif name == "noisy":
-        others = simulate(chosen("assignment"), run.setting).scores().actions
-        found.add(reversals=scores.reversals, noisy_actions=scores.actions / others)
-    else:
-        found.add(drift_late_percent=scores.late_percent)
-
-
-def _add_wrong(found: Found, policy: Policy, setting: Setting, right: Scores) -> None:
-    for share in WRONG:
-        wrong = simulate(policy, replace(setting, declared_rate=share * setting.service_rate_at(0))).scores()
-        cost = 100 * abs(wrong.worker_seconds / right.worker_seconds - 1)
-        found.add(wrong_C_late=abs(wrong.late_percent - right.late_percent), wrong_C_cost_percent=cost)
+def settings_of(profile: Profile, seed: int) -> Iterator[Setting]:
+    """Yield the settings in which policies are judged on *profile*."""
+    for start, spread in product(STARTS, WORK_SPREADS):
+        yield Setting(profile, work=Times(0.1, spread), start=Times(start), seed=seed)
 
 
 @cache
-def _profile(name: str, seed: int) -> Profile:
-    return SIMULATED[name](seed)
+def outcome(policy: str, setting: Setting) -> Outcome:
+    """Return what *policy* does."""
+    run = simulate(chosen(policy), setting, keep=False)
+    scores = run.scores()
+    return Outcome(scores.late_percent, scores.worker_seconds, scores.starts, scores.actions)
 
 
 @cache
-def _best(name: str, seed: int, phase: float, spread: str) -> Run:
-    return simulate(chosen("oracle"), _setting(name, seed, phase, spread))
+def optimum(setting: Setting) -> float:
+    """Return the lower bound of the worker-seconds."""
+    return lower_bound(setting, allowed_late(len(arrivals_of(setting))))
 
 
-def _setting(name: str, seed: int, phase: float, spread: str) -> Setting:
-    work = Times(BURSTS_WORK if name == "bursts" else 0.1, spread)
-    drift_at = 60.0 if name == "drift" else None
-    return Setting(_profile(name, seed), work=work, phase_seconds=phase, drift_at=drift_at, seed=seed)
+def over_rivals(policy: str, setting: Setting, price: float) -> float:
+    """Return the total cost over that of the cheapest rival that is about as punctual."""
+    own = outcome(policy, replace(setting, start_price=price))
+    rivals = [outcome(name, setting) for name in RIVALS]
+    punctual = [one.total(price) for one in rivals if one.late_percent <= own.late_percent + LATE_POINTS]
+    return own.total(price) / min(punctual) if punctual else 1.0
+
+
+def is_steadier(policy: str, setting: Setting) -> bool:
+    """Tell whether *policy* has at most the late events, worker-seconds and actions of STEADIER."""
+    own, other = outcome(policy, setting), outcome(STEADIER, setting)
+    pairs = zip((own[0], own[1], own[3]), (other[0], other[1], other[3]), strict=True)
+    return all(mine <= its + 1e-9 for mine, its in pairs)
+
+
+def cut_trace(path: Path, part: int) -> Profile:
+    """Return ten minutes of the trace in *path*, from *part* times ten minutes on."""
+    whole = from_trace(path, TRACE_SPEED, 1.0)
+    begin = part * TRACE_PART_SECONDS
+    inside = [(at - begin, rate) for at, rate in zip(whole.starts, whole.rates, strict=True) if at >= begin]
+    inside = [(at, rate) for at, rate in inside if at < TRACE_PART_SECONDS]
+    factor = TRACE_RATE / fmean(rate for _, rate in inside)
+    rates = tuple(min(420.0, rate * factor) for _, rate in inside)
+    return Profile(
+        "trace", f"{path.name}, part {part}", tuple(at for at, _ in inside), rates, TRACE_PART_SECONDS
+    )
+
+
+def judged(traces: Mapping[str, list[Setting]], policies: Iterable[str], with_optimum: bool) -> Table:
+    """Return a table of policies on traces: late %, cost over the optimum, actions."""
+    table = Table("late %, worker-seconds over the optimum, actions", *policies)
+    for name, settings in traces.items():
+        cells = []
+        for policy in policies:
+            found = [outcome(policy, setting) for setting in settings]
+            late, actions = fmean(one.late_percent for one in found), fmean(one.actions for one in found)
+            best = (
+                optimum(one) if with_optimum else outcome("assignment", one).worker_seconds
+                for one in settings
+            )
+            cost = fmean(one.worker_seconds / least for one, least in zip(found, best, strict=True))
+            cells.append(f"{late:.2f}  {cost:.2f}  {actions:.0f}")
+        table.add_row(name, *cells)
+    return table
+
+
+def compared(traces: Mapping[str, list[Setting]], policies: Iterable[str]) -> Table:
+    """Return a table of totals over the cheapest rival's, for each price: the mean and the highest."""
+    table = Table(
+        "total over the cheapest rival's",
+        *(f"price {price:g}: mean, highest" for price in PRICES),
+        f"steadier than {STEADIER}",
+    )
+    settings = [setting for part in traces.values() for setting in part]
+    for policy in policies:
+        cells = []
+        for price in PRICES:
+            ratios = [over_rivals(policy, setting, price) for setting in settings]
+            cells.append(f"{fmean(ratios):.3f}  {max(ratios):.3f}")
+        steadier = sum(is_steadier(policy, setting) for setting in settings)
+        table.add_row(policy, *cells, f"{steadier} of {len(settings)}")
+    return table
 
 
 def _variants() -> list[str]:
     """Return `adaptive`, and with each of its constants halved and doubled."""
-    constants = {key: how.default for key, how in signature(POLICIES["adaptive"]).parameters.items()
-                 if how.kind is how.KEYWORD_ONLY}  # fmt: skip
+    parameters = signature(POLICIES["adaptive"]).parameters.items()
+    constants = {key: how.default for key, how in parameters if how.kind is how.KEYWORD_ONLY}
     changed = [f"adaptive:{key}={value * by:g}" for key, value in constants.items() for by in (0.5, 2)]
     return ["adaptive", *changed]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(
-        "python -m dynamic.simulator.figures",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = Parser("python -m dynamic.simulator.figures", description=__doc__)
     add = parser.add_argument
-    add("--policy", default="adaptive,assignment", help="one or more, with commas")
-    add(
-        "--sensitivity",
-        action="store_true",
-        help="instead: adaptive, each of its constants halved and doubled",
-    )
-    add("--seeds", type=int, default=10, help="so many, from 1 on")
-    add("--work-spread", choices=SPREADS, default="constant", help="distribution of work times")
+    add("--policy", default=",".join(("adaptive", *RIVALS, *OTHERS)), help="one or more, with commas")
+    add("--sensitivity", action="store_true", help="instead: adaptive with each constant halved and doubled")
+    add("--training", action="store_true", help="on the families on which the constants were chosen")
+    add("--trace", type=Path, metavar="FILE", help="also parts of a CSV file of timestamp,value")
+    add("--first-seed", type=int, default=11, help="the first seed (default 11: the constants saw 1 to 3)")
+    add("--seeds", type=int, default=2, help="so many (default 2)")
     options = parser.parse_args(argv)
-    names = _variants() if options.sensitivity else options.policy.split(",")
+    policies = _variants() if options.sensitivity else options.policy.split(",")
     try:
-        policies = {name: chosen(name) for name in names}
+        if options.seeds < 1 or options.first_seed < 1:
+            raise InvalidRequest(Code.MALFORMED, "seeds must be 1 or more")
+        for policy in policies:
+            chosen(policy)
+        traces = _traces(options)
     except InvalidRequest as error:
         print(f"dynamic.simulator.figures: {error.message}", file=sys.stderr)
         return 2
-    if options.seeds < 1:
-        print(f"dynamic.simulator.figures: seeds must be 1 or more, got {options.seeds}", file=sys.stderr)
-        return 2
-    _print(policies, options.work_spread, range(1, options.seeds + 1))
+    console = Console(width=200) if not sys.stdout.isatty() else Console()
+    if not options.sensitivity:
+        console.print(judged(traces, policies, with_optimum=True))
+    console.print(compared(traces, policies if options.sensitivity else policies[:1]))
     return 0
 
 
-def _print(policies: dict[str, Policy], spread: str, seeds: range) -> None:
-    how = f"worst of seeds 1-{seeds[-1]}, phases {PHASES} s, work times {spread}; (runs beyond the bar)"
-    table = Table("", *policies, title=f"Simulated: {how}")
-    if len(policies) > 4:  # many policies: a row each
-        table = Table("", *BARS, title=f"Simulated: {how}")
-        table.add_row("at most", *(f"{bar:.3g}" for bar in BARS.values()))
-        for name, policy in policies.items():
-            table.add_row(name, *judged(policy, spread, seeds).cells())
-    else:
-        columns = [judged(policy, spread, seeds).cells() for policy in policies.values()]
-        for (name, bar), *cells in zip(BARS.items(), *columns, strict=True):
-            table.add_row(f"{name} <= {bar:.3g}", *cells)
-    Console().print(table)
+def _traces(options: argparse.Namespace) -> dict[str, list[Setting]]:
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    names = [name for name in FAMILIES if (name in TRAINING) == options.training]
+    traces = {
+        name: [one for seed in seeds for one in settings_of(FAMILIES[name](seed), seed)] for name in names
+    }
+    if options.trace:
+        parts = [(cut_trace(options.trace, seed - options.first_seed), seed) for seed in seeds]
+        traces[options.trace.stem] = [one for profile, seed in parts for one in settings_of(profile, seed)]
+    return traces
 
 
 if __name__ == "__main__":

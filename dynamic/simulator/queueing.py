@@ -49,6 +49,11 @@ class Times:
         return np.full(count, self.mean)
 
 
+def work_times(work: Times, seed: int, count: int) -> Seconds:
+    """Return the work times of the first *count* events of a run."""
+    return work.draw(np.random.default_rng([seed, 1]), count)
+
+
 class Queue:
     """Events that wait for workers, and the workers. Time only goes forward, by :meth:`serve`."""
 
@@ -66,7 +71,7 @@ class Queue:
         self._arrivals, self._random = arrivals, random.Random(seed)
         self._is_constant = work.spread == "constant"
         one = np.broadcast_to(work.mean, len(arrivals))
-        self._work = one if self._is_constant else work.draw(np.random.default_rng([seed, 1]), len(arrivals))
+        self._work = one if self._is_constant else work_times(work, seed, len(arrivals))
         self._next = float(arrivals[0]) if len(arrivals) else math.inf
         """When the first event that is not begun arrives."""
 

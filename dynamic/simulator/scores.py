@@ -49,8 +49,12 @@ class Scores:
     """Of the response time."""
     worker_seconds: float
     """From the wish for a worker until it has left."""
-    over_oracle: float | None
-    """Worker-seconds over the oracle's; None: the oracle was not asked."""
+    starts: int
+    """Workers started by decisions: those that are there at the beginning do not count."""
+    cost: float
+    """Worker-seconds, and the price of the starts."""
+    over_optimum: float | None
+    """Cost over the lower bound of the optimum's: see `dynamic.simulator.optimum`. None: not computed."""
     under_area: float
     """Worker-seconds that were missing to what the rate needed."""
     under_percent: float

@@ -15,7 +15,7 @@ import numpy as np
 
 from dynamic.decision import State
 from dynamic.policies import Policy
-from dynamic.sample import KEPT_STARTS, TARGET_SECONDS, Sample, needed_workers
+from dynamic.sample import KEPT_STARTS, START_PRICE, TARGET_SECONDS, Sample, needed_workers
 from dynamic.simulator.queueing import Queue, Seconds, Times
 from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from lab.errors import Code, InvalidRequest
@@ -47,6 +47,8 @@ class Setting:
     cores: int = 0
     """Processors that the work needs; 0: work only waits."""
     seed: int = 1
+    start_price: float = START_PRICE
+    """What a start costs, in worker-seconds."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_workers <= self.max_workers or not self.max_workers:
@@ -56,6 +58,8 @@ class Setting:
         if not all(0 < one < math.inf for one in (self.work.mean, self.interval_seconds, self.drift, rate)):
             message = "work time, interval, drift and declared rate C must be above 0"
             raise InvalidRequest(Code.MALFORMED, message)
+        if not 0 <= self.start_price < math.inf:
+            raise InvalidRequest(Code.MALFORMED, f"a start cannot cost {self.start_price:g} worker-seconds")
         if not 0 <= self.phase_seconds < self.interval_seconds:
             message = f"a phase must be from 0 s on and below the interval, got {self.phase_seconds:g}"
             raise InvalidRequest(Code.MALFORMED, message)
@@ -108,27 +112,55 @@ class Run:
         """Response times of all arrivals."""
         return self.finished - self.arrivals
 
-    def scores(self, oracle: "Run | None" = None) -> Scores:
-        """Return how well the policy did."""
-        duration, need = self.setting.profile.duration_seconds, self.setting.need()
-        cost = self.paid.area(duration)
+    @property
+    def late_events(self) -> int:
+        """Events whose response time was longer than the objective, or that were never finished."""
+        return int((self.response_seconds > TARGET_SECONDS).sum())
+
+    @property
+    def worker_seconds(self) -> float:
+        """Worker-seconds while the profile lasted."""
+        return self.paid.area(self.setting.profile.duration_seconds)
+
+    @property
+    def starts(self) -> int:
+        """Workers started by the decisions while the profile lasted."""
+        return sum(change for _, change in self._changes() if change > 0)
+
+    def _changes(self) -> list[tuple[float, int]]:
         numbers = (self.setting.min_workers, *self.wanted)
         times = self.times or [one.time for one in self.samples]
         changes = zip(times, np.diff(numbers).tolist(), strict=True)
-        actions = [(time, change) for time, change in changes if change and time <= duration]
+        end = self.setting.profile.duration_seconds
+        return [(time, change) for time, change in changes if change and time <= end]
+
+    def scores(self, optimum: float | None = None) -> Scores:
+        """Return how well the policy did. *optimum*: the cost to compare with."""
+        duration, need = self.setting.profile.duration_seconds, self.setting.need()
+        cost = self.worker_seconds + self.setting.start_price * self.starts
+        actions = self._changes()
         response = self.response_seconds
         return Scores(
             len(response),
             100 * float(np.mean(response > TARGET_SECONDS)) if len(response) else 0.0,
             float(np.quantile(response, 0.99, method="higher")) if len(response) else 0.0,
+            self.worker_seconds,
+            self.starts,
             cost,
-            cost / oracle.paid.area(duration) if oracle else None,
+            None if optimum is None else cost / optimum,
             *provisioning(self.ready, need, duration),
             len(actions),
             reversals(actions),
             *reaction_and_settling(self.ready, need, duration),
             self.lost,
         )
+
+
+def arrivals_of(setting: Setting) -> Seconds:
+    """Return when the events of a run arrive, whatever its policy."""
+    plan = Plan.following(setting.profile, setting.profile.duration_seconds, setting.seed)
+    arrivals: Seconds = plan.due_ns / 1e9
+    return arrivals
 
 
 def simulate(policy: Policy, setting: Setting, keep: bool = True) -> Run:
@@ -176,8 +208,7 @@ class _Starts:
 class _Simulation:
     def __init__(self, policy: Policy, setting: Setting) -> None:
         self.policy, self.setting, self.state = policy, setting, State()
-        plan = Plan.following(setting.profile, setting.profile.duration_seconds, setting.seed)
-        self.arrivals: Seconds = plan.due_ns / 1e9
+        self.arrivals = arrivals_of(setting)
         self.queue = Queue(self.arrivals, setting.work, setting.seed)
         self.generator = np.random.default_rng([setting.seed, 2])
         self.starts = _Starts()
@@ -249,6 +280,7 @@ class _Simulation:
             declared_rate=self.declared_rate,
             start_seconds=self.starts.median(setting.start.mean),
             cores=self.cores,
+            start_price=setting.start_price,
             coming_rate=self._coming_rate(time),
             coming_service_rate=setting.service_rate_at(time + setting.interval_seconds),
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from dynamic.policies import chosen
 from dynamic.sample import KEPT_STARTS, Sample
+from dynamic.simulator.optimum import allowed_late, lower_bound
 from dynamic.simulator.queueing import Times
 from dynamic.simulator.scores import Steps
 from dynamic.simulator.simulation import Run, Setting, simulate
@@ -68,7 +69,8 @@ def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed
     start = start_alone(seen, load.setting.min_workers)
     setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
     real = observed_run(setting, plan, seen)
-    oracle = simulate(chosen("oracle"), setting)
+    late = allowed_late(len(plan.due_ns))
+    optimum = lower_bound(setting, late, setting.start_price)
     simulated = simulate(chosen(policy), setting)
     profile = setting.profile
     response = real.response_seconds
@@ -82,8 +84,8 @@ def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed
         work=load.work_words,
         rate_alone=rate_alone,
         start_seconds=setting.start.mean if seen.start_seconds is None else seen.start_seconds,
-        scores=real.scores(oracle),
-        simulated=simulated.scores(oracle),
+        scores=real.scores(optimum),
+        simulated=simulated.scores(optimum),
         confirmed=seen.confirmed,
         done=len(seen.done_ns),
         repeated=seen.repeated,

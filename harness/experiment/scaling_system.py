@@ -20,6 +20,7 @@ from dynamic.sample import TARGET_SECONDS
 from dynamic.sender import Completions, EventSender
 from dynamic.simulator.simulation import Setting
 from lab.data import default_insults
+from lab.errors import Unavailable
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls
 from lab.store import open_store
@@ -27,6 +28,9 @@ from lab.store.namespace import delete_namespace
 
 LOOK_SECONDS = 0.1
 """How often the workers are counted."""
+
+START_SECONDS = 30.0
+"""For workers that are started to see how long that takes."""
 
 Text = tuple[str, str]
 """What is sent, and what must come back."""
@@ -90,6 +94,19 @@ class ScalingSystem:
         self._stack.callback(pool.close)
         feed = (text for text, _ in cycle(texts))
         return calibrated_rate(pool, self._brokers.amqp, self._names, feed, seconds)
+
+    def start_seconds_of(self, workers: int) -> float:
+        """Start *workers* at once; return the median of the seconds until they took events."""
+        pool = PoolClient(self._pool)
+        self._stack.callback(pool.close)
+        pool.scale(workers)
+        deadline = time.monotonic() + START_SECONDS
+        while (status := pool.status()).ready < workers and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        pool.scale(0)
+        if status.start_seconds is None:
+            raise Unavailable(f"no worker took events in {START_SECONDS:g} s")
+        return status.start_seconds
 
     def observe(self, policy: str, begin_ns: int, texts: Sequence[Text], folder: Path) -> Observed:
         """Let *policy* scale from now on; what :meth:`send` sends is seen until the system is left."""
@@ -159,6 +176,7 @@ class ScalingSystem:
             *("--namespace", self._namespace, "--policy", policy, "--json", "--forecast", str(forecast)),
             *("--min", str(setting.min_workers), "--max", str(setting.max_workers)),
             *("--interval", f"{setting.interval_seconds}s", "--C", str(rate * TARGET_SECONDS), *self._work),
+            *("--start-price", f"{setting.start_price:g}"),
         ]
         spec = ProcessSpec("controller", "dynamic", tuple(arguments), self._brokers.environment())
         controller = self._launcher.start(spec)

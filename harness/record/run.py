@@ -13,7 +13,7 @@ from harness.record.profile import Profile
 from harness.record.summary import Measurement, Usage
 from harness.record.trials import FaultTrial, ScalingTrial
 
-SCHEMA = 5
+SCHEMA = 6
 
 
 @dataclass(frozen=True, slots=True)

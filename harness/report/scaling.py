@@ -16,7 +16,8 @@ ROWS: dict[str, Callable[[Scores], str]] = {
     "late, %": lambda one: f"{one.late_percent:.2f}",
     "p99, s": lambda one: f"{one.p99_seconds:.2f}",
     "worker-seconds": lambda one: f"{one.worker_seconds:,.0f}",
-    "over the oracle's": lambda one: "-" if one.over_oracle is None else f"{one.over_oracle:.2f}",
+    "starts": lambda one: str(one.starts),
+    "cost over the optimum's": lambda one: "-" if one.over_optimum is None else f"{one.over_optimum:.2f}",
     "missing worker-seconds": lambda one: f"{one.under_area:,.0f} ({one.under_percent:.0f} % of the time)",
     "spare worker-seconds": lambda one: f"{one.over_area:,.0f} ({one.over_percent:.0f} % of the time)",
     "actions": lambda one: str(one.actions),
@@ -31,7 +32,7 @@ ROWS: dict[str, Callable[[Scores], str]] = {
 def describe_scaling(trial: ScalingTrial) -> str:
     """Return a line about *trial*."""
     scores = trial.scores
-    cost = "" if scores.over_oracle is None else f", {scores.over_oracle:.2f} x the oracle's worker-seconds"
+    cost = "" if scores.over_optimum is None else f", {scores.over_optimum:.2f} x the optimum's cost"
     calm = f"{scores.actions} actions, {scores.reversals} reversals, lost {trial.lost}"
     parts = [
         f"{trial.policy} on {trial.profile}: {scores.late_percent:.2f} % late{cost}, {calm}",
@@ -70,15 +71,15 @@ def scaled(run: "Run") -> list[str]:
     for profile, trials in scalings_by_profile(run).items():
         valid = [trial for trial in trials if not trial.objections]
         parts = [
-            f"{trial.policy} {trial.scores.late_percent:.2f} % late at {trial.scores.over_oracle or 0:.2f} x"
+            f"{trial.policy} {trial.scores.late_percent:.2f} % late at {trial.scores.over_optimum or 0:.2f} x"
             for trial in sorted(
-                valid, key=lambda trial: (trial.scores.late_percent, trial.scores.over_oracle or 0)
+                valid, key=lambda trial: (trial.scores.late_percent, trial.scores.over_optimum or 0)
             )
         ]
         if parts:
             found.append(
                 f"Dynamic scaling, {profile} (share of events later than {TARGET_SECONDS:g} s, and "
-                f"worker-seconds over those of an oracle): {'; '.join(parts)}."
+                f"cost over the optimum's): {'; '.join(parts)}."
             )
     return found
 

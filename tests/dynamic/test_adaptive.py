@@ -15,48 +15,58 @@ def at_rates(policy: str, *arrivals: int) -> list[int]:
     return [one.wanted for one in decisions(chosen(policy), *readings)]
 
 
-def test_adaptive_takes_the_last_interval_when_the_load_has_changed() -> None:
-    assert at_rates("adaptive", 40, 300) == [3, 16]  # 2 + 0.35; 15 + 0.35
+def test_adaptive_keeps_its_number_while_it_is_enough_and_not_too_much() -> None:
+    assert at_rates("adaptive", 200, 210, 190, 205, 195) == [8, 8, 8, 8, 8]
 
 
-def test_adaptive_takes_the_mean_when_arrivals_differ_as_chance_lets_them() -> None:
-    assert at_rates("adaptive", 200, 250) == [11, 12]  # 10 + 0.35; 11.25 + 0.35
-    assert at_rates("adaptive", 200, 270) == [11, 14]  # 13.5 + 0.35: 70 more are beyond 3 sqrt(470)
+def test_adaptive_follows_a_rise_at_once_and_a_large_fall_after_little_calm() -> None:
+    found = at_rates("adaptive", *[40] * 4, *[400] * 4, *[40] * 4)
+    assert found[4] >= 15
+    assert found[8] < found[7] / 2
 
 
-def test_adaptive_goes_down_to_the_highest_need_of_eight_seconds() -> None:
-    assert at_rates("adaptive:settle=1", 300, 40, 40, 40, 40) == [16, 16, 16, 16, 3]
-    low = replace(READING, arrivals=40, backlog=0)
-    found = decisions(chosen("adaptive"), replace(low, arrivals=300), low)
-    assert "not yet for 8 s" in found[1].reason
+def test_adaptive_lets_a_small_surplus_stay_longer_than_a_large_one() -> None:
+    small = at_rates("adaptive", *[400] * 4, *[300] * 12)
+    large = at_rates("adaptive", *[400] * 4, *[100] * 12)
+    assert large.index(large[-1]) < small.index(small[-1])
 
 
-def test_adaptive_waits_longer_for_each_turn_of_the_load() -> None:
-    calm = at_rates("adaptive", *[40] * 8, *[300] * 8, *[40] * 16)
-    unsteady = at_rates("adaptive", *[40] * 4, *[300] * 2, *[40] * 2, *[300] * 8, *[40] * 16)
-    assert calm[16:].index(3) * 2 == 10  # one turn: 12 s after the last reading of the high load
-    assert unsteady[16:].index(3) * 2 == 22  # three turns: 3 x 8 s
+def test_adaptive_holds_workers_for_half_of_what_a_start_costs() -> None:
+    cheap, dear = (
+        [
+            one.wanted
+            for one in decisions(
+                chosen("adaptive"),
+                *[
+                    replace(READING, arrivals=count, backlog=0, start_price=price)
+                    for count in (*[400] * 3, *[40] * 12)
+                ],
+            )
+        ]
+        for price in (0.0, 20.0)
+    )
+    assert cheap[3] < cheap[2]
+    assert dear[3:7] == [dear[2]] * 4
+    assert dear[-1] == cheap[-1]
 
 
-def test_adaptive_keeps_workers_for_a_backlog_only_while_it_lasts_or_the_load_is_unsettled() -> None:
-    calm = [replace(READING, arrivals=200, backlog=0)] * 8
-    found = decisions(chosen("adaptive"), *calm, replace(READING, backlog=140), *calm)
-    assert [one.wanted for one in found[8:10]] == [23, 11]  # 10 + (140 - 11) / 10
-    found = decisions(chosen("adaptive"), replace(READING, backlog=140), *calm)
-    assert [one.wanted for one in found[:7]] == [24] * 6 + [11]
+def test_adaptive_says_why_more_workers_stay_than_are_needed() -> None:
+    low, high = (replace(READING, arrivals=count, backlog=0, start_price=20.0) for count in (40, 400))
+    reason = decisions(chosen("adaptive"), high, high, low)[-1].reason
+    assert "would be enough, but none stops before" in reason
+    assert "40" not in reason.split(":")[0]
 
 
-@pytest.mark.parametrize("idle", [0, 1, 20])
-def test_adaptive_takes_a_load_for_new_from_its_first_message_on(idle: int) -> None:
-    silent = [replace(READING, arrivals=0, backlog=0)] * idle
-    calm = [replace(READING, arrivals=200, backlog=0)] * 8
-    found = decisions(chosen("adaptive"), *silent, replace(READING, backlog=140), *calm)
-    assert [one.wanted for one in found[idle:][:7]] == [24] * 6 + [11]
+def test_adaptive_clears_the_backlog_when_events_are_about_to_be_late() -> None:
+    behind = replace(READING, backlog=400, arrivals=400, ready=4)
+    assert wanted("adaptive", behind) >= 40  # (400 + 400) / 20
 
 
-def test_adaptive_does_not_retire_a_tenth() -> None:
-    assert at_rates("adaptive", *[400] * 8, *[384] * 20)[-1] == 21  # 19.2 + 0.35 is 20
-    assert at_rates("adaptive", *[400] * 8, *[350] * 20)[-1] == 18
+def test_adaptive_keeps_some_workers_for_a_rate_that_may_come_again_where_starts_are_slow() -> None:
+    readings = [replace(READING, arrivals=count, backlog=0, start_seconds=1.0) for count in (400, *[20] * 6)]
+    slow = [one.wanted for one in decisions(chosen("adaptive"), *readings)]
+    fast = at_rates("adaptive", 400, *[20] * 6)
+    assert slow[-1] > fast[-1]
 
 
 def test_adaptive_lets_the_last_worker_go_when_nothing_comes() -> None:
@@ -67,7 +77,7 @@ def test_adaptive_measures_how_fast_workers_are_and_forgets_what_was_declared() 
     slow = replace(READING, arrivals=100, completions=100, busy_seconds=20.0, backlog=0, ready=10)
     found = decisions(chosen("adaptive"), *[replace(slow, declared_rate=20.0)] * 30)
     assert found[-1].state.completions / found[-1].state.busy_seconds == pytest.approx(5, rel=1e-2)
-    assert found[-1].wanted == 11  # 50 / 5 + 6.9 / (5 x 2)
+    assert 8 <= found[-1].wanted <= 11  # 50 / 5
 
 
 def test_adaptive_does_not_take_work_that_has_not_come_out_for_endless() -> None:
@@ -76,11 +86,6 @@ def test_adaptive_does_not_take_work_that_has_not_come_out_for_endless() -> None
     found = decisions(chosen("adaptive"), busy, out)
     assert found[0].state.completions / found[0].state.busy_seconds == 10
     assert found[1].state.completions / found[1].state.busy_seconds == pytest.approx(50 / 161)
-
-
-def test_adaptive_counts_what_arrives_while_workers_start() -> None:
-    slow_start = replace(READING, start_seconds=1.0)
-    assert wanted("adaptive", slow_start) == 20  # 10 + (36 + 100 - 40) / 10
 
 
 def on_cores(arrivals: int, work_seconds: float, cores: int, readings: int) -> list[Decision]:
@@ -112,5 +117,5 @@ def test_workers_that_compute_settle_near_the_number_of_cores(
 
 def test_workers_that_wait_are_added_without_limit() -> None:
     found = on_cores(arrivals=400, work_seconds=0.1, cores=1000, readings=10)
-    assert found[-1].wanted > 20
+    assert found[-1].wanted >= 20
     assert all(one.state.evidence.limit is None for one in found)

@@ -6,6 +6,7 @@ import pytest
 
 from dynamic.simulator import figures
 from dynamic.simulator.__main__ import main
+from dynamic.simulator.profiles import FAMILIES
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,9 +49,19 @@ def test_bad_usage_is_told_in_one_line(
     assert not printed.out
 
 
-def test_the_figures_are_judged(capsys: pytest.CaptureFixture[str]) -> None:
-    assert figures.main(["--policy", "static:workers=16", "--seeds", "1"]) == 0
+def test_the_figures_tell_late_cost_and_actions_and_compare_the_totals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FAMILIES", {"plateau": lambda seed: FAMILIES["plateau"](seed).until(60.0)})
+    assert figures.main(["--policy", "adaptive,rate", "--seeds", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "reversals <= 5" in printed
+    assert all(word in printed for word in ("plateau", "over the optimum", "price 10", "4 "))
     assert figures.main(["--policy", "magic"]) == 2
     assert figures.main(["--seeds", "0"]) == 2
+
+
+def test_adaptive_is_cheaper_than_its_rivals_on_traces_that_its_constants_did_not_see() -> None:
+    settings = [one for name in ("sessions", "launch") for one in figures.settings_of(FAMILIES[name](31), 31)]
+    for price in figures.PRICES:
+        ratios = [figures.over_rivals("adaptive", setting, price) for setting in settings]
+        assert sum(ratios) / len(ratios) <= 1.02

@@ -11,7 +11,7 @@ from harness.report.conclusions import caveats, conclusions
 from harness.report.scaling import describe_scaling, scaled, scaling_caveats
 from tests.harness.runs import LOAD, observed_trial, run_of
 
-POLICIES = ("adaptive", "assignment", "oracle", "static:workers=4")
+POLICIES = ("adaptive", "assignment", "reference", "static:workers=4")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -64,11 +64,11 @@ def test_a_load_that_was_sent_late_supports_no_conclusion() -> None:
 
 
 def test_the_conclusion_names_the_policy_with_the_fewest_late_events_first() -> None:
-    trials = [observed_trial(policy) for policy in ("static:workers=2", "oracle")]
+    trials = [observed_trial(policy) for policy in ("static:workers=2", "reference")]
     late = [trial.scores.late_percent for trial in trials]
     assert np.diff(late)[0] < 0
     sentence = next(one for one in conclusions(run_of(scalings=trials)) if "Dynamic scaling" in one)
-    assert sentence.index("oracle 0") < sentence.index("static")
+    assert sentence.index("reference 0") < sentence.index("static")
 
 
 def test_a_start_alone_is_told_from_the_median_of_those_in_turn() -> None:

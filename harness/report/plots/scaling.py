@@ -84,7 +84,7 @@ def _legends(figure: Figure, workers: Axes, rates: Axes, trials: Sequence[Scalin
     done = Line2D([], [], color="black", linewidth=1, label="measured")
     rates.legend(handles=[offered, done], fontsize=8, loc="upper right", ncols=2)
     kinds = [
-        Line2D([], [], color=GREY, linewidth=2.5, alpha=0.5, label="oracle: needed at least"),
+        Line2D([], [], color=GREY, linewidth=2.5, alpha=0.5, label="needed at least for the rate"),
         Line2D([], [], color="black", linestyle=":", label="wanted"),
         Line2D([], [], color="black", linewidth=1.2, label="ready"),
         Line2D([], [], color="black", linewidth=6, alpha=0.25, label="starting"),
@@ -94,7 +94,7 @@ def _legends(figure: Figure, workers: Axes, rates: Axes, trials: Sequence[Scalin
 
 def _label(trial: ScalingTrial) -> str:
     scores = trial.scores
-    cost = "" if scores.over_oracle is None else f", {scores.over_oracle:.2f} x oracle"
+    cost = "" if scores.over_optimum is None else f", {scores.over_optimum:.2f} x optimum"
     return (
         f"{trial.policy}: {scores.late_percent:.2f} % late{cost}, {scores.actions} actions, lost {trial.lost}"
     )
