@@ -74,25 +74,16 @@ class PyroConnection:
         """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
         annotations = wire.annotations_of(operation_id)
         invoke = self._invoke_fast if self._is_fast else self._invoke
-        return self._guarded(timeout_seconds, lambda: invoke(method, arguments, timeout_seconds, annotations))
+        return self._guarded(invoke, timeout_seconds, method, arguments, annotations)
 
     def batch(self, method: str, texts: Sequence[str], timeout_seconds: float) -> list[str]:
         """Call *method* with each of *texts* in one message; raise the first LabError among the answers."""
-        calls: list[tuple[str, tuple[str], dict[str, object]]] = [(method, (text,), {}) for text in texts]
-
-        def invoke() -> object:
-            self._connect(timeout_seconds)
-            answers = self._proxy._pyroInvokeBatch(calls)
-            if answers and isinstance(answers[-1], Pyro4.futures._ExceptionWrapper):
-                raise answers[-1].exception
-            return answers
-
-        return cast(list[str], self._guarded(timeout_seconds, invoke))
+        return cast(list[str], self._guarded(self._invoke_batch, timeout_seconds, method, texts))
 
     def ping(self, timeout_seconds: float) -> None:
         """Connect anew; raise Unavailable or DeadlineExceeded if nobody is there."""
         self.close()
-        self._guard.call(timeout_seconds, self._translated, lambda: self._connect(timeout_seconds))
+        self._guarded(self._connect, timeout_seconds)
 
     def is_lost(self) -> bool:
         """Tell, without asking the other side, whether the connection is closed or was never opened."""
@@ -119,31 +110,31 @@ class PyroConnection:
         if connection is not None:
             connection.sock.close()
 
-    def _guarded(self, timeout_seconds: float, invoke: Callable[[], object]) -> object:
-        answer = self._guard.call(timeout_seconds, self._answer, invoke)
+    def _guarded(self, invoke: Callable[..., object], timeout_seconds: float, *arguments: object) -> object:
+        answer = self._guard.call(timeout_seconds, self._answer, invoke, timeout_seconds, *arguments)
         if isinstance(answer, LabError):
             raise answer
         return answer
 
-    def _answer(self, invoke: Callable[[], object]) -> object:
-        """Return what *invoke* returns, or the error that it raises if that is the reply itself."""
-        try:
-            return self._repeated(invoke)
-        except (Unavailable, DeadlineExceeded):
-            raise
-        except LabError as error:
-            return error
+    def _answer(self, invoke: Callable[..., object], timeout_seconds: float, *arguments: object) -> object:
+        """Return what *invoke* returns, or the error that it raises if that is the reply itself.
 
-    def _repeated(self, invoke: Callable[[], object]) -> object:
-        """Call again, once, if a connection that was open turns out closed: the server drops idle ones."""
+        Call again, once, if a connection that was open turns out closed: the server drops idle ones.
+        """
         reused = self._proxy._pyroConnection is not None
-        try:
-            return self._translated(invoke)
-        except Unavailable:
-            if not reused:
-                raise
-            self._proxy._pyroRelease()
-            return self._translated(invoke)
+        while True:
+            try:
+                return invoke(timeout_seconds, *arguments)
+            except _ANY_REMOTE_ERROR as error:
+                failure = self._lab_error(error)
+                failure.__cause__ = error if failure is not error else error.__cause__
+            if isinstance(failure, Unavailable) and reused:
+                self._proxy._pyroRelease()
+                reused = False
+            elif isinstance(failure, (Unavailable, DeadlineExceeded)):
+                raise failure
+            else:
+                return failure
 
     def _connect(self, timeout_seconds: float) -> None:
         """Connect unless that is done, and let Pyro4's own calls take *timeout_seconds*."""
@@ -155,14 +146,21 @@ class PyroConnection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _invoke(
-        self, method: str, arguments: Sequence[object], timeout_seconds: float, annotations: dict[str, bytes]
+        self, timeout_seconds: float, method: str, arguments: Sequence[object], annotations: dict[str, bytes]
     ) -> object:
         self._connect(timeout_seconds)
         current_context.annotations = annotations
         return self._proxy._pyroInvoke(method, arguments, {})
 
+    def _invoke_batch(self, timeout_seconds: float, method: str, texts: Sequence[str]) -> object:
+        self._connect(timeout_seconds)
+        answers = self._proxy._pyroInvokeBatch([(method, (text,), {}) for text in texts])
+        if answers and isinstance(answers[-1], Pyro4.futures._ExceptionWrapper):
+            raise answers[-1].exception
+        return answers
+
     def _invoke_fast(
-        self, method: str, arguments: Sequence[object], timeout_seconds: float, annotations: dict[str, bytes]
+        self, timeout_seconds: float, method: str, arguments: Sequence[object], annotations: dict[str, bytes]
     ) -> object:
         proxy = self._proxy
         if proxy._pyroConnection is None:
@@ -198,28 +196,26 @@ class PyroConnection:
             raise cast(Exception, content)
         return content
 
-    def _translated(self, invoke: Callable[[], object]) -> object:
-        try:
-            return invoke()
-        except errors.TimeoutError as error:
-            raise DeadlineExceeded(f"{self.uri} did not answer in time") from error
-        except errors.NamingError as error:
-            raise error_from_text(str(error)) or NotFound(f"{self.uri}: {error}") from error
-        except errors.SecurityError as error:
+    def _lab_error(self, error: Exception) -> LabError:
+        """Return the LabError that *error* stands for."""
+        if isinstance(error, LabError):
+            return error
+        if isinstance(error, errors.TimeoutError):
+            return DeadlineExceeded(f"{self.uri} did not answer in time")
+        if isinstance(error, errors.NamingError):
+            return error_from_text(str(error)) or NotFound(f"{self.uri}: {error}")
+        if isinstance(error, errors.SecurityError):
             self._proxy._pyroRelease()
-            raise InvalidRequest(Code.MALFORMED, f"{self.uri}: {wire.NOT_SIGNED}") from error
-        except errors.CommunicationError as error:
+            return InvalidRequest(Code.MALFORMED, f"{self.uri}: {wire.NOT_SIGNED}")
+        if isinstance(error, errors.CommunicationError):
             rejected = error_from_text(str(error).partition(" rejected: ")[2])
             if rejected and rejected.code is not Code.NOT_FOUND:  # that object is gone, as its node is
-                raise rejected from error
+                return rejected
             if "no free workers" in str(error):  # of a name server or a subscriber that is not ours
-                raise Overloaded(f"{self.uri} has no free thread; try again later") from error
-            raise Unavailable(f"{self.uri} cannot be reached: {error}; is its node running?") from error
-        except LabError:
-            raise
-        except _ANY_REMOTE_ERROR as error:
-            said = f"{type(error).__name__}: {error}"
-            raise error_from_text(str(error)) or InternalError("remote", said) from error
+                return Overloaded(f"{self.uri} has no free thread; try again later")
+            return Unavailable(f"{self.uri} cannot be reached: {error}; is its node running?")
+        said = f"{type(error).__name__}: {error}"
+        return error_from_text(str(error)) or InternalError("remote", said)
 
 
 def answers(uri: str) -> bool:

@@ -106,9 +106,9 @@ def _remote_method(name: str, method: Method, in_flight: InFlight) -> Callable[.
     @coded
     def call(*self_and_arguments: object, **named: object) -> object:  # named "self" is the client's matter
         arguments: Sequence[object] = self_and_arguments[1:]
-        if named and not operation:
-            raise InvalidRequest(Code.WRONG_TYPE, f"{name} takes no named arguments")
-        if operation:
+        if named:
+            if not operation:
+                raise InvalidRequest(Code.WRONG_TYPE, f"{name} takes no named arguments")
             arguments = positional(operation, arguments, named)
         in_flight.begin()
         return method.call(arguments, operation_id())
