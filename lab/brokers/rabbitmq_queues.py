@@ -1,4 +1,4 @@
-"""The queues of a RabbitMQ on this machine: AMQP cannot tell which there are, its own tool can."""
+"""List and delete the queues of a RabbitMQ on this machine. AMQP has no list; ``rabbitmqctl`` has."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ TOOL_SECONDS = 30.0
 
 
 def queue_names(url: str) -> dict[str, int] | None:
-    """Return the queues and how many consumers each has; None where the RabbitMQ at *url* cannot be asked.
+    """Return the queues and the number of their consumers; None if the RabbitMQ at *url* cannot be asked.
 
-    It can when it runs on this machine, as us, from a folder that has ``rabbitmqctl`` beside its script: so
-    those that the lab started.
+    It can be asked if it runs on this machine under our user, and ``rabbitmqctl`` is beside its script: so
+    each one that the lab started.
     """
     environment = _environment(pika.URLParameters(url).port)
     tool = _tool()
@@ -45,7 +45,7 @@ def delete_queues(url: str, prefix: str) -> None:
 
 
 def _environment(port: int) -> dict[str, str]:
-    """Return the variables of the server that listens on *port*: by them the tool finds it."""
+    """Return the environment of the server that listens on *port*. The tool finds the server by it."""
     with suppress(psutil.Error, OSError):
         for listener in listeners().get(port, ()):
             return psutil.Process(listener).environ()

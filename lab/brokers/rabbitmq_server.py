@@ -1,4 +1,4 @@
-"""A RabbitMQ of our own, and what a found one is."""
+"""Start a private RabbitMQ, and ask a running one whether it serves us."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ SCRIPTS = (
     "/opt/homebrew/opt/rabbitmq/sbin",
     "/usr/local/sbin",
 )
-# Schedulers that sleep when there is nothing to do: spinning ones take a core from what is measured.
+# Idle schedulers must sleep. Spinning ones take a core away from the processes that are measured.
 BUSY_WAIT_OFF = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 ERLANG_FLAGS = f"{BUSY_WAIT_OFF} -kernel inet_dist_use_interface {{127,0,0,1}}"
 
@@ -35,7 +35,7 @@ def answers(url: str) -> bool:
 
 
 def refusal(url: str) -> str:
-    """Return why the RabbitMQ at *url* does not serve us: SILENT, or its own words; empty: it does."""
+    """Return why the RabbitMQ at *url* does not serve us: SILENT, or its own words. Empty: it serves us."""
     try:
         parameters = pika.URLParameters(url)
     except (ValueError, IndexError) as error:
@@ -69,7 +69,7 @@ def guarantees(url: str) -> str:
 
 
 def script() -> str:
-    """Return the path of RabbitMQ's own server script, not Debian's wrapper for its user; empty: none."""
+    """Return the path of RabbitMQ's own server script, not of Debian's wrapper; empty if there is none."""
     for pattern in SCRIPTS:
         found = sorted(Path("/").glob(f"{pattern[1:]}/rabbitmq-server"))
         if found:
@@ -88,7 +88,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
     port, epmd_port = kept_port(folder, "port", host), kept_port(folder, "epmd_port")
     environment = {
         "HOME": str(folder),
-        # The same on the second start, or it would not find its data; its own epmd keeps it from clashing.
+        # The name of its data: it must stay. Another RabbitMQ may have the same, as each has its own epmd.
         "RABBITMQ_NODENAME": "lab@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": host,
         "RABBITMQ_NODE_PORT": str(port),
@@ -99,7 +99,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
-        # Its script then becomes the Erlang machine instead of waiting for it: one process to end.
+        # With this, its script becomes the Erlang machine and does not wait for it: one process to end.
         "RUNNING_UNDER_SYSTEMD": "true",
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
@@ -112,7 +112,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
 
 
 def password(folder: Path) -> str:
-    """Return the password in *folder*'s configuration, which is written if it is not there.
+    """Return the password in the configuration in *folder*. Write the configuration if there is none.
 
     The server reads it when the data is first made, so it stays with the data.
     """
@@ -129,7 +129,7 @@ def password(folder: Path) -> str:
 
 
 def _private_epmd(folder: Path, port: int, *, detached: bool) -> Server:
-    """Start Erlang's port mapper in the foreground: the one that a server starts itself stays behind."""
+    """Start Erlang's port mapper in the foreground. One that the server starts itself would not end."""
     path = shutil.which("epmd") or "epmd"
     command = [path, "-address", "127.0.0.1", "-port", str(port)]
     epmd = Server(command, dict(os.environ), folder / "epmd", lambda: is_open(port), detached=detached)
@@ -139,7 +139,7 @@ def _private_epmd(folder: Path, port: int, *, detached: bool) -> Server:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep pika from logging a failed attempt with a traceback: to look is no error."""
+    """Keep pika from logging a traceback when an attempt to connect fails."""
     logger = logging.getLogger("pika")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -240,7 +240,7 @@ class QueueClient:
     # In the I/O thread.
 
     def _flush(self) -> None:
-        """Send what is to be sent, if there is a channel. When there is a new one, this is called again."""
+        """Send all that waits to be sent, if there is a channel. A new channel calls it again."""
         channel = self._channel
         if channel is None or not channel.is_open:
             return

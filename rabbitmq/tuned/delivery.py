@@ -55,19 +55,19 @@ Handler = Callable[[Delivery], list[Message]]
 
 
 class Watch(Protocol):
-    """Is told what a consumer does. The autoscaler needs to know what is in flight."""
+    """Hears what a consumer does: the autoscaler needs to know how many messages are in flight."""
 
     def beside(self) -> "Watch":
         """Return the watch of the consumer of the retry queue, which works at the same time."""
 
     def under_way(self, messages: int) -> None:
-        """So many messages are delivered and not acknowledged now."""
+        """Note that so many messages are delivered and not acknowledged."""
 
     def begin(self, properties: BasicProperties) -> None:
-        """Work on a message begins."""
+        """Note that work on a message begins."""
 
     def end(self) -> None:
-        """Work on it ended, well or not."""
+        """Note that it ended, well or not."""
 
 
 class NotFinished(Exception):

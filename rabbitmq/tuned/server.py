@@ -182,7 +182,7 @@ class Consumer:
         self.declare(channel, lambda: self._publish_again(channel, message))
 
     def _refused(self, message: Message) -> None:
-        """Do what is right for a *message* that RabbitMQ refused: its queue is full."""
+        """Decide what to do with a *message* that RabbitMQ refused, because its queue is full."""
         if message.kind is Kind.PETITION:
             full = Overloaded(f"the queue {message.routing_key} is full; try again later")
             for reply in reply_to(message.properties, full):

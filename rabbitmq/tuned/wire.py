@@ -60,7 +60,7 @@ class Names:
         return *self.requests, *map(retry_of, self.retried), *map(dead_of, self.retried)
 
     def bind(self, channel: Channel) -> None:
-        """Bind the queues to exchanges, on a *channel* that has just declared them; nobody waits for it.
+        """Bind the queues to exchanges, on a *channel* that has just declared them. Wait for no answer.
 
         Here nothing is bound. Call it whenever the queues are declared, so that deleting any of them heals.
         """

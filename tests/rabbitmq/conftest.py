@@ -1,4 +1,4 @@
-"""A private RabbitMQ, to be killed and to be driven out of memory; queues of either type."""
+"""A private RabbitMQ for tests that kill it or take its memory, and queues of both types."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.rabbitmq.rig import PrivateRabbit
 
 @pytest.fixture(scope="module")
 def rabbit() -> Iterator[PrivateRabbit]:
-    """A RabbitMQ of our own, whatever others are there."""
+    """Start a RabbitMQ of our own, even if another one runs."""
     try:
         broker = rabbitmq_broker(settings(), private=True)
     except Unavailable as error:
@@ -25,7 +25,7 @@ def rabbit() -> Iterator[PrivateRabbit]:
 
 @pytest.fixture
 def queue_type(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The kind of queue that clients and nodes declare, here and in the processes started from here."""
+    """Set the type of queue that clients and nodes declare, in this process and in those that it starts."""
     monkeypatch.setenv("LAB_QUEUE_TYPE", request.param)
     settings.cache_clear()
     yield request.param

@@ -1,4 +1,4 @@
-"""Kinds of bad input on the wire of RabbitMQ, by name, each with the code that it gets."""
+"""Kinds of bad input over RabbitMQ, by name, each with the code of its answer."""
 
 import gzip
 import json
@@ -17,14 +17,14 @@ Properties = dict[str, object]
 
 
 class Written:
-    """A header's value as it stands on the wire, its type's letter first, which pika would never write."""
+    """The value of a header as bytes, its type's letter first. Pika itself would never write it."""
 
     def __init__(self, kind: bytes, value: bytes) -> None:
         self.bytes = kind + value
 
 
 def nested(kind: bytes, prefix: bytes = b"") -> Written:
-    """Return tables or arrays in one another, 5,000 of them."""
+    """Return 5,000 tables or arrays, each inside the next."""
     value = b"t\x01"
     for _ in range(5_000):
         value = kind + struct.pack(">I", len(prefix + value)) + prefix + value

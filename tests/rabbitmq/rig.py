@@ -1,4 +1,4 @@
-"""What the tests of RabbitMQ's faults share: a broker to be killed, a supervisor, dead letters, load."""
+"""Shared by the tests of RabbitMQ: a private broker, a supervisor, background work, bare channels."""
 
 import os
 import subprocess
@@ -44,14 +44,14 @@ class PrivateRabbit:
 
 
 class Supervisor:
-    """Replaces the nodes of *cluster* that died. To be called in the thread that started them."""
+    """Replaces nodes of *cluster* that died. Use it in the thread that started them."""
 
     def __init__(self, cluster: System) -> None:
         self._cluster = cluster
         self.replaced: set[int] = set()
 
     def look(self) -> None:
-        """Start a node for each one that died since the last look."""
+        """Start a node for each one that died since the last call."""
         for node in list(self._cluster.nodes):
             if node.pid not in self.replaced and not self._cluster.launcher.alive(node):
                 self.replaced.add(node.pid)
@@ -59,7 +59,7 @@ class Supervisor:
 
 
 class Worker(threading.Thread):
-    """Runs *work* in the background; :meth:`finish` raises what it raised."""
+    """Runs *work* in the background. :meth:`finish` raises the error of *work*, if there was one."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -91,7 +91,7 @@ def channel_to(url: str) -> Iterator[Any]:
 
 
 def letters(url: str, queue: str) -> list[tuple[BasicProperties, bytes]]:
-    """Take all messages of *queue*."""
+    """Take and return all messages of *queue*."""
     taken = []
     with channel_to(url) as channel:
         while (got := channel.basic_get(queue, auto_ack=True))[0]:

@@ -1,4 +1,4 @@
-"""A RabbitMQ that is killed, or out of memory: what it confirmed is kept, what waits is bounded."""
+"""RabbitMQ is killed or out of memory: what it confirmed is kept, and clients keep only so many requests."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def filters(rabbit: PrivateRabbit, redis_url: str) -> Iterator[System]:
 
 @dataclass
 class Load:
-    """What goes on while the broker is killed: texts submitted, texts asked about, insults added."""
+    """The load while the broker is killed: some texts are submitted, some filtered, and insults are added."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     confirmed: list[str] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Load:
     added: list[bool] = field(default_factory=list)
 
     def said(self) -> str:
-        """Say how much of it there was."""
+        """Say how much was done."""
         asked = f"{len(self.confirmed)} confirmed and {len(self.done_at)} answered, none lost"
         return f"{asked}; {len(self.unconfirmed)} refused or unknown"
 
     def submit(self, client: InsultFilter) -> None:
-        """Submit with a short deadline: some are refused, or nobody knows, and that is well."""
+        """Submit with a short deadline. Some requests may be refused, or end without an answer."""
         for number in count():
             if self.stop.is_set():
                 return
@@ -60,14 +60,14 @@ class Load:
                 self.unconfirmed.append(error)
 
     def ask(self, client: InsultFilter) -> None:
-        """Ask with a long deadline: every request is answered, however often the broker dies meanwhile."""
+        """Filter with a long deadline. Each request is answered, even if the broker dies more than once."""
         while not self.stop.is_set():
             for answer in client.filter_many(["tonto"] * 200, in_flight=50):
                 assert answer == "CENSORED"
                 self.done_at.append(time.monotonic())
 
     def add(self, client: InsultService) -> None:
-        """Add insults, each new: whoever is told that it was there already had its effect twice."""
+        """Add new insults. If one is answered False, it was added twice."""
         for number in count():
             if self.stop.is_set():
                 return
@@ -117,13 +117,13 @@ def test_what_a_killed_rabbitmq_confirmed_is_kept_and_what_waits_is_answered_whe
 
 
 def all_went_on(load: Load, counts: tuple[int, int, int]) -> bool:
-    """Tell whether all three kinds of load have come further than *counts*."""
+    """Tell whether all three kinds of load have gone on since *counts*."""
     now = len(load.confirmed), len(load.done_at), len(load.added)
     return all(later > earlier + 1 for earlier, later in zip(counts, now, strict=True))
 
 
 def assert_away(client: InsultFilter) -> Request:
-    """While RabbitMQ is away, requests wait, within bounds; return one that does."""
+    """Check that requests wait while RabbitMQ is away, but not too many. Return one that waits."""
     assert isinstance(client, InsultFilterClient)
     eventually(lambda: client._channel is None)
     early = client.send(client.names.work, "", b"tonto", "early")
@@ -139,7 +139,7 @@ def assert_away(client: InsultFilter) -> Request:
 
 
 def fill(client: InsultFilterClient, text: bytes) -> None:
-    """Send until no more is taken; what was sent is forgotten then."""
+    """Send until the client refuses more; then forget the requests."""
     sent = []
     try:
         while True:

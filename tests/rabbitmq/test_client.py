@@ -1,4 +1,4 @@
-"""A client that is closed, answered or interrupted by two threads at once fails in none of them."""
+"""A client works on if two threads answer a request at once, or if a request is interrupted."""
 
 from concurrent.futures import Future
 
@@ -15,7 +15,7 @@ from tests.rabbitmq.rig import PrivateRabbit
 
 
 class Raced(Future[object]):
-    """A future that another thread answers just after somebody saw that it has no answer."""
+    """A future that another thread answers just after done() said False."""
 
     def done(self) -> bool:
         was_done = super().done()

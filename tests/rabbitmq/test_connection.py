@@ -1,4 +1,4 @@
-"""A connection that is closed at any moment ends quietly; one that has become silent is given up."""
+"""A connection that is closed early ends quietly. A silent one is replaced."""
 
 import socket
 import threading
@@ -40,7 +40,7 @@ def test_a_connection_that_is_closed_while_it_connects_ends_quietly(monkeypatch:
     assert said == []
 
 
-def test_a_connection_that_swallows_everything_is_opened_anew_before_the_deadline(
+def test_a_connection_over_which_nothing_arrives_is_replaced_before_the_deadline(
     rabbit: PrivateRabbit,
 ) -> None:
     url = urlsplit(rabbit.url)

@@ -53,7 +53,7 @@ def publish(url: str, queue: str, body: bytes, **properties: object) -> None:
         channel.basic_publish("", queue, body, BasicProperties(delivery_mode=PERSISTENT, **properties))
 
 
-def test_work_that_fails_is_tried_again_with_back_off_and_then_put_among_the_dead_letters(
+def test_work_that_fails_is_tried_again_with_back_off_and_then_becomes_a_dead_letter(
     amqp_url: str, names: Names
 ) -> None:
     tried: list[bytes] = []
@@ -76,7 +76,7 @@ def test_work_that_fails_is_tried_again_with_back_off_and_then_put_among_the_dea
     assert sorted(tried) == [b"bad"] * 4 + [b"good"] + [b"once"] * 2
 
 
-def test_who_asks_is_told_at_once_that_the_work_failed(amqp_url: str, names: Names) -> None:
+def test_a_client_that_waits_is_told_at_once_that_the_work_failed(amqp_url: str, names: Names) -> None:
     def fail(delivery: Delivery) -> list[Message]:
         raise ZeroDivisionError
 
@@ -110,7 +110,7 @@ def test_a_node_that_stops_while_the_store_is_away_gives_its_work_to_others(
         eventually(lambda: sorted(done) == bodies)
 
 
-def test_a_queue_of_another_kind_is_one_clear_error(amqp_url: str, names: Names) -> None:
+def test_a_queue_with_other_arguments_is_one_clear_error(amqp_url: str, names: Names) -> None:
     with channel_to(amqp_url) as channel:
         channel.queue_declare(f"{names.work}.retry", durable=True, arguments={"x-max-length": 1})
     server = QueueServer(

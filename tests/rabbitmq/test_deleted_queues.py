@@ -1,4 +1,4 @@
-"""Queues and exchanges that are deleted by hand, or by a policy, under running nodes and clients."""
+"""Queues and exchanges are deleted by hand, or by a policy, while nodes and clients run."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,7 +87,7 @@ def test_service_nodes_and_the_broadcaster_declare_and_consume_a_deleted_queue_a
             assert consumers(rabbit.url, f"{system.namespace}.{queue}") == 1
 
 
-def test_what_is_sent_while_queues_are_deleted_is_done_or_an_error(
+def test_a_text_sent_while_its_queue_is_deleted_gets_an_id_or_an_error(
     rabbit: PrivateRabbit, filters: System
 ) -> None:
     queue = f"{filters.namespace}.filter"
@@ -148,7 +148,7 @@ def test_texts_that_are_purged_are_gone_and_the_node_goes_on(rabbit: PrivateRabb
         assert client.resolve() == "CENSORED 2"
 
 
-def test_a_policy_that_expires_a_queue_which_nobody_consumes_costs_one_error_at_most(
+def test_a_policy_that_expires_a_queue_without_consumers_costs_one_error_at_most(
     rabbit: PrivateRabbit, redis_url: str
 ) -> None:
     spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, node_arguments=("--on-demand",))
@@ -192,7 +192,7 @@ def test_subscribers_hear_ticks_after_the_exchange_and_their_queues_were_deleted
 
 
 def heard_anew(subscription: Any) -> bool:
-    """Tell whether a tick comes after all that are here already and one pause in between."""
+    """Take all ticks that have arrived. Tell whether another one comes after a pause."""
     while subscription.receive(0.3):
         pass
     return subscription.receive(DEADLINE_SECONDS) is not None
@@ -208,9 +208,7 @@ def test_a_client_whose_reply_queue_was_deleted_gets_its_answers(
         assert client.filter("tonto") == "CENSORED"
 
 
-def test_one_node_goes_on_with_what_it_has_in_memory_when_its_queue_was_deleted(
-    system: StartSystem, amqp_url: str
-) -> None:
+def test_one_node_keeps_its_insults_when_its_queue_was_deleted(system: StartSystem, amqp_url: str) -> None:
     alone = system("rabbitmq", Application.SERVICE)
     with alone.service() as client:
         client.add_insult("tonto")

@@ -1,4 +1,4 @@
-"""Nodes that are killed by what they work on, frozen, or told to stop under load: nothing is lost."""
+"""Nodes are killed by a text, frozen, or stopped under load, and nothing is lost."""
 
 import os
 import random
@@ -32,21 +32,21 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> str:
     return POISON
 
 
-def test_5_texts_that_kill_their_worker_harm_none_of_2000(
+def test_5_texts_that_kill_their_node_leave_the_others_of_2000_unharmed(
     system: StartSystem, amqp_url: str, poison: str
 ) -> None:
     mixed_with_poison(system, amqp_url, texts=2_000, poisoned=5)
 
 
 @pytest.mark.parametrize("queue_type", ["quorum"], indirect=True)
-def test_a_text_that_kills_its_worker_harms_nobody_on_quorum_queues(
+def test_texts_that_kill_their_node_leave_the_others_unharmed_on_quorum_queues(
     system: StartSystem, amqp_url: str, poison: str, queue_type: str
 ) -> None:
     mixed_with_poison(system, amqp_url, texts=200, poisoned=2)
 
 
 def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: int) -> None:
-    """Every other text is submitted, the others are asked about; of both, some kill whoever works on them."""
+    """Submit every other text, and filter the others. Some of both kill the node that works on them."""
     rng = random.Random(SEED)
     bad = set(rng.sample(range(texts), poisoned))
     cluster = system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3)
@@ -78,8 +78,8 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
     assert {number: answers[number] for number in good} == {n: f"CENSORED {n}" for n in good}
     told = [answers[number] for number in bad if number % 2 == 0]
     assert_dead_lettered(dead, {ids[number] for number in bad}, f"{cluster.namespace}.filter", told)
-    # Three deaths alone, at most one before. More, if a node dies between the publishing of a copy and the
-    # acknowledgement of the original: then there are two.
+    # Each kills three nodes alone, and one before at most. There are more deaths if a node dies after it
+    # published a copy and before it acknowledged the original: then there are two messages.
     assert 3 * poisoned <= len(supervisor.replaced) <= 8 * poisoned
 
 
@@ -108,7 +108,7 @@ def letters_of(supervisor: Supervisor, url: str, queue: str, expected: int) -> l
 def assert_dead_lettered(
     dead: list[tuple[Any, bytes]], expected_ids: set[str], queue: str, told: list[object]
 ) -> None:
-    """The *dead* letters are those of *expected_ids*, with a reason; who asked was *told* of one of them."""
+    """Check that the *dead* letters have *expected_ids* and a reason, and that their senders were *told*."""
     assert {properties.message_id for properties, _ in dead} == expected_ids
     for properties, text in dead:
         assert POISON in text.decode()
@@ -172,7 +172,7 @@ def test_a_subscriber_that_was_frozen_catches_up_or_is_told_what_it_missed(syste
         os.kill(subscriber.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         times = []
-        while time.monotonic() - stopped < 14.0:  # past the time limit of its connection
+        while time.monotonic() - stopped < 14.0:  # until RabbitMQ has given up its connection
             assert other.receive(TIMEOUT_SECONDS)
             times.append(time.monotonic())
         os.kill(subscriber.pid, signal.SIGCONT)

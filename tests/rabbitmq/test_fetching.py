@@ -1,4 +1,4 @@
-"""A node that asks for a message by itself, and gets it too late, with a channel that we answer for."""
+"""A node fetches a message and gets it too late. The test answers in place of the broker."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from tests.eventually import eventually
 
 
 class Channel:
-    """Notes what is asked of it; the test says when it answers."""
+    """Notes the calls; the test decides when it answers."""
 
     is_open = True
 
@@ -48,7 +48,7 @@ class Channel:
 
 
 class Connection:
-    """Does at once what the I/O thread is asked to do."""
+    """Does the work of the I/O thread at once."""
 
     def call(self, work: Callable[[], None]) -> bool:
         work()
@@ -69,7 +69,7 @@ def consumer(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> FetchingConsu
 
 
 def deliver(consumer: FetchingConsumer, channel: Channel, tag: int) -> None:
-    """Deliver a question on the control queue, whose handler fetches nothing."""
+    """Deliver a question on the control queue. Its handler fetches nothing."""
     consumer._delivered(channel, Basic.Deliver("consumer", tag, False, "", ""), BasicProperties(), b"")
 
 
@@ -99,7 +99,9 @@ def test_a_second_request_before_a_late_answer_is_refused_and_the_next_one_serve
     assert channel.put_back == [7]
 
 
-def test_a_late_answer_that_nothing_waits_harms_nobody(consumer: FetchingConsumer, channel: Channel) -> None:
+def test_a_late_answer_that_the_queue_is_empty_ends_no_later_request(
+    consumer: FetchingConsumer, channel: Channel
+) -> None:
     with pytest.raises(Unavailable):
         consumer.fetch("work")
     channel.got = None
@@ -120,7 +122,7 @@ def test_a_request_that_is_under_way_when_the_connection_breaks_ends_at_once(
 
 
 def fetched(consumer: FetchingConsumer, channel: Channel, tag: int) -> Delivery:
-    """Fetch a message that the broker hands out in time."""
+    """Fetch a message that comes in time."""
     get = channel.basic_get
 
     def answer(queue: str, callback: Any) -> None:

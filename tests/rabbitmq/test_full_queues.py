@@ -1,4 +1,4 @@
-"""Queues that a policy lets be full: who sends is told at once, and what was accepted is done."""
+"""A policy limits a queue, and it is full: senders are told at once, and accepted texts are done."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ TEXTS = 600
 
 @contextmanager
 def full(rabbit: PrivateRabbit, queue: str, length: int) -> Iterator[None]:
-    """Let *queue* refuse messages while *length* wait in it."""
+    """Let *queue* refuse messages while *length* messages wait in it."""
     limit = f'{{"max-length": {length}, "overflow": "reject-publish"}}'
     pattern = f"^{queue.replace('.', '[.]')}$"
     rabbit.ctl("set_policy", "full", pattern, limit, "--apply-to", "queues")
@@ -73,7 +73,7 @@ def test_an_event_for_a_full_queue_is_overloaded_at_once(rabbit: PrivateRabbit, 
 
 
 @pytest.mark.parametrize("length", [50, 0])
-def test_a_node_that_finds_no_room_for_what_was_delivered_before_keeps_its_connection_and_does_it_all(
+def test_a_node_keeps_its_connection_and_does_all_texts_while_the_retry_queue_is_full(
     rabbit: PrivateRabbit, redis_url: str, length: int
 ) -> None:
     spec = SystemSpec(

@@ -1,4 +1,4 @@
-"""Whatever bytes come: every parser of the wire returns a value or one documented error, and nothing else."""
+"""For any bytes, each parser of the wire returns a value or one documented error."""
 
 import json
 import struct
@@ -30,7 +30,7 @@ SIZES = {1: b"tbB", 2: b"Uus", 4: b"Iif", 5: b"D", 8: b"LldT"}
 
 
 def sized(kind: bytes, content: bytes) -> bytes:
-    """Return a value of a field whose size stands before it."""
+    """Return a value with its size before it."""
     return kind + struct.pack(">I", len(content)) + content
 
 
@@ -62,7 +62,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 HEADERS = st.lists(st.tuples(NAMES, VALUES), max_size=5).map(lambda pairs: sized(b"", table(pairs)))
-"""Tables of headers as a broker lets them through: each value is what its letter says."""
+"""Tables of headers that a broker lets pass: the type of each value is that of its letter."""
 FLAGGED = [
     (BasicProperties.FLAG_CONTENT_TYPE, SHORT),
     (BasicProperties.FLAG_CONTENT_ENCODING, SHORT),
@@ -82,7 +82,7 @@ FLAGGED = [
 
 @st.composite
 def properties(draw: st.DrawFn) -> BasicProperties:
-    """Draw properties as they stand on the wire, and decode them as the node does."""
+    """Draw properties as bytes, and decode them as the node does."""
     flags, fields = 0, b""
     for flag, values in FLAGGED:
         if draw(st.booleans()):
@@ -109,7 +109,7 @@ def test_properties_are_read_or_refused_and_their_copy_can_be_sent(given: BasicP
 
 
 def refused(read: object) -> Code | None:
-    """Return the code with which something is refused, None if it is not."""
+    """Return the code of the refusal, or None if there is none."""
     try:
         read()  # type: ignore[operator]
     except InvalidRequest as error:
@@ -167,7 +167,7 @@ def test_a_reply_is_an_answer_or_an_error(given: BasicProperties, body: bytes) -
         st.sampled_from([DEATHS, FAILURES, NOT_BEFORE]), st.one_of(st.integers(), st.text(), st.none())
     )
 )
-def test_counts_that_others_wrote_into_headers_do_no_harm(headers: dict[str, object]) -> None:
+def test_counts_that_a_stranger_wrote_into_headers_do_no_harm(headers: dict[str, object]) -> None:
     retries = RetryQueue("lab.filter")
     delivery = Delivery(None, 1, BasicProperties(headers=headers), b"tonto", True)
     moved = retries.after_death(delivery)[0]
@@ -180,7 +180,7 @@ def test_counts_that_others_wrote_into_headers_do_no_harm(headers: dict[str, obj
     assert sum(slept) <= 1.0
 
 
-def test_a_message_dies_after_so_many_deaths_and_its_letter_says_why() -> None:
+def test_a_message_is_dead_lettered_after_so_many_deaths_with_the_reason() -> None:
     retries = RetryQueue("lab.filter")
     message = retries.move(Delivery(None, 1, BasicProperties(message_id="a", reply_to="me"), b"tonto", True))[
         0

@@ -1,4 +1,4 @@
-"""A node that keeps its state in memory is alone in its namespace; broadcasters share one broadcast."""
+"""Only one node with its state in memory serves a namespace. Broadcasters share one broadcast."""
 
 import os
 import subprocess

@@ -32,7 +32,7 @@ def ask(url: str, queue: str, code: str, body: str = "") -> object:
     return json.loads(reply) if answered.content_type == "application/json" else reply.decode()
 
 
-def test_one_file_is_short_enough_to_be_read_in_ten_minutes() -> None:
+def test_the_file_has_350_lines_at_most() -> None:
     assert len((ROOT / "rabbitmq/stock.py").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
@@ -55,7 +55,7 @@ def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
     assert ask(amqp_url, f"{filters.namespace}.filter", "", "quin tonto") == "quin CENSORED"
 
 
-def test_a_stock_client_works_with_tuned_nodes_and_a_tuned_client_with_what_they_share(
+def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
     system: StartSystem,
 ) -> None:
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Whatever is published to a RabbitMQ node's queue gets a reply with its code; the node goes on serving."""
+"""Each bad message to a RabbitMQ node gets a reply with its code, and the node goes on serving."""
 
 import gzip
 import json
@@ -54,7 +54,7 @@ class Client:
     """A bare connection with a queue for replies."""
 
     def __init__(self, url: str) -> None:
-        data.encode_value = _encode  # what is bad in headers, pika would not write
+        data.encode_value = _encode  # pika would not write bad headers
         self._connection = pika.BlockingConnection(pika.URLParameters(url))
         self._channel: BlockingChannel = self._connection.channel()
         self._replies = str(self._channel.queue_declare("", exclusive=True).method.queue)
@@ -105,7 +105,7 @@ def work_queue(cluster: System) -> str:
 
 
 class RabbitWire(Wire):
-    """A queue: the node that works on it in order has got past whatever came before."""
+    """A queue. Its node works in order, so a reply shows that it has finished all messages before."""
 
     def __init__(self, cluster: System) -> None:
         super().__init__(cluster)
@@ -183,7 +183,7 @@ def test_a_bad_event_that_cannot_be_answered_is_logged_and_the_node_goes_on(
 
 
 @pytest.mark.parametrize("reply_to", each(STRANGE_REPLY_QUEUES))
-def test_a_reply_that_cannot_be_delivered_harms_nobody(
+def test_a_reply_that_cannot_be_delivered_does_no_harm(
     node: System, client: Client, reply_to: object
 ) -> None:
     for code in ("X4", "X9"):
@@ -227,7 +227,7 @@ def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: System, clie
         for properties, body in bombs:
             began = time.perf_counter()
             client.refusal(service_queue(node), properties, body)
-            if len(body) <= MEBIBYTE:  # a longer one takes its time on the way
+            if len(body) <= MEBIBYTE:  # the transport of a longer one takes time
                 slowest = max(slowest, time.perf_counter() - began)
             most = max(most, process.memory_info().rss)
     print(f"refused in {slowest * 1000:.0f} ms at most; memory +{(most - before) / MEBIBYTE:.1f} MiB")
