@@ -10,8 +10,10 @@ import re
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
+
+from lab.limits import MAX_INSULT_CHARACTERS
 
 _Counted = TypeVar("_Counted")
 
@@ -21,6 +23,9 @@ CLEAN_CHUNKS = 50_000
 CLEAN_CHARACTERS = 64
 STEPS_OF_A_LOOK = 15
 """What it costs to look for a sequence, beside the units that it has."""
+
+LONGEST_UNIT = 4 * MAX_INSULT_CHARACTERS
+"""No character has more than four when it is folded and decomposed (tests/lab/test_censor.py)."""
 
 SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 """Variation selectors, as a regular expression's class. They are ignored."""
@@ -39,45 +44,62 @@ SPACELESS = (
 """Scripts that are written without spaces, as a regular expression's class."""
 
 
-def _some_of(belongs: Callable[[str], bool], least: int = 1) -> str:
-    """Return a regular expression of *least* characters or more of which *belongs* is true.
-
-    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
-    """
-    beyond = _ranges(belongs, (*range(0x10000, 0x20000), *range(0xE0100, 0xE01F0)))
-    within = _ranges(belongs, range(0x300, 0x10000))
-    return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{within}{beyond}]{{{least},}})"
-
-
-def _ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> str:
+def _ranges(characters: Iterable[str], most: str = chr(0x10FFFF)) -> str:
+    """Return ascending *characters* up to *most* as a regular expression's class."""
     ranges: list[list[int]] = []
-    for code in codes:
-        if belongs(chr(code)):
-            if ranges and ranges[-1][1] == code - 1:
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
+    for code in map(ord, characters):
+        if code > ord(most):
+            break
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-_MARKS = _some_of(lambda char: unicodedata.category(char).startswith("M"))
+def _some_of(characters: Sequence[str], least: int = 1) -> str:
+    """Return a regular expression of *least* or more of *characters*.
+
+    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
+    """
+    within, both = _ranges(characters, most="\uffff"), _ranges(characters)
+    return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{both}]{{{least},}})"
+
+
+def _is_reordered(mark: str) -> bool:
+    return unicodedata.combining(unicodedata.normalize("NFD", mark)[0]) > 0
+
+
+_EACH_MARK = [
+    character
+    for first, end in (
+        (0x300, 0x3100),
+        (0xA66F, 0xAC00),
+        (0xFB1E, 0x17000),
+        (0x1BC00, 0x1F000),
+        (0xE0100, 0xE01F0),
+    )
+    for character in map(chr, range(first, end))
+    if unicodedata.category(character)[0] == "M"
+]
+_MARKS = _some_of(_EACH_MARK)
 """Combining marks; ``\\w`` lacks them."""
 _LETTER = rf"[^\W{SPACELESS}\u02bc]"
-_LONG_UNIT = re.compile(
-    rf"({_LETTER}(?:{_LETTER}+|{_MARKS})+|\s[\s{SELECTORS}]+|\S(?:{_MARKS})+)",
-)
-"""A unit of more than one character; every other character is one by itself."""
-_LONG_ASCII_UNIT = re.compile(r"(\w{2,}|[\t-\r\x1c-\x1f ]{2,})", re.ASCII)
+_WORD = re.compile(rf"({_LETTER}(?:{_LETTER}+|{_MARKS})+)")
+"""A word of more than one character. Each expression begins with a class: so Python's engine skips fast."""
+_ASCII_WORD = re.compile(r"(\w\w+)", re.ASCII)
+_SYMBOL = re.compile(rf"\s[\s{SELECTORS}]*|\S(?:{_MARKS})*")
+_MARK_OR_BEYOND = re.compile(f"[{_ranges(_EACH_MARK, most=chr(0xFFFF))}\U00010000-\U0010ffff]")
+_TWO_SPACES = re.compile(r"\s\s")
 _ALIKE = re.compile(f"[{APOSTROPHES}{HYPHENS}{SELECTORS}]")
 _SAME = {
     **dict.fromkeys(map(ord, APOSTROPHES), "'"),
     **dict.fromkeys(map(ord, HYPHENS), "-"),
     **dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)), None),
 }
+_SELECTOR = re.compile(f"[{SELECTORS}]")
 _LEADING_SELECTORS = re.compile(f"[{SELECTORS}]+")
-_MANY_MARKS = re.compile(
-    _some_of(lambda mark: unicodedata.combining(unicodedata.normalize("NFD", mark)[0]) > 0, 15)
-)
+_MANY_MARKS = re.compile(_some_of(list(filter(_is_reordered, _EACH_MARK)), least=15))
 _MARKS_THAT_ARE_SEVERAL = "\u0340\u0341\u0343\u0344\u0f73\u0f75\u0f81"
 _WORDS_ONLY = bytes(
     ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
@@ -287,20 +309,30 @@ def _remember(clean: set[str], chunks: set[str]) -> None:
 
 def _units(text: str) -> list[str]:
     """Cut *text* into its units."""
-    pieces = (_LONG_ASCII_UNIT if text.isascii() else _LONG_UNIT).split(text)
-    units = list(pieces[0])
+    is_ascii = text.isascii()
+    pieces = (_ASCII_WORD if is_ascii else _WORD).split(text)
+    is_simple = (is_ascii or not _MARK_OR_BEYOND.search(text)) and not _TWO_SPACES.search(text)
+    cut: Callable[[str], Iterable[str]] = iter if is_simple else _SYMBOL.findall
+    units = list(cut(pieces[0]))
     for place in range(1, len(pieces), 2):
         units.append(pieces[place])
-        units += pieces[place + 1]
+        units += cut(pieces[place + 1])
     return units
 
 
 def _fold_each(units: set[str]) -> dict[str, str]:
     """Return each of *units* with what it is compared by; all at once, because each call has its price."""
-    spaces = {unit for unit in units if unit[0].isspace()}
-    others = list(units - spaces)
-    folded = dict(zip(others, _fold(" ".join(others)).split(" "), strict=True)) if others else {}
-    return folded | dict.fromkeys(spaces, " ")
+    folded = {unit: " " for unit in units if unit[0].isspace()}
+    folded |= {unit: "" for unit in units if len(unit) > LONGEST_UNIT and _is_too_long(unit)}
+    others = list(units - folded.keys())
+    if others:
+        folded |= dict(zip(others, _fold(" ".join(others)).split(" "), strict=True))
+    return folded
+
+
+def _is_too_long(unit: str) -> bool:
+    """Tell whether *unit* is longer, in every normal form, than any insult: it need not be folded."""
+    return len(unit) - len(_SELECTOR.findall(unit)) > LONGEST_UNIT
 
 
 def _units_of_insult(insult: str) -> list[str]:

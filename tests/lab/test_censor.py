@@ -1,11 +1,13 @@
 """The rule of censoring: which places of a text are insults, and what becomes of the rest."""
 
+import re
 import unicodedata
 
 import pytest
 
-from lab.applications.censor import Automaton, Censor, nfc
+from lab.applications.censor import LONGEST_UNIT, Automaton, Censor, nfc
 from lab.data import default_insults
+from lab.limits import MAX_INSULT_CHARACTERS
 
 
 def censored(text: str, *insults: str) -> str:
@@ -304,3 +306,25 @@ def test_an_insult_of_punctuation_can_be_removed() -> None:
 @pytest.mark.parametrize("insult", default_insults())
 def test_every_insult_that_comes_with_the_lab_is_found(insult: str) -> None:
     assert Censor(default_insults()).censor(f"x {insult.upper()} x") == "x CENSORED x"
+
+
+def test_no_character_has_more_than_four_when_it_is_folded_and_decomposed() -> None:
+    longest = 0
+    for code in (*range(0xD800), *range(0xE000, 0x110000)):
+        folded = unicodedata.normalize("NFC", chr(code)).casefold()
+        longest = max(longest, len(unicodedata.normalize("NFD", folded)))
+    assert longest * MAX_INSULT_CHARACTERS == LONGEST_UNIT
+
+
+def test_the_longest_insult_in_its_longest_form_is_found() -> None:
+    insult = "\u1f82" * MAX_INSULT_CHARACTERS
+    written = "".join(f"{character}\ufe0f" for character in nfd(insult))
+    assert len(written) == 2 * LONGEST_UNIT
+    assert censored(f"x {written} x", insult) == "x CENSORED x"
+
+
+def test_every_mark_that_unicode_has_is_known_as_one() -> None:
+    text = "".join(f" a{chr(code)}" for code in range(0x110000) if unicodedata.category(chr(code))[0] == "M")
+    assert re.sub("CENSORED", "", censored(text, "a")) == re.sub(
+        "a[\ufe00-\ufe0f\U000e0100-\U000e01ef]", "", text
+    )
