@@ -30,7 +30,7 @@ op:resolve:ID          string        JSON: [petition id] it is bound to, then [p
 =====================  ============  =================================================================
 
 Beside each sorted set of leases are a hash ``:lengths``, how long each lease is, negative once it was spared,
-and a string ``:heard``, when somebody last used the set.
+and a string ``:heard``, when somebody last used the set; ``results:heard`` likewise.
 """
 
 import re

@@ -66,6 +66,7 @@ if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) t
   if ARGV[5] ~= '0' then redis.call('DEL', retrying) end
 end
 if wanted == 0 then return {0, refused} end
+if size == 0 then hear_results(ns, now()) end
 if redis.call('LLEN', processing) > 0 then
   local left = redis.call('LRANGE', processing, 0, -1)
   if redis.call('GET', retrying) == node then

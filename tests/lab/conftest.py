@@ -88,10 +88,10 @@ def later(request: pytest.FixtureRequest, store_kind: str, time_passed: list[flo
     if store_kind == "memory":
         return time_passed.append
     url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
-    return lambda seconds: _age(url, namespace, seconds)
+    return lambda seconds: age(url, namespace, seconds)
 
 
-def _age(url: str, namespace: str, seconds: float) -> None:
+def age(url: str, namespace: str, seconds: float) -> None:
     """Make what is stored in *namespace* older by *seconds* (lab/store/namespace.py names it)."""
     with connect(url) as connection:
         client: Any = connection

