@@ -9,27 +9,16 @@ import re
 import sys
 from functools import partial
 
-from harness.analysis.verdicts import FEWEST_BLOCKS, comparison_of
+from harness.experiment.comparison import comparison_step, judge, read_contestant
 from harness.experiment.session import (
-    FAILED,
-    GOOD,
     Experiment,
-    Step,
     add_experiment_options,
     conduct,
     count,
-    needs,
 )
-from harness.experiment.versus import Side, read_side, versus
 from harness.load.workload import Workload
-from harness.record.run import Run
-from harness.report.conclusions import sentence
-from harness.statistics import slower_than
 from lab.cli import commands
-from lab.cli.brokers import say
 from lab.options import Parser, interval
-
-START_SECONDS = 4.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,27 +41,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_experiment_options(parser)
     options = parser.parse_args(argv)
-    a, b = read_side(options.a), read_side(options.b)
+    a, b = read_contestant(options.a), read_contestant(options.b)
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
-    step = Step(
-        f"compare {a.text} with {b.text}",
-        options.blocks * (START_SECONDS + 3 * options.seconds),
-        needs(a.middleware, a.architecture) | needs(b.middleware, b.architecture),
-        partial(versus, a=a, b=b, blocks=options.blocks, window_seconds=options.seconds),
-    )
+    step = comparison_step(a, b, options.blocks, options.seconds)
     configuration: dict[str, object] = {"a": a.text, "b": b.text, "blocks": options.blocks}
     experiment = Experiment("compare", [step], workload, configuration)
-    return conduct(experiment, options.results, partial(_judge, a=a, b=b, limit=options.fail_if_slower))
-
-
-def _judge(run: Run, a: Side, b: Side, limit: float | None) -> int:
-    comparison = comparison_of(run)
-    if comparison is None:
-        say(f"no verdict: fewer than {FEWEST_BLOCKS} blocks are whole and valid; repeat with more --blocks")
-        return FAILED
-    say(sentence(comparison, a.text, b.text))
-    return FAILED if limit is not None and slower_than(comparison, limit) else GOOD
+    return conduct(experiment, options.results, partial(judge, a=a, b=b, limit=options.fail_if_slower))
 
 
 def _share(text: str) -> float:

@@ -3,61 +3,28 @@
 import argparse
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from dynamic.keda import scaled_object
 from dynamic.options import count, factor, price, whole
 from dynamic.policies import POLICIES, chosen
-from dynamic.sample import START_PRICE, TARGET_SECONDS
+from dynamic.sample import START_PRICE
 from dynamic.simulator.profiles import SIMULATED
-from dynamic.simulator.simulation import Setting
-from harness.experiment.scaling import Load, scaling
-from harness.experiment.scaling_run import LEAD_SECONDS
-from harness.experiment.scaling_system import ScalingSystem
-from harness.experiment.session import Experiment, Step, add_experiment_options, conduct
+from harness.experiment.scaling import (
+    DEFAULT_POLICIES,
+    ScalingLoad,
+    calibrate,
+    scaling_step,
+    setting_of,
+)
+from harness.experiment.session import Experiment, add_experiment_options, conduct
 from harness.load.workload import Workload
 from lab.cli import commands
-from lab.cli.brokers import brokers
-from lab.errors import Unavailable
-from lab.load.profiles import Profile, from_trace, spike
+from lab.load.profiles import Profile, from_trace
 from lab.options import Parser, interval
 from lab.process.launcher import usable_cores
-from lab.settings import settings
 
-BROKERS = frozenset({"redis", "rabbitmq"})
-START_SECONDS = 1.5
-"""About what it takes to start a system, and to end it."""
-SHORT = spike(20.0, 150.0, at=15.0, width=10.0, seconds=60.0)
-"""The load of the short form, in `lab run`: policies differ in what they do after it."""
-DEFAULT_POLICIES = ("adaptive", "assignment:hold=8", "rate")
 BURSTS_WORK = "20ms"
 """For `bursts`, whose rates are those of the classic run: three publishers of 285/s keep 17 workers busy."""
-
-
-def scaling_step(policies: list[str], load: Load) -> Step:
-    """Return the step that lets each of *policies* scale under *load*."""
-    profile = load.setting.profile
-    starts = len(policies) * (START_SECONDS + LEAD_SECONDS)
-    seconds = profile.duration_seconds * (1 if load.together else len(policies))
-    return Step(
-        f"dynamic scaling: {profile.name} ({profile.description}); {', '.join(policies)}",
-        START_SECONDS + load.calibration_seconds + starts + seconds,
-        BROKERS,
-        partial(scaling, policies=policies, load=load),
-    )
-
-
-def short_step() -> Step:
-    """Return the short form: three policies at the same time, 60 s."""
-    return scaling_step(list(DEFAULT_POLICIES), Load(Setting(SHORT), together=True, calibration_seconds=1.0))
-
-
-def thorough_steps() -> list[Step]:
-    """Return the long form: every load that work of 100 ms can follow, policies at the same time."""
-    loads = [_setting(SIMULATED[name](1)) for name in SIMULATED if name != "bursts"]
-    policies = [*DEFAULT_POLICIES, "assignment", "hpa:faster=10", "reference"]
-    return [scaling_step(policies, Load(setting, together=True)) for setting in loads]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         chosen(policy)
     loads = _loads(options)
     if options.calibrate or options.export:
-        return _calibrate(loads[0], workload, options)
+        return calibrate(loads[0], workload, as_export=bool(options.export))
     steps = [scaling_step(options.policy, load) for load in loads]
     told = ("policy", "profile", "work_time", "work_cpu", "min", "max", "misjudged")
     configuration: dict[str, object] = {name: getattr(options, name) for name in told}
@@ -78,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     return conduct(Experiment("dynamic", steps, workload, configuration), options.results)
 
 
-def _loads(options: argparse.Namespace) -> list[Load]:
+def _loads(options: argparse.Namespace) -> list[ScalingLoad]:
     if options.trace:
         profiles = [from_trace(options.trace, options.speed, options.scale)]
     else:
@@ -88,41 +55,17 @@ def _loads(options: argparse.Namespace) -> list[Load]:
     return [_load(profile, options) for profile in profiles]
 
 
-def _load(profile: Profile, options: argparse.Namespace) -> Load:
+def _load(profile: Profile, options: argparse.Namespace) -> ScalingLoad:
     usual = BURSTS_WORK if profile.name == "bursts" else "100ms"
     work = ("--work-time", options.work_time or usual)
     if options.work_cpu:
         work = ("--work-cpu", options.work_cpu)
     setting = replace(
-        _setting(profile, options.min, options.max, options.seed), start_price=options.start_price
+        setting_of(profile, options.min, options.max, options.seed), start_price=options.start_price
     )
     if options.work_cpu:
         setting = replace(setting, cores=usable_cores())
-    return Load(setting, work, options.misjudged, options.together)
-
-
-def _setting(profile: Profile, least: int = 1, most: int = 50, seed: int = 1) -> Setting:
-    drift_at = 60.0 if profile.name == "drift" else None
-    return Setting(profile, min_workers=least, max_workers=most, drift_at=drift_at, seed=seed)
-
-
-def _calibrate(load: Load, workload: Workload, options: argparse.Namespace) -> int:
-    """Print C for the declared work, in both units, or what Kubernetes needs of it."""
-    with brokers(settings(), BROKERS) as urls:
-        missing = BROKERS - urls.kinds
-        if missing:
-            raise Unavailable(f"calibration needs {' and '.join(sorted(missing))}")
-        with ScalingSystem(urls, load.setting, load.work) as system:
-            rate = system.calibrate(workload.pool(), load.calibration_seconds)
-            start_seconds = system.start_seconds_of(load.setting.max_workers) if options.export else 0.0
-    if options.export:
-        print(scaled_object(rate, start_seconds, options.min, options.max), end="")
-        return 0
-    per_target = rate * TARGET_SECONDS
-    print(f"one worker, {load.work_words}, never idle: {rate:.4g} messages per second")
-    print(f"C = {per_target:.4g} messages per worker per Tr ({TARGET_SECONDS:g} s)")
-    print(f"use it:  python -m dynamic --C {per_target:.4g} {' '.join(load.work)}")
-    return 0
+    return ScalingLoad(setting, work, options.misjudged, options.together)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from harness.experiment.session import middleware_names
 from harness.faults.rig import Scenario, Size
-from harness.faults.session import Order, conduct
-from harness.faults.table import SCENARIOS
+from harness.faults.session import SCENARIOS, Order, conduct
 from harness.record.journal import RESULTS
 from lab.cli import commands
 from lab.middleware import MIDDLEWARES

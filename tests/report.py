@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.record.journal import RECORD, RESULTS, read_run
-from harness.report.finish import finish
+from harness.report.page import finish
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.options import Parser

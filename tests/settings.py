@@ -11,7 +11,7 @@ import sys
 from harness.experiment.session import Experiment, add_results_option, add_window_options, conduct
 from harness.experiment.settings.measured import settings_step
 from harness.experiment.settings.table import DEFAULTS, changes, load_words
-from harness.experiment.thresholds.load import CLIENTS
+from harness.experiment.thresholds.contestants import CLIENTS
 from harness.record.run import Run
 from lab.cli import commands
 from lab.options import Parser

@@ -2,55 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from functools import partial
 
-from harness.experiment.session import (
-    Experiment,
-    Step,
-    add_cluster_option,
-    add_experiment_options,
-    conduct,
-    count,
-    needs,
-)
-from harness.experiment.speedup import LATENCY_BOUND, describe, speedup
+from harness.experiment.session import Experiment, add_cluster_option, add_experiment_options, conduct, count
+from harness.experiment.speedup import LATENCY_BOUND, speedup_step
 from harness.load.workload import Workload
 from lab.cli import commands
-from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval
 
-START_SECONDS = 2.5
 MOST_NODES = 64
 """About what it takes to start a system and its load generators."""
-
-
-def speedup_step(
-    middleware: str,
-    node_counts: Sequence[int],
-    work: tuple[str, str],
-    *,
-    blocks: int,
-    window: float,
-    fresh: bool,
-) -> Step:
-    """Return the step that measures one middleware at each of *node_counts* in every block."""
-    starts = len(node_counts) * (blocks if fresh else 1)
-    return Step(
-        f"speedup: {MIDDLEWARES[middleware].label}, {describe(work)}",
-        starts * START_SECONDS + blocks * len(node_counts) * window,
-        needs(middleware, Architecture.N_NODE),
-        partial(
-            speedup,
-            middleware=middleware,
-            node_counts=node_counts,
-            work=work,
-            blocks=blocks,
-            window_seconds=window,
-            fresh=fresh,
-        ),
-    )
 
 
 def main(argv: list[str] | None = None) -> int:

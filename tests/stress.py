@@ -2,72 +2,28 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
 
-from harness.experiment.bench import Bench
-from harness.experiment.capacity import SHARES, Objective, capacity
-from harness.experiment.planned import planned
-from harness.experiment.session import (
-    Experiment,
-    Step,
-    add_cluster_option,
-    add_experiment_options,
-    conduct,
-    needs,
+from harness.experiment.capacity import Objective
+from harness.experiment.session import Experiment, Step, add_cluster_option, add_experiment_options, conduct
+from harness.experiment.stress import (
+    START_SECONDS,
+    capacity_step,
+    clients_step,
+    planned,
+    requests_step,
+    system_step,
 )
-from harness.experiment.stress import CLIENT_COUNTS, over_clients, over_requests
 from harness.load.workload import Workload
-from harness.record.run import Capacity, Point
 from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
-from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.middleware import VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval
 
-START_SECONDS = 2.0
-"""About what it takes to start a system and its load generators."""
-SEARCH_WINDOWS = 10
-"""About how many rates a capacity search tries."""
 STUDIES = ("requests", "clients", "capacity")
 ALL = "all"
-
-
-def requests_step(middleware: str, architecture: Architecture, window: float) -> Step:
-    """Return the step that measures one system over more and more requests."""
-    measure = partial(
-        over_requests,
-        middleware=middleware,
-        architecture=architecture,
-        window_seconds=window,
-    )
-    return _step("requests", middleware, architecture, START_SECONDS + 5 * window, measure)
-
-
-def clients_step(middleware: str, architecture: Architecture, window: float) -> Step:
-    """Return the step that measures one system over more and more clients."""
-    measure = partial(over_clients, middleware=middleware, architecture=architecture, window_seconds=window)
-    seconds = len(CLIENT_COUNTS) * (START_SECONDS + window)
-    return _step("clients", middleware, architecture, seconds, measure)
-
-
-def capacity_step(middleware: str, architecture: Architecture, objective: Objective) -> Step:
-    """Return the step that searches the capacity of one system and measures on the way to it."""
-    measure = partial(capacity, middleware=middleware, architecture=architecture, objective=objective)
-    seconds = START_SECONDS + (SEARCH_WINDOWS + len(SHARES)) * objective.window_seconds
-    return _step("capacity", middleware, architecture, seconds, measure)
-
-
-def _step(
-    study: str,
-    middleware: str,
-    architecture: Architecture,
-    seconds: float,
-    measure: Callable[[Bench], Iterator[Point | Capacity]],
-) -> Step:
-    what = f"{study}: {MIDDLEWARES[middleware].label}, {architecture}"
-    return Step(what, seconds, needs(middleware, architecture), measure)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,7 +74,7 @@ def _steps(options: argparse.Namespace, architecture: Architecture) -> list[Step
     plan = _plan(options)
     if plan:
         measure = partial(planned, middleware=middleware, architecture=architecture, plan=plan)
-        return [_step("plan", middleware, architecture, START_SECONDS + plan.duration_seconds, measure)]
+        return [system_step("plan", middleware, architecture, START_SECONDS + plan.duration_seconds, measure)]
     one_by_one = {
         "requests": requests_step(middleware, architecture, window),
         "clients": clients_step(middleware, architecture, window),

@@ -7,7 +7,7 @@ import pytest
 
 from harness.experiment.settings.measured import measured
 from harness.experiment.settings.table import changes
-from harness.experiment.thresholds.sides import Terms
+from harness.experiment.thresholds.contestants import Terms
 from harness.record.findings import SAME
 from harness.record.journal import read_run
 from lab.process.system import BrokerUrls

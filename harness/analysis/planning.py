@@ -1,7 +1,6 @@
 """Planning past the machine that measured: nodes, brokers and what limits them at a rate that was never sent.
 
-docs/planning.md tells the model and its limits. What the data do not support is refused in words.
-"""
+docs/planning.md tells the model and its limits. What the data do not support is refused in words."""
 
 import math
 from collections.abc import Sequence
@@ -247,3 +246,42 @@ def _log_slopes(usl: Usl, nodes: Sequence[int]) -> Floats:
     """Return the derivatives of log X by log gamma, alpha and beta, a row for each of *nodes*."""
     rows = [(1.0, -(n - 1) / _denominator(usl, n), -n * (n - 1) / _denominator(usl, n)) for n in nodes]
     return np.array(rows, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A prediction for *nodes* from trials with up to *known* nodes, and what was measured there."""
+
+    middleware: str
+    work: str
+    known: int
+    nodes: int
+    predicted: Estimate
+    measured: Estimate
+    is_held: bool
+    """The measured throughput lies in the interval of the prediction."""
+
+
+def check(run: Run) -> list[Checked]:
+    """Predict the most nodes of each speedup of *run*; InvalidRequest says why none can be checked."""
+    checked: list[Checked] = []
+    refusals: list[str] = []
+    for middleware, work in dict.fromkeys((p.middleware, p.work) for p in run.of("speedup")):
+        points = usable(run, middleware, work, refusals)
+        most = max((p.nodes for p in points), default=0)
+        near = [p for p in points if p.nodes <= most / FARTHEST]
+        there = [p.throughput for p in points if p.nodes == most]
+        try:
+            curve = fit_curve([p.nodes for p in near], [p.throughput for p in near])
+        except InvalidRequest as error:
+            refusals.append(f"{middleware}, {work}: {error.message}")
+            continue
+        predicted, measured = curve.at(most), throughput_estimate(there)
+        is_held = (predicted.low or 0.0) <= measured.value <= (predicted.high or 0.0)
+        checked.append(Checked(middleware, work, curve.most_nodes, most, predicted, measured, is_held))
+    if not checked:
+        why = "; ".join(refusals) or "it has no speedup"
+        raise InvalidRequest(
+            Code.MALFORMED, f"nothing to check: {why}; `lab speedup M --nodes 1,2,3,4,8` measures what is"
+        )
+    return checked

@@ -4,22 +4,38 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dynamic.keda import scaled_object
 from dynamic.policies import chosen
-from dynamic.sample import KEPT_STARTS, Sample
+from dynamic.sample import KEPT_STARTS, TARGET_SECONDS, Sample
 from dynamic.simulator.optimum import allowed_late, lower_bound
+from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import Times
 from dynamic.simulator.scores import Steps
 from dynamic.simulator.simulation import Run, Setting, simulate
 from harness.experiment.bench import Bench
-from harness.experiment.scaling_run import observe
-from harness.experiment.scaling_system import Observed, ScalingSystem
+from harness.experiment.scaling_system import LEAD_SECONDS, Observed, ScalingSystem, observe
+from harness.experiment.session import Step
+from harness.load.workload import Workload
 from harness.record.trials import Decided, ScalingTrial, Series
+from lab.cli.brokers import brokers
+from lab.errors import Unavailable
 from lab.load.plans import Plan
+from lab.load.profiles import Profile, spike
+from lab.settings import settings
+
+BROKERS = frozenset({"redis", "rabbitmq"})
+START_SECONDS = 1.5
+"""About what it takes to start a system, and to end it."""
+SHORT = spike(20.0, 150.0, at=15.0, width=10.0, seconds=60.0)
+"""The load of the short form, in `lab run`: policies differ in what they do after it."""
+DEFAULT_POLICIES = ("adaptive", "assignment:hold=8", "rate")
+
 
 SLICE_SECONDS = 1.0
 MOST_LATE_SENDING = 0.05
@@ -27,7 +43,7 @@ MOST_LATE_SENDING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ScalingLoad:
     """A load for policies: the setting of the simulator, and the work that its workers declare."""
 
     setting: Setting
@@ -45,7 +61,7 @@ class Load:
         return f"{time} {'waiting' if option == '--work-time' else 'computing'}"
 
 
-def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[ScalingTrial]:
+def scaling(bench: Bench, policies: Sequence[str], load: ScalingLoad) -> Iterator[ScalingTrial]:
     """Calibrate one worker; then let each of *policies* scale under the same events."""
     texts, raw = bench.workload.pool(), bench.raw
     if raw is None:
@@ -64,7 +80,7 @@ def scaling(bench: Bench, policies: Sequence[str], load: Load) -> Iterator[Scali
             yield trial(policy, load, rate_alone, plan, seen)
 
 
-def trial(policy: str, load: Load, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
+def trial(policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
     """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
     start = start_alone(seen, load.setting.min_workers)
     setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
@@ -194,3 +210,55 @@ def _keep(seen: Observed, plan: Plan, path: Path) -> None:
     for number, at_ns in seen.done_ns.items():
         done[number] = at_ns - seen.begin_ns
     np.savez_compressed(path, planned_ns=plan.due_ns, done_ns=done)
+
+
+def scaling_step(policies: list[str], load: ScalingLoad) -> Step:
+    """Return the step that lets each of *policies* scale under *load*."""
+    profile = load.setting.profile
+    starts = len(policies) * (START_SECONDS + LEAD_SECONDS)
+    seconds = profile.duration_seconds * (1 if load.together else len(policies))
+    return Step(
+        f"dynamic scaling: {profile.name} ({profile.description}); {', '.join(policies)}",
+        START_SECONDS + load.calibration_seconds + starts + seconds,
+        BROKERS,
+        partial(scaling, policies=policies, load=load),
+    )
+
+
+def short_step() -> Step:
+    """Return the short form: three policies at the same time, 60 s."""
+    return scaling_step(
+        list(DEFAULT_POLICIES), ScalingLoad(Setting(SHORT), together=True, calibration_seconds=1.0)
+    )
+
+
+def thorough_steps() -> list[Step]:
+    """Return the long form: every load that work of 100 ms can follow, policies at the same time."""
+    loads = [setting_of(SIMULATED[name](1)) for name in SIMULATED if name != "bursts"]
+    policies = [*DEFAULT_POLICIES, "assignment", "hpa:faster=10", "reference"]
+    return [scaling_step(policies, ScalingLoad(setting, together=True)) for setting in loads]
+
+
+def setting_of(profile: Profile, least: int = 1, most: int = 50, seed: int = 1) -> Setting:
+    drift_at = 60.0 if profile.name == "drift" else None
+    return Setting(profile, min_workers=least, max_workers=most, drift_at=drift_at, seed=seed)
+
+
+def calibrate(load: ScalingLoad, workload: Workload, *, as_export: bool) -> int:
+    """Print C for the declared work, in both units, or what Kubernetes needs of it."""
+    with brokers(settings(), BROKERS) as urls:
+        missing = BROKERS - urls.kinds
+        if missing:
+            raise Unavailable(f"calibration needs {' and '.join(sorted(missing))}")
+        with ScalingSystem(urls, load.setting, load.work) as system:
+            rate = system.calibrate(workload.pool(), load.calibration_seconds)
+            start_seconds = system.start_seconds_of(load.setting.max_workers) if as_export else 0.0
+    if as_export:
+        least, most = load.setting.min_workers, load.setting.max_workers
+        print(scaled_object(rate, start_seconds, least, most), end="")
+        return 0
+    per_target = rate * TARGET_SECONDS
+    print(f"one worker, {load.work_words}, never idle: {rate:.4g} messages per second")
+    print(f"C = {per_target:.4g} messages per worker per Tr ({TARGET_SECONDS:g} s)")
+    print(f"use it:  python -m dynamic --C {per_target:.4g} {' '.join(load.work)}")
+    return 0

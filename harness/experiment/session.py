@@ -8,8 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.experiment.bench import Bench, null_rates
-from harness.experiment.several import described, several
+from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
 from harness.record.environment import environment
 from harness.record.journal import RESULTS, SPACE_BYTES, Journal, make_results
@@ -107,7 +106,7 @@ def record(
     as_json: bool = False,
 ) -> int:
     """Let *measure* fill *run*, and keep what it measured whatever happens; return the exit code."""
-    from harness.report.finish import finish  # matplotlib takes a second to import: --help need not wait
+    from harness.report.page import finish  # matplotlib takes a second to import: --help need not wait
 
     journal = Journal(run, results, raw_bytes)
     code = GOOD

@@ -6,10 +6,14 @@ from contextlib import ExitStack
 from functools import partial
 
 from harness.experiment.bench import Bench
+from harness.experiment.session import Step, needs
 from harness.load.measure import Generators
 from harness.record.run import Point
 from lab.contract import Architecture
+from lab.middleware import MIDDLEWARES
 from lab.process.system import System
+
+START_SECONDS = 2.5
 
 CLIENTS = 24
 """A multiple of 1, 2, 3, 4, 6 and 8: unevenly shared clients would cost speedup that nodes have."""
@@ -74,3 +78,30 @@ def _start(
     for load in loads.values():
         stack.callback(load.close)
     return {nodes: (systems[nodes], loads[nodes].wait_ready()) for nodes in node_counts}
+
+
+def speedup_step(
+    middleware: str,
+    node_counts: Sequence[int],
+    work: tuple[str, str],
+    *,
+    blocks: int,
+    window: float,
+    fresh: bool,
+) -> Step:
+    """Return the step that measures one middleware at each of *node_counts* in every block."""
+    starts = len(node_counts) * (blocks if fresh else 1)
+    return Step(
+        f"speedup: {MIDDLEWARES[middleware].label}, {describe(work)}",
+        starts * START_SECONDS + blocks * len(node_counts) * window,
+        needs(middleware, Architecture.N_NODE),
+        partial(
+            speedup,
+            middleware=middleware,
+            node_counts=node_counts,
+            work=work,
+            blocks=blocks,
+            window_seconds=window,
+            fresh=fresh,
+        ),
+    )

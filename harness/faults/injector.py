@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.faults.ledger import Entry, Found
+from harness.faults.ledger import Entry, Found, held_up
 from harness.faults.load import Load
 from harness.faults.site import Site
-from harness.faults.timeline import held_up
 from harness.record.trials import Fault
 from lab.process.launcher import Handle
 from lab.topology import NODE

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.faults.ledger import Entry, Outcome, outcome_of
-from harness.load.loops import now, open_loop
+from harness.load.generator import now, open_loop
 from harness.load.workload import Workload
 from harness.record.recorder import RawFile, Recorder
 from lab.contract import Application, InsultFilter, InsultService

@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from harness.faults.injector import Injector
-from harness.faults.ledger import Account, Entry, Found, Outcome, close
+from harness.faults.ledger import Account, Entry, Found, Outcome, close, held_up, timeline
 from harness.faults.load import BUG, HANG_SECONDS, Load, bugs
 from harness.faults.site import Brokers, Site
-from harness.faults.timeline import held_up, timeline
 from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.middleware import MIDDLEWARES

@@ -8,6 +8,13 @@ from pathlib import Path
 
 from harness.experiment.session import FAILED, GOOD, record
 from harness.faults.rig import Rig, Scenario, Size
+from harness.faults.scenarios.brokers import RABBITMQ_KILLED, REDIS_KILLED
+from harness.faults.scenarios.drain import DRAIN
+from harness.faults.scenarios.input import BOMBS, MALFORMED
+from harness.faults.scenarios.network import NETWORK, REPLIES, SILENT
+from harness.faults.scenarios.nodes import FROZEN, KILLS, MASTERS
+from harness.faults.scenarios.poison import POISONED
+from harness.faults.scenarios.subscribers import SUBSCRIBERS
 from harness.faults.site import NODES, Brokers
 from harness.record.environment import environment
 from harness.record.journal import Journal
@@ -22,6 +29,15 @@ from lab.contract import Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
 from lab.settings import settings
+
+_NODES = (KILLS, FROZEN, MASTERS, POISONED, DRAIN)
+_BROKERS_AND_NETWORK = (REDIS_KILLED, RABBITMQ_KILLED, REPLIES, NETWORK)
+_CLIENTS = (MALFORMED, BOMBS, SILENT, SUBSCRIBERS)
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (*_NODES, *_BROKERS_AND_NETWORK, *_CLIENTS)
+}
+
 
 SOAK_START_SECONDS = 30.0
 """About what it takes to start and end eight systems."""

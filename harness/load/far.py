@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.load.generator import Window
-from harness.load.measure import ANSWER_SECONDS, WARM_UP, Generators, shares
-from harness.load.orders import Answer, Order, Start
+from harness.load.measure import ANSWER_SECONDS, WARM_UP, Answer, Generators, Order, Start, shares
 from harness.load.subject import Subject
 from harness.record.recorder import Tally, keeping
 from harness.record.summary import Measurement, summarise

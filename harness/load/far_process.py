@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.load.measure import LocalGenerators
-from harness.load.orders import Answer, Order, Start
+from harness.load.measure import Answer, LocalGenerators, Order, Start
 from harness.record.recorder import Tally
 from lab.errors import LabError
 from lab.process.node import die_with

@@ -1,21 +1,21 @@
-"""Drive a subject with load generator processes and say what came of it."""
+"""Drive a subject with load generator processes and summarise what came of each window."""
 
-import multiprocessing
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from harness.load.generator import START_SECONDS, Job, Window, run_generator
+from harness.load.processes import Processes
 from harness.load.subject import Subject
 from harness.record.recorder import Tally, keeping
 from harness.record.summary import Measurement, summarise
-from lab.errors import InternalError, LabError
+from lab.errors import InternalError
 from lab.load.plans import Plan
 
 WARM_UP = Window(seconds=0.3)
@@ -111,30 +111,21 @@ class LocalGenerators(Generators):
         first: int = 0,
     ) -> None:
         super().__init__(clients, in_flight)
-        context = multiprocessing.get_context("spawn")
         with keeping(Path(tempfile.gettempdir())):
             self._scratch = tempfile.TemporaryDirectory(prefix="lab-raw-")
         self._raw = raw or Path(self._scratch.name)
-        self._next_planned = context.Value("q", 0)
-        self._processes = []
-        self._pipes = []
+        self._processes = Processes("load generator")
+        self._next_planned = self._processes.context.Value("q", 0)
         self._windows = 0
         self._subject = subject  # what it shares with the processes must outlive their start
         for share in shares(clients, processes):
-            ours, theirs = context.Pipe()
             job = Job(subject, first, share, in_flight, warm_up)
-            process = context.Process(
-                target=run_generator, args=(job, self._next_planned, theirs), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._pipes.append(ours)
+            self._processes.start(run_generator, job, self._next_planned)
             first += share
 
     def wait_ready(self) -> Self:
         try:
-            for answer in self._answers():
+            for answer in self._processes.answers(ANSWER_SECONDS):
                 if answer != "ready":
                     raise InternalError("generator", f"a load generator said {answer!r}")
         except BaseException:
@@ -144,7 +135,7 @@ class LocalGenerators(Generators):
 
     @property
     def pids(self) -> list[int]:
-        return [process.pid for process in self._processes if process.pid]
+        return self._processes.pids
 
     @property
     def processes(self) -> int:
@@ -156,24 +147,17 @@ class LocalGenerators(Generators):
         self._next_planned.value = 0
         start_ns = time.perf_counter_ns() + (0 if window.due_ns is None else int(START_SECONDS * 1e9))
         label = f"{time.time_ns()}-{self._windows}"
-        raws = [self._raw / f"{label}-{index}.i64" for index in range(len(self._pipes))]
-        for pipe, raw in zip(self._pipes, raws, strict=True):
-            pipe.send(replace(window, raw=raw, start_ns=start_ns))
+        raws = [self._raw / f"{label}-{index}.i64" for index in range(self.processes)]
+        self._processes.tell(replace(window, raw=raw, start_ns=start_ns) for raw in raws)
         total = Tally()
-        for answer in self._answers(ANSWER_SECONDS + seconds):
+        for answer in self._processes.answers(ANSWER_SECONDS + seconds):
             if not isinstance(answer, Tally):
                 raise InternalError("generator", f"a load generator said {answer!r}")
             total.add(answer)
         return Outcome(total, raws, start_ns)
 
     def close(self) -> None:
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join(2.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        self._processes.close()
         self._scratch.cleanup()
 
     @property
@@ -184,23 +168,30 @@ class LocalGenerators(Generators):
         outcome = self.run(window, seconds)
         return summarise(outcome.tally, outcome.raws, offered)
 
-    def _answers(self, timeout_seconds: float = ANSWER_SECONDS) -> list[object]:
-        deadline = time.monotonic() + timeout_seconds
-        answers: list[object] = []
-        for pipe in self._pipes:
-            try:
-                if not pipe.poll(max(0.0, deadline - time.monotonic())):
-                    raise InternalError("generator", f"a load generator is silent for {timeout_seconds:g} s")
-                answer = pipe.recv()
-            except EOFError as error:
-                raise InternalError("generator", "a load generator ended; its error stands above") from error
-            if isinstance(answer, LabError):
-                raise answer
-            answers.append(answer)
-        return answers
-
 
 def shares(clients: int, processes: int) -> Sequence[int]:
     """Divide *clients* among *processes* as evenly as can be."""
     processes = min(clients, processes)
     return [clients // processes + (index < clients % processes) for index in range(processes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first order: who sends what."""
+
+    subject: Subject
+    clients: int
+    first: int
+    in_flight: int
+    warm_up: Window
+
+
+Order = Start | Window
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A window: its ledger, and planned, sent and done of each right answer, in ns from its start."""
+
+    tally: Tally
+    times: bytes = b""

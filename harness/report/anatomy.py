@@ -6,7 +6,7 @@ from rich.table import Table
 
 from harness.record.profile import Profile, ordered
 from harness.report.formatting import nodes
-from harness.report.plots.anatomy import segment_name
+from harness.report.plots.cpu import segment_name
 from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
 

@@ -1,20 +1,29 @@
-"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured."""
+"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured.
+
+At the end of an experiment it is written with the data and the plots."""
 
 import base64
+import json
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.analysis.verdicts import speedups
-from harness.record.run import Run
+from harness.record.journal import write_run
+from harness.record.recorder import CannotKeep, keeping
+from harness.record.run import Run, losses
 from harness.report.conclusions import caveats, conclusions
 from harness.report.faults import broken, by_scenario, check_words, number, sentences
-from harness.report.formatting import capacity, milliseconds, system_name
+from harness.report.formatting import busy, capacity, milliseconds, system_name
+from harness.report.plots import draw
 from harness.report.scaling import ROWS, scalings_by_profile, simulated_words
-from harness.report.table import STUDIES, found_lines
+from harness.report.table import STUDIES, found_lines, print_table
+from lab.cli.brokers import say
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES, VARIANTS
 
@@ -123,3 +132,42 @@ def _said(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_said, value))
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def finish(run: Run, folder: Path, *, as_table: bool = True) -> bool:
+    """Write the data, draw it, and say where everything is; return whether it is all in *folder*.
+
+    Where *folder* cannot hold it, it is written to a new temporary folder. If there is no room at all, the
+    record is printed, so that it is not lost.
+    """
+    run.notes += [said for said in (f"LOST: {one}" for one in losses(run)) if said not in run.notes]
+    if as_table:
+        print_table(run)
+    for note in [*run.notes, *filter(None, [busy(run)])]:
+        say(note)
+    for place in _places(folder):
+        try:
+            with keeping(place):
+                _write(run, place)
+        except CannotKeep as error:
+            say(f"NOT WRITTEN: {error.message}")
+        else:
+            return place == folder
+    say("nothing can be written: the record follows on standard output; keep it as run.json")
+    print(json.dumps(asdict(run)))
+    return False
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    yield folder
+    try:
+        yield Path(tempfile.mkdtemp(prefix="lab-results-"))
+    except OSError as error:
+        say(f"NOT WRITTEN: {tempfile.gettempdir()}: cannot be written: {error.strerror}")
+
+
+def _write(run: Run, folder: Path) -> None:
+    say(f"data:   {write_run(run, folder)}")
+    plots = draw(run, folder / "plots")
+    say(f"plots:  {plots[0].parent if plots else 'none, for want of data'}")
+    say(f"report: {write_report(run, folder)}")

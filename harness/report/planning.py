@@ -1,13 +1,20 @@
 """Plans in words: their assumptions, their cells, and what capacity searches add."""
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Limit, Range
+from rich.console import Console
+from rich.table import Table
+
+from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Checked, Limit, Plan, Range
+from harness.record.journal import RESULTS, read_run
 from harness.record.run import Run
 from harness.report.formatting import capacity, system_name
 from harness.statistics import Estimate
 from lab.contract import Architecture
+from lab.errors import Code, InvalidRequest
 from lab.middleware import MIDDLEWARES
 
 ASSUMPTIONS = (
@@ -76,3 +83,78 @@ def capacities(runs: Sequence[tuple[str, Run]], rate: float, objective_ms: float
         command = f"`lab stress M --study capacity --objective {objective_ms:g}`"
         found["missing"] = f"not supported: {', '.join(missing)}: nobody searched; {command} does"
     return list(found.values())
+
+
+Sources = dict[tuple[str, str], tuple[str, Run]]
+
+
+def runs_from(origin: Path | None) -> list[tuple[str, Run]]:
+    """Return the runs to plan from, the newest first; those of an older format are left out."""
+    if origin:
+        return [(str(origin), read_run(origin / "run.json"))]
+    found = []
+    for path in sorted(RESULTS.glob("*/run.json"), reverse=True):
+        if path.parent.is_symlink():
+            continue
+        try:
+            found.append((path.parent.name, read_run(path)))
+        except InvalidRequest as error:
+            print(f"left out: {error.message}", file=sys.stderr)
+    return found
+
+
+def newest_speedups(runs: list[tuple[str, Run]]) -> Sources:
+    """Return, by middleware and kind of work, the newest run that has a speedup of it."""
+    found: Sources = {}
+    for source, run in runs:
+        for kind in {(point.middleware, point.work): None for point in run.of("speedup")}:
+            found.setdefault(kind, (source, run))
+    if not found:
+        raise InvalidRequest(
+            Code.MALFORMED, "no speedup is measured yet; `lab speedup redis_impl --nodes 1,2,3,4` makes one"
+        )
+    order = list(MIDDLEWARES)
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+
+
+def print_plans(plans: list[Plan], known: list[str], rate: float, objective_ms: float) -> None:
+    console = Console()
+    title = f"Plan for {rate:,.0f} requests/s, p99 within {objective_ms:g} ms (at least, about, at most)"
+    table = Table(title=title, title_justify="left")
+    for column in ("middleware, work", "one node, /s", "nodes", "brokers", "first limit: shard it", "cores"):
+        table.add_column(column)
+    for one in plans:
+        table.add_row(
+            f"{MIDDLEWARES[one.middleware].label}, {one.work}",
+            share_words(one.one_node),
+            cell(one.nodes),
+            cell(one.brokers),
+            limit_words(one.limits),
+            "-" if one.cores is None else f"{one.cores:,.0f}",
+        )
+    console.print(table)
+    for sentence in _plan_sentences(plans, known):
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+
+def _plan_sentences(plans: list[Plan], known: list[str]) -> Iterator[str]:
+    for one in plans:
+        yield f"\n{MIDDLEWARES[one.middleware].label}, {one.work}, from {one.source}:"
+        if one.usl and one.busy:
+            yield (
+                f"  contention {one.usl.alpha.value:.2%}, coherence {one.usl.beta.value:.4%}; nodes are busy "
+                f"to {one.busy[0]:.0%} (exponential service times) or {one.busy[2]:.0%} (all alike) at most"
+            )
+        yield from (f"  not supported: {refusal}" for refusal in one.refusals)
+    yield "\nCapacity at the objective:"
+    yield from (f"  {sentence}" for sentence in known)
+    yield "\nAssumed:"
+    yield from (f"  {sentence}" for sentence in ASSUMPTIONS)
+
+
+def check_words(one: Checked) -> str:
+    return (
+        f"{MIDDLEWARES[one.middleware].label}, {one.work}: from 1 to {one.known} nodes, {one.nodes} are "
+        f"predicted to make {share_words(one.predicted)}/s; measured {share_words(one.measured)}/s: "
+        f"{'held' if one.is_held else 'MISSED'}"
+    )

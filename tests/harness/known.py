@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.sharedctypes import Synchronized
 
-from harness.load.loops import now
+from harness.load.generator import now
 from harness.load.subject import Driver
 
 NANOSECONDS = 1_000_000_000

@@ -8,7 +8,7 @@ import numpy as np
 from dynamic.policies import chosen
 from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
-from harness.experiment.scaling import Load, trial
+from harness.experiment.scaling import ScalingLoad, trial
 from harness.experiment.scaling_system import Observed
 from harness.record.findings import Cost, Curve, Finding, Size
 from harness.record.profile import Profile as Anatomy
@@ -159,7 +159,7 @@ def scaling_trials() -> list[ScalingTrial]:
 
 def observed_trial(policy: str, profile: Profile = LOAD, **changes: Any) -> ScalingTrial:
     """Return a trial of *policy* from observations that the simulator made up."""
-    load = Load(Setting(profile, start=Times(START_ALONE_SECONDS, "in turn")))
+    load = ScalingLoad(Setting(profile, start=Times(START_ALONE_SECONDS, "in turn")))
     run = simulate(chosen(policy), load.setting)
     plan = Plan.following(profile, profile.duration_seconds, load.setting.seed)
     seen = Observed(10**12, start_seconds=run.samples[-1].start_seconds)

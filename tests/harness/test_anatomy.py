@@ -18,7 +18,7 @@ from harness.record.journal import write_run
 from harness.record.profile import PARTS, Profile, Repetition
 from harness.record.run import Run
 from harness.report.anatomy import profile_caveats
-from harness.report.plots.anatomy import anatomy_figure
+from harness.report.plots.cpu import anatomy_figure
 from lab.bootstrap import ROOT
 from lab.errors import Unavailable
 from tests import report
@@ -77,7 +77,7 @@ KNOWN = {
         stack_of((f"{LIBRARY}/threading.py", 1, "notify"), ("rabbitmq/_lane.py", 1, "_work_on")),
         "threads",
     ),
-    "the measuring loop": (stack_of(("harness/load/loops.py", 1, "closed_loop"), *LOOP), "harness"),
+    "the measuring loop": (stack_of(("harness/load/generator.py", 1, "closed_loop"), *LOOP), "harness"),
     "nothing known": (stack_of(("/elsewhere/program.py", 1, "main")), "unknown"),
     "a stack without a frame": ((), "unknown"),
 }

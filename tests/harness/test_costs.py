@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.settings.clients import texts
+from harness.experiment.settings.measured import texts
 from harness.experiment.settings.table import DEFAULTS, SETTINGS, Setting, changes
 from harness.experiment.settings.variants import VARIANTS
 from harness.record.findings import SAME, Cost, noise_of

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from harness.experiment.bench import Bench
-from harness.experiment.growth import load
-from harness.experiment.growth.curve import Terms, turning
-from harness.experiment.growth.insults import insults
-from harness.experiment.growth.studies import STUDIES
+from harness.experiment.growth import studies as load
+from harness.experiment.growth.studies import STUDIES, Terms, insults, turning
 from harness.experiment.growth.subscribers import Heard, lateness
 from harness.load.workload import Workload
 from harness.record.findings import HARNESS, MILLISECONDS, Curve, Judgement, Size, missed

@@ -3,8 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.faults.ledger import EFFECTS, Entry, Found, Outcome, close, outcome_of
-from harness.faults.timeline import held_up, percentile, resumed, timeline
+from harness.faults.ledger import (
+    EFFECTS,
+    Entry,
+    Found,
+    Outcome,
+    close,
+    held_up,
+    outcome_of,
+    percentile,
+    resumed,
+    timeline,
+)
 from lab.operations import Operation
 
 SECOND = 1_000_000_000

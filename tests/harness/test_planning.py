@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.analysis.planning import Curve, busy_share, fit_curve, plan
-from harness.analysis.planning_check import check
+from harness.analysis.planning import Curve, busy_share, check, fit_curve, plan
 from harness.record.journal import write_run
 from harness.record.run import Capacity, Point, Run
 from harness.record.summary import Usage

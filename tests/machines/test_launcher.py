@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.experiment.several import several
+from harness.experiment.bench import several
 from lab.addresses import free_port
 from lab.bootstrap import ROOT
 from lab.errors import Code, InvalidRequest, Unavailable

@@ -1,7 +1,6 @@
 """More and more subscribers: how long a tick takes to reach the last of them."""
 
 import logging
-import multiprocessing
 import signal
 import threading
 import time
@@ -11,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from harness.experiment.growth.curve import Terms, resident
+from harness.experiment.growth.studies import Terms, resident
+from harness.load.processes import Processes
 from harness.probes.resources import component_pids
 from harness.record.findings import MILLISECONDS, Curve, Size
 from lab.contract import Application, Subscription, Target
@@ -85,37 +85,26 @@ class Audience:
     """Subscribers in processes of their own; a context manager."""
 
     def __init__(self, middleware: str, target: Target) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._members = []
+        self._processes = Processes("process of subscribers")
         self._count = 0
         for _ in range(PROCESSES):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_listen, args=(middleware, target, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self._members.append((process, ours))
+            self._processes.start(_listen, middleware, target)
 
     def __enter__(self) -> "Audience":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for _, pipe in self._members:
-            pipe.close()
-        for process, _ in self._members:
-            process.kill()  # unsubscribing a thousand takes long, and the system ends with them
-            process.join()
+        self._processes.close(grace_seconds=0.0)  # unsubscribing a thousand takes long
 
     @property
     def pids(self) -> list[int]:
         """The process ids of the subscribers."""
-        return [process.pid for process, _ in self._members if process.pid]
+        return self._processes.pids
 
     def grow(self, count: int) -> None:
         """Let there be *count* subscribers; LabError if some cannot subscribe."""
-        for index, (_, pipe) in enumerate(self._members):
-            more = count // PROCESSES + (index < count % PROCESSES)
-            pipe.send(more)
-        for answer in self._answers(SUBSCRIBE_SECONDS):
+        self._processes.tell(count // PROCESSES + (index < count % PROCESSES) for index in range(PROCESSES))
+        for answer in self._processes.answers(SUBSCRIBE_SECONDS):
             if isinstance(answer, str):
                 raise Unavailable(answer)
         self._count = count
@@ -125,26 +114,13 @@ class Audience:
         begun = time.perf_counter()
         time.sleep(seconds)  # how long it listens
         total: dict[int, Heard] = defaultdict(Heard)
-        for _, pipe in self._members:
-            pipe.send(None)
-        for answer in self._answers(DEADLINE_SECONDS):
+        self._processes.tell([None] * PROCESSES)
+        for answer in self._processes.answers(DEADLINE_SECONDS):
             if not isinstance(answer, dict):
                 raise InternalError("subscribers", f"a process of subscribers said {answer!r}")
             for number, heard in answer.items():
                 total[number].add(heard)
         return {number: heard for number, heard in total.items() if heard.first > begun}
-
-    def _answers(self, seconds: float) -> list[object]:
-        deadline = time.monotonic() + seconds
-        answers = []
-        for _, pipe in self._members:
-            if not pipe.poll(max(0.0, deadline - time.monotonic())):
-                raise Unavailable(f"subscribers are silent for {seconds:.0f} s")
-            try:
-                answers.append(pipe.recv())
-            except EOFError as error:
-                raise Unavailable("a process of subscribers ended") from error
-        return answers
 
 
 @dataclass(slots=True)

@@ -1,30 +1,134 @@
-"""Measure changes one by one, each in alternating windows with the default."""
+"""Measure changes of settings one by one, each in alternating windows with the default."""
 
+import os
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from harness.analysis.validity import FEWEST_REQUESTS, MOST_GENERATOR_CPU
+from harness.experiment.baseline import FILTERED, TEXT
 from harness.experiment.bench import Bench
 from harness.experiment.session import Step
-from harness.experiment.settings.sides import Sides
-from harness.experiment.settings.table import DEFAULTS, Change
-from harness.experiment.thresholds.load import CLIENTS, Load, SideFailed
-from harness.experiment.thresholds.sides import Side, Terms, alternate
+from harness.experiment.settings import variants
+from harness.experiment.settings.table import DEFAULTS, Change, Setup
+from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until, redis_with, repeated
+from harness.experiment.thresholds.contestants import (
+    CLIENTS,
+    ClientProcesses,
+    Contestant,
+    ContestantFailed,
+    Run,
+    Terms,
+    alternate,
+    loaded,
+)
 from harness.record.findings import SAME, Cost, noise_of
 from harness.report.formatting import not_here
-from lab.contract import Architecture
+from lab.contract import Application, Architecture, Target
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES
-from lab.process.system import BrokerUrls
+from lab.process.launcher import LocalLauncher, ProcessSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.store.namespace import throwaway_namespace
+
+PADDING = " whatever else people write"
+
+
+@contextmanager
+def filtering(middleware: str, target: Target, setup: Setup) -> Iterator[Run]:
+    """Filter texts with a client set up so. The process may be changed for it, and stays so."""
+    if setup.variant:
+        from harness.experiment.settings import variants
+
+        variants.apply(*setup.variant)
+    text, filtered = texts(setup.text_bytes)
+    with MIDDLEWARES[middleware].filter_client(target, DEADLINE_SECONDS) as client:
+        if setup.in_flight:
+            yield partial(filtered_until, client, setup.in_flight, text=text, filtered=filtered)
+        else:
+            yield repeated(lambda: client.filter(text) == filtered)
+
+
+def texts(length: int) -> tuple[str, str]:
+    """Return a text of *length* bytes with one insult, and what the filter must make of it."""
+    rest = (PADDING * (length // len(PADDING) + 1))[: length - len(TEXT)]
+    return TEXT + rest, FILTERED + rest
+
+
+class Contestants:
+    """Clients of one middleware by their setups; nodes end with *stack*, and serve all who need the same."""
+
+    def __init__(self, stack: ExitStack, middleware: str, urls: BrokerUrls, clients: int) -> None:
+        self._stack = stack
+        self._middleware = middleware
+        self._urls = urls
+        self._count = clients
+        self._nodes: dict[Setup, Target] = {}
+        self._usual: dict[Setup, ClientProcesses] = {}
+
+    def usual(self, setup: Setup) -> ClientProcesses:
+        """Return clients that stay until the middleware is done: those of a default."""
+        if setup not in self._usual:
+            if setup.node not in self._nodes:
+                self._nodes[setup.node] = self._node(self._stack, setup)
+            self._usual[setup] = self._clients(self._stack, setup, self._nodes[setup.node])
+        return self._usual[setup]
+
+    def changed(self, stack: ExitStack, setup: Setup) -> ClientProcesses:
+        """Return clients that end with *stack*, as does their node, unless one like it runs."""
+        return self._clients(stack, setup, self._nodes.get(setup.node) or self._node(stack, setup))
+
+    def again(self, stack: ExitStack, setup: Setup) -> ClientProcesses:
+        """Return clients, and a node, that end with *stack*, though others like them run."""
+        return self._clients(stack, setup, self._node(stack, setup))
+
+    def _clients(self, stack: ExitStack, setup: Setup, target: Target) -> ClientProcesses:
+        with _variables(setup.variables):
+            return loaded(stack, partial(filtering, self._middleware, target, setup), self._count)
+
+    def _node(self, stack: ExitStack, setup: Setup) -> Target:
+        urls = self._urls
+        if setup.appendfsync:
+            urls = replace(urls, redis=redis_with(stack, setup.appendfsync))
+        with _variables(setup.variables):
+            if setup.variant and self._middleware == "rabbitmq":
+                return _changed_node(stack, setup.variant, urls)
+            spec = SystemSpec(self._middleware, Application.FILTER, node_arguments=setup.node_arguments)
+            return stack.enter_context(System(spec, urls)).target
+
+
+def _changed_node(stack: ExitStack, variant: tuple[str, str], urls: BrokerUrls) -> Target:
+    namespace = throwaway_namespace()
+    stack.callback(MIDDLEWARES["rabbitmq"].delete_queues, urls.amqp, namespace)
+    launcher = stack.enter_context(LocalLauncher())
+    arguments = (*variant, "--namespace", namespace)
+    launcher.start(ProcessSpec("changed", variants.__name__, arguments, urls.environment()))
+    return Target(urls.amqp, namespace=namespace)
+
+
+@contextmanager
+def _variables(given: tuple[tuple[str, str], ...]) -> Iterator[None]:
+    """Let processes that are started meanwhile have these variables; our own settings were read before."""
+    before: Mapping[str, str | None] = {name: os.environ.get(name) for name, _ in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
 
 USUAL, CHANGED = "default", "changed"
 LONGEST_SECONDS = 5.0
 """Of a window that is made longer because its side is slow."""
 START_SECONDS = 2.5
 """About what a change takes beside its windows."""
-_FAILURES = (LabError, SideFailed, OSError, subprocess.SubprocessError)
+_FAILURES = (LabError, ContestantFailed, OSError, subprocess.SubprocessError)
 
 
 def seconds_of(changes: Sequence[Change], terms: Terms) -> float:
@@ -55,7 +159,7 @@ def measured(
         yield Cost(middleware, SAME, missing=not_here(missing))
         return
     with ExitStack() as stack:
-        sides, noise = Sides(stack, middleware, terms.brokers, clients), None
+        sides, noise = Contestants(stack, middleware, terms.brokers, clients), None
         for change in (None, *changes):
             cost = _described(middleware, change)
             with ExitStack() as inner:
@@ -79,7 +183,9 @@ def _described(middleware: str, change: Change | None) -> Cost:
     return Cost(middleware, setting.name, change.value, setting.default, promise)
 
 
-def _loads(sides: Sides, stack: ExitStack, middleware: str, change: Change | None) -> tuple[Load, Load]:
+def _loads(
+    sides: Contestants, stack: ExitStack, middleware: str, change: Change | None
+) -> tuple[ClientProcesses, ClientProcesses]:
     if change is None:
         setup = DEFAULTS[middleware]
         return sides.usual(setup), sides.again(stack, setup)
@@ -87,9 +193,9 @@ def _loads(sides: Sides, stack: ExitStack, middleware: str, change: Change | Non
     return sides.usual(usual), sides.changed(stack, changed)
 
 
-def _measured(cost: Cost, usual: Load, changed: Load, terms: Terms) -> Cost:
+def _measured(cost: Cost, usual: ClientProcesses, changed: ClientProcesses, terms: Terms) -> Cost:
     watched = {USUAL: _Watched(usual), CHANGED: _Watched(changed)}
-    sides: dict[str, Side] = dict(watched)
+    sides: dict[str, Contestant] = dict(watched)
     rates = alternate(sides, terms.pairs, terms.seconds)
     objections = [f"{name}: {said}" for name, side in watched.items() for said in side.objections]
     return replace(cost, usual_rates=rates[USUAL], rates=rates[CHANGED], objections=objections)
@@ -99,7 +205,7 @@ def _measured(cost: Cost, usual: Load, changed: Load, terms: Terms) -> Cost:
 class _Watched:
     """A side that notes what speaks against its windows."""
 
-    load: Load
+    load: ClientProcesses
     fewest: float = float("inf")
     busiest: float = 0.0
 

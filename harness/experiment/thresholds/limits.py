@@ -16,7 +16,7 @@ import pika
 import redis
 
 from harness.experiment.thresholds.clients import repeated
-from harness.experiment.thresholds.load import Run
+from harness.experiment.thresholds.contestants import Run
 
 WAIT_SECONDS = 10.0
 

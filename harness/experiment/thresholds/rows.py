@@ -8,13 +8,9 @@ from pathlib import Path
 
 from harness.experiment.bench import Bench
 from harness.experiment.session import Step
-from harness.experiment.thresholds.alone import censoring, memory, starting
-from harness.experiment.thresholds.direct import insult_me
-from harness.experiment.thresholds.growth import insults, speedups
-from harness.experiment.thresholds.load import SideFailed
-from harness.experiment.thresholds.queues import rabbitmq_filter, redis_filter
-from harness.experiment.thresholds.sides import Terms
-from harness.experiment.thresholds.workers import worker_start
+from harness.experiment.thresholds.alone import censoring, insults, memory, speedups, starting, worker_start
+from harness.experiment.thresholds.contestants import ContestantFailed, Terms
+from harness.experiment.thresholds.wires import insult_me, rabbitmq_filter, redis_filter
 from harness.record.findings import Finding, Judgement
 from harness.record.run import Run
 from harness.report.formatting import not_here
@@ -58,7 +54,7 @@ def measured(name: str, row: Row, terms: Terms) -> Iterator[Finding]:
         return
     try:
         yield from row.measure(terms)
-    except (LabError, SideFailed, OSError, subprocess.SubprocessError) as error:
+    except (LabError, ContestantFailed, OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "message", "") or str(error)
         yield Finding(name, row.what, objections=[f"{type(error).__name__}: {said}"])
 

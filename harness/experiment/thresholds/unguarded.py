@@ -17,7 +17,7 @@ from pika import DeliveryMode
 import rabbitmq.insult_filter
 import rabbitmq.tuned.client as client_module
 from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until
-from harness.experiment.thresholds.load import Run
+from harness.experiment.thresholds.contestants import Run
 from lab.contract import Target
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.connection import Confirms, Connection

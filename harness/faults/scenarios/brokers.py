@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from functools import partial
 
 from harness.faults.injector import Injector
+from harness.faults.ledger import resumed
 from harness.faults.load import Load, Stream
 from harness.faults.rig import ALL, BOTH, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
-from harness.faults.timeline import resumed
 from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan

@@ -4,11 +4,10 @@ import random
 import time
 from collections.abc import Sequence
 
-from harness.faults.dead import Letter, dead_letters
 from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
-from harness.faults.site import Site, site
+from harness.faults.site import Letter, Site, dead_letters, site
 from harness.record.trials import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.faults.rig import Rig, Scenario
 from harness.faults.site import Site, site
-from harness.load.loops import now
+from harness.load.generator import now
 from harness.record.trials import Check, Fault, FaultTrial
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Subscription

@@ -7,14 +7,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness.record.run import Run
-from harness.report.plots.anatomy import anatomy_figure
+from harness.report.plots.cpu import anatomy_figure, cpu_per_request
 from harness.report.plots.faults import timelines
 from harness.report.plots.growth import growths
-from harness.report.plots.latency import percentiles, rate_and_latency
-from harness.report.plots.resources import cpu_per_request
 from harness.report.plots.scaling import scaling
 from harness.report.plots.speedup import efficiency, speedup
-from harness.report.plots.stress import comparison, over_clients, over_requests
+from harness.report.plots.stress import comparison, over_clients, over_requests, percentiles, rate_and_latency
 from harness.report.plots.style import SETTINGS
 from harness.report.plots.thresholds import thresholds_figure
 from harness.report.plots.tornado import tornados

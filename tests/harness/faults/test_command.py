@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.faults.table import SCENARIOS
+from harness.faults.session import SCENARIOS
 from lab.bootstrap import ROOT
 from tests.eventually import eventually
 

@@ -7,7 +7,7 @@ judged by ``lab faults``, on a machine that does nothing else.
 import pytest
 
 from harness.faults.rig import Rig, Scenario
-from harness.faults.table import SCENARIOS
+from harness.faults.session import SCENARIOS
 from harness.record.trials import Check
 from harness.report.faults import describe_fault
 

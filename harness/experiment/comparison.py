@@ -7,21 +7,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from harness.analysis.verdicts import FEWEST_BLOCKS, comparison_of
 from harness.experiment.bench import Bench
+from harness.experiment.session import FAILED, GOOD, Step, needs
 from harness.load.measure import Generators
-from harness.record.run import Point
+from harness.record.run import Point, Run
+from harness.report.conclusions import sentence
+from harness.statistics import slower_than
+from lab.cli.brokers import say
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.middleware import STOCK, TUNED, middleware_name
 from lab.process.system import System
 
 CLIENTS = 4
+START_SECONDS = 4.0
+"""About what it takes to start both systems and their load generators."""
 _HARNESS_OPTIONS = ("clients", "in_flight", "nodes", "architecture")
 _OPTION = re.compile(r"([a-z][a-z_-]*)=(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Contestant:
     """``middleware[:option=value[,option=value]]``; options are those of its nodes, or of the load.
 
     Of the load are ``clients``, ``in_flight``, ``nodes`` and ``architecture``; ``prefetch=1`` is the node's
@@ -44,7 +51,7 @@ class Side:
         return system, stack.enter_context(bench.load(system, self.clients, self.in_flight))
 
 
-def read_side(text: str) -> Side:
+def read_contestant(text: str) -> Contestant:
     """Read a side; one clear InvalidRequest if it is wrong."""
     middleware, _, rest = text.partition(":")
     parts = [part for part in rest.split(",") if part]
@@ -65,7 +72,7 @@ def read_side(text: str) -> Side:
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     nodes = _count("nodes", load.get("nodes", "0"), 0)
     usual = Architecture.N_NODE if nodes else Architecture.ONE_NODE
-    return Side(
+    return Contestant(
         text,
         middleware,
         _architecture(load.get("architecture", usual)),
@@ -76,7 +83,19 @@ def read_side(text: str) -> Side:
     )
 
 
-def versus(bench: Bench, a: Side, b: Side, *, blocks: int, window_seconds: float) -> Iterator[Point]:
+def comparison_step(a: Contestant, b: Contestant, blocks: int, window_seconds: float) -> Step:
+    """Return the step that measures A, B and A again in each of *blocks*."""
+    return Step(
+        f"compare {a.text} with {b.text}",
+        blocks * (START_SECONDS + 3 * window_seconds),
+        needs(a.middleware, a.architecture) | needs(b.middleware, b.architecture),
+        partial(versus, a=a, b=b, blocks=blocks, window_seconds=window_seconds),
+    )
+
+
+def versus(
+    bench: Bench, a: Contestant, b: Contestant, *, blocks: int, window_seconds: float
+) -> Iterator[Point]:
     """Measure A, B and A again in each of *blocks*; the two A's give the noise floor."""
     for block in range(blocks):
         with ExitStack() as stack:
@@ -105,3 +124,16 @@ def _architecture(text: str) -> Architecture:
     except ValueError as error:
         message = f"no architecture {text!r}; there are {', '.join(Architecture)}"
         raise InvalidRequest(Code.MALFORMED, message) from error
+
+
+def judge(run: Run, a: Contestant, b: Contestant, limit: float | None) -> int:
+    """Say what the comparison shows.
+
+    Return 1 if B is shown to be slower by more than *limit*, or if there are too few valid blocks.
+    """
+    comparison = comparison_of(run)
+    if comparison is None:
+        say(f"no verdict: fewer than {FEWEST_BLOCKS} blocks are whole and valid; repeat with more --blocks")
+        return FAILED
+    say(sentence(comparison, a.text, b.text))
+    return FAILED if limit is not None and slower_than(comparison, limit) else GOOD
