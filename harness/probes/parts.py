@@ -27,7 +27,7 @@ class Rule(NamedTuple):
 
 _OURS = r"(?:xmlrpc|pyro4|redis_impl|rabbitmq)"
 _PRIVATE = rf"{_OURS}/(?:_|tuned/)"
-_CALLBACKS = r"lab/(?:\w+/)?callbacks"
+_SHARED = r"lab/(?:\w+/)?(?:callbacks|connection)"
 _CALLS_SOCKET = (
     r"\.(?:send|sendall|recv|recv_into|accept|connect|select|poll|write|writelines|settimeout|setblocking"
     r"|setsockopt|can_read|shutdown)\(|create_connection\("
@@ -40,7 +40,7 @@ RULES = (
     Rule(HARNESS, r"(?:tests|harness)/.*"),
     Rule(HARNESS, r"multiprocessing/.*"),
     # What C code does is seen at the line that calls it.
-    Rule(TRANSPORT, rf"(?:{_PRIVATE}\w+|Pyro4/.*|pika/.*|redis/.*|{_CALLBACKS})\.py", line=_CALLS_SOCKET),
+    Rule(TRANSPORT, rf"(?:{_PRIVATE}\w+|Pyro4/.*|pika/.*|redis/.*|{_SHARED})\.py", line=_CALLS_SOCKET),
     Rule(PARSING, rf"(?:{_PRIVATE}\w+|Pyro4/.*|pika/.*|redis/.*)\.py", line=_CALLS_PARSER),
     Rule(TRANSPORT, r"(?:socket|selectors|ssl|socketserver)\.py|asyncio/.*|uvloop/.*"),
     Rule(TRANSPORT, r"threading\.py", r"run"),  # nothing of Python inside: the event loop of uvloop
