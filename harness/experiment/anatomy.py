@@ -67,6 +67,16 @@ def anatomy(
     )
 
 
+def sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[Stack]:
+    """Return the stacks of a node and its load generators in *seconds*; none where WHY_NOT says so."""
+    if sampled.WHY_NOT:
+        return Counter()
+    profile = Profile(middleware, Architecture.ONE_NODE, bench.workload.application, 1, CLIENTS)
+    with _loaded(bench, profile) as windows:
+        seen = windows.window(seconds, is_sampled=True)[1]
+    return sum(seen.values(), Counter())
+
+
 @dataclass(frozen=True, slots=True)
 class _Windows:
     bench: Bench
@@ -77,12 +87,13 @@ class _Windows:
     def pair(self, seconds: float, *, sampled_first: bool) -> tuple[Point, tuple[Point, Seen]]:
         """Measure a window without and one with sampling."""
         if sampled_first:
-            with_sampling = self._window(seconds, is_sampled=True)
-            return self._window(seconds, is_sampled=False)[0], with_sampling
-        plain, _ = self._window(seconds, is_sampled=False)
-        return plain, self._window(seconds, is_sampled=True)
+            with_sampling = self.window(seconds, is_sampled=True)
+            return self.window(seconds, is_sampled=False)[0], with_sampling
+        plain, _ = self.window(seconds, is_sampled=False)
+        return plain, self.window(seconds, is_sampled=True)
 
-    def _window(self, seconds: float, *, is_sampled: bool) -> tuple[Point, Seen]:
+    def window(self, seconds: float, *, is_sampled: bool) -> tuple[Point, Seen]:
+        """Measure one window."""
         pids = {NODE: [node.pid for node in self.system.nodes], GENERATOR: self.load.pids}
         sampling = Sampling(self.folder, pids)
         with sampling if is_sampled else nullcontext():
