@@ -13,7 +13,7 @@ from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
-from lab.process.supervisor import BackOff, Supervisor
+from lab.process.supervisor import RestartPolicy, Supervisor
 from lab.process.system import System, SystemSpec
 from lab.topology import MASTER, NODE
 from tests.eventually import eventually
@@ -22,14 +22,14 @@ from xmlrpc.client import ServerProxy
 
 NOTICED_SECONDS = 2.0
 """It takes a millisecond; no poll is meant to be within this."""
-HURRIED = BackOff(first_seconds=0.02, longest_seconds=0.1, stable_seconds=30.0, attempts=4)
+HURRIED = RestartPolicy(first_seconds=0.02, longest_seconds=0.1, stable_seconds=30.0, attempts=4)
 ANSWERS_WITHIN = 20.0
 
 
 class Watched:
     """A launcher whose processes are supervised, and what the supervisor said."""
 
-    def __init__(self, launcher: LocalLauncher, back_off: BackOff) -> None:
+    def __init__(self, launcher: LocalLauncher, back_off: RestartPolicy) -> None:
         self.launcher = launcher
         self.said: list[str] = []
         self.gone: list[Handle] = []
@@ -111,7 +111,7 @@ def test_closing_drains_what_the_supervisor_started(watched: Watched) -> None:
 
 
 def test_pauses_grow_up_to_a_limit_and_are_none_after_the_first_end() -> None:
-    back_off = BackOff(first_seconds=0.1, longest_seconds=5.0)
+    back_off = RestartPolicy(first_seconds=0.1, longest_seconds=5.0)
     assert back_off.pause(1) == 0.0
     assert all(0.05 <= back_off.pause(2) <= 0.1 for _ in range(100))
     assert all(0.4 <= back_off.pause(5) <= 0.8 for _ in range(100))

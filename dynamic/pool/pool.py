@@ -17,6 +17,7 @@ from dynamic.pool.shared_statistics import Phase, SharedStatistics, WorkerReport
 from dynamic.pool.status import PooledWorker, PoolStatus, Totals, reported
 from dynamic.pool.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
 from dynamic.sample import KEPT_STARTS
+from lab.client.retry import Backoff
 from lab.limits import DRAIN_SECONDS
 from lab.process.launcher import usable_cores
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LEAVING_WORKERS = 64
 """Beyond the most workers: for those that still drain while others have taken their place."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+BETWEEN_FORKS = Backoff(0.1, 5.0, least_share=1.0)
 """After a worker that ended young: the broker is away, or the code is broken."""
 YOUNG_SECONDS = 1.0
 """A worker that lived longer did not die of what it was started with."""
@@ -209,8 +210,8 @@ class Pool:
             return
         if now < self._not_before:  # one of those that were forked with the last one
             return
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
         self._failures += 1
+        pause = BETWEEN_FORKS.pause(self._failures)
         self._failed_at, self._not_before = now, now + pause
         log.warning(
             "worker %d ended as soon as it began, exit code %d; the next one in %.1f s",

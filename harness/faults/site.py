@@ -24,7 +24,7 @@ from lab.limits import MAX_PAGE
 from lab.middleware import MIDDLEWARES
 from lab.operations import Operation
 from lab.process.launcher import Handle, Launcher, ProcessSpec
-from lab.process.supervisor import BackOff
+from lab.process.supervisor import RestartPolicy
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
 from lab.store import open_store
@@ -32,7 +32,7 @@ from lab.store.namespace import key
 from lab.store.redis_store import connect
 from lab.topology import NODE, Role
 
-BACK_OFF = BackOff(longest_seconds=1.0, attempts=1_000)
+BACK_OFF = RestartPolicy(longest_seconds=1.0, attempts=1_000)
 """Scenarios end processes more often, and brokers stay away longer, than a supervisor should put up with."""
 NODES = 3
 PROXY_HOST = "127.0.0.2"

@@ -13,7 +13,7 @@ from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, duration, interval, namespace
 from lab.process.launcher import DidNotStart
-from lab.process.supervisor import BackOff
+from lab.process.supervisor import RestartPolicy
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
 
@@ -43,7 +43,7 @@ def _alone(spec: SystemSpec) -> AbstractContextManager[None]:
 
 
 def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
-    back_off = None if restart else BackOff(attempts=1)
+    back_off = None if restart else RestartPolicy(attempts=1)
     with System(spec, urls, supervised=True, back_off=back_off, say=say) as system:
         for name, handles in system.handles.items():
             for handle in handles:

@@ -10,7 +10,6 @@ import heapq
 import itertools
 import logging
 import queue
-import random
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from lab.client.retry import Backoff
 from lab.errors import LabError
 from lab.process.launcher import Handle, Launcher, ProcessSpec, last_words
 
@@ -29,7 +29,7 @@ LAST_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class BackOff:
+class RestartPolicy:
     """How long to wait before a process is started again, and when to give up."""
 
     first_seconds: float = 0.1
@@ -43,9 +43,7 @@ class BackOff:
         """Return the seconds to wait after *failures* ends in a row: none after the first."""
         if failures <= 1:
             return 0.0
-        # No power beyond what is needed: failures may be many.
-        grown = self.first_seconds * 2.0 ** min(failures - 2, 32)
-        return min(self.longest_seconds, grown) * random.uniform(0.5, 1.0)
+        return Backoff(self.first_seconds, self.longest_seconds).pause(failures - 1)
 
 
 @dataclass(slots=True)
@@ -93,14 +91,14 @@ class Supervisor:
         *,
         gone: Callable[[Handle], None] = lambda handle: None,
         say: Callable[[str], None] = log.info,
-        back_off: BackOff | None = None,
+        back_off: RestartPolicy | None = None,
     ) -> None:
         self.restarts: list[Restart] = []
         """What happened so far, in the order of the ends."""
         self._launcher = launcher
         self._gone = gone
         self._say = say
-        self._back_off = back_off or BackOff()
+        self._back_off = back_off or RestartPolicy()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: list[tuple[float, int, _Place]] = []
         self._turns = itertools.count()

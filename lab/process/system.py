@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.middleware import MIDDLEWARES
 from lab.process.launcher import FREE_PORT, Handle, Launcher, LocalLauncher, ProcessSpec
-from lab.process.supervisor import BackOff, Supervisor
+from lab.process.supervisor import RestartPolicy, Supervisor
 from lab.store import open_store
 from lab.store.namespace import delete_namespace
 from lab.topology import BROADCASTER, MASTER, NODE, Role
@@ -82,7 +82,7 @@ class System:
         insults: Sequence[str] | None = None,
         *,
         supervised: bool = False,
-        back_off: BackOff | None = None,
+        back_off: RestartPolicy | None = None,
         say: Callable[[str], None] = log.info,
         launcher: Launcher | None = None,
     ) -> None:

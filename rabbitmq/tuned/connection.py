@@ -6,7 +6,6 @@ connection, until no node is left.
 """
 
 import logging
-import random
 import struct
 import threading
 import time
@@ -24,7 +23,7 @@ from pika.frame import Body, Header, Method
 from pika.spec import Basic, BasicProperties
 
 from lab.brokers import redacted
-from lab.client.retry import PROBE_SECONDS
+from lab.client.retry import PROBE_SECONDS, Backoff
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_REQUEST_BYTES
 
@@ -36,8 +35,7 @@ HEARTBEAT_SECONDS = 4
 """The broker gives the work of a silent node to others after two to three of these."""
 CONNECT_SECONDS = 5.0
 BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 1.0
+UNTIL_THE_BROKER_SERVES = Backoff(0.1, 1.0)
 # pika logs every failed attempt with a traceback. We log one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 # pika reads 4 KiB at a time, and each time copies the part of a frame that it has. Private, but a constant.
@@ -208,17 +206,17 @@ class Connection:
             self._connection.close()
 
     def _run(self) -> None:
-        pause_seconds = FIRST_PAUSE_SECONDS
+        failures = 0
         while not self._stopping:
             connected_at = time.monotonic()
             self._connect()
             self.is_blocked = self._in_doubt = False
             self._on_lost()
-            if self._first.done() and time.monotonic() - connected_at > LONGEST_PAUSE_SECONDS:
-                pause_seconds = FIRST_PAUSE_SECONDS
+            served_seconds = time.monotonic() - connected_at
+            is_stable = self._first.done() and served_seconds > UNTIL_THE_BROKER_SERVES.longest_seconds
+            failures = 1 if is_stable else failures + 1
             if not self._stopping:
-                time.sleep(pause_seconds * random.uniform(0.5, 1.0))
-                pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+                time.sleep(UNTIL_THE_BROKER_SERVES.pause(failures))
 
     def _connect(self) -> None:
         """Connect and serve until the connection ends."""

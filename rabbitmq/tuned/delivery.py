@@ -13,6 +13,7 @@ from uuid import uuid4
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
+from lab.client.retry import Backoff
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable, as_text
 
 from .wire import PERSISTENT, UNREADABLE, Kind, Message, dead_of, reply_to, retry_of
@@ -26,8 +27,7 @@ After a broker was killed, a classic queue says of all its messages that they we
 of the retry queue then counts a death too many. Few messages are there, and not for long.
 """
 MOST_FAILURES = 4
-FIRST_BACK_OFF_SECONDS = 0.2
-LONGEST_BACK_OFF_SECONDS = 1.0
+BETWEEN_ATTEMPTS = Backoff(0.2, 1.0, least_share=1.0)
 STORE_BACK_OFF_SECONDS = 0.25
 
 DEATHS = "lab-deaths"
@@ -104,14 +104,16 @@ class RetryQueue:
         if failures >= MOST_FAILURES:
             reason = f"{failures} attempts at it failed, the last by {type(error).__name__}"
             return self._dead_letter(delivery, reason)
-        pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** (failures - 1))
+        pause = BETWEEN_ATTEMPTS.pause(failures)
         headers = {FAILURES: failures, NOT_BEFORE: int((time.time() + pause) * 1000)}
         return [self._copy(delivery, headers | {DEATHS: _count(delivery.properties, DEATHS)})]
 
     def wait(self, delivery: Delivery, pause: Callable[[float], bool]) -> bool:
         """Wait until *delivery* may be tried. Return False if *pause* says that the node stops."""
         due = _count(delivery.properties, NOT_BEFORE) / 1000
-        left = min(LONGEST_BACK_OFF_SECONDS, due - time.time())  # another machine's clock may be ahead
+        left = min(
+            BETWEEN_ATTEMPTS.longest_seconds, due - time.time()
+        )  # another machine's clock may be ahead
         return left <= 0 or pause(left)
 
     def put_back(self, delivery: Delivery) -> list[Message]:

@@ -1,6 +1,5 @@
 """The client's side: push petitions, wait for replies, go on when Redis was away."""
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from uuid import uuid4
 import redis
 
 from lab.client.connection import after_fork
+from lab.client.retry import Backoff
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, Unavailable
 from lab.store.lua import load
@@ -19,8 +19,7 @@ from lab.store.redis_store import as_lab_error, connect, is_refusing_all
 from .wire import LEASE_SECONDS, Keys, read_reply
 
 REPLIES_AT_ONCE = 500
-FIRST_PAUSE_SECONDS = 0.02
-LONGEST_PAUSE_SECONDS = 0.5
+UNTIL_REDIS_SERVES = Backoff(0.02, 0.5)
 
 T = TypeVar("T")
 
@@ -118,7 +117,7 @@ class Replies:
         Raise at once what will not pass by itself: Redis is full, read-only, or does not let us in. But if it
         *was_sent* before, it may have had its effect, and only the deadline ends it.
         """
-        pause_seconds = FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             try:
                 return attempt()
@@ -129,14 +128,15 @@ class Replies:
                 was_sent = was_sent or not _is_surely_refused(error)
                 if not was_sent and is_refusing_all(error) and not isinstance(error, redis.BusyLoadingError):
                     raise as_lab_error(error) from error
+                failures += 1
+                pause_seconds = UNTIL_REDIS_SERVES.pause(failures)
                 if time.monotonic() + pause_seconds >= deadline:
                     message = f"Redis does not serve: {error}; is it running?"
                     raise (DeadlineExceeded if was_sent else Unavailable)(message) from error
             except BaseException:  # an interrupt: an answer may come that nobody reads
                 self._redis.connection_pool.disconnect()
                 raise
-            time.sleep(pause_seconds * random.uniform(0.5, 1.0))
-            pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
+            time.sleep(pause_seconds)
 
 
 def _is_surely_refused(error: redis.RedisError) -> bool:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import redis
 
 from lab.applications.service import perform
 from lab.brokers.locate import locate_redis
+from lab.client.retry import Backoff
 from lab.contract import Application, Architecture
 from lab.errors import (
     DeadlineExceeded,
@@ -47,8 +47,7 @@ CANARY_SECONDS = 10.0
 MOST_DELIVERIES = 3
 """So many nodes may die while they have a petition, all but the first while they have it alone."""
 MOST_FAILURES = 4
-FIRST_BACK_OFF_SECONDS = 0.1
-LONGEST_BACK_OFF_SECONDS = 1.0
+UNTIL_THE_STORE_SERVES = Backoff(0.1, 1.0)
 
 
 def add_batch_option(parser: argparse.ArgumentParser, usual: int) -> None:
@@ -156,8 +155,9 @@ class Work:
         Work that fails, and whose sender does not wait, is tried up to four times.
         A full store is told at once to a sender who waits: its memory may not come back soon.
         """
-        back_off_seconds, failures = FIRST_BACK_OFF_SECONDS, 0
+        attempts = failures = 0
         while True:
+            attempts += 1
             try:
                 return perform(self._application, operation, arguments, operation_id)
             except (Overloaded, Unavailable) as error:
@@ -165,7 +165,7 @@ class Work:
                     raise
                 if is_awaited and isinstance(error, Overloaded):
                     return error
-                if back_off_seconds == FIRST_BACK_OFF_SECONDS:
+                if attempts == 1:
                     log.warning("%s waits for the store: %s", operation, error)
             except LabError as error:
                 return error
@@ -175,8 +175,7 @@ class Work:
                 failures += 1
                 if is_awaited or failures >= MOST_FAILURES or self._is_stopping():
                     return InternalError(error_id)
-            time.sleep(back_off_seconds * random.uniform(0.5, 1.0))
-            back_off_seconds = min(LONGEST_BACK_OFF_SECONDS, 2 * back_off_seconds)
+            time.sleep(UNTIL_THE_STORE_SERVES.pause(attempts))
 
 
 class PetitionServer:
@@ -281,7 +280,7 @@ class PetitionServer:
                 failing = True
                 if self._stopping:
                     return Batch()
-                time.sleep(FIRST_BACK_OFF_SECONDS)
+                time.sleep(UNTIL_THE_STORE_SERVES.first_seconds)
 
     def _settle_and_take(self, batch: Batch, outcome: Outcome) -> Batch:
         wanted = 0 if self._stopping else self._batch
@@ -382,7 +381,7 @@ class EntryWaiter(threading.Thread):
                 if self._is_idle.wait(ENTRY_WAIT_SECONDS) and not self._stopping:
                     self._wait()
             except redis.RedisError:  # what was moved is on the node's list; the node says that Redis is away
-                time.sleep(FIRST_BACK_OFF_SECONDS)
+                time.sleep(UNTIL_THE_STORE_SERVES.first_seconds)
         self._redis.close()
 
     def stop(self) -> bool:
