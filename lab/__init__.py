@@ -1,5 +1,13 @@
 """What the four middlewares share: contract, applications, store, launcher, brokers, command line."""
 
+import sys
+
+# Nothing newer than Python 3.6 in this file: an old interpreter says this sentence, not a SyntaxError.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(
+        "the lab needs Python 3.11 or newer, this is %d.%d; try python3.11" % sys.version_info[:2]  # noqa: UP031
+    )
+
 from lab.bootstrap import explain_errors
 
 explain_errors()
