@@ -9,7 +9,7 @@ from lab.options import NodeOptions, add_broadcast_options, node_options, proces
 from lab.process.node import run
 
 from .tuned.delivery import Delivery
-from .tuned.node import QueueServer, add_queue_options
+from .tuned.node import QueueNode, add_queue_options
 from .tuned.server import Consumer
 from .tuned.wire import SERVICE_CODES, Message, Names, code_of, operation_id_of, operation_of, reply_to
 
@@ -23,32 +23,32 @@ class BroadcasterNode:
         self._names = Names(options.namespace)
         self._store = open_node_store(options)
         self._application = ServiceApplication(self._store)
-        self._server = QueueServer(
+        self._node = QueueNode(
             options,
             lambda connection: [Consumer(connection, [self._names.broadcaster], self._handle, PREFETCH)],
             queue_type,
         )
         self._broadcaster = Broadcaster(
             self._store,
-            self._server.announce,
+            self._node.announce,
             options.interval_seconds,
         )
 
     def start(self) -> str:
-        self._server.start()
+        self._node.start()
         self._broadcaster.start()
         return self._names.broadcaster
 
     def canary(self) -> None:
-        self._server.canary("canary", b"")
+        self._node.canary("canary", b"")
         self._store.ping()
 
     def join(self) -> None:
-        self._server.join()
+        self._node.join()
 
     def drain(self, timeout_seconds: float) -> None:
         self._broadcaster.stop()
-        self._server.drain(timeout_seconds)
+        self._node.drain(timeout_seconds)
         self._store.close()
 
     def _handle(self, delivery: Delivery) -> list[Message]:

@@ -19,7 +19,7 @@ from lab.process.node import run
 from .tuned.client import FilterQueueClient, Request
 from .tuned.connection import Connection
 from .tuned.delivery import Delivery, RetryQueue, Watch
-from .tuned.node import QueueServer, add_queue_options, consumers
+from .tuned.node import QueueNode, add_queue_options, consumers
 from .tuned.server import Consumer, FetchingConsumer
 from .tuned.wire import (
     CONTROL_CODES,
@@ -62,7 +62,7 @@ class InsultFilterNode:
         self._takes = not options.on_demand
         self._retries = RetryQueue(self._names.work)
         self._control: FetchingConsumer | None = None
-        self._server = QueueServer(
+        self._node = QueueNode(
             options,
             self._consumers,
             queue_type,
@@ -73,18 +73,18 @@ class InsultFilterNode:
         )
 
     def start(self) -> str:
-        self._server.start()
+        self._node.start()
         self._parts.start()
         return self._names.work
 
     def canary(self) -> None:
-        self._server.canary("", b"canary")
+        self._node.canary("", b"canary")
 
     def join(self) -> None:
-        self._server.join()
+        self._node.join()
 
     def drain(self, timeout_seconds: float) -> None:
-        self._server.drain(timeout_seconds)
+        self._node.drain(timeout_seconds)
         self._parts.stop(timeout_seconds)
         self._store.close()
 

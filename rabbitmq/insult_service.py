@@ -13,7 +13,7 @@ from lab.process.node import run
 from .tuned.broadcast import receive_ticks
 from .tuned.client import ServiceQueueClient
 from .tuned.delivery import Delivery
-from .tuned.node import QueueServer, add_queue_options, consumers
+from .tuned.node import QueueNode, add_queue_options, consumers
 from .tuned.wire import (
     SERVICE_CODES,
     Kind,
@@ -45,40 +45,33 @@ class InsultServiceNode:
         self._application = ServiceApplication(self._store)
         is_alone = options.architecture is Architecture.ONE_NODE
         self._forwards = () if is_alone else FORWARDED
-        self._server = QueueServer(
+        self._node = QueueNode(
             options,
             lambda connection: consumers(connection, self._names.service, self._handle, prefetch),
             queue_type,
             retried=[self._names.service],
             is_sole=is_alone,
         )
-        self._broadcaster = (
-            Broadcaster(
-                self._store,
-                self._server.announce,
-                options.interval_seconds,
-            )
-            if is_alone
-            else None
-        )
+        announce, seconds = self._node.announce, options.interval_seconds
+        self._broadcaster = Broadcaster(self._store, announce, seconds) if is_alone else None
 
     def start(self) -> str:
-        self._server.start()
+        self._node.start()
         if self._broadcaster:
             self._broadcaster.start()
         return self._names.service
 
     def canary(self) -> None:
-        self._server.canary("X4", b'{"limit": 1}')
+        self._node.canary("X4", b'{"limit": 1}')
         self._store.ping()
 
     def join(self) -> None:
-        self._server.join()
+        self._node.join()
 
     def drain(self, timeout_seconds: float) -> None:
         if self._broadcaster:
             self._broadcaster.stop()
-        self._server.drain(timeout_seconds)
+        self._node.drain(timeout_seconds)
         self._store.close()
 
     def _handle(self, delivery: Delivery) -> list[Message]:

@@ -34,7 +34,7 @@ DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 """A pseudo-queue, cheaper to the broker than a real one: https://www.rabbitmq.com/docs/direct-reply-to."""
 
 
-class QueueServer:
+class QueueNode:
     """Serves *consumers* on one connection. The first of them also consumes a queue for the canary.
 
     *retried* are the queues that have a retry queue and dead letters. *is_sole*: the state is in memory, so

@@ -11,7 +11,7 @@ from lab.errors import InternalError, Unavailable
 from lab.options import NodeOptions
 from lab.store.namespace import throwaway_namespace
 from rabbitmq.tuned.delivery import Delivery
-from rabbitmq.tuned.node import QueueServer, consumers
+from rabbitmq.tuned.node import QueueNode, consumers
 from rabbitmq.tuned.queues import delete_namespace
 from rabbitmq.tuned.wire import Message, Names, read_reply
 from tests.eventually import eventually
@@ -21,11 +21,11 @@ PERSISTENT = 2
 
 
 @contextmanager
-def serving(namespace: str, handler: Callable[[Delivery], list[Message]]) -> Iterator[QueueServer]:
+def serving(namespace: str, handler: Callable[[Delivery], list[Message]]) -> Iterator[QueueNode]:
     """Serve the work queue of *namespace* by *handler*."""
     work = Names(namespace).work
     options = NodeOptions(namespace=namespace)
-    server = QueueServer(
+    server = QueueNode(
         options, lambda connection: consumers(connection, work, handler, 10), "classic", retried=[work]
     )
     server.start()
@@ -113,7 +113,7 @@ def test_a_node_that_stops_while_the_store_is_away_gives_its_work_to_others(
 def test_a_queue_with_other_arguments_is_one_clear_error(amqp_url: str, names: Names) -> None:
     with channel_to(amqp_url) as channel:
         channel.queue_declare(f"{names.work}.retry", durable=True, arguments={"x-max-length": 1})
-    server = QueueServer(
+    server = QueueNode(
         NodeOptions(namespace=namespace_of(names)), lambda connection: [], "classic", names, [names.work]
     )
     with pytest.raises(Exception, match=r"of another kind.*use another --namespace") as raised:
