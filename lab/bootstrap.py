@@ -167,7 +167,7 @@ def _prepare_streams() -> None:
 
 def _is_required(name: str) -> bool:
     listed = (ROOT / "requirements.txt").read_text(encoding="utf-8").lower()
-    return bool(name) and any(line.startswith(name.lower()) for line in listed.splitlines())
+    return bool(name) and any(line.startswith(name.lower().replace("_", "-")) for line in listed.splitlines())
 
 
 def pins(requirements: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
-from lab.options import Parser, duration, interval, namespace
+from lab.options import Parser, duration, handler, interval, namespace
 from lab.process.launcher import DidNotStart
 from lab.process.supervisor import RestartPolicy
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -53,6 +53,9 @@ def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
         _wait(system)
 
 
+_FILTER_OPTIONS = ("work_time", "work_cpu", "insults", "handler")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
@@ -75,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work-time", metavar="TIME", help="filter: sleep so long per text, such as 5ms")
     parser.add_argument("--work-cpu", metavar="TIME", help="filter: compute so long per text, such as 2ms")
     parser.add_argument("--insults", metavar="FILE", help="filter: insults to censor, a line each")
+    parser.add_argument(
+        "--handler",
+        metavar="MODULE:FUNCTION",
+        help="filter: your own function of a text, in place of censoring",
+    )
     parser.add_argument("--on-demand", action="store_true", help="filter: let texts wait for `resolve`")
     parser.add_argument(
         "--no-restart", action="store_true", help="let a process that ends stay ended, and say so"
@@ -86,14 +94,16 @@ def _parser() -> argparse.ArgumentParser:
 def _spec(options: argparse.Namespace) -> SystemSpec:
     application = Application(options.application)
     is_filter = application is Application.FILTER
-    given = {name: getattr(options, name) for name in ("interval", "work_time", "work_cpu", "insults")}
-    foreign = ("interval",) if is_filter else ("work_time", "work_cpu", "insults")
+    given = {name: getattr(options, name) for name in ("interval", *_FILTER_OPTIONS)}
+    foreign = ("interval",) if is_filter else _FILTER_OPTIONS
     for name in foreign:
         if given[name]:
             _parser().error(f"--{name.replace('_', '-')} means nothing to the {options.application}")
     for name in ("interval", "work_time", "work_cpu"):
         if given[name]:
-            _check_time(name, given[name], interval if name == "interval" else duration)
+            _check(name, given[name], interval if name == "interval" else duration)
+    if given["handler"]:
+        _check("handler", given["handler"], handler)
     arguments = [
         f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value and name != "interval"
     ]
@@ -109,7 +119,7 @@ def _spec(options: argparse.Namespace) -> SystemSpec:
     )
 
 
-def _check_time(name: str, text: str, read: Callable[[str], float]) -> None:
+def _check(name: str, text: str, read: Callable[[str], object]) -> None:
     try:
         read(text)
     except argparse.ArgumentTypeError as error:

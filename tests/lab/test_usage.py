@@ -52,6 +52,8 @@ WRONG = {
     "serve corba service": "no middleware 'corba'",
     "serve xmlrpc service --nodes 0": "--nodes: '0' is not a number of nodes, 1 or more",
     "serve xmlrpc service --work-time 5ms": "--work-time means nothing to the service",
+    "serve xmlrpc service --handler a:b": "--handler means nothing to the service",
+    "serve xmlrpc filter --handler nope:x": "--handler: nope:x cannot be loaded: No module named 'nope'",
     "shell corba": "no middleware 'corba'",
     "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
     "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
