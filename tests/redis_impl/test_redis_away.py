@@ -1,5 +1,6 @@
 """Redis killed, silent, or its replies lost on the way: nothing confirmed is lost, everyone goes on."""
 
+import json
 import os
 import signal
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import redis
 
 from harness.faults.proxy import Harm, Proxy
 from lab.addresses import free_port
@@ -166,6 +168,33 @@ def test_a_redis_without_memory_is_overloaded(broker: Broker) -> None:
             finally:
                 store.config_set("maxmemory", 0)
         assert client.filter("tonto") == "CENSORED"
+
+
+@pytest.mark.parametrize("refusal", ["full", "read-only"])
+@pytest.mark.parametrize("options", [(), ("--batch", "1")])
+def test_what_was_pushed_is_done_after_redis_took_no_writes_and_nothing_is_dead_lettered(
+    broker: Broker, refusal: str, options: tuple[str, ...]
+) -> None:
+    insults = {f"tonto {number}" for number in range(1000)}
+    with cluster_on(broker.url, Application.SERVICE, 2, *options) as cluster, connected(broker.url) as store:
+        with store.pipeline() as pipe:
+            for insult in sorted(insults):
+                petition = {"operation": "X1", "data": insult, "id": insult.replace(" ", "-")}
+                pipe.rpush(f"{cluster.namespace}:service", json.dumps(petition))
+            pipe.execute()
+        _refuse(store, refusal, on=True)
+        time.sleep(3.0)  # not before an assertion: longer than the leases
+        _refuse(store, refusal, on=False)
+        eventually(lambda: store.zcard(f"{cluster.namespace}:insults") == len(insults), within=15.0)
+        assert not store.exists(f"{cluster.namespace}:service:dead")
+        assert all(map(cluster.launcher.alive, cluster.nodes))
+
+
+def _refuse(store: "redis.Redis", refusal: str, *, on: bool) -> None:
+    if refusal == "full":
+        store.config_set("maxmemory", int(on))
+    else:
+        store.execute_command("REPLICAOF", *(("127.0.0.1", free_port()) if on else ("NO", "ONE")))  # type: ignore[no-untyped-call]
 
 
 def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker) -> None:
