@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import redis
+from hypothesis import strategies as st
 
 from lab.contract import Application, Architecture
 from lab.errors import Code
@@ -27,6 +28,26 @@ INSULT = "tonto"
 
 _TRACES = ("Traceback", 'File "', ".py", "object at")
 _ERROR_ID = re.compile(r"\b[0-9a-f]{12}\b")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=15,
+)
+"""Any value that JSON can carry."""
+
+
+def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Return one of *seeds* with a part of it replaced."""
+
+    def mutate(seed: bytes, place: int, length: int, part: bytes) -> bytes:
+        place %= len(seed) + 1
+        return seed[:place] + part + seed[place + length :]
+
+    return st.builds(
+        mutate, st.sampled_from(seeds), st.integers(0), st.integers(0, 20), st.binary(max_size=20)
+    )
 
 
 def each(kinds: Mapping[str, tuple[Any, ...]]) -> list[Any]:

@@ -33,14 +33,10 @@ from tests.pyro4.kinds import (
     call,
     message,
 )
+from tests.wire import JSON, mutated
 
 OBJECT = "echo"
 GREETING = message(repr({"handshake": "hello", "object": OBJECT}).encode(), CONNECT)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
-    max_leaves=15,
-)
 FIELDS = st.fixed_dictionaries(
     {},
     optional={
@@ -61,18 +57,6 @@ MESSAGES = st.builds(
     | st.binary(max_size=30)
     | st.builds(annotation, st.sampled_from([b"OPID", b"HMAC", b"CORR", b"BLBI"]), st.binary(max_size=40)),
 )
-
-
-def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Return one of *seeds* with a part of it replaced."""
-
-    def mutate(seed: bytes, place: int, length: int, part: bytes) -> bytes:
-        place %= len(seed) + 1
-        return seed[:place] + part + seed[place + length :]
-
-    return st.builds(
-        mutate, st.sampled_from(seeds), st.integers(0), st.integers(0, 20), st.binary(max_size=20)
-    )
 
 
 @expose

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lab.errors import Code, InvalidRequest, LabError, error_from_text
 from lab.process.serving import Executor, Method
+from tests.wire import mutated
 from tests.xmlrpc.kinds import GOOD, KINDS, call, multicall, post, text
 from xmlrpc.client import Fault, loads
 from xmlrpc.tuned.server import XmlRpcServer
@@ -35,18 +36,6 @@ def trees(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         return f"<{tag}>{''.join(parts)}</{tag}>"
 
     return st.builds(element, st.sampled_from(TAGS), st.lists(inner, max_size=4))
-
-
-def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Return one of *seeds* with a part of it replaced."""
-
-    def mutate(seed: bytes, place: int, length: int, part: bytes) -> bytes:
-        place %= len(seed) + 1
-        return seed[:place] + part + seed[place + length :]
-
-    return st.builds(
-        mutate, st.sampled_from(seeds), st.integers(0), st.integers(0, 20), st.binary(max_size=20)
-    )
 
 
 XML = st.recursive(st.text(max_size=5).map(escape), trees, max_leaves=25).map(str.encode)
