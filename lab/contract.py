@@ -135,7 +135,7 @@ class InsultFilter(Client, Protocol):
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         """Yield the filtered *texts* in their order, keeping up to *in_flight* (1-1,000) under way.
 
-        Indirect middlewares pipeline them; direct ones send batches of *in_flight*.
+        Indirect middlewares pipeline them. Direct ones send batches of *in_flight* in one request.
         """
 
     def submit(self, text: str) -> str:

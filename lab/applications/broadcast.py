@@ -15,9 +15,7 @@ from lab.store.protocol import Hold, Store
 log = logging.getLogger(__name__)
 
 DELIVERY_THREADS = 256
-"""Started as they are needed; so many subscribers may be frozen before others wait for a time limit."""
-
-
+"""They start when they are needed. If more subscribers than this are frozen, others wait for a time limit."""
 LEASE_SECONDS = 3.0
 """How long a broadcaster that does not renew its hold keeps the others of its namespace from theirs."""
 RENEWAL_SECONDS = 1.0
@@ -26,10 +24,10 @@ RENEWAL_SECONDS = 1.0
 class Broadcaster(threading.Thread):
     """While the broadcast is on, sends one random insult per *interval_seconds* through *send*.
 
-    The schedule is that of the monotonic clock at the start, so that a late tick makes the next no later. A
-    tick that a stalled machine missed altogether is skipped, not made up for in a burst. Of all broadcasters
-    of a store only one sends; when it dies or freezes, another takes over within ``LEASE_SECONDS`` and a
-    renewal, and goes on an interval after the last tick.
+    The schedule follows the monotonic clock from the start, so a late tick does not delay the next. A tick
+    that a stalled machine missed is left out; no burst follows. Of all broadcasters of a store one sends.
+    If it dies or freezes, another takes over within ``LEASE_SECONDS`` and a renewal, one interval after the
+    last tick.
     """
 
     def __init__(self, store: Store, send: Callable[[Tick], None], interval_seconds: float) -> None:
@@ -81,7 +79,7 @@ class Broadcaster(threading.Thread):
             self._tick()
 
     def _take_over(self, hold: Hold) -> None:
-        """Go on an interval after the last tick, whoever sent it; at once if that is over already."""
+        """Send the next tick one interval after the last, also one of another; at once if it is late."""
         stood_by, self._epoch = not self._epoch, hold.epoch
         if hold.ticked_ago is None:
             return
@@ -105,8 +103,8 @@ class Broadcaster(threading.Thread):
 class FanOut:
     """Calls each subscriber of a store with ``notify(uri, tick)``, many at a time.
 
-    *notify* must return or raise within its own time limit. A subscriber that still has not taken the last
-    tick is left out of this one: it learns from the tick's number what it missed.
+    *notify* must return or raise within its own time limit. A subscriber that is still busy with the last
+    tick does not get this one. The number of the next tick tells it what it missed.
     """
 
     def __init__(self, store: Store, notify: Callable[[str, Tick], None]) -> None:

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from lab.contract import Application
-from lab.errors import Code, InvalidRequest, LabError, NoInsults
+from lab.errors import Code, LabError, NoInsults
 from lab.process.system import System
 from tests.contract.conftest import Case
 from tests.eventually import eventually
@@ -68,34 +68,6 @@ def test_a_random_insult_is_one_of_the_stored(service_system: System) -> None:
 def test_a_random_insult_of_none_is_an_error_of_its_own(case: Case) -> None:
     with case.start(Application.SERVICE).service() as client, pytest.raises(NoInsults):
         client.insult_me()
-
-
-@pytest.mark.parametrize(
-    ("insult", "code"),
-    [
-        ("", Code.MALFORMED),
-        ("   ", Code.MALFORMED),
-        ("two\nlines", Code.MALFORMED),
-        ("x" * 201, Code.TOO_LARGE),
-        ("x" * 100_000, Code.TOO_LARGE),
-    ],
-)
-def test_a_bad_insult_gets_its_code_and_the_service_goes_on(
-    service_system: System, insult: str, code: Code
-) -> None:
-    with service_system.service() as client:
-        with pytest.raises(InvalidRequest) as caught:
-            client.add_insult(insult)
-        assert caught.value.code is code
-        assert client.add_insult(fresh()) is True
-
-
-def test_a_bad_page_gets_its_code(service_system: System) -> None:
-    with service_system.service() as client:
-        for limit in (0, -1, 1001):
-            with pytest.raises(InvalidRequest) as caught:
-                client.get_insults(limit=limit)
-            assert caught.value.code is Code.TOO_LARGE
 
 
 def test_a_page_stops_before_it_is_too_large_to_send(service_system: System) -> None:
