@@ -15,7 +15,7 @@ from rich.table import Table
 from dynamic.options import price
 from dynamic.policies import POLICIES, Policy, chosen
 from dynamic.sample import START_PRICE
-from dynamic.simulator.optimum import allowed_late, lower_bound
+from dynamic.simulator.optimum import optimum
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
 from dynamic.simulator.scores import Scores
@@ -69,10 +69,8 @@ def main(argv: list[str] | None = None) -> int:
 def compared(policies: dict[str, Policy], setting: Setting) -> dict[str, Scores]:
     """Return the scores of *policies*, all with the same events."""
     events = len(arrivals_of(setting))
-    optimum = (
-        lower_bound(setting, allowed_late(events), setting.start_price) if events <= MOST_EVENTS else None
-    )
-    return {name: simulate(policy, setting, keep=False).scores(optimum) for name, policy in policies.items()}
+    least = optimum(setting) if events <= MOST_EVENTS else None
+    return {name: simulate(policy, setting, keep=False).scores(least) for name, policy in policies.items()}
 
 
 def _setting(options: argparse.Namespace) -> Setting:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dynamic.policies import POLICIES, chosen
-from dynamic.simulator.optimum import allowed_late, lower_bound
+from dynamic.simulator.optimum import optimum
 from dynamic.simulator.profiles import FAMILIES, TRAINING
 from dynamic.simulator.queueing import Times
-from dynamic.simulator.simulation import Setting, arrivals_of, simulate
+from dynamic.simulator.simulation import Setting, simulate
 from lab.bootstrap import run_program
 from lab.errors import Code, InvalidRequest
 from lab.load.profiles import Profile, from_trace
@@ -69,9 +69,9 @@ def outcome(policy: str, setting: Setting) -> Outcome:
 
 
 @cache
-def optimum(setting: Setting) -> float:
-    """Return the lower bound of the worker-seconds."""
-    return lower_bound(setting, allowed_late(len(arrivals_of(setting))))
+def least_cost(setting: Setting) -> float:
+    """Return the optimum's worker-seconds, starts being free."""
+    return optimum(replace(setting, start_price=0.0))
 
 
 def over_rivals(policy: str, setting: Setting, price: float) -> float:
@@ -111,7 +111,7 @@ def judged(traces: Mapping[str, list[Setting]], policies: Iterable[str], with_op
             found = [outcome(policy, setting) for setting in settings]
             late, actions = fmean(one.late_percent for one in found), fmean(one.actions for one in found)
             best = (
-                optimum(one) if with_optimum else outcome("assignment", one).worker_seconds
+                least_cost(one) if with_optimum else outcome("assignment", one).worker_seconds
                 for one in settings
             )
             cost = fmean(one.worker_seconds / least for one, least in zip(found, best, strict=True))

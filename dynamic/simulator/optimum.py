@@ -37,6 +37,7 @@ GAP = 0.002
 """How near to its best whole numbers the solver must come, as a share of the cost."""
 MARGINS = (0.0, 0.1, 0.2, 0.4)
 """Seconds by which :func:`achievable` plans to be early."""
+MOST_REPAIRS = 100
 
 
 Whole = NDArray[np.int64]
@@ -54,6 +55,19 @@ class Best(NamedTuple):
 def allowed_late(events: int) -> int:
     """Return how many of *events* the optimum may let be late."""
     return math.floor(LATE_SHARE * events)
+
+
+def optimum(setting: Setting) -> float:
+    """Return the lower bound of the cost, its starts paid at the setting's price.
+
+    LATE_SHARE of the events may be late. If no schedule can reach that, because the run begins with too few
+    workers, twice as many may be, and so on.
+    """
+    events = len(arrivals_of(setting))
+    late = allowed_late(events)
+    while math.isinf(bound := lower_bound(setting, late, setting.start_price)) and late < events:
+        late = min(events, max(1, 2 * late))
+    return bound
 
 
 def scheduled(schedule: Sequence[int]) -> Policy:
@@ -117,14 +131,43 @@ def lower_bound(setting: Setting, late: int, price: float = 0.0) -> float:
 
 
 def achievable(setting: Setting, late: int, price: float = 0.0) -> float:
-    """Return the cost of a good schedule with at most *late* late events; infinite if none was found."""
+    """Return the cost of a good schedule with at most *late* late events; infinite if none was found.
+
+    The schedule of the solver is simulated. Workers are added where events are late, then removed where they
+    are not needed.
+    """
     found = math.inf
     for margin in MARGINS:
-        _, schedule = _Program(setting, late, margin).solve(price, whole=True)
-        run = simulate(scheduled(schedule), setting, keep=False)
-        if run.late_events <= late:
-            found = min(found, run.worker_seconds + price * started(setting.min_workers, schedule))
+        schedule = list(_Program(setting, late, margin).solve(price, whole=True)[1])
+        if not schedule:  # the solver found none in its time
+            continue
+        for _ in range(MOST_REPAIRS):
+            run = simulate(scheduled(schedule), setting, keep=False)
+            if run.late_events <= late:
+                break
+            first = float(run.arrivals[run.response_seconds > TARGET_SECONDS][late])
+            for number, time in enumerate(_readings(setting)[1:]):
+                if abs(time - first) <= TARGET_SECONDS:
+                    schedule[number] = min(setting.max_workers, schedule[number] + 1)
+        found = min(found, _trimmed(setting, schedule, late, price))
     return found
+
+
+def _trimmed(setting: Setting, schedule: list[int], late: int, price: float) -> float:
+    """Return the cost of *schedule* without the workers that no event needs."""
+
+    def cost(sizes: list[int]) -> float:
+        run = simulate(scheduled(sizes), setting, keep=False)
+        is_good = run.late_events <= late
+        return run.worker_seconds + price * started(setting.min_workers, sizes) if is_good else math.inf
+
+    least = cost(schedule)
+    for number in range(len(schedule)):
+        fewer = [*schedule]
+        fewer[number] = max(setting.min_workers, fewer[number] - 1)
+        if (found := cost(fewer)) < least:
+            schedule, least = fewer, found
+    return least
 
 
 class _Program:
@@ -217,7 +260,7 @@ class _Program:
             integrality=integers,
             bounds=Bounds(low, high),
             constraints=rows.constraint(),
-            options={"time_limit": SOLVER_SECONDS, "mip_rel_gap": GAP},
+            options={"time_limit": SOLVER_SECONDS, "mip_rel_gap": GAP} if whole else {},
         )
         if answer.x is None:
             return (math.inf if answer.status == INFEASIBLE else float(answer.mip_dual_bound or 0.0)), ()

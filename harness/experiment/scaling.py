@@ -13,7 +13,7 @@ import numpy as np
 from dynamic.keda import scaled_object
 from dynamic.policies import chosen
 from dynamic.sample import KEPT_STARTS, TARGET_SECONDS, Sample
-from dynamic.simulator.optimum import allowed_late, lower_bound
+from dynamic.simulator.optimum import optimum
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import Times
 from dynamic.simulator.scores import Steps
@@ -85,8 +85,7 @@ def trial(policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: O
     start = start_alone(seen, load.setting.min_workers)
     setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
     real = observed_run(setting, plan, seen)
-    late = allowed_late(len(plan.due_ns))
-    optimum = lower_bound(setting, late, setting.start_price)
+    least = optimum(setting)
     simulated = simulate(chosen(policy), setting)
     profile = setting.profile
     response = real.response_seconds
@@ -100,8 +99,8 @@ def trial(policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: O
         work=load.work_words,
         rate_alone=rate_alone,
         start_seconds=setting.start.mean if seen.start_seconds is None else seen.start_seconds,
-        scores=real.scores(optimum),
-        simulated=simulated.scores(optimum),
+        scores=real.scores(least),
+        simulated=simulated.scores(least),
         confirmed=seen.confirmed,
         done=len(seen.done_ns),
         repeated=seen.repeated,

@@ -19,7 +19,7 @@ from tests.harness.runs import compare_points, full_run, lossy, point, run_of, s
 pytestmark = pytest.mark.filterwarnings("error")
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
-ALL_PLOTS = (*PLOTS, "scaling-step", "tornado-rabbitmq", "growth-insults")
+ALL_PLOTS = (*PLOTS, "scaling-frontier", "scaling-step", "tornado-rabbitmq", "growth-insults")
 INVALID = ["too short: 5 requests in 0.01 s"]
 SCRIPT = "<script>alert('&')</script>"
 

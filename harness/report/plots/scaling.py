@@ -1,4 +1,4 @@
-"""Dynamic scaling: load, backlog, workers and response time on one time axis, policies overlaid."""
+"""Dynamic scaling: late events against cost; then load, backlog, workers and response time over time."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,55 @@ from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 """Okabe and Ito's, one per policy, in the order in which they ran."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PANELS = ("events per second", "backlog, events", "workers", "p99 of the response\ntime, seconds")
 
 
 def scaling(run: Run) -> dict[str, Figure]:
-    """Return a figure for each load profile, by its name."""
+    """Return the figure of late events against cost, then one for each load profile, by its name."""
     profiles = dict.fromkeys(trial.profile for trial in run.scalings)
-    return {
+    found = {
         name.replace(" ", "-"): _figure([trial for trial in run.scalings if trial.profile == name])
         for name in profiles
     }
+    judged = [trial for trial in run.scalings if trial.scores.over_optimum is not None]
+    return {"frontier": _frontier(judged), **found} if judged else found
+
+
+def _frontier(trials: Sequence[ScalingTrial]) -> Figure:
+    """Draw a point for each policy and profile: better is further left and further down."""
+    figure = Figure(figsize=(WIDTH, 4.5))
+    axes = figure.subplots()
+    colours = dict(zip(dict.fromkeys(trial.policy for trial in trials), COLOURS * 2, strict=False))
+    markers = dict(zip(dict.fromkeys(trial.profile for trial in trials), MARKERS * 2, strict=False))
+    for trial in trials:
+        axes.plot(
+            trial.scores.over_optimum or 0.0,
+            trial.scores.late_percent,
+            color=colours[trial.policy],
+            marker=markers[trial.profile],
+            markerfacecolor=colours[trial.policy] if not trial.objections else "none",
+            linestyle="none",
+        )
+    axes.axvline(1.0, color=GREY, linewidth=2.5, alpha=0.5)
+    axes.annotate("optimum", (1.0, 1.0), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=-0.02)
+    axes.set_xlabel("cost over the optimum's (worker-seconds, and the price of the starts)")
+    axes.set_ylabel(f"events later than {TARGET_SECONDS:g} s, %")
+    handles = [
+        *(
+            Line2D([], [], color=one, marker="o", linestyle="none", label=name)
+            for name, one in colours.items()
+        ),
+        *(
+            Line2D([], [], color="black", marker=one, linestyle="none", label=name)
+            for name, one in markers.items()
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.suptitle("Dynamic scaling: late events against cost, one trial each, RabbitMQ", fontsize=10)
+    return figure
 
 
 def _figure(trials: Sequence[ScalingTrial]) -> Figure:
