@@ -113,3 +113,19 @@ def test_nothing_of_ours_lies_between_a_stock_client_and_its_library() -> None:
     ).stdout.splitlines()
     assert any("Pyro4/core.py" in file for file in traced)
     assert not [file for file in traced if "tuned" in file or "/lab/process/" in file]
+
+
+def test_a_tuned_client_leaves_the_settings_of_the_library_alone() -> None:
+    program = """if True:
+        import Pyro4
+        from Pyro4 import message, util
+        def state():
+            changed = message.Message.from_header.__func__, util.SerializerBase.deserializeCall
+            return Pyro4.config.asDict(), changed
+        before = state()
+        from lab.contract import Architecture, Target
+        from pyro4.insult_service import InsultServiceClient
+        InsultServiceClient(Target("127.0.0.1:1", Architecture.ONE_NODE, "lab-00000000")).close()
+        assert state() == before
+    """
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=ENDS_WITHIN_SECONDS)
