@@ -6,8 +6,8 @@ effect and returns the first answer. With another body it is refused: MALFORMED.
 
 Costs: no operation reads a whole collection to do one thing. Add, remove and random cost O(log n) at worst.
 
-Leases: who takes a text or the broadcast holds it for a while under an epoch, a number that only grows. Once
-another holds it, whatever comes with the old epoch is refused: a node that was frozen settles nothing late.
+Leases: a node that takes a text or the broadcast holds it for a while under an epoch, a number that only
+grows. Once another node holds it, the old epoch is refused: a frozen node settles nothing late.
 
 Clocks: a stored time is checked before it is believed. A lease ends at now + its length at the latest, and
 nobody alive loses one because the clock was set forward.
@@ -26,7 +26,7 @@ from lab.limits import MAX_REPLY_BYTES
 from lab.settings import settings
 
 FAILURES_AT_MOST = 5
-"""A text whose lease ran out so often is put aside: it may kill whoever works on it."""
+"""A text whose lease ran out so often is put aside: it may kill each node that works on it."""
 
 
 class WaitingText(NamedTuple):
@@ -148,7 +148,7 @@ class BroadcastStore(Protocol):
     def next_tick(self, epoch: int = 0) -> int:
         """Count the next tick and return its number; the first is 1.
 
-        With an *epoch* it is counted for who holds the broadcast under it: 0, and no tick, if nobody does.
+        With an *epoch* the caller must hold the broadcast under it. Else no tick is counted: 0.
         """
 
 

@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
     """Return a client of the Redis at *url*, thread-safe, texts decoded.
 
-    Its own retries are off: they repeat pushes and lose pops. Whoever retries does so above, by operation id.
+    Its own retries are off: they repeat pushes and lose pops. Callers retry, by operation id.
     """
     try:
         return redis.Redis.from_url(
@@ -79,7 +79,7 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
 
 
 def as_lab_error(error: redis.RedisError) -> LabError:
-    """Say what an error of Redis means to who asked: Overloaded, Unavailable or InternalError.
+    """Say what an error of Redis means to the caller: Overloaded, Unavailable or InternalError.
 
     The first two are of Redis as a whole: it takes no writes, is away, or does not let us in. They are not
     the fault of the request, so it may be repeated. InternalError: Redis works, and refused just this.
@@ -142,7 +142,7 @@ class RedisStore(Store):
         new, rest = 0, iter(insults)
         while chunk := list(islice(rest, _BULK)):
             new += int(self._redis.zadd(f"{self._ns}insults", dict.fromkeys(chunk, 0)) or 0)
-        if new:  # too many for the stream of changes: whoever follows reads everything again
+        if new:  # too many for the stream of changes: nodes that follow read everything again
             self._redis.xadd(f"{self._ns}changes", {"*": ""})
         return new
 
@@ -247,7 +247,7 @@ class RedisStore(Store):
 
     @translated
     def result(self, petition_id: str) -> str | None:
-        # Most who ask ask too early: one plain read tells so, at a tenth of what the script costs.
+        # Most clients ask too early. One plain read tells that, at a tenth of what the script costs.
         if not self._redis.hexists(f"{self._ns}results", petition_id):
             return None
         return cast("str | None", self._run("result", petition_id, RESULT_TTL_SECONDS))

@@ -1,4 +1,4 @@
--- Renew the lease of a taken text, also in a full Redis: who works on it must not lose it for that.
+-- Renew the lease of a taken text, also in a full Redis: the node that works on it must not lose it for that.
 -- KEYS: namespace and colon. ARGV: petition id, epoch, lease in seconds.
 -- Returns 1, or 0 if the text waits again or is another's.
 -- needs: leases holders

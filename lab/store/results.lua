@@ -12,7 +12,7 @@ local function move_results(ns, low, seconds)
   for at = 1, #found, 2 do redis.pcall('ZADD', order, tonumber(found[at + 1]) + seconds, found[at]) end
 end
 
--- The clock was set forward, or nobody was there: results do not grow old meanwhile. Who waits for one still gets it.
+-- The clock was set forward, or nobody was there: results do not grow old meanwhile.
 local function hear_results(ns, time)
   local heard = ns .. 'results:heard'
   local unheard = time - tonumber(redis.call('GET', heard) or 0)

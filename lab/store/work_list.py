@@ -1,4 +1,4 @@
-"""The work list of a store in memory: texts that wait, texts that are taken, and who may complete them."""
+"""The work list of a store in memory: texts that wait, texts that are taken, and their owners."""
 
 import heapq
 from collections import OrderedDict, defaultdict, deque
@@ -13,7 +13,7 @@ DEAD_LETTERS = 1_000
 
 @dataclass(slots=True)
 class Entry:
-    """A text on the work list, and who took it last."""
+    """A text on the work list, and its last owner."""
 
     text: str
     epoch: int = 0

@@ -34,7 +34,7 @@ class Announcer:
 
     @translated
     def announce(self, tick: Tick) -> None:
-        """Send *tick* to who listens now, and keep it for who comes back: both or neither."""
+        """Send *tick* to all that listen now, and keep it for those that come back: both or neither."""
         message = json.dumps({"number": tick.number, "insult": tick.insult}, ensure_ascii=False)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.xadd(self._keys.recent, {"tick": message}, maxlen=KEPT_TICKS)

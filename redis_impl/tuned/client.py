@@ -102,16 +102,16 @@ class FilterPetitionClient(PetitionClient):
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         if operation is Operation.SUBMIT:
-            return self._submit(cast(str, arguments[0]))
+            return self._submit(cast(str, arguments[0]), deadline_seconds or self.deadline_seconds)
         if operation is Operation.FILTER:  # the same code as submit, with a list for the reply
-            return self.ask(Operation.SUBMIT, cast(str, arguments[0]))
+            return self.ask(Operation.SUBMIT, cast(str, arguments[0]), deadline_seconds)
         code = Operation.GET_RESULTS if operation is Operation.RESULT else operation
         return self.ask(code, None, deadline_seconds, **bind(operation, arguments))
 
-    def _submit(self, text: str) -> str:
+    def _submit(self, text: str, deadline_seconds: float) -> str:
         petition_id = new_operation_id()
         petition = write_petition("X1", text, petition_id)
-        deadline = time.monotonic() + self.deadline_seconds
+        deadline = time.monotonic() + deadline_seconds
         with self._my_turn(deadline):
             self._replies.push({petition_id: petition}, deadline, are_answered=False)
         return petition_id

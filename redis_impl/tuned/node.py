@@ -1,6 +1,8 @@
-"""A node's place among the nodes of an application: its identifier, its own lists, its lease."""
+"""A node's life among the nodes of an application: its identifier, its lease, its place at the entry list."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +25,15 @@ SCRIPTS = Path(__file__).parent
 SILENT_SECONDS = 0.7
 """A node that is silent for so long, and has no connection to Redis, is dead; its lease is not waited for."""
 SHORTEST_PAUSE_SECONDS = 0.005
+ENTRY_WAIT_SECONDS = 0.25
+SILENCE_SECONDS = 1.0
+"""How much longer than asked a wait may last. Redis's waits go by the wall clock, which may be set back."""
 TAKEN_OVER: tuple[float, list[str]] = (PULSE_SECONDS, [])
 """When a node that was taken over pulses again, and whom it finds silent. Its next batch is refused."""
 
 
 class Membership:
-    """An identity, used once: whoever was taken over goes on under a new one.
+    """An identity, used once: a node that was taken over goes on under a new one.
 
     A pulse in the background renews the lease as long as *is_serving*, and takes over from the dead.
     """
@@ -123,3 +128,52 @@ class Membership:
 
     def _connection_name(self, identifier: str) -> str:
         return quote(self._keys.node(identifier), safe=":")
+
+
+class EntryWaiter(threading.Thread):
+    """Waits on the entry list while the node is idle, and moves what comes to the node's *own* list.
+
+    The node itself waits on that list, and no command of Redis waits on two and loses nothing. So a petition
+    on the entry list is served as soon as one on the node's own. What comes while a node is occupied with a
+    text is given back at once: another node may be idle.
+    """
+
+    def __init__(self, keys: Keys, own: str, is_idle: threading.Event, *, is_occupying: bool) -> None:
+        super().__init__(name="entry list", daemon=True)
+        self._entry = keys.entry
+        self._own = own
+        self._is_idle = is_idle
+        self._is_occupying = is_occupying
+        self._stopping = False
+        self._redis = connect_leniently(ENTRY_WAIT_SECONDS + SILENCE_SECONDS)
+
+    def run(self) -> None:
+        while not self._stopping:
+            try:
+                if self._is_idle.wait(ENTRY_WAIT_SECONDS) and not self._stopping:
+                    self._wait()
+            except redis.RedisError:  # what was moved is on the node's list; the node says that Redis is away
+                time.sleep(ENTRY_WAIT_SECONDS)
+        self._redis.close()
+
+    def stop(self) -> bool:
+        """Wait no more; return whether that is sure."""
+        self._stopping = True
+        self.join(ENTRY_WAIT_SECONDS + 2 * SILENCE_SECONDS)
+        return not self.is_alive()
+
+    def _wait(self) -> None:
+        moved = self._redis.blmove(self._entry, self._own, ENTRY_WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
+        if moved is not None and self._is_occupying and not self._is_idle.is_set():
+            # Nothing is there if this node took it just now. Any petition may go: all are served from there.
+            self._redis.lmove(self._own, self._entry, "RIGHT", "LEFT")
+
+
+def connect_leniently(timeout_seconds: float = 5.0) -> "redis.Redis":
+    """Connect so that bytes that are not UTF-8 come as lone surrogates, to be refused like any bad petition.
+
+    Decoded strictly, one such petition would break every read of the list, at every node, for ever.
+    """
+    client = connect(locate_redis(), timeout_seconds)
+    client.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
+    return client

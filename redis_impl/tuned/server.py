@@ -13,7 +13,6 @@ from uuid import uuid4
 import redis
 
 from lab.applications.service import perform
-from lab.brokers.locate import locate_redis
 from lab.client.retry import Backoff
 from lab.contract import Application, Architecture
 from lab.errors import (
@@ -30,9 +29,9 @@ from lab.operations import Operation
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 from lab.store.lua import load
-from lab.store.redis_store import connect, translated
+from lab.store.redis_store import translated
 
-from .node import Membership
+from .node import SILENCE_SECONDS, EntryWaiter, Membership, connect_leniently
 from .wire import Keys, read_petition, reply_to_of, write_reply
 
 log = logging.getLogger(__name__)
@@ -40,9 +39,6 @@ log = logging.getLogger(__name__)
 SCRIPTS = Path(__file__).parent
 WAIT_SECONDS = 0.1
 """How long a node waits on its list before it looks at the retry list."""
-ENTRY_WAIT_SECONDS = 0.25
-SILENCE_SECONDS = 1.0
-"""How much longer than asked a wait may last. Redis's waits go by the wall clock, which may be set back."""
 CANARY_SECONDS = 10.0
 MOST_DELIVERIES = 3
 """So many nodes may die while they have a petition, all but the first while they have it alone."""
@@ -78,7 +74,7 @@ class Outcome:
 
 
 class Work:
-    """Performs petitions on *application*. *on_demand*: submitted texts go to the store's waiting list."""
+    """Performs petitions on *application*. *on_demand*: submitted texts go to the store's work list."""
 
     def __init__(
         self,
@@ -122,7 +118,7 @@ class Work:
         self._reply(raw, petition.reply_to, operation_id, answer, outcome)
 
     def _reply(self, raw: str, reply_to: str, operation_id: str, answer: object, outcome: Outcome) -> None:
-        """Tell the sender; what failed here, and nobody can be told of, is kept among the dead letters."""
+        """Tell the sender. Where there is nobody to tell, what failed goes to the dead letters."""
         if reply_to:
             outcome.replies.extend((reply_to, write_reply(operation_id, answer)))
         elif isinstance(answer, InternalError):
@@ -181,8 +177,8 @@ class Work:
 class PetitionServer:
     """Serves the petitions of *application*, up to *batch* at a time.
 
-    One node serves the entry list. One of n has a list of its own, to which clients push while its lease
-    holds, and drains the entry list as well. *on_demand*: submitted texts go to the store's waiting list.
+    One node serves the entry list. Each of n has a list of its own, to which clients push while its lease
+    holds. It serves the entry list as well. *on_demand*: submitted texts go to the store's work list.
     """
 
     def __init__(
@@ -195,8 +191,8 @@ class PetitionServer:
         on_demand: bool = False,
     ) -> None:
         self._keys = Keys(options.namespace, kind)
-        self._redis = _connect()
-        self._waiting_redis = _connect(WAIT_SECONDS + SILENCE_SECONDS)
+        self._redis = connect_leniently()
+        self._waiting_redis = connect_leniently(WAIT_SECONDS + SILENCE_SECONDS)
         self._settle = self._redis.register_script(load("settle", SCRIPTS))
         self._batch = batch
         self._has_own_list = options.architecture is Architecture.N_NODE and not on_demand
@@ -286,14 +282,14 @@ class PetitionServer:
         wanted = 0 if self._stopping else self._batch
         if not batch.petitions and not wanted:
             return Batch()
-        who = (self._keys.prefix, self.identifier)
+        names = (self._keys.prefix, self.identifier)
         settling = (self._turn, len(batch.petitions), batch.in_vain)
         limits = (MAX_RESULTS, RESULT_TTL_SECONDS, settings().id_ttl)
         written = (*outcome.replies, *outcome.dead, *outcome.results)
         counts = (len(outcome.replies) // 2, len(outcome.dead))
         in_vain, *answer = self._settle(
             keys=[self._keys.entry],
-            args=[*who, *settling, wanted, int(self._joined), *limits, *counts, *written],
+            args=[*names, *settling, wanted, int(self._joined), *limits, *counts, *written],
         )
         self._turn += 1
         if in_vain < 0:
@@ -309,7 +305,7 @@ class PetitionServer:
     def _waited(self) -> Batch:
         """Wait for a petition: on the node's own list, or on the entry list if it is the only node.
 
-        Until it has joined a node serves its own canary only: what kills must not kill it before it is there.
+        Until a node has joined it serves its own canary only. A petition that kills must not kill it before.
         """
         own = self._membership.own
         source = own if self._has_own_list or not self._joined else self._keys.entry
@@ -317,14 +313,14 @@ class PetitionServer:
         try:
             raw = self._waiting_redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
         except redis.RedisError:
-            # Not raised: the batch before is settled, and settled again it would take this petition with it.
+            # Not raised: the batch before is settled. Settled again, it would take this petition with it.
             return Batch()  # if one was moved, it is on the processing list, which is looked at next
         finally:
             self._is_idle.clear()
         return Batch() if raw is None else Batch([str(raw)])  # an empty petition is one, too
 
     def _enter_anew(self, dropped: int) -> None:
-        """Go on under a new identifier: this node was silent for so long that it was taken over."""
+        """Go on under a new identifier: this node was silent for too long, and was taken over."""
         membership = self._new_membership()
         membership.enter(is_open=self._joined and self._has_own_list)
         log.warning(
@@ -355,53 +351,3 @@ class PetitionServer:
             membership.close()
         else:
             membership.leave()
-
-
-class EntryWaiter(threading.Thread):
-    """Waits on the entry list while the node is idle, and moves what comes to the node's *own* list.
-
-    The node itself waits on that list, and no command of Redis waits on two and loses nothing. So a petition
-    on the entry list is served as soon as one on the node's own. What comes while a node is occupied with a
-    text is given back at once: another node may be idle.
-    """
-
-    def __init__(self, keys: Keys, own: str, is_idle: threading.Event, *, is_occupying: bool) -> None:
-        super().__init__(name="entry list", daemon=True)
-        self._entry = keys.entry
-        self._own = own
-        self._is_idle = is_idle
-        self._is_occupying = is_occupying
-        self._stopping = False
-        self._redis = connect(locate_redis(), ENTRY_WAIT_SECONDS + SILENCE_SECONDS)
-        self._redis.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
-
-    def run(self) -> None:
-        while not self._stopping:
-            try:
-                if self._is_idle.wait(ENTRY_WAIT_SECONDS) and not self._stopping:
-                    self._wait()
-            except redis.RedisError:  # what was moved is on the node's list; the node says that Redis is away
-                time.sleep(UNTIL_THE_STORE_SERVES.first_seconds)
-        self._redis.close()
-
-    def stop(self) -> bool:
-        """Wait no more; return whether that is sure."""
-        self._stopping = True
-        self.join(ENTRY_WAIT_SECONDS + 2 * SILENCE_SECONDS)
-        return not self.is_alive()
-
-    def _wait(self) -> None:
-        moved = self._redis.blmove(self._entry, self._own, ENTRY_WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
-        if moved is not None and self._is_occupying and not self._is_idle.is_set():
-            # Nothing is there if this node took it just now. Any petition may go: all are served from there.
-            self._redis.lmove(self._own, self._entry, "RIGHT", "LEFT")
-
-
-def _connect(timeout_seconds: float = 5.0) -> "redis.Redis":
-    """Connect so that bytes that are not UTF-8 come as lone surrogates, to be refused like any bad petition.
-
-    Decoded strictly, one such petition would break every read of the list, at every node, for ever.
-    """
-    client = connect(locate_redis(), timeout_seconds)
-    client.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
-    return client

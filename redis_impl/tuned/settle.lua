@@ -94,7 +94,7 @@ local function take(list, count)
     count = count - 1
   end
 end
--- One from the entry list first, so that a full list of our own does not starve who knows only that.
+-- One from the entry list first: a full list of its own must not keep the node from those that know only that.
 if is_ready then take(entry, 1) end
 take(own, wanted)
 if is_ready then take(entry, wanted) end
