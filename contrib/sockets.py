@@ -53,8 +53,7 @@ class Connection(StreamConnection):
                 raise error_from(answer["error"], answer["message"])
         return [answer["ok"] for answer in answers]
 
-    def read_reply(self, deadline: float) -> Any:
-        data = b""
+    def read_reply(self, data: bytes, deadline: float) -> Any:
         while len(data) < LENGTH.size or len(data) < LENGTH.size + LENGTH.unpack_from(data)[0]:
             data += self.receive(deadline)
         return json.loads(data[LENGTH.size :])

@@ -96,7 +96,8 @@ class CallGuard(Turns):
         taken for that of the next call. So *exchange* returns an error that is the reply, and does not raise
         it.
         """
-        self.take(timeout_seconds)
+        if not self._lock.acquire(blocking=False):
+            self.take(timeout_seconds)
         try:
             if self._is_unread:  # an interrupt came where the line below could not run
                 self._drop()
@@ -108,7 +109,7 @@ class CallGuard(Turns):
             if self._is_unread or self._is_closed:
                 self._drop()
                 self._is_unread = False
-            self.release()
+            self._lock.release()
 
     def close(self) -> None:
         """Close the connection, after the call that another thread makes on it."""
@@ -134,7 +135,8 @@ class StreamConnection(ABC):
 
     scheme: str
     default_port = 0
-    receive_bytes = 256 * 1024
+    receive_bytes = 64 * 1024
+    """More would be taken from the system, and given back, for each reply: a page fault or two."""
 
     def __init__(self, address: str) -> None:
         example = f"{self.scheme}://127.0.0.1:8000"
@@ -152,8 +154,11 @@ class StreamConnection(ABC):
         self._guard = CallGuard(self.drop)
 
     @abstractmethod
-    def read_reply(self, deadline: float) -> Any:
-        """Return the next reply, read whole with :meth:`receive`; ValueError if it is none."""
+    def read_reply(self, data: bytes, deadline: float) -> Any:
+        """Return the reply that begins with *data*; ValueError if it is none.
+
+        What is missing of it comes from :meth:`receive`.
+        """
 
     def exchange(self, request: bytes, timeout_seconds: float) -> Any:
         """Send *request* and return its reply; raise Unavailable, DeadlineExceeded or InternalError."""
@@ -161,13 +166,9 @@ class StreamConnection(ABC):
 
     def receive(self, deadline: float) -> bytes:
         """Return what comes next, until *deadline*."""
-        if self._socket is None:
-            raise ConnectionResetError("closed")
-        self._limit(self._socket, deadline)
-        data = self._socket.recv(self.receive_bytes)
-        if not data:
-            raise ConnectionResetError("closed by the other side")
-        return data
+        connection = self._connected(deadline)
+        self._limit(connection, deadline)
+        return self._received(connection)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
@@ -193,16 +194,22 @@ class StreamConnection(ABC):
 
     def _once(self, request: bytes, deadline: float) -> Any:
         try:
-            connection = self._connected(deadline)
+            connection = self._socket or self._connected(deadline)
             self._limit(connection, deadline)
             connection.sendall(request)
-            return self.read_reply(deadline)
+            return self.read_reply(self._received(connection), deadline)
         except (TimeoutError, BlockingIOError) as error:
             raise DeadlineExceeded(f"{self.address} did not answer in time") from error
         except OSError as error:
             raise Unavailable(f"{self.address} cannot be reached: {error}; is its server running?") from error
         except ValueError as error:
             raise InternalError("reply", f"{self.address} does not speak our wire: {error}") from error
+
+    def _received(self, connection: socket.socket) -> bytes:
+        data = connection.recv(self.receive_bytes)
+        if not data:
+            raise ConnectionResetError("closed by the other side")
+        return data
 
     def _connected(self, deadline: float) -> socket.socket:
         if self._socket is None:
@@ -213,7 +220,9 @@ class StreamConnection(ABC):
 
     def _limit(self, connection: socket.socket, deadline: float) -> None:
         """Let the next wait end at *deadline*."""
-        left = hundredths(_left(deadline))
+        left = math.ceil(100 * (deadline - time.monotonic()))
+        if left <= 0:
+            raise TimeoutError
         if left != self._limit_hundredths:
             limit(connection, left)
             self._limit_hundredths = left

@@ -110,15 +110,16 @@ class DirectClient(Calls, Generic[ToNode]):
         """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
         operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
         return self.ask(
-            lambda node, left: node.call(operation.value, arguments, left, operation_id), deadline_seconds
+            lambda node, left: node.call(operation, arguments, left, operation_id), deadline_seconds
         )
 
     def ask(self, call: Callable[[ToNode, float], Answer], deadline_seconds: float = 0.0) -> Answer:
         """Return what *call* returns, given a connection and the seconds left. It may be called again."""
 
+        if not self._locator.has_others:
+            return self._failover.call(call, deadline_seconds or self.deadline_seconds)
+
         def attempt(node: ToNode, left: float) -> Answer:
-            if not self._locator.has_others:
-                return call(node, left)
             return call_with_probe(
                 lambda seconds: call(node, seconds), lambda: self._answers(self._failover.address), left
             )

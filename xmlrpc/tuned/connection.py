@@ -4,7 +4,6 @@ Replaces ``xmlrpc.client.ServerProxy`` and ``http.client``, which parse each hea
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import httptools
 
@@ -38,10 +37,9 @@ class XmlRpcConnection(StreamConnection):
         body = write_call(method, arguments)
         key = f"Idempotency-Key: {operation_id}\r\n" if operation_id else ""
         head = f"{self._head}{key}{extra_header}Content-Length: {len(body)}\r\n\r\n"
-        return parse_answer(cast(bytes, self.exchange(head.encode() + body, timeout_seconds)))
+        return parse_answer(self.exchange(head.encode() + body, timeout_seconds))
 
-    def read_reply(self, deadline: float) -> bytes:
-        data = self.receive(deadline)
+    def read_reply(self, data: bytes, deadline: float) -> bytes:
         whole = whole_reply(data)
         if whole is not None:
             return whole
