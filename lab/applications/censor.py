@@ -311,6 +311,8 @@ def _units(text: str) -> list[str]:
     """Cut *text* into its units."""
     is_ascii = text.isascii()
     pieces = (_ASCII_WORD if is_ascii else _WORD).split(text)
+    if len(max(pieces[::2], key=len)) < 2:  # between words, a space: so it is in most texts
+        return list(filter(None, pieces))
     is_simple = (is_ascii or not _MARK_OR_BEYOND.search(text)) and not _TWO_SPACES.search(text)
     cut: Callable[[str], Iterable[str]] = iter if is_simple else _SYMBOL.findall
     units = list(cut(pieces[0]))
@@ -362,7 +364,7 @@ def nfc(text: str) -> str:
 
     The standard library sorts a run of marks in quadratic time, so that is done here.
     """
-    if len(text) > 30 and not text.isascii() and _MANY_MARKS.search(text):
+    if len(text) > 30 and not text.isascii() and _MARK_OR_BEYOND.search(text):
         text = _MANY_MARKS.sub(_sorted_marks, text)
     return unicodedata.normalize("NFC", text)
 
