@@ -24,7 +24,6 @@ ANSWER_SECONDS = 15.0
 """A generous deadline for any answer."""
 BROKEN_RESULT = "broken"
 """The id of the result that :func:`break_a_result` breaks."""
-INSULT = "tonto"
 
 _TRACES = ("Traceback", 'File "', ".py", "object at")
 _ERROR_ID = re.compile(r"\b[0-9a-f]{12}\b")

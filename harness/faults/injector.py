@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.faults.ledger import Entry, Found, held_up
-from harness.faults.load import Load
+from harness.faults.load import Load, until
 from harness.faults.site import Site
 from harness.record.trials import Fault
 from lab.process.launcher import Handle
 from lab.topology import NODE
-from tests.eventually import eventually
 
 LOOK_SECONDS = 0.02
 RESTART_SECONDS = 30.0
@@ -37,7 +36,7 @@ class Injector:
 
     def kill_node(self) -> None:
         """kill -9 a random live node of a random site; its supervisor starts it again."""
-        site = self.chance.choice(eventually(lambda: [site for site in self.sites if site.live]))
+        site = self.chance.choice(until(lambda: [site for site in self.sites if site.live]))
         node = self.chance.choice(site.live)
         self._noted("kill -9", site, NODE, node)
         site.launcher.kill(node)
@@ -58,7 +57,7 @@ class Injector:
         handle = site.handles[role][0]
         self._noted("kill -9", site, role, handle)
         site.launcher.kill(handle)
-        eventually(lambda: handle.pid in site.restarts(), within=RESTART_SECONDS)
+        until(lambda: handle.pid in site.restarts(), RESTART_SECONDS)
 
     def kill_broker(self, kind: str, down_seconds: float) -> float:
         """kill -9 a private broker and start it again on its port; return when it answered."""

@@ -4,22 +4,24 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from harness.faults.ledger import Entry, Outcome, outcome_of
 from harness.load.generator import now, open_loop
 from harness.load.workload import Workload
 from harness.record.recorder import RawFile, Recorder
 from lab.contract import Application, InsultFilter, InsultService
-from lab.errors import LabError
+from lab.errors import LabError, Unavailable
 from lab.load.plans import Plan
 from lab.operations import FILTER_OPERATIONS, Operation
 from lab.process.system import System
 
+T = TypeVar("T")
 DEADLINE_SECONDS = 5.0
 """The contract's default: what a client waits for one answer."""
 HANG_SECONDS = 1.0
@@ -200,3 +202,13 @@ def wait(load: Load, seconds: float) -> None:
     """Wait until *seconds* after the start of the plan, or its end."""
     while load.running and load.seconds() < seconds:
         time.sleep(0.01)
+
+
+def until(check: Callable[[], T], seconds: float = 10.0) -> T:
+    """Return the first true value of *check*; Unavailable if there is none within *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        if time.monotonic() >= deadline:
+            raise Unavailable(f"still {found!r} after {seconds:g} s")
+        time.sleep(0.02)
+    return found

@@ -3,6 +3,7 @@
 The kinds are those of the tests of the wires, so that what is promised is written down once.
 """
 
+import importlib
 import json
 import re
 import socket
@@ -104,7 +105,7 @@ class PyroWire:
     """Messages of Pyro4; a refused one may end its connection, so each has one."""
 
     def __init__(self, place: Where) -> None:
-        from tests.pyro4 import kinds
+        from harness.faults.kinds import pyro4 as kinds
 
         self._kinds = kinds
         host, _, port = place.node.rpartition("@")[2].rpartition(":")
@@ -127,7 +128,7 @@ class RedisWire:
     """Petitions pushed to the entry list."""
 
     def __init__(self, place: Where) -> None:
-        from tests.redis_impl.kinds import REPLY_TO
+        from harness.faults.kinds.redis_impl import REPLY_TO
 
         self._redis = connect(place.address, 2 * ANSWER_SECONDS)
         self._marker = REPLY_TO
@@ -178,9 +179,7 @@ WIRES: dict[str, Callable[[Where], Wire]] = {
 
 def kinds_of(middleware: str) -> list[Kind]:
     """Return the kinds of malformed input that a service of *middleware* is tested with."""
-    import importlib
-
-    kinds: Mapping[str, tuple[Any, ...]] = importlib.import_module(f"tests.{middleware}.kinds").KINDS
+    kinds: Mapping[str, tuple[Any, ...]] = importlib.import_module(f"harness.faults.kinds.{middleware}").KINDS
     return [
         Kind(name, content[0] if len(content) == 1 else tuple(content), code)
         for name, (*content, code) in kinds.items()
@@ -190,7 +189,7 @@ def kinds_of(middleware: str) -> list[Kind]:
 @contextmanager
 def wire_to(place: Where) -> Iterator[Wire]:
     """Open a bare connection to *place*, whose pika also writes what it never would of itself."""
-    from tests.rabbitmq.kinds import ENCODE_VALUE, Written
+    from harness.faults.kinds.rabbitmq import ENCODE_VALUE, Written
 
     def write(pieces: list[bytes], value: object) -> int:
         if not isinstance(value, Written):

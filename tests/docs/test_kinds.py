@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.faults.kinds import pyro4, rabbitmq, redis_impl, xmlrpc
 from lab.errors import Code
-from tests.pyro4 import kinds as pyro4
-from tests.rabbitmq import kinds as rabbitmq
-from tests.redis_impl import kinds as redis_impl
-from tests.xmlrpc import kinds as xmlrpc
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bad-input.md").read_text(encoding="utf-8")
 KINDS: dict[str, dict[str, Code]] = {

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from harness.experiment.bench import Bench
-from harness.experiment.growth import studies as load
-from harness.experiment.growth.studies import STUDIES, Terms, insults, turning
+from harness.experiment.growth import studies
+from harness.experiment.growth.studies import STUDIES, insults
 from harness.experiment.growth.subscribers import Heard, lateness
+from harness.experiment.growth.terms import Terms, turning
 from harness.load.workload import Workload
 from harness.record.findings import HARNESS, MILLISECONDS, Curve, Judgement, Size, missed
 from harness.record.journal import write_run
@@ -160,7 +161,7 @@ def test_the_command_measures_one_middleware_to_the_end(
 
 def test_insults_and_nodes_grow_in_a_real_system(redis_url: str) -> None:
     terms = Terms(Bench(BrokerUrls(redis=redis_url), Workload()), (1, 2), windows=1, seconds=0.3)
-    curves = [*insults("xmlrpc", terms), *load.nodes("xmlrpc", terms)]
+    curves = [*insults("xmlrpc", terms), *studies.nodes("xmlrpc", terms)]
     assert [curve.place for curve in curves] == ["in Redis"] * 2 + ["in memory"] * 2 + [""]
     for curve in curves:
         assert [one.size for one in curve.sizes] == [1, 2]
@@ -169,15 +170,15 @@ def test_insults_and_nodes_grow_in_a_real_system(redis_url: str) -> None:
 
 def test_clients_and_requests_grow_in_a_real_system() -> None:
     bench = Bench(BrokerUrls(), Workload())
-    [clients] = load.clients("xmlrpc", Terms(bench, (1, 4), windows=1, seconds=0.3))
+    [clients] = studies.clients("xmlrpc", Terms(bench, (1, 4), windows=1, seconds=0.3))
     assert [one.size for one in clients.sizes] == [1, 4]
-    [requests] = load.requests("xmlrpc", Terms(bench, (100, 1_000, 10**9), windows=1, seconds=0.3))
+    [requests] = studies.requests("xmlrpc", Terms(bench, (100, 1_000, 10**9), windows=1, seconds=0.3))
     assert [one.size for one in requests.sizes] == [100, 1_000]
     assert "1,000,000,000 requests take over" in requests.missing
     assert requests.sizes[-1].memory_mib["harness"] > 1
 
 
 def test_the_harness_alone_is_measured_in_a_program_of_its_own() -> None:
-    [curve] = load.harness_alone([1_000])
+    [curve] = studies.harness_alone([1_000])
     assert curve.label == "the harness alone"
     assert curve.sizes[0].memory_mib["harness"] > 1

@@ -106,7 +106,7 @@ def test_clients_that_are_too_few_for_the_plan_are_said_to_send_late() -> None:
 
 
 def test_ten_million_requests_need_less_than_300_megabytes() -> None:
-    command = [sys.executable, "-m", "tests.harness.ten_million"]
+    command = [sys.executable, "-m", "harness.probes.memory"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
     assert said["done"] == 10_000_000

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from lab.process.system import System
-from tests.pyro4.kinds import (
+from harness.faults.kinds.pyro4 import (
     CONNECT,
     CONNECT_FAIL,
     CONNECT_OK,
@@ -26,6 +25,7 @@ from tests.pyro4.kinds import (
     message,
     packed,
 )
+from lab.process.system import System
 from tests.wire import ANSWER_SECONDS, Wire
 
 

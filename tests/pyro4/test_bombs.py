@@ -1,9 +1,6 @@
 """Small messages made to cost much are refused at once, and harm nobody. Figures are printed."""
 
-from lab.errors import Code
-from lab.limits import MAX_BATCH
-from tests.bombs import Bombs
-from tests.pyro4.kinds import (
+from harness.faults.kinds.pyro4 import (
     COMPRESSED,
     MEBIBYTE,
     MSGPACK,
@@ -13,6 +10,9 @@ from tests.pyro4.kinds import (
     call,
     message,
 )
+from lab.errors import Code
+from lab.limits import MAX_BATCH
+from tests.bombs import Bombs
 from tests.pyro4.raw_client import PyroWire
 from tests.wire import one_node
 

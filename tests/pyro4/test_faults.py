@@ -2,11 +2,11 @@
 
 import Pyro4
 
+from harness.faults.kinds.pyro4 import CONNECT, GREETING, message
 from lab.process.system import System
 from pyro4.tuned.name_server import MASTER, Names
 from pyro4.tuned.server import THREADS
 from tests.direct import DirectFaults
-from tests.pyro4.kinds import CONNECT, GREETING, message
 
 
 class TestFaults(DirectFaults):

@@ -13,12 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lab.errors import Code, InvalidRequest, error_from_text
-from pyro4.tuned.master import read_heartbeat
-from pyro4.tuned.methods import checked, expose
-from pyro4.tuned.node import wire_of
-from pyro4.tuned.server import ServedObjects
-from tests.pyro4.kinds import (
+from harness.faults.kinds.pyro4 import (
     CONNECT,
     CONNECT_OK,
     FIRST,
@@ -33,6 +28,11 @@ from tests.pyro4.kinds import (
     call,
     message,
 )
+from lab.errors import Code, InvalidRequest, error_from_text
+from pyro4.tuned.master import read_heartbeat
+from pyro4.tuned.methods import checked, expose
+from pyro4.tuned.node import wire_of
+from pyro4.tuned.server import ServedObjects
 from tests.wire import JSON, mutated
 
 OBJECT = "echo"

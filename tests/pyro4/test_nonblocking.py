@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from harness.faults.kinds.pyro4 import GOOD, OBJECT, call, packed
 from lab.process.system import System
 from pyro4.tuned.methods import expose
 from pyro4.tuned.server import ServedObjects
 from tests.eventually import eventually
-from tests.pyro4.kinds import GOOD, OBJECT, call, packed
 from tests.pyro4.raw_client import Client
 from tests.wire import one_node
 

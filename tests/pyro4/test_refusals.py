@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import Pyro4
 import pytest
 
+from harness.faults.kinds.pyro4 import FIRST, KINDS, MSGPACK, OBJECT, call, message
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import System
 from pyro4.tuned.name_server import MASTER, NAME_SERVER
-from tests.pyro4.kinds import FIRST, KINDS, MSGPACK, OBJECT, call, message
 from tests.pyro4.raw_client import Client
 from tests.wire import assert_refused, each, one_node
 

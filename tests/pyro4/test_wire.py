@@ -6,14 +6,15 @@ from typing import Any
 import Pyro4
 import pytest
 
+from harness.faults.kinds import INSULT
+from harness.faults.kinds.pyro4 import FIRST, GOOD, KINDS, OBJECT, ONEWAY, adding, call
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.system import System
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.pyro4.kinds import FIRST, GOOD, KINDS, OBJECT, ONEWAY, adding, call
 from tests.pyro4.raw_client import Client, GreetingWire, PyroWire, ThreadlessWire
-from tests.wire import INSULT, BadInput, NodeFailure, Wire, assert_refused, assert_same_process, one_node
+from tests.wire import BadInput, NodeFailure, Wire, assert_refused, assert_same_process, one_node
 
 node = one_node("pyro4")
 shared_filter = one_node("pyro4", Application.FILTER, Architecture.N_NODE)

@@ -15,10 +15,8 @@ from pika import data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import BasicProperties
 
-from lab.contract import Application, Architecture
-from lab.process.system import System
-from tests.eventually import eventually
-from tests.rabbitmq.kinds import (
+from harness.faults.kinds import INSULT
+from harness.faults.kinds.rabbitmq import (
     CONTROL,
     ENCODE_VALUE,
     KINDS,
@@ -31,16 +29,10 @@ from tests.rabbitmq.kinds import (
     asking,
     nested,
 )
-from tests.wire import (
-    ANSWER_SECONDS,
-    INSULT,
-    BadInput,
-    NodeFailure,
-    Wire,
-    assert_same_process,
-    each,
-    one_node,
-)
+from lab.contract import Application, Architecture
+from lab.process.system import System
+from tests.eventually import eventually
+from tests.wire import ANSWER_SECONDS, BadInput, NodeFailure, Wire, assert_same_process, each, one_node
 
 
 def _encode(pieces: list[bytes], value: object) -> int:

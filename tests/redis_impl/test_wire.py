@@ -9,21 +9,13 @@ from uuid import uuid4
 import pytest
 import redis
 
+from harness.faults.kinds import INSULT
+from harness.faults.kinds.redis_impl import KINDS, REPLY_TO, UNANSWERABLE, adding, petition
 from lab.contract import Application
 from lab.errors import Code
 from lab.process.system import System
 from tests.eventually import eventually
-from tests.redis_impl.kinds import KINDS, REPLY_TO, UNANSWERABLE, adding, petition
-from tests.wire import (
-    ANSWER_SECONDS,
-    INSULT,
-    BadInput,
-    NodeFailure,
-    Wire,
-    assert_same_process,
-    each,
-    one_node,
-)
+from tests.wire import ANSWER_SECONDS, BadInput, NodeFailure, Wire, assert_same_process, each, one_node
 
 node = one_node("redis_impl")
 filters = one_node("redis_impl", Application.FILTER)

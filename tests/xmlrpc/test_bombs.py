@@ -1,9 +1,9 @@
 """Small requests made to cost much are refused at once, and harm nobody. Figures are printed."""
 
+from harness.faults.kinds.xmlrpc import BOMB, MEBIBYTE, call, post, text
 from lab.errors import Code
 from tests.bombs import Bombs
 from tests.wire import one_node
-from tests.xmlrpc.kinds import BOMB, MEBIBYTE, call, post, text
 from tests.xmlrpc.test_wire import XmlRpcWire
 
 ROOM = MEBIBYTE - 1000

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from harness.faults.kinds.xmlrpc import GOOD, post
 from lab.process.system import System
 from tests.direct import DirectFaults
-from tests.xmlrpc.kinds import GOOD, post
 from xmlrpc.client import ServerProxy
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from harness.faults.kinds.xmlrpc import GOOD, KINDS, call, multicall, post, text
 from lab.errors import Code, InvalidRequest, LabError, error_from_text
 from lab.process.serving import Executor, Method
 from tests.wire import mutated
-from tests.xmlrpc.kinds import GOOD, KINDS, call, multicall, post, text
 from xmlrpc.client import Fault, loads
 from xmlrpc.tuned.server import XmlRpcServer
 from xmlrpc.tuned.wire import parse_answer, parse_call, write_answer, write_call

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.faults.kinds.xmlrpc import call, text
 from lab.process.serving import Executor, Method
-from tests.xmlrpc.kinds import call, text
 from xmlrpc.tuned.server import XmlRpcServer
 
 ECHO = call("echo", text("tonto"))

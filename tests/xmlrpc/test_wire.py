@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from harness.faults.kinds import INSULT
+from harness.faults.kinds.xmlrpc import GOOD, INSULT_ME, ITEMS, KINDS, call, multicall, post, text
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.system import System
-from tests.wire import ANSWER_SECONDS, INSULT, BadInput, NodeFailure, Wire, assert_refused, each, one_node
-from tests.xmlrpc.kinds import GOOD, INSULT_ME, ITEMS, KINDS, call, multicall, post, text
+from tests.wire import ANSWER_SECONDS, BadInput, NodeFailure, Wire, assert_refused, each, one_node
 from xmlrpc.client import Fault, ServerProxy, loads
 
 node = one_node("xmlrpc")

@@ -11,6 +11,7 @@ from functools import partial
 
 from harness.experiment.bench import Bench
 from harness.experiment.growth.subscribers import subscribers
+from harness.experiment.growth.terms import Study, Terms, resident, turning
 from harness.experiment.session import Step
 from harness.experiment.speedup import CLIENTS as SHARED_CLIENTS
 from harness.experiment.speedup import LATENCY_BOUND, speedup
@@ -24,7 +25,7 @@ from harness.experiment.thresholds.contestants import (
     loaded,
 )
 from harness.load.measure import Generators
-from harness.probes.resources import Meter, Pids, component_pids
+from harness.probes.resources import Pids, component_pids
 from harness.record.findings import HARNESS, Curve, Size
 from harness.record.run import Point
 from harness.report.formatting import not_here
@@ -32,41 +33,7 @@ from lab.bootstrap import ROOT
 from lab.contract import Architecture, Target
 from lab.errors import InternalError
 from lab.middleware import MIDDLEWARES
-from lab.process.system import BrokerUrls, System
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a run measures: *windows* of *seconds* for each of *sizes*."""
-
-    bench: Bench
-    sizes: Sequence[int]
-    windows: int
-    seconds: float
-    is_full: bool = False
-
-    @property
-    def urls(self) -> BrokerUrls:
-        """Where the brokers are."""
-        return self.bench.brokers
-
-
-Study = Callable[[str, Terms], Iterator[Curve]]
-"""Measures one middleware."""
-
-
-def resident(pids: Pids) -> dict[str, float]:
-    """Return the resident mebibytes of each component now."""
-    with Meter(pids) as meter:
-        pass
-    return meter.usage.rss_mib
-
-
-def turning(sizes: Sequence[int], windows: int) -> Iterator[int]:
-    """Yield each of *sizes* once per window, in turning order, so that a drift favours none."""
-    for number in range(windows):
-        yield from list(sizes)[:: -1 if number % 2 else 1]
-
+from lab.process.system import System
 
 FEW_NODES, MANY_NODES_CLIENTS = 8, 64
 """Beyond so many nodes there are more clients: four per node, and a multiple of all numbers of nodes."""
@@ -187,7 +154,7 @@ def _harness(load: Generators) -> dict[str, float]:
 
 
 def _against_nothing(count: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.harness.ten_million", str(count)]
+    command = [sys.executable, "-m", "harness.probes.memory", str(count)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
     )

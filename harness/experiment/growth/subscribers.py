@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from harness.experiment.growth.studies import Terms, resident
+from harness.experiment.growth.terms import Terms, resident
 from harness.load.processes import Processes
 from harness.probes.resources import component_pids
 from harness.record.findings import MILLISECONDS, Curve, Size

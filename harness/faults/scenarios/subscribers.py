@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from harness.faults.load import until
 from harness.faults.rig import Rig, Scenario
 from harness.faults.site import Site, site
 from harness.load.generator import now
@@ -19,7 +20,6 @@ from harness.record.trials import Check, Fault, FaultTrial
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Subscription
 from lab.process.node import die_with
-from tests.eventually import eventually
 
 OTHERS = 19
 ON_TIME_MS = 100.0
@@ -45,10 +45,10 @@ def subscribers(rig: Rig, middleware: str) -> FaultTrial:
         said = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-logs-"))) / "subscriber"
         process = stack.enter_context(_subscriber(system, said))
         stack.callback(process.kill)
-        eventually(lambda: "waiting for ticks" in said.read_text(), within=20.0)
+        until(lambda: "waiting for ticks" in said.read_text(), 20.0)
         client.start_broadcast()
         begun = now()
-        eventually(lambda: len(_heard(said)) >= around, within=4 * around * interval + 20.0)
+        until(lambda: len(_heard(said)) >= around, 4 * around * interval + 20.0)
         os.kill(process.pid, signal.SIGSTOP)
         at = now()
         time.sleep(frozen_seconds)  # how long it is frozen

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from pika import data
 
+from harness.faults.kinds import INSULT
 from lab.errors import Code
-from tests.wire import INSULT
 
 MEBIBYTE = 1024 * 1024
 ENCODE_VALUE: Callable[[list[bytes], object], int] = data.encode_value

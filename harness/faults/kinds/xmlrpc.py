@@ -2,8 +2,8 @@
 
 import gzip
 
+from harness.faults.kinds import INSULT
 from lab.errors import Code
-from tests.wire import INSULT
 
 MEBIBYTE = 1024 * 1024
 

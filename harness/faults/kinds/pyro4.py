@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
+from harness.faults.kinds import INSULT
 from lab.errors import Code
-from tests.wire import INSULT
 
 MEBIBYTE = 1024 * 1024
 OBJECT = "insult.service"
