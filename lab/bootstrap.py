@@ -292,14 +292,14 @@ def _install_ensurepip() -> None:
     import subprocess
 
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-    mend = f"this Python cannot make environments: apt install {package} (or pip install virtualenv)"
+    fix = f"this Python cannot make environments: apt install {package} (or pip install virtualenv)"
     if os.geteuid() or on_a_terminal() or not shutil.which("apt-get"):
-        raise SetUpError(mend)
+        raise SetUpError(fix)
     _say(f"installing {package} with apt-get")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", package]):
         if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise SetUpError(mend)
+            raise SetUpError(fix)
 
 
 def _has(module: str) -> bool:

@@ -87,7 +87,7 @@ def fault_hook() -> Callable[[str], None] | None:
     worked = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else -1
 
     def note(text: str) -> None:
-        if worked >= 0:  # one write of a short line: whole, whoever else appends, whenever we are killed
+        if worked >= 0:  # one write of a short line: it is whole, even if others append or we are killed
             os.write(worked, f"{text.partition(' ')[0]}\n".encode())
         if poison and poison in text:
             os.kill(os.getpid(), signal.SIGKILL)

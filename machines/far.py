@@ -164,8 +164,8 @@ def _result(future: "Future[Any]", host: str) -> Any:
     try:
         return future.result(timeout=CALL_SECONDS)
     except Exception as error:
-        mend = "is it started in the lab's folder, with its .venv and the same commit?"
-        raise Unavailable(f"the Dask worker on {host} cannot run the lab ({error!r}): {mend}") from error
+        fix = "is it started in the lab's folder, with its .venv and the same commit?"
+        raise Unavailable(f"the Dask worker on {host} cannot run the lab ({error!r}): {fix}") from error
 
 
 def _check_same(host: str, theirs: Description) -> None:

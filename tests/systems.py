@@ -6,7 +6,7 @@ from lab.process.system import BrokerUrls, System, SystemSpec
 
 
 def system_for(request: pytest.FixtureRequest, spec: SystemSpec, *, supervised: bool = False) -> System:
-    """Return the cluster of *spec*, not yet started; skip or fail where a broker it needs is missing."""
+    """Return the system of *spec*, not yet started; skip or fail where a broker it needs is missing."""
     needed = spec.needed_brokers
     urls = BrokerUrls(
         redis=request.getfixturevalue("redis_url") if "redis" in needed else "",

@@ -1,4 +1,4 @@
-"""``lab doctor`` as a command, in a copy of the lab: each of the usual problems is made, found and mended."""
+"""``lab doctor`` as a command, in a copy of the lab: each of the usual problems is made, found and fixed."""
 
 import fcntl
 import json
@@ -53,10 +53,10 @@ class Lab:
         )
 
     def doctor(self, what: str, **environment: str) -> str:
-        """Return the rows called *what*: state, detail and mend of each on a line."""
+        """Return the rows called *what*: state, detail and fix of each on a line."""
         rows = json.loads(self.run("doctor", "--json", "--idle", "0s", **environment).stdout)
         named = [row for row in rows if row["what"] == what]
-        return "\n".join(f"{row['state']} {row['detail']} -> {row['mend']}" for row in named)
+        return "\n".join(f"{row['state']} {row['detail']} -> {row['fix']}" for row in named)
 
     def sweep(self) -> str:
         return self.run("doctor", "--sweep", "--idle", "0s").stderr

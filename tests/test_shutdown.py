@@ -27,12 +27,12 @@ DEADLINE_SECONDS = 2.0
 class Load:
     """Clients that send until told to stop, and what was acknowledged to them."""
 
-    def __init__(self, cluster: System) -> None:
-        self._cluster = cluster
+    def __init__(self, system: System) -> None:
+        self._system = system
         self._stopping = threading.Event()
         self.acknowledged: list[str] = []
         self.wrong: list[str] = []
-        is_service = cluster.spec.application is Application.SERVICE
+        is_service = system.spec.application is Application.SERVICE
         self._send: Callable[[int], None] = self._add if is_service else self._submit
 
     @contextmanager
@@ -48,14 +48,14 @@ class Load:
                 thread.join()
 
     def _add(self, sender: int) -> None:
-        with self._cluster.service(DEADLINE_SECONDS) as client:
+        with self._system.service(DEADLINE_SECONDS) as client:
             for number in itertools.takewhile(lambda _: not self._stopping.is_set(), itertools.count()):
                 with suppress(LabError):
                     insult = f"q{sender}x{number}"
                     (self.acknowledged if client.add_insult(insult) else self.wrong).append(insult)
 
     def _submit(self, sender: int) -> None:
-        with self._cluster.filter(DEADLINE_SECONDS) as client:
+        with self._system.filter(DEADLINE_SECONDS) as client:
             for number in itertools.takewhile(lambda _: not self._stopping.is_set(), itertools.count()):
                 with suppress(LabError):
                     self.acknowledged.append(client.submit(f"tonto {number}"))
@@ -70,22 +70,22 @@ def test_a_system_that_is_stopped_under_load_drains_loses_nothing_and_leaves_not
 ) -> None:
     kept = throwaway_namespace()  # not the system's own, which ends with it: what it did is looked at
     spec = SystemSpec(middleware, application, Architecture.N_NODE, nodes=2, namespace=kept)
-    cluster = system_for(request, spec)
+    system = system_for(request, spec)
     try:
-        with cluster:
-            load = Load(cluster)
+        with system:
+            load = Load(system)
             with load.running():
                 eventually(lambda: len(load.acknowledged) >= ACCEPTED_BEFORE, APPLIED_WITHIN)
-                cluster.close()
-            handles = [handle for handles in cluster.handles.values() for handle in handles]
+                system.close()
+            handles = [handle for handles in system.handles.values() for handle in handles]
             for handle in handles:  # one that does not drain within DRAIN_SECONDS is killed by its launcher
-                assert cluster.launcher.wait(handle) == 0, handle.spec
+                assert system.launcher.wait(handle) == 0, handle.spec
                 assert not psutil.pid_exists(handle.pid)
         assert not load.wrong
         with system_for(request, spec) as again:  # what a queue accepted waits there for nodes
             assert_applied(again, load.acknowledged)
     finally:
-        cluster.delete_namespace()
+        system.delete_namespace()
     assert_gone(request, spec, kept)
 
 

@@ -35,10 +35,10 @@ def nowhere() -> Iterator[int]:
 
 
 class Starter(System):
-    """A cluster whose processes are started one by one, each told brokers of its own."""
+    """A system whose processes are started one by one, each told brokers of its own."""
 
     def until(self, name: str) -> ProcessSpec:
-        """Start every role before the role *name*; return how the cluster would start that."""
+        """Start every role before the role *name*; return how the system would start that."""
         for role in self._roles():
             if role.name == name:
                 break

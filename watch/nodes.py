@@ -1,4 +1,4 @@
-"""The processes of the watched clusters: what the page shows of them, and the buttons that change them."""
+"""The processes of the watched systems: what the page shows of them, and the buttons that change them."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ MOST_NODES = 16
 
 
 class Nodes:
-    """All processes of *clusters*. What starts or ends one is done by the *main_thread*."""
+    """All processes of *systems*. What starts or ends one is done by the *main_thread*."""
 
     def __init__(
-        self, clusters: Mapping[Application, System], main_thread: MainThreadExecutor, hub: Hub
+        self, systems: Mapping[Application, System], main_thread: MainThreadExecutor, hub: Hub
     ) -> None:
-        self._clusters = clusters
+        self._systems = systems
         self._main_thread = main_thread
         self._hub = hub
         self._starting: Counter[Application] = Counter()
@@ -43,24 +43,24 @@ class Nodes:
     def serving(self) -> int:
         """Nodes that run and were not told to stop."""
         return sum(
-            cluster.launcher.alive(node) and not node.told_to_stop
-            for cluster in self._clusters.values()
-            for node in cluster.nodes
+            system.launcher.alive(node) and not node.told_to_stop
+            for system in self._systems.values()
+            for node in system.nodes
         )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what is known of each process, in the order in which they were started."""
         rows = []
-        for application, cluster in self._clusters.items():
-            for role, handles in list(cluster.handles.items()):
-                rows += [self._row(application, cluster, role, handle) for handle in handles]
+        for application, system in self._systems.items():
+            for role, handles in list(system.handles.items()):
+                rows += [self._row(application, system, role, handle) for handle in handles]
             for number in range(self._starting[application]):
                 key = f"{application} starting {number}"
                 rows.append({"key": key, "name": f"{application} node", "state": "starting", "buttons": []})
         return [row for row in rows if row["state"] != "gone"]
 
-    def _row(self, application: Application, cluster: System, role: str, handle: Handle) -> dict[str, Any]:
-        state = _state(cluster, handle)
+    def _row(self, application: Application, system: System, role: str, handle: Handle) -> dict[str, Any]:
+        state = _state(system, handle)
         is_open = role == NODE and state == "serving"
         return {
             "key": str(handle.pid),
@@ -93,53 +93,53 @@ class Nodes:
         return {"said": f"{_nodes(application, count)} {'serves' if count == 1 else 'serve'}."}
 
     def _go_to(self, application: Application, count: int) -> None:
-        cluster = self._clusters[application]
-        present = [node for node in cluster.nodes if not node.told_to_stop]
+        system = self._systems[application]
+        present = [node for node in system.nodes if not node.told_to_stop]
         for node in present[count:]:
-            self._stop(cluster, node)
+            self._stop(system, node)
         for missing in range(count - len(present), 0, -1):
             self._starting[application] = missing
             try:
-                node = cluster.add_node()
+                node = system.add_node()
                 self._hub.say("node", f"{application} node (process {node.pid}) was added")
             finally:
                 self._starting[application] = 0
 
     def _remove(self, given: Fields) -> Mapping[str, object]:
-        cluster, node = self._node(given)
-        self._main_thread.run(lambda: self._stop(cluster, node))
+        system, node = self._node(given)
+        self._main_thread.run(lambda: self._stop(system, node))
         return {"said": f"Process {node.pid} finished what it had, and left."}
 
-    def _stop(self, cluster: System, node: Handle) -> None:
-        application = cluster.spec.application
+    def _stop(self, system: System, node: Handle) -> None:
+        application = system.spec.application
         self._hub.say("node", f"{application} node (process {node.pid}) was told to leave")
-        code = cluster.launcher.stop(node)
+        code = system.launcher.stop(node)
         how = "left" if code >= 0 else "was killed: it did not leave in time"
         self._hub.say("node" if code >= 0 else "fault", f"{application} node (process {node.pid}) {how}")
 
     def _kill(self, given: Fields) -> Mapping[str, object]:
-        cluster, node = self._node(given)
-        cluster.launcher.kill(node)
+        system, node = self._node(given)
+        system.launcher.kill(node)
         return {"said": f"Process {node.pid} was killed; another takes its place."}
 
     def _node(self, given: Fields) -> tuple[System, Handle]:
         pid = fields.whole(given, "pid")
-        for cluster in self._clusters.values():
-            for node in cluster.nodes:
-                if node.pid == pid and _state(cluster, node) == "serving":
-                    return cluster, node
+        for system in self._systems.values():
+            for node in system.nodes:
+                if node.pid == pid and _state(system, node) == "serving":
+                    return system, node
         raise NotFound(f"no node that serves is process {pid}: it may just have left")
 
     def _application(self, given: Fields) -> Application:
         name = fields.text(given, "application")
-        if name not in self._clusters:
-            there = " and ".join(self._clusters)
+        if name not in self._systems:
+            there = " and ".join(self._systems)
             raise InvalidRequest(Code.MALFORMED, f"there is no application of that name here, only {there}")
         return Application(name)
 
 
-def _state(cluster: System, handle: Handle) -> str:
-    is_alive = cluster.launcher.alive(handle)
+def _state(system: System, handle: Handle) -> str:
+    is_alive = system.launcher.alive(handle)
     if handle.told_to_stop:
         return "leaving" if is_alive else "gone"
     return "serving" if is_alive else "starting again"

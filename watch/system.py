@@ -21,11 +21,11 @@ from watch.load import MOST_RATE, Load, Send
 from watch.main_thread import MainThreadExecutor
 from watch.nodes import Nodes
 
-TICK_PATIENCE_SECONDS = 1.0
+TICK_TIMEOUT_SECONDS = 1.0
 
 
 class WatchedSystem:
-    """One cluster an application, all in the same namespace; a context manager.
+    """One system an application, all in the same namespace; a context manager.
 
     Enter it in the main thread. The first application is under load.
     """
@@ -40,7 +40,7 @@ class WatchedSystem:
     ) -> None:
         self._hub = hub
         self._brokers = brokers
-        self._clusters = {
+        self._systems = {
             spec.application: System(
                 spec, brokers, supervised=True, say=partial(self._supervised, spec.application)
             )
@@ -48,23 +48,23 @@ class WatchedSystem:
         }
         self._loaded = specs[0].application
         self._rate = rate
-        self._nodes = Nodes(self._clusters, main_thread, hub)
+        self._nodes = Nodes(self._systems, main_thread, hub)
         self._figures = Figures()
         self._stack = ExitStack()
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for cluster in self._clusters.values():
-                stack.enter_context(cluster)
+            for system in self._systems.values():
+                stack.enter_context(system)
             self._store: Store = open_store(self._brokers.redis, self._any.namespace)
             stack.callback(self._store.close)
             if not self._store.count_insults():  # the service alone: something to hand out from the start
                 self._store.add_insults(default_insults())
-            if Application.SERVICE in self._clusters:
+            if Application.SERVICE in self._systems:
                 ticks = threading.Thread(target=self._follow_ticks, name="ticks", daemon=True)
                 ticks.start()
-                stack.callback(ticks.join, 2 * TICK_PATIENCE_SECONDS)
+                stack.callback(ticks.join, 2 * TICK_TIMEOUT_SECONDS)
                 stack.callback(self._over.set)
             self._load = Load(self._connect, self._figures, self._rate)
             stack.callback(self._load.close)
@@ -76,7 +76,7 @@ class WatchedSystem:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        applications = list(self._clusters)
+        applications = list(self._systems)
         return system_layout(self._any.middleware.label, applications, self._loaded)
 
     @property
@@ -86,9 +86,9 @@ class WatchedSystem:
             "add_insult": self._add_insult,
             **self._nodes.actions,
         }
-        if Application.SERVICE in self._clusters:
+        if Application.SERVICE in self._systems:
             actions |= {"start_broadcast": self._start_broadcast, "stop_broadcast": self._stop_broadcast}
-        if Application.FILTER in self._clusters:
+        if Application.FILTER in self._systems:
             actions["send_text"] = self._send_text
         return actions
 
@@ -110,7 +110,7 @@ class WatchedSystem:
 
     @property
     def _any(self) -> System:
-        return self._clusters[self._loaded]
+        return self._systems[self._loaded]
 
     def _stored(self) -> dict[str, object]:
         """Return what the shared store tells; without it, nothing is known."""
@@ -138,16 +138,16 @@ class WatchedSystem:
         while not self._over.is_set():
             try:
                 with (
-                    self._clusters[Application.SERVICE].service() as service,
+                    self._systems[Application.SERVICE].service() as service,
                     service.subscribe() as subscription,
                 ):
                     while not self._over.is_set():
-                        if tick := subscription.receive(TICK_PATIENCE_SECONDS):
+                        if tick := subscription.receive(TICK_TIMEOUT_SECONDS):
                             missed = f" ({len(tick.missed)} before it missed)" if tick.missed else ""
                             self._hub.say("tick", f"{tick.number}: {tick.insult}{missed}")
             except LabError as error:
                 self._hub.say("fault", f"no subscription: {error.code}: {error.message}; trying again")
-                self._over.wait(TICK_PATIENCE_SECONDS)
+                self._over.wait(TICK_TIMEOUT_SECONDS)
 
     # Buttons, each in a thread of the page's server.
 
@@ -157,7 +157,7 @@ class WatchedSystem:
 
     def _add_insult(self, given: Fields) -> Mapping[str, object]:
         insult = clean_insult(fields.text(given, "insult"))
-        if service := self._clusters.get(Application.SERVICE):
+        if service := self._systems.get(Application.SERVICE):
             with service.service() as client:
                 is_new = client.add_insult(insult)
         else:  # nodes of the filter follow what the service would store
@@ -165,17 +165,17 @@ class WatchedSystem:
         return {"said": f"“{insult}” is stored." if is_new else f"“{insult}” was stored already."}
 
     def _send_text(self, given: Fields) -> Mapping[str, object]:
-        with self._clusters[Application.FILTER].filter() as client:
+        with self._systems[Application.FILTER].filter() as client:
             censored = client.filter(fields.text(given, "text"))
         return {"said": "Censored." if "CENSORED" in censored else "No insult in it.", "text": censored}
 
     def _start_broadcast(self, given: Fields) -> Mapping[str, object]:
-        with self._clusters[Application.SERVICE].service() as client:
+        with self._systems[Application.SERVICE].service() as client:
             was_off = client.start_broadcast()
         return {"said": "The broadcast is on." if was_off else "The broadcast was on already."}
 
     def _stop_broadcast(self, given: Fields) -> Mapping[str, object]:
-        with self._clusters[Application.SERVICE].service() as client:
+        with self._systems[Application.SERVICE].service() as client:
             was_on = client.stop_broadcast()
         return {"said": "The broadcast is off." if was_on else "The broadcast was off already."}
 

@@ -14,7 +14,7 @@ __all__ = ["Broker", "rabbitmq_broker", "redacted", "redis_broker"]
 def redis_broker(
     settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
 ) -> Broker:
-    """Return a Redis; raise Unavailable, with the mend, if there is none.
+    """Return a Redis; raise Unavailable, with the fix, if there is none.
 
     *private*: one of our own in any case. *may_install*: do not ask before a package is installed.
     *host*: the address at which a private one listens.

@@ -9,12 +9,12 @@ from lab.settings import Settings, settings
 
 
 def locate_redis() -> str:
-    """Return the URL of the Redis to use; raise Unavailable with the mend if there is none."""
+    """Return the URL of the Redis to use; raise Unavailable with the fix if there is none."""
     return _located("redis", settings())[0]
 
 
 def locate_rabbitmq() -> str:
-    """Return the URL of the RabbitMQ to use; raise Unavailable with the mend if there is none."""
+    """Return the URL of the RabbitMQ to use; raise Unavailable with the fix if there is none."""
     return _located("rabbitmq", settings())[0]
 
 

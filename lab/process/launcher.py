@@ -129,7 +129,7 @@ class _LocalHandle:
             return first_line(stdout, timeout_seconds) if stdout and not stdout.closed else b""
 
     def free(self) -> None:
-        """Close its output, once it has ended: whoever reads it just now sees the end first."""
+        """Close its output, once it has ended: a thread that reads it sees the end first."""
         with self._output:
             if self.process.stdout:
                 self.process.stdout.close()

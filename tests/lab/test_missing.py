@@ -17,7 +17,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("module", PROGRAMS)
-def test_a_missing_package_is_one_line_with_the_mend(module: str) -> None:
+def test_a_missing_package_is_one_line_with_the_fix(module: str) -> None:
     without_packages = [sys.executable, "-S", "-m", module, "--help"]
     done = subprocess.run(without_packages, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1

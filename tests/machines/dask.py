@@ -15,7 +15,7 @@ from lab.bootstrap import ROOT
 from tests.eventually import eventually
 
 START_SECONDS = 60.0
-TETHER = (sys.executable, "-m", "lab.process.launcher", str(os.getpid()), "SIGKILL", sys.executable)
+UNDER_PARENT = (sys.executable, "-m", "lab.process.launcher", str(os.getpid()), "SIGKILL", sys.executable)
 
 
 class Dask:
@@ -57,7 +57,7 @@ class Dask:
         # All of it: what is killed at the end cannot remove what it made.
         environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": self._scratch, "TMPDIR": self._scratch}
         process = subprocess.Popen(
-            [*TETHER, *arguments],
+            [*UNDER_PARENT, *arguments],
             cwd=folder,
             env=environment,
             stdout=subprocess.DEVNULL,

@@ -222,5 +222,7 @@ def loaded(stack: ExitStack, connect: Connect, clients: int = CLIENTS) -> Client
 def started(stack: ExitStack, module: str, *arguments: str) -> str:
     """Start a server that prints its address as JSON and knows nothing of the lab; it ends with *stack*."""
     launcher = stack.enter_context(LocalLauncher())
-    tether = (str(os.getpid()), "SIGTERM", sys.executable, "-m", module, *arguments)
-    return launcher.start(ProcessSpec(module.rpartition(".")[2], "lab.process.launcher", tether)).address
+    under_parent = (str(os.getpid()), "SIGTERM", sys.executable, "-m", module, *arguments)
+    return launcher.start(
+        ProcessSpec(module.rpartition(".")[2], "lab.process.launcher", under_parent)
+    ).address
