@@ -226,7 +226,7 @@ def _after_hold(sample: Sample, state: State, wish: int, hold: float, reason: st
 def _recent(
     wishes: tuple[tuple[float, int], ...], now: float, wish: int, seconds: float
 ) -> tuple[tuple[float, int], ...]:
-    """Return the wishes younger than *seconds* and the new one, without those that it outlasts."""
+    """Return the wishes younger than *seconds* and the new one, without those that it makes needless."""
     if len(wishes) == 1 and wishes[0][1] <= wish:
         return ((now, wish),)  # the usual case
     return (*[one for one in wishes if one[1] > wish and now - one[0] < seconds - 1e-9], (now, wish))

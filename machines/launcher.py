@@ -16,7 +16,7 @@ from lab.process.launcher import READY_SECONDS, SHARE_SECONDS, Handle, ProcessSp
 
 LOOK_SECONDS = 0.2
 MARGIN_SECONDS = 5.0
-"""By which an answer may outlast what was waited for there."""
+"""How much later an answer may come than what was waited for there."""
 NOT_PASSED_ON = frozenset({"LAB_PARENT"})
 
 

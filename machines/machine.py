@@ -15,9 +15,9 @@ from multiprocessing.connection import Client
 
 import psutil
 
-from harness.record.environment import commit, digest
 from lab.errors import Unavailable
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec, usable_cores
+from machines.code_version import commit, digest
 
 LEASE_SECONDS = 10.0
 """Longer than a cut that TCP survives with a pause: after 3 s without a link it sends again within 3 more."""

@@ -89,7 +89,7 @@ def planned(bench: Bench, middleware: str, architecture: Architecture, plan: Pla
 
 ROUND = 400
 """Texts submitted before their results are waited for: a page of the result list holds them all."""
-SUSPECT_SECONDS = 20.0
+RETRY_SECONDS = 20.0
 LOOK_SECONDS = 0.002
 
 Waiting = dict[str, tuple[int, str]]
@@ -160,7 +160,7 @@ def _round(clients: Sequence[InsultFilter], pool: Sequence[tuple[str, str]], rec
 
 def _collect(reader: InsultFilter, waiting: Waiting, recorder: Recorder) -> None:
     """Look at the newest results until all that wait are there. Those that stay away are lost."""
-    deadline = time.monotonic() + SUSPECT_SECONDS
+    deadline = time.monotonic() + RETRY_SECONDS
     doubled: set[str] = set()
     while waiting and time.monotonic() < deadline:
         page = reader.get_results()

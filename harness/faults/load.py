@@ -25,7 +25,7 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 5.0
 """The contract's default: what a client waits for one answer."""
 HANG_SECONDS = 1.0
-"""By which a call may outlast its deadline before it counts as hanging: threads share two cores."""
+"""By which a call may pass its deadline before it counts as hanging: threads share two cores."""
 START_SECONDS = 0.2
 
 

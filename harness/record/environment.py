@@ -1,16 +1,14 @@
 """What a result depends on: the code of the lab, the machine, the interpreter, libraries, brokers."""
 
-import hashlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import psutil
 
-from lab.bootstrap import ROOT
 from lab.process.launcher import usable_cores
+from machines.code_version import commit, is_dirty
 
 LIBRARIES = ("Pyro4", "redis", "hiredis", "pika", "httptools", "uvloop", "msgpack")
 
@@ -54,30 +52,3 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def commit() -> str:
-    """Return the commit, short; empty where there is no git."""
-    return _git("rev-parse", "--short", "HEAD")
-
-
-def is_dirty() -> bool:
-    """Tell whether files differ from the commit."""
-    return bool(_git("status", "--porcelain"))
-
-
-def digest() -> str:
-    """Return a digest of the Python files of all packages: what is the same runs the same."""
-    whole = hashlib.sha256()
-    for path in sorted(ROOT.glob("[!.]*/**/*.py")):
-        whole.update(f"{path.relative_to(ROOT)}\n".encode())
-        whole.update(path.read_bytes())
-    return whole.hexdigest()[:16]
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip()

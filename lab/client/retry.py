@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from lab.client.connection import Turns
 from lab.errors import DeadlineExceeded, NotFound, Unavailable
 
-SUSPECT_SECONDS = 3.0
+PROBE_AFTER_SECONDS = 3.0
 """A node or connection that is silent for so long is probed; a third of the deadline, if that is less."""
 PROBE_SECONDS = 0.5
 """Time limit of the request that tells whether it lives."""
@@ -194,9 +194,9 @@ class Failover(Generic[ToNode]):
                 report_dead(address, left)
 
 
-def suspect_after(left: float) -> float:
+def probe_after(left: float) -> float:
     """Return how many of the seconds that are *left* to wait before anything is suspected."""
-    return min(SUSPECT_SECONDS, left / 3)
+    return min(PROBE_AFTER_SECONDS, left / 3)
 
 
 def call_with_probe(call: Callable[[float], Answer], answers: Callable[[], bool], left: float) -> Answer:
@@ -209,7 +209,7 @@ def call_with_probe(call: Callable[[float], Answer], answers: Callable[[], bool]
         return call(left)
     deadline = time.monotonic() + left
     try:
-        return call(suspect_after(left))
+        return call(probe_after(left))
     except DeadlineExceeded as error:
         if not answers():
             raise Unavailable(f"{error.message}, and neither to a simple question: it is frozen") from error

@@ -16,7 +16,7 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from lab.client.connection import after_fork
-from lab.client.retry import LEAST_DEADLINE_SECONDS, suspect_after
+from lab.client.retry import LEAST_DEADLINE_SECONDS, probe_after
 from lab.contract import Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.operations import Operation, bind, new_operation_id
@@ -178,7 +178,7 @@ class QueueClient:
         try:
             if left >= LEAST_DEADLINE_SECONDS:
                 with suppress(TimeoutError):
-                    return request.answer.result(suspect_after(left))
+                    return request.answer.result(probe_after(left))
                 self._connection.probe()
             return request.answer.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:

@@ -26,7 +26,7 @@ def test_every_event_is_counted_once_over_many_purges(rig: Rig) -> None:
         eventually(lambda: queues.read().waiting == EVENTS)
 
 
-def test_suspects_wait_too(rig: Rig) -> None:
+def test_texts_on_the_retry_queue_wait_too(rig: Rig) -> None:
     with EventQueues(rig.amqp_url, rig.names, "classic") as queues:
         ask_broker(rig, lambda channel: channel.basic_publish("", rig.names.work, b"one"))
         ask_broker(rig, lambda channel: channel.basic_publish("", retry_of(rig.names.work), b"another"))

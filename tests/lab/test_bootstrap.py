@@ -126,7 +126,7 @@ def test_an_interpreter_that_has_everything_is_used_as_it_is(clone: Clone) -> No
     assert clone.run() == (0, sys.prefix, "")
 
 
-def test_what_pip_cannot_install_is_said_with_the_mend_and_tried_again(started: Clone) -> None:
+def test_what_pip_cannot_install_is_said_with_the_fix_and_tried_again(started: Clone) -> None:
     (started.root / "requirements.txt").write_text("labprobe==9.9\n")
     code, _, messages = started.run()
     started.require("3.0")

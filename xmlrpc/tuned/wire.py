@@ -49,7 +49,7 @@ _CONTAINERS = frozenset(("array", "struct"))
 
 _HEAD = "<?xml version='1.0'?>\n"
 _TEXT = r"<param>\n<value><string>([^<&\x00-\x1f\x7f]*)</string></value>\n</param>\n"
-_PLAIN_CALL = re.compile(
+_FAST_CALL = re.compile(
     re.escape(_HEAD)
     + rf"<methodCall>\n<methodName>([\w.]+)</methodName>\n<params>\n((?:{_TEXT})?)</params>\n</methodCall>\n"
 )
@@ -75,7 +75,7 @@ def parse_call(body: bytes) -> tuple[str, tuple[object, ...]]:
         text = body.decode()
     except UnicodeDecodeError:
         text = ""  # perhaps another encoding, declared: the parser knows
-    plain = _PLAIN_CALL.fullmatch(text)
+    plain = _FAST_CALL.fullmatch(text)
     if plain:
         return plain[1], (plain[3],) if plain[2] else ()
     return _parse_any_call(body, is_utf8=bool(text))

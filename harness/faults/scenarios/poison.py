@@ -16,7 +16,7 @@ from lab.operations import Operation
 POISON = "arsenic"
 """See lab.work: a node that works on a text with this word ends at once."""
 CLIENTS = 4
-SUSPECT_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 """A text has to kill several workers before it is known by its deeds; each of them is started again."""
 
 
@@ -32,7 +32,7 @@ def poison(rig: Rig, middleware: str) -> FaultTrial:
         injector = Injector(load, [system], rig.seed)
         with load:
             injector.wait(float("inf"))
-        letters = _buried(system, tokens)
+        letters = _dead_letters(system, tokens)
         took = time.monotonic() - begun
         ended = settled(load, injector, [system], leave_out=tokens)
         finished = {one.token for one in system.found(stream)}
@@ -48,9 +48,9 @@ def poison(rig: Rig, middleware: str) -> FaultTrial:
     return trial("poison", middleware, rig, ended, checks, figures=figures, notes=notes)
 
 
-def _buried(system: Site, tokens: frozenset[str]) -> Sequence[Letter]:
+def _dead_letters(system: Site, tokens: frozenset[str]) -> Sequence[Letter]:
     """Wait for the dead letters, for a while."""
-    deadline = time.monotonic() + SUSPECT_SECONDS
+    deadline = time.monotonic() + RETRY_SECONDS
     while True:
         letters = dead_letters(system)
         if tokens <= {letter.token for letter in letters} or time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """Every line of the table of what is promised under faults, at a size that a test can take.
 
-Counts, codes and survival are tested here, and that no call outlasts its deadline. How long things take is
+Counts, codes and survival are tested here, and that no call passes its deadline. How long things take is
 judged by ``lab faults``, on a machine that does nothing else.
 """
 
