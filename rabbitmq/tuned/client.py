@@ -244,6 +244,9 @@ class QueueClient:
         channel = self._channel
         if channel is None or not channel.is_open:
             return
+        if self._connection.is_blocked:  # since _send() looked
+            self._pending.settle_unsent(Overloaded(BLOCKED))
+            return
         for request in self._pending.take():
             message = request.message
             if request.wants_reply:
