@@ -29,6 +29,8 @@ MAX_LINGERING = 200
 MAX_HEADER_BYTES = 16 * 1024
 MAX_PIPELINED = 16
 MAX_CHUNKS = 4096
+MOST_BYTES = 2 * MAX_REQUEST_BYTES
+"""Of a request with all that is no body: sizes of chunks, their extensions, trailers."""
 REQUEST_SECONDS = 10.0
 """A request must be there whole this long after its first byte."""
 IDLE_SECONDS = 60.0
@@ -126,7 +128,10 @@ class HttpConnection(asyncio.Protocol):
             if whole:
                 self._take(whole)
                 return
+            self._request_bytes += len(data)
             self._parser.feed_data(data)
+            if self._in_request and self._request_bytes > MOST_BYTES:
+                raise _too_large()
             if was_in_header and self._in_header:
                 self._count_unfinished(len(data))
         except LabError as error:
@@ -293,7 +298,7 @@ class HttpConnection(asyncio.Protocol):
         self._operation_id = ""
         self._is_old = self._expects_continue = False
         self._seen: set[bytes] = set()
-        self._header_bytes = self._unfinished_bytes = self._chunks = 0
+        self._header_bytes = self._unfinished_bytes = self._chunks = self._request_bytes = 0
 
 
 def _too_large() -> InvalidRequest:

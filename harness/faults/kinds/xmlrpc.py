@@ -56,6 +56,14 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "the same operation id twice": (post(GOOD, "Idempotency-Key: a", "idempotency-key: a"), Code.MALFORMED),
     "two hosts": (post(GOOD, "Host: another"), Code.MALFORMED),
     "no host in HTTP/1.1": (post(GOOD).replace(b"Host: node\r\n", b""), Code.MALFORMED),
+    "a trailer that does not end": (
+        post(b"0\r\nX-Long: " + b"x" * 3 * MEBIBYTE, "Transfer-Encoding: chunked", length=""),
+        Code.TOO_LARGE,
+    ),
+    "an extension of a chunk that does not end": (
+        post(b"1;x=" + b"x" * 3 * MEBIBYTE, "Transfer-Encoding: chunked", length=""),
+        Code.TOO_LARGE,
+    ),
     "chunks that are compressed": (
         post(b"0\r\n\r\n", "Transfer-Encoding: gzip, chunked", length=""),
         Code.BAD_ENCODING,
