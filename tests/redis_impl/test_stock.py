@@ -1,0 +1,148 @@
+"""The stock variant: redis-py as it comes. It answers bare clients and works with tuned nodes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from lab.bootstrap import ROOT
+from lab.contract import Application, Architecture
+from lab.middleware import MIDDLEWARES
+from lab.process.system import System
+from lab.store.redis_store import connect
+from tests.conftest import StartSystem
+from tests.eventually import eventually
+
+DEADLINE_SECONDS = 30.0
+MOST_LINES = 350
+STOCK, TUNED = MIDDLEWARES["redis_impl:stock"], MIDDLEWARES["redis_impl"]
+TRACE = """
+import os, sys, threading
+from lab.contract import Architecture, Target
+from lab.options import NodeOptions
+from redis_impl.stock import FilterNode, InsultFilterClient
+
+files = set()
+
+def note(frame, event, argument):
+    if event == "call":
+        files.add(frame.f_code.co_filename)
+
+url, namespace = sys.argv[1:]
+threading.setprofile(note)
+node = FilterNode(NodeOptions(namespace=namespace))
+node.start()
+node.join()
+client = InsultFilterClient(Target(url, Architecture.ONE_NODE, namespace))
+client.filter("warm")
+files.clear()
+sys.setprofile(note)
+assert client.filter("tonto") == "CENSORED"
+sys.setprofile(None)
+print("\\n".join(sorted(files)), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Any]:
+    with connect(redis_url) as client:
+        yield client
+
+
+def ask(store: Any, system: System, code: str, data: str | None = None, **more: object) -> Any:
+    """Push a petition to the entry list as any program may; return its reply."""
+    reply_to = f"{system.namespace}:reply:{uuid4().hex}"
+    petition = {"operation": code, "data": data or reply_to, "reply_to": reply_to, "id": "bare", **more}
+    store.rpush(f"{system.namespace}:{system.spec.application}", json.dumps(petition))
+    taken = store.blpop([reply_to], timeout=4)
+    assert taken
+    reply = json.loads(taken[1])
+    assert reply["id"] == "bare"
+    return reply.get("answer", reply.get("error"))
+
+
+def test_the_file_has_350_lines_at_most() -> None:
+    assert len((ROOT / "redis_impl/stock.py").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
+    system: StartSystem, store: Any, architecture: Architecture
+) -> None:
+    service = system("redis_impl:stock", Application.SERVICE, architecture)
+    assert [ask(store, service, "X1", "tonto") for _ in range(2)] == [True, False]
+    assert ask(store, service, "X3") == "tonto"
+    assert ask(store, service, "X2", limit=1) == ["tonto"]
+    assert [ask(store, service, code) for code in ("X4", "X4", "X5")] == [True, False, True]
+    assert ask(store, service, "X6", "tonto") is True
+    assert ask(store, service, "X9") == "UNKNOWN_OPERATION"
+    filters = system("redis_impl:stock", Application.FILTER, architecture)
+    assert ask(store, filters, "X1", "quin tonto") == "quin CENSORED"
+
+
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
+    system: StartSystem, architecture: Architecture
+) -> None:
+    with ExitStack() as stack:
+        service = system("redis_impl", Application.SERVICE, architecture, interval="100ms")
+        client = stack.enter_context(STOCK.service_client(service.target))
+        assert client.add_insult("tonto")
+        subscription = stack.enter_context(client.subscribe())
+        assert client.start_broadcast()
+        tick = subscription.receive(DEADLINE_SECONDS)
+        assert tick
+        assert tick.insult == "tonto"
+        filters = system("redis_impl", Application.FILTER, architecture)
+        stock = stack.enter_context(STOCK.filter_client(filters.target))
+        tuned = stack.enter_context(TUNED.filter_client(filters.target))
+        assert stock.filter("quin tonto") == "quin CENSORED"
+        assert tuned.result(stock.submit("quin tonto"), DEADLINE_SECONDS) == "quin CENSORED"
+
+
+def test_petitions_go_to_the_nodes_in_turn_and_a_killed_node_is_left_out(
+    system: StartSystem, store: Any
+) -> None:
+    filters = system("redis_impl:stock", Application.FILTER, Architecture.N_NODE, nodes=2)
+    nodes = f"{filters.namespace}:filter:nodes"
+    with filters.filter(DEADLINE_SECONDS) as client:
+        texts = [f"{number} tonto" for number in range(50)]
+        filtered = [text.replace("tonto", "CENSORED") for text in texts]
+        assert list(client.filter_many(texts, in_flight=10)) == filtered
+        filters.launcher.kill(filters.nodes[0])
+        eventually(lambda: len(store.zrangebyscore(nodes, time.time(), "+inf")) == 1)
+        assert list(client.filter_many(texts, in_flight=10)) == filtered
+
+
+def test_a_client_that_threads_share_gives_each_its_own_answers(system: StartSystem) -> None:
+    filters = system("redis_impl:stock", Application.FILTER)
+    texts = [f"tonto {number}" for number in range(100)]
+    with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(client.filter, texts))
+    assert answers == [f"CENSORED {number}" for number in range(100)]
+
+
+def test_nothing_tuned_lies_between_a_stock_client_and_a_stock_node(redis_url: str, namespace: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TRACE, redis_url, namespace],
+        cwd=ROOT,
+        env={**os.environ, "LAB_REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    files = done.stdout.split()
+    assert any(f"{os.sep}redis{os.sep}" in file for file in files), done.stderr
+    assert any(file.endswith("redis_impl/stock.py") for file in files)
+    tuned = ("redis_impl/tuned/", "lab/store/redis_store.py", "lab/client/failover.py", "lab/client/retry.py")
+    assert not [file for file in files for name in tuned if name in file]
