@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -91,20 +91,19 @@ class ScalingSystem:
 
     def calibrate(self, texts: Sequence[Text], seconds: float) -> float:
         """Return messages per second of one worker that is never idle."""
-        pool = PoolClient(self._pool)
-        self._stack.callback(pool.close)
         feed = (text for text, _ in cycle(texts))
-        return calibrated_rate(pool, self._brokers.amqp, self._names, feed, seconds)
+        with closing(PoolClient(self._pool)) as pool:
+            return calibrated_rate(pool, self._brokers.amqp, self._names, feed, seconds)
 
     def start_seconds_of(self, workers: int) -> float:
         """Start *workers* at once; return the median of the seconds until they took events."""
-        pool = PoolClient(self._pool)
-        self._stack.callback(pool.close)
-        pool.scale(workers)
         deadline = time.monotonic() + START_SECONDS
-        while (status := pool.status()).ready < workers and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        pool.scale(0)
+        with closing(PoolClient(self._pool)) as pool:
+            status = pool.scale(workers)
+            while status.ready < workers and time.monotonic() < deadline:
+                time.sleep(LOOK_SECONDS)
+                status = pool.status()
+            pool.scale(0)
         if status.start_seconds is None:
             raise Unavailable(f"no worker took events in {START_SECONDS:g} s")
         return status.start_seconds
