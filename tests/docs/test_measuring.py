@@ -1,4 +1,4 @@
-"""Every ``python3 -m lab`` command that docs/measuring.md and the README name exists, with its options."""
+"""Each ``python3 -m lab`` command that README and the pages on measuring name exists, with its options."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from harness.report.plots import PLOTS
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 
-PAGES = ("README.md", "docs/measuring.md")
+PAGES = ("README.md", "docs/measuring.md", "docs/measuring-reference.md")
 COMMAND = re.compile(r"python3 -m lab ([a-z]+)([^`#|\n]*)")
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 TIMEOUT_SECONDS = 60
@@ -55,5 +55,5 @@ def test_a_command_takes_the_options_that_are_named_with_it(page: str, command: 
 
 
 def test_every_plot_is_explained() -> None:
-    page = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "measuring-reference.md").read_text(encoding="utf-8")
     assert set(PLOTS) <= set(re.findall(r"^- `([a-z-]+)`: ", page, re.M))
