@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.client.retry import Failover, RetryBudget
+from lab.client.retry import Backoff, Failover, RetryBudget
 from lab.errors import Unavailable
 from tests.lab.clock import Clock
 from tests.lab.nodes import DEADLINE_SECONDS, System
@@ -48,3 +48,11 @@ def test_a_budget_is_refilled_by_time_and_by_calls_but_never_beyond_its_size(clo
     assert [budget.spend() for _ in range(2)] == [True, False]
     clock.now += 3600.0
     assert [budget.spend() for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("attempt", "longest"), [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.5), (10_000, 0.5)])
+def test_a_pause_doubles_up_to_the_longest_with_jitter(attempt: int, longest: float) -> None:
+    backoff = Backoff(0.1, 0.5, least_share=0.5)
+    pauses = [backoff.pause(attempt) for _ in range(200)]
+    assert all(longest / 2 <= pause <= longest for pause in pauses)
+    assert len(set(pauses)) > 1

@@ -1,5 +1,6 @@
 """The receiving end of a broadcast: nothing twice, nothing out of order, and what is missing is said."""
 
+import os
 import threading
 from collections.abc import Iterator
 
@@ -202,3 +203,22 @@ def test_who_was_away_beyond_its_lease_is_told_what_it_missed(monkeypatch: pytes
         inbox.deliver(8, "after")
         ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(2)]
     assert ticks == [Tick(5, "before"), Tick(8, "after", (6, 7))]
+
+
+def test_in_a_forked_process_a_subscription_is_closed_and_its_source_is_left_alone() -> None:
+    left: list[int] = []
+    inbox = Inbox(lambda: left.append(os.getpid()))
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            received = inbox.receive(5.0)
+            inbox.close()
+            code = 0 if received is None and not left else 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    inbox.deliver(1, "tonto")
+    assert inbox.receive(5.0) == Tick(1, "tonto")
+    inbox.close()
+    assert left == [os.getpid()]
