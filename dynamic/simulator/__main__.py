@@ -131,13 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--drift", type=float, default=2.0, help="how many times slower they get")
     add("--work-cores", type=int, default=0, help="processors that the work needs; 0: it only waits")
-    add(
-        "--start-price",
-        type=price,
-        default=START_PRICE,
-        metavar="SECONDS",
-        help="what a start costs, in worker-seconds",
-    )
+    add("--start-price", type=price, default=START_PRICE, help="what a start costs, in worker-seconds")
     add("--seed", type=int, default=1, help="of arrivals, of work times, and of the profile noisy")
     add("--json", action="store_true", help="print JSON instead of a table")
     return parser

@@ -222,50 +222,52 @@ class _Program:
 
         *whole*: only whole workers; else the bound is lower, and the schedule is rounded up.
         """
-        readings, slots = len(self.readings), len(self.times)
-        n, both, up, down, goes_up, total, extra = np.split(
-            np.arange(5 * readings + 2 * slots), np.cumsum([readings] * 5 + [slots])
-        )
-        most = self.setting.max_workers
+        columns = self._columns()
+        n, both, up, down, goes_up, total, extra = columns
         ends = np.append(self.readings[1:], self.setting.profile.duration_seconds)
-        cost = np.zeros(5 * readings + 2 * slots)
-        cost[n], cost[up], cost[extra] = ends - self.readings, price, 1.0
+        cost = np.zeros(sum(map(len, columns)))
+        faster = 1.0 if self.setting.drift_at is None else min(1.0, self.setting.drift)
+        cost[n], cost[up], cost[extra] = ends - self.readings, price, faster
         low, high = np.zeros_like(cost), np.full_like(cost, np.inf)
-        low[n], high[n], high[goes_up] = self.setting.min_workers, most, 1
+        low[n], high[n], high[goes_up] = self.setting.min_workers, self.setting.max_workers, 1
         high[n[0]] = self.setting.min_workers
         high[both[0]] = high[up[0]] = high[down[0]] = 0  # the first ones start, and are nobody's decision
         low[total], high[total] = np.minimum(self.due, self.possible), self.possible
-        rows = _Rows(len(cost))
-        later = np.arange(1, readings)
-        rows.at_most(0.0, (both, 1.0), (n, -1.0))
-        rows.at_most(0.0, (both[later], 1.0), (n[later - 1], -1.0))
-        rows.equal(0.0, (n[later], 1.0), (n[later - 1], -1.0), (up[later], -1.0), (down[later], 1.0))
-        rows.at_most(0.0, (up, 1.0), (goes_up, -float(most)))
-        rows.at_most(float(most), (down, 1.0), (goes_up, float(most)))
-        slot = np.arange(slots)
-        working = np.where(self.is_starting, both[self.slot_reading], n[self.slot_reading])
-        before = np.where(slot > 0, total[slot - 1], total[0])
-        rows.at_most(
-            0.0,
-            (total, 1.0),
-            (before, np.where(slot > 0, -1.0, 0.0)),
-            (working, -self.speeds()),
-            (extra, -1.0),
-        )
-        rows.limit_sums(extra, self.slot_reading, down, self.longest)
         integers = np.zeros(len(cost), int)
         integers[n], integers[goes_up] = whole, whole
         answer = milp(
             cost,
             integrality=integers,
             bounds=Bounds(low, high),
-            constraints=rows.constraint(),
+            constraints=self._rows(columns).constraint(),
             options={"time_limit": SOLVER_SECONDS, "mip_rel_gap": GAP} if whole else {},
         )
         if answer.x is None:
             return (math.inf if answer.status == INFEASIBLE else float(answer.mip_dual_bound or 0.0)), ()
         bound = float(answer.mip_dual_bound) if whole else float(answer.fun)
         return bound, tuple(np.ceil(answer.x[n[1:]] - 1e-6).astype(int).tolist())
+
+    def _columns(self) -> list[Whole]:
+        """Return the numbers of the variables: N, both, u, r, y of each reading; S and x of each slot."""
+        readings, slots = len(self.readings), len(self.times)
+        return np.split(np.arange(5 * readings + 2 * slots), np.cumsum([readings] * 5 + [slots]))
+
+    def _rows(self, columns: list[Whole]) -> "_Rows":
+        """Return what holds between the variables."""
+        n, both, up, down, goes_up, total, extra = columns
+        most, later, slot = float(self.setting.max_workers), np.arange(1, len(n)), np.arange(len(total))
+        rows = _Rows(sum(map(len, columns)))
+        rows.at_most(0.0, (both, 1.0), (n, -1.0))
+        rows.at_most(0.0, (both[later], 1.0), (n[later - 1], -1.0))
+        rows.equal(0.0, (n[later], 1.0), (n[later - 1], -1.0), (up[later], -1.0), (down[later], 1.0))
+        rows.at_most(0.0, (up, 1.0), (goes_up, -most))
+        rows.at_most(most, (down, 1.0), (goes_up, most))
+        working = np.where(self.is_starting, both[self.slot_reading], n[self.slot_reading])
+        before = np.where(slot > 0, total[slot - 1], total[0])
+        had = np.where(slot > 0, -1.0, 0.0)
+        rows.at_most(0.0, (total, 1.0), (before, had), (working, -self.speeds()), (extra, -1.0))
+        rows.limit_sums(extra, self.slot_reading, down, self.longest)
+        return rows
 
 
 class _Rows:
