@@ -3,8 +3,7 @@
 from typing import Any
 
 from lab.contract import Application
-from watch.figures import WINDOW_SECONDS
-from watch.load import MOST_RATE
+from watch.load import MOST_RATE, WINDOW_SECONDS
 
 Layout = dict[str, Any]
 

@@ -9,8 +9,8 @@ from lab.options import LOOPBACK, Parser, duration, interval, namespace, port
 from lab.process.system import SystemSpec
 from lab.store.namespace import throwaway_namespace
 from watch.load import MOST_RATE
-from watch.nodes import MOST_NODES
 from watch.scaling import MOST_WORKERS, ScalingSpec
+from watch.system import MOST_NODES
 
 DYNAMIC = "dynamic"
 BOTH = "both"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lab.bootstrap import ROOT
-from watch.nodes import MOST_NODES
+from watch.system import MOST_NODES
 
 
 @pytest.mark.parametrize(
