@@ -29,7 +29,7 @@ GRID_SECONDS = 0.25
 MOST_SCHEDULES = 100_000
 INFEASIBLE = 2
 """The solver's word for it."""
-MOST_WHOLE_READINGS = 60
+MOST_WHOLE_READINGS = 20
 """Runs of more readings are bounded with parts of workers, which is 0.3 to 1.5 % lower and a hundred times as
 fast."""
 SOLVER_SECONDS = 5.0
