@@ -19,7 +19,7 @@ HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
 Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;
 --yes installs a missing one without asking. The whole of them runs a few at a time.
-Whatever follows goes to pytest: `lab test -k rabbitmq`, `lab test tests/unit -x`.
+Whatever follows goes to pytest: `lab test -k rabbitmq`, `lab test tests/lab -x`.
 """
 
 
