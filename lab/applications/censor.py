@@ -10,7 +10,9 @@ import re
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
+from functools import cache
+from itertools import chain, zip_longest
 from typing import TypeVar
 
 from lab.limits import MAX_INSULT_CHARACTERS
@@ -29,6 +31,13 @@ LONGEST_UNIT = 4 * MAX_INSULT_CHARACTERS
 
 SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 """Variation selectors, as a regular expression's class. They are ignored."""
+MARK_BLOCKS = (
+    *((0x0300, 0x1DFF), (0x20D0, 0x20F0), (0x2CEF, 0x2DFF), (0x302A, 0x309A), (0xA66F, 0xABED)),
+    *((0xFB1E, 0xFB1E), (0xFE00, 0xFE2F), (0x101FD, 0x10FFF), (0x11000, 0x11FFF), (0x13430, 0x1345F)),
+    *((0x16AF0, 0x16FFF), (0x1BC9D, 0x1BC9E), (0x1CF00, 0x1CF46), (0x1D165, 0x1D244), (0x1DA00, 0x1DAAF)),
+    *((0x1E000, 0x1E94A), (0xE0100, 0xE01EF)),
+)
+"""Where combining marks are: first and last code points."""
 APOSTROPHES = "\u2018\u2019\u201b\u02bc\uff07"
 HYPHENS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
 SPACELESS = (
@@ -44,67 +53,71 @@ SPACELESS = (
 """Scripts that are written without spaces, as a regular expression's class."""
 
 
-def _ranges(characters: Iterable[str], most: str = chr(0x10FFFF)) -> str:
-    """Return ascending *characters* up to *most* as a regular expression's class."""
-    ranges: list[list[int]] = []
-    for code in map(ord, characters):
-        if code > ord(most):
-            break
-        if ranges and ranges[-1][1] == code - 1:
-            ranges[-1][1] = code
-        else:
-            ranges.append([code, code])
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
-
-
-def _some_of(characters: Sequence[str], least: int = 1) -> str:
-    """Return a regular expression of *least* or more of *characters*.
-
-    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
-    """
-    within, both = _ranges(characters, most="\uffff"), _ranges(characters)
-    return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{both}]{{{least},}})"
-
-
-def _is_reordered(mark: str) -> bool:
-    return unicodedata.combining(unicodedata.normalize("NFD", mark)[0]) > 0
-
-
-_EACH_MARK = [
-    character
-    for first, end in (
-        (0x300, 0x3100),
-        (0xA66F, 0xAC00),
-        (0xFB1E, 0x17000),
-        (0x1BC00, 0x1F000),
-        (0xE0100, 0xE01F0),
-    )
-    for character in map(chr, range(first, end))
-    if unicodedata.category(character)[0] == "M"
-]
-_MARKS = _some_of(_EACH_MARK)
-"""Combining marks; ``\\w`` lacks them."""
-_LETTER = rf"[^\W{SPACELESS}\u02bc]"
-_WORD = re.compile(rf"({_LETTER}(?:{_LETTER}+|{_MARKS})+)")
-"""A word of more than one character. Each expression begins with a class: so Python's engine skips fast."""
-_ASCII_WORD = re.compile(r"(\w\w+)", re.ASCII)
-_SYMBOL = re.compile(rf"\s[\s{SELECTORS}]*|\S(?:{_MARKS})*")
-_MARK_OR_BEYOND = re.compile(f"[{_ranges(_EACH_MARK, most=chr(0xFFFF))}\U00010000-\U0010ffff]")
+_WORD = re.compile(r"(\w\w+)")
+"""A word of more than one character, in a plain text. Python's engine skips fast what begins with a class."""
+_WORD_OR_SPACES = re.compile(r"(\w\w+|\s\s+)")
 _TWO_SPACES = re.compile(r"\s\s")
-_ALIKE = re.compile(f"[{APOSTROPHES}{HYPHENS}{SELECTORS}]")
-_SAME = {
-    **dict.fromkeys(map(ord, APOSTROPHES), "'"),
-    **dict.fromkeys(map(ord, HYPHENS), "-"),
-    **dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)), None),
-}
-_SELECTOR = re.compile(f"[{SELECTORS}]")
-_LEADING_SELECTORS = re.compile(f"[{SELECTORS}]+")
-_MANY_MARKS = re.compile(_some_of(list(filter(_is_reordered, _EACH_MARK)), least=15))
+_NOT_PLAIN = re.compile("[^\0-\u02bb\u02bd-\u02ff\u0370-\u0482\u048a-\u058f\u1e00-\u20cf\u2100-\u2bff]")
+"""A text without any of these is *plain*: it has no mark, no selector, and no script without spaces."""
+_ALIKE = re.compile(f"[{APOSTROPHES}{HYPHENS}]")
+_SELECTORS = re.compile(f"[{SELECTORS}]+")
+_MAYBE_MANY_MARKS = re.compile(r"[^\w\s]{15,}")
+"""No mark is a letter or a space: only where this is found can there be a long run of marks."""
 _MARKS_THAT_ARE_SEVERAL = "\u0340\u0341\u0343\u0344\u0f73\u0f75\u0f81"
 _WORDS_ONLY = bytes(
     ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
 )
 """For ASCII: letters in lower case, what is no word character as a space."""
+
+
+def _class(ranges: list[tuple[int, int]], most: int = 0x10FFFF) -> str:
+    """Return those of *ranges* that begin at *most* or before, as a regular expression's class."""
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges if first <= most)
+
+
+def _some_of(ranges: list[tuple[int, int]], least: int = 1) -> str:
+    """Return a regular expression of *least* or more of the characters in *ranges*.
+
+    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
+    """
+    within, both = _class(ranges, most=0xFFFF), _class(ranges)
+    return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{both}]{{{least},}})"
+
+
+@cache
+def _mark_ranges() -> list[tuple[int, int]]:
+    """Return the first and the last of each run of combining marks; ``\\w`` lacks them.
+
+    Only the blocks that have marks are looked at (tests/lab/test_censor.py): the start of a node is measured.
+    """
+    ranges: list[tuple[int, int]] = []
+    for first, last in MARK_BLOCKS:
+        categories = "".join(map(unicodedata.category, map(chr, range(first, last + 1))))
+        runs = re.finditer("(?:M.)+", categories)
+        ranges += [(first + run.start() // 2, first + run.end() // 2 - 1) for run in runs]
+    return ranges
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return what finds, in a text that is not plain, a long word, any other unit, and (nearly) a mark.
+
+    They are built at the first such text: that takes longer than to import all the rest.
+    """
+    letter, marks = rf"[^\W{SPACELESS}\u02bc]", _some_of(_mark_ranges())
+    return (
+        re.compile(rf"({letter}(?:{letter}+|{marks})+)"),
+        re.compile(rf"\s[\s{SELECTORS}]*|\S(?:{marks})*"),
+        re.compile(f"[{_class(_mark_ranges(), most=0xFFFF)}\U00010000-\U0010ffff]"),
+    )
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Return what finds a long run of marks that a normal form reorders."""
+    codes = [code for first, last in _mark_ranges() for code in range(first, last + 1)]
+    reordered = [code for code in codes if unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0])]
+    return re.compile(_some_of([(code, code) for code in reordered], least=15))
 
 
 class Censor:
@@ -169,14 +182,10 @@ class Censor:
     __call__ = censor
 
     def _replace(self, text: str, clean: set[str], unknown: set[str]) -> str:
-        is_ascii = text.isascii()
-        if not is_ascii and (leading := _LEADING_SELECTORS.match(text)):  # they belong to nothing
+        if not text.isascii() and (leading := _SELECTORS.match(text)):  # they belong to nothing
             return leading[0] + self._replace(text[leading.end() :], clean, unknown)
         units = _units(text)
-        if is_ascii:
-            folded = {unit: " " if unit.isspace() else unit.lower() for unit in set(units)}
-        else:
-            folded = _fold_each(set(units))
+        folded = _fold_each(set(units))
         if self._keys.keys().isdisjoint(folded.values()):
             _remember(clean, unknown)
             return text
@@ -185,11 +194,7 @@ class Censor:
         if hits := [unit for unit, low in folded.items() if low in one_unit]:
             written = dict(zip(folded, folded, strict=True)) | dict.fromkeys(hits, CENSORED)
             units = list(map(written.__getitem__, units))
-        for _, start, end in matches:
-            units[start] = CENSORED
-            for place in range(start + 1, end):
-                units[place] = ""
-        return "".join(units)
+        return "".join(_with_matches(units, matches) if matches else units)
 
     def _count(self, insult: str, step: int) -> None:
         units = _units_of_insult(insult)
@@ -255,13 +260,14 @@ class Sequences:
             return self._automaton[1].find(units, folded)
         lows = list(map(folded.__getitem__, units))
         found: list[tuple[int, int, int]] = []
-        steps_left, free_from = 1000 + 2 * len(lows), 0
+        counts, steps_left, free_from = self._counts, 1000 + 2 * len(lows), 0
         for place in [place for place, low in enumerate(lows) if low in starts]:
-            for length in starts.get(lows[place], ()) if place >= free_from else ():
+            if place < free_from:
+                continue
+            for length in starts.get(lows[place], ()):
                 steps_left -= STEPS_OF_A_LOOK + length
-                piece = tuple(lows[place : place + length])  # at the end of the text, a shorter one
-                if piece in self._counts:
-                    free_from = place + len(piece)
+                if tuple(lows[place : place + length]) in counts:  # at the end of the text, a shorter one
+                    free_from = place + length
                     found.append((0, place, free_from))
                     break
             if steps_left < 0:
@@ -307,34 +313,49 @@ def _remember(clean: set[str], chunks: set[str]) -> None:
     clean.update([chunk for chunk in chunks if len(chunk) <= CLEAN_CHARACTERS])
 
 
+def _with_matches(units: list[str], matches: list[tuple[int, int, int]]) -> list[str]:
+    """Return *units* with each of *matches* replaced; they are in order."""
+    written: list[str] = []
+    done = 0
+    for _, start, end in matches:
+        if start > done:
+            written += units[done:start]
+        written.append(CENSORED)
+        done = end
+    return written + units[done:]
+
+
 def _units(text: str) -> list[str]:
     """Cut *text* into its units."""
-    is_ascii = text.isascii()
-    pieces = (_ASCII_WORD if is_ascii else _WORD).split(text)
-    if len(max(pieces[::2], key=len)) < 2:  # between words, a space: so it is in most texts
-        return list(filter(None, pieces))
-    is_simple = (is_ascii or not _MARK_OR_BEYOND.search(text)) and not _TWO_SPACES.search(text)
-    cut: Callable[[str], Iterable[str]] = iter if is_simple else _SYMBOL.findall
-    units = list(cut(pieces[0]))
-    for place in range(1, len(pieces), 2):
-        units.append(pieces[place])
-        units += cut(pieces[place + 1])
-    return units
+    has_two_spaces = _TWO_SPACES.search(text)
+    if text.isascii() or not _NOT_PLAIN.search(text):
+        pieces = (_WORD_OR_SPACES if has_two_spaces else _WORD).split(text)
+        between: Iterable[Iterable[str]] = pieces[::2]
+    else:
+        word, symbol, mark = _patterns()
+        pieces = word.split(text)
+        between = pieces[::2]
+        if has_two_spaces or mark.search(text):
+            between = [part if len(part) < 2 else symbol.findall(part) for part in pieces[::2]]
+    words = zip(pieces[1::2])  # each is one unit; what stands between words is a unit for each character
+    return list(chain.from_iterable(chain.from_iterable(zip_longest(between, words, fillvalue=()))))
 
 
 def _fold_each(units: set[str]) -> dict[str, str]:
     """Return each of *units* with what it is compared by; all at once, because each call has its price."""
-    folded = {unit: " " for unit in units if unit[0].isspace()}
-    folded |= {unit: "" for unit in units if len(unit) > LONGEST_UNIT and _is_too_long(unit)}
-    others = list(units - folded.keys())
+    folded: dict[str, str] = {}
+    if max(map(len, units), default=0) > LONGEST_UNIT:
+        folded = {unit: "" for unit in units if _is_too_long(unit)}
+    folded |= {unit: " " for unit in units if unit.isspace() or (len(unit) > 1 and unit[0].isspace())}
+    others = list(units - folded.keys()) if folded else list(units)
     if others:
-        folded |= dict(zip(others, _fold(" ".join(others)).split(" "), strict=True))
+        folded |= zip(others, _fold(" ".join(others)).split(" "), strict=True)
     return folded
 
 
 def _is_too_long(unit: str) -> bool:
     """Tell whether *unit* is longer, in every normal form, than any insult: it need not be folded."""
-    return len(unit) - len(_SELECTOR.findall(unit)) > LONGEST_UNIT
+    return len(unit) > LONGEST_UNIT and len(_SELECTORS.sub("", unit)) > LONGEST_UNIT
 
 
 def _units_of_insult(insult: str) -> list[str]:
@@ -352,11 +373,11 @@ def _fold(text: str) -> str:
     """Return *text* without what does not count: case, normal form, kind of apostrophe, selectors."""
     if text.isascii():
         return text.lower()
-    if _ALIKE.search(text):
-        text = text.translate(_SAME)
-    normal = nfc(text)
+    for alike in set(_ALIKE.findall(text)):
+        text = text.replace(alike, "'" if alike in APOSTROPHES else "-")
+    normal = nfc(_SELECTORS.sub("", text))
     folded = normal.casefold()
-    return folded if folded == normal else nfc(folded)
+    return folded if folded == normal else unicodedata.normalize("NFC", folded)  # its marks are sorted
 
 
 def nfc(text: str) -> str:
@@ -364,8 +385,8 @@ def nfc(text: str) -> str:
 
     The standard library sorts a run of marks in quadratic time, so that is done here.
     """
-    if len(text) > 30 and not text.isascii() and _MARK_OR_BEYOND.search(text):
-        text = _MANY_MARKS.sub(_sorted_marks, text)
+    if not text.isascii():
+        text = _MAYBE_MANY_MARKS.sub(lambda run: _many_marks().sub(_sorted_marks, run[0]), text)
     return unicodedata.normalize("NFC", text)
 
 

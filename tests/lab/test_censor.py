@@ -1,6 +1,8 @@
 """The rule of censoring: which places of a text are insults, and what becomes of the rest."""
 
 import re
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -152,6 +154,7 @@ def test_the_text_around_a_match_keeps_its_case_and_its_form() -> None:
 )
 def test_a_run_of_white_space_stands_for_one_space(space: str) -> None:
     assert censored(f"un cap{space}d'espinaca.", "cap d'espinaca") == "un CENSORED."
+    assert censored(f"ค un cap{space}d'espinaca.", "cap d'espinaca") == "ค un CENSORED."
     assert censored("un cap d'espinaca.", f"cap{space[:100]}d'espinaca") == "un CENSORED."
 
 
@@ -328,3 +331,16 @@ def test_every_mark_that_unicode_has_is_known_as_one() -> None:
     assert re.sub("CENSORED", "", censored(text, "a")) == re.sub(
         "a[\ufe00-\ufe0f\U000e0100-\U000e01ef]", "", text
     )
+
+
+def test_to_import_the_censor_and_to_censor_plain_texts_needs_no_table_of_unicode() -> None:
+    program = """
+import unicodedata
+del unicodedata.category
+from lab.applications.censor import Censor
+print(ascii(Censor(["estúpido", "cap d'espinaca"]).censor("¡ESTÚPIDO! – cap d’espinaca")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == ascii("¡CENSORED! – CENSORED") + "\n"
