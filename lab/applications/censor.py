@@ -174,7 +174,7 @@ class Censor:
             return text
         unknown = set(chunks) - clean
         part = " ".join(unknown)
-        if 2 * len(part) < len(text) and self._keys.keys().isdisjoint(_fold_each(set(_units(part))).values()):
+        if 2 * len(part) < len(text) and self._keys.keys().isdisjoint(_fold_each(_units(part)).values()):
             _remember(clean, unknown)
             return text
         return self._replace(text, clean, unknown)
@@ -185,15 +185,14 @@ class Censor:
         if not text.isascii() and (leading := _SELECTORS.match(text)):  # they belong to nothing
             return leading[0] + self._replace(text[leading.end() :], clean, unknown)
         units = _units(text)
-        folded = _fold_each(set(units))
+        folded = _fold_each(units)
         if self._keys.keys().isdisjoint(folded.values()):
             _remember(clean, unknown)
             return text
         matches = self._sequences.find(units, folded)
         one_unit = self._units
-        if hits := [unit for unit, low in folded.items() if low in one_unit]:
-            written = dict(zip(folded, folded, strict=True)) | dict.fromkeys(hits, CENSORED)
-            units = list(map(written.__getitem__, units))
+        if hits := {unit for unit, low in folded.items() if low in one_unit}:
+            units = [CENSORED if unit in hits else unit for unit in units]
         return "".join(_with_matches(units, matches) if matches else units)
 
     def _count(self, insult: str, step: int) -> None:
@@ -258,7 +257,7 @@ class Sequences:
             return []
         if self._automaton and self._automaton[0] == self._changes:
             return self._automaton[1].find(units, folded)
-        lows = list(map(folded.__getitem__, units))
+        lows = tuple(map(folded.__getitem__, units))
         found: list[tuple[int, int, int]] = []
         counts, steps_left, free_from = self._counts, 1000 + 2 * len(lows), 0
         for place in [place for place, low in enumerate(lows) if low in starts]:
@@ -266,7 +265,7 @@ class Sequences:
                 continue
             for length in starts.get(lows[place], ()):
                 steps_left -= STEPS_OF_A_LOOK + length
-                if tuple(lows[place : place + length]) in counts:  # at the end of the text, a shorter one
+                if lows[place : place + length] in counts:  # at the end of the text, a shorter one
                     free_from = place + length
                     found.append((0, place, free_from))
                     break
@@ -341,15 +340,16 @@ def _units(text: str) -> list[str]:
     return list(chain.from_iterable(chain.from_iterable(zip_longest(between, words, fillvalue=()))))
 
 
-def _fold_each(units: set[str]) -> dict[str, str]:
+def _fold_each(units: list[str]) -> dict[str, str]:
     """Return each of *units* with what it is compared by; all at once, because each call has its price."""
+    different = set(units)
     folded: dict[str, str] = {}
-    if max(map(len, units), default=0) > LONGEST_UNIT:
-        folded = {unit: "" for unit in units if _is_too_long(unit)}
-    folded |= {unit: " " for unit in units if unit.isspace() or (len(unit) > 1 and unit[0].isspace())}
-    others = list(units - folded.keys()) if folded else list(units)
-    if others:
-        folded |= zip(others, _fold(" ".join(others)).split(" "), strict=True)
+    if max(map(len, different), default=0) > LONGEST_UNIT:
+        folded = {unit: "" for unit in different if _is_too_long(unit)}
+    folded |= {unit: " " for unit in different if unit.isspace() or (len(unit) > 1 and unit[0].isspace())}
+    different.difference_update(folded)
+    if different:
+        folded |= zip(different, _fold(" ".join(different)).split(" "), strict=True)
     return folded
 
 
@@ -361,7 +361,7 @@ def _is_too_long(unit: str) -> bool:
 def _units_of_insult(insult: str) -> list[str]:
     """Return what the units of *insult* are compared by, without space around it."""
     units = _units(insult)
-    folded = list(map(_fold_each(set(units)).__getitem__, units))
+    folded = list(map(_fold_each(units).__getitem__, units))
     while folded and folded[0] in ("", " "):  # the first may be a selector that belongs to nothing
         del folded[0]
     while folded and folded[-1] == " ":
