@@ -6,9 +6,10 @@ insults too, cost about the same.
 
 The bar is not reached against a text that holds *no* insult. Such a text is read once, at 70 MB/s, and is
 never cut into units. The dearest texts known hold an insult. If they are nothing else but matches, they cost
-13 to 25 times as much as a text without insults. If their letters are all different, they cost 25 to 40 times
+13 to 17 times as much as a text without insults. If their letters are all different, they cost 20 to 30 times
 as much: half of that is normalisation and folding, which the standard library does, the rest is a dictionary
-of all letters.
+of all letters. Against plays that are censored line by line, where most lines hold no insult, it is 8 to 11
+times.
 """
 
 import math
