@@ -153,7 +153,10 @@ def _explain(kind: "type[BaseException]", error: BaseException, trace: "Tracebac
 
 
 def _prepare_streams() -> None:
-    """Let no letter that cannot be read or written end the program."""
+    """Let no letter that cannot be read or written end the program, and no stream that is closed."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, it lasts as long as we do
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream, errors in (
         (sys.stdin, "surrogateescape"),  # what reads it refuses such a text, with a code
         (sys.stdout, "backslashreplace"),

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from lab.applications.broadcast import Broadcaster as Ticker
@@ -69,13 +70,15 @@ def translated() -> Iterator[None]:
         raise Unavailable("there is no queue for the message; is a node running?") from error
     except NackError as error:
         raise Overloaded("RabbitMQ refused the message; its queue is full") from error
-    except (AMQPError, OSError) as error:
+    except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
 
 
 def connect(url: str) -> BlockingConnection:
+    parameters = pika.URLParameters(url)
+    parameters.socket_timeout = parameters.stack_timeout = DEFAULT_DEADLINE_SECONDS
     with translated():
-        return BlockingConnection(pika.URLParameters(url))
+        return BlockingConnection(parameters)
 
 
 class _Process:
@@ -86,8 +89,7 @@ class _Process:
     def __init__(self, options: NodeOptions) -> None:
         is_shared = options.architecture is Architecture.N_NODE
         self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
-        self._options = options
-        self._queue = f"{options.namespace}.{self.application}"
+        self._options, self._queue = options, f"{options.namespace}.{self.application}"
         self._connection = connect(locate_rabbitmq())
         self._channel = self._connection.channel()
         self._thread = threading.Thread(target=self._channel.start_consuming, daemon=True)

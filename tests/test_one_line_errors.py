@@ -30,7 +30,17 @@ PROGRAMS = [
 ]
 KINDS = ["lab doctor", "lab stress --help", "xmlrpc.master --help", "dynamic.publisher --help"]
 """One of each way to start a program."""
-ADDRESSES = ["foo", "http://[::1", "redis://h:x/0", "amqp://h:99999/", "PYRO:x", "http://h:0x", "://", "ü:1"]
+ADDRESSES = [
+    "foo",
+    "http://[::1",
+    "redis://h:x/0",
+    "amqp://h:99999/",
+    "PYRO:x",
+    "http://h:0x",
+    "://",
+    "ü:1",
+    "redis://h:1/0?foo=1",
+]
 
 
 def run(command: str, **how: object) -> "subprocess.CompletedProcess[bytes]":
@@ -254,3 +264,18 @@ def test_an_error_of_the_lab_itself_is_one_line_and_tells_how_to_see_more() -> N
     environment = {**os.environ, "LAB_LOG_LEVEL": "DEBUG"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_shell_without_one_of_its_streams_ends_quietly(closed: str) -> None:
+    line = " ".join(f"'{word}'" for word in command_line("lab shell xmlrpc --deadline 200ms"))
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"],
+        cwd=ROOT,
+        input=b"insult\n",
+        capture_output=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert is_calm(done.stderr)
+    assert b"error of the lab" not in done.stderr

@@ -220,6 +220,7 @@ class Follower:
         self._censor = censor
         self._version = ""
         self._known: set[str] = set()
+        self._differed = False
 
     def load(self) -> None:
         """Read every insult of the store, page by page; forget those that are gone."""
@@ -242,6 +243,10 @@ class Follower:
         for added, insult in changes.changes:
             self._apply(added, insult)
         self._version = changes.version
+        # Somebody may have deleted them by hand. Once is no proof: they change between the two questions.
+        differed, self._differed = self._differed, self._store.count_insults() != len(self._known)
+        if differed and self._differed:
+            self.load()
         return FOLLOW_SECONDS
 
     def _apply(self, added: bool, insult: str) -> None:

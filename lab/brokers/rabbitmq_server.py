@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pika
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from lab.addresses import is_open
 from lab.brokers.server import SILENT, Server, kept_port, redacted, refuse_second
@@ -27,6 +28,8 @@ BUSY_WAIT_OFF = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 ERLANG_FLAGS = f"{BUSY_WAIT_OFF} -kernel inet_dist_use_interface {{127,0,0,1}}"
 
 _REFUSALS = (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError)
+_AWAY = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
+"""A port that accepts and says nothing ends in an error of the connector, which pika keeps apart."""
 
 
 def answers(url: str) -> bool:
@@ -49,7 +52,7 @@ def refusal(url: str) -> str:
             pika.BlockingConnection(parameters).close()
     except _REFUSALS as error:
         return str(error).partition("'")[2].partition(". For details")[0].rstrip("'") or str(error)
-    except (pika.exceptions.AMQPError, OSError):
+    except _AWAY:
         return SILENT
     return ""
 
@@ -59,7 +62,7 @@ def guarantees(url: str) -> str:
     try:
         with _quiet():
             connection = pika.BlockingConnection(pika.URLParameters(url))
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except _AWAY as error:
         return f"its version is unknown ({error})"
     properties = connection._impl.server_properties or {}
     connection.close()

@@ -24,7 +24,7 @@ def refusal(url: str) -> str:
     try:
         with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
             client.ping()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: an option in it that does not exist
         raise SettingsError(f"{redacted(url)} is not the URL of a Redis: {error}") from error
     except (redis.AuthenticationError, redis.ResponseError) as error:
         return str(error).rstrip(".")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 
+from lab.bootstrap import on_a_terminal
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Subscription, Target
 from lab.errors import Code, LabError
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     with Shell(options) as shell:
         shell.cmdloop()
-    return 1 if shell.failed and not sys.stdin.isatty() else 0
+    return 1 if shell.failed and not on_a_terminal() else 0
 
 
 class Shell(cmd.Cmd):
@@ -57,7 +58,7 @@ class Shell(cmd.Cmd):
         self._open = ExitStack()
         self._subscription: Subscription | None = None
         self.failed = False
-        is_terminal = sys.stdin.isatty()
+        is_terminal = on_a_terminal()
         self.prompt = f"{self._middleware.label}> " if is_terminal else ""
         self.intro = "help lists the words, quit ends" if is_terminal else None
 

@@ -66,7 +66,7 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
     Its own retries are off: they repeat pushes and lose pops. Callers retry, by operation id.
     """
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             decode_responses=True,
             socket_timeout=timeout_seconds,
@@ -74,6 +74,8 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
             retry=Retry(NoBackoff(), 0),
             driver_info=None,  # reading the version of its package takes longer than all the rest
         )
+        client.connection_pool.make_connection()  # options of the URL are looked at only here
+        return client
     except (ValueError, TypeError) as error:  # not shown: it may hold a password
         raise InvalidRequest(Code.MALFORMED, f"not a Redis URL like redis://HOST:PORT: {error}") from error
 

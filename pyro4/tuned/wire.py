@@ -68,6 +68,8 @@ def operation_id_in(annotations: Mapping[str, Any]) -> str:
     """Return the operation id of a call that has *annotations*; empty: none."""
     if _TICK in annotations:
         return TICK_ID + bytes(annotations[_TICK]).decode("latin-1")
+    if annotations.get(_OPERATION_ID) == b"":
+        raise InvalidRequest(Code.MALFORMED, "the annotation OPID is empty; leave it out")
     return bytes(annotations.get(_OPERATION_ID, b"")).decode("latin-1")
 
 

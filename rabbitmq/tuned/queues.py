@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
@@ -58,7 +59,7 @@ def delete_namespace(url: str, namespace: str) -> None:
             channel.queue_delete(queue)
         channel.exchange_delete(names.broadcast)
         connection.close()
-    except (AMQPError, OSError) as error:
+    except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable(f"the queues of {namespace} could not be deleted: {error!r}") from error
 
 

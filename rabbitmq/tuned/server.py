@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 200
 FETCH_SECONDS = 10.0
+SAY_AGAIN_SECONDS = 60.0
+"""A full queue is logged so often."""
 AGAIN_SECONDS = 0.25
 """How long to wait before publishing a message again that a full queue refused."""
 FINISHING_SHARE = 0.6
@@ -67,6 +69,7 @@ class Consumer:
         self._confirms: Confirms[Message] = Confirms()
         self._held = 0
         """So many messages must be published again. Nothing is acknowledged before that."""
+        self._say_again_at = 0.0
         self._fetched: list[int] = []
         """Tags of messages that a handler fetched. They are acknowledged with the message it worked on."""
         self._unconfirmed: deque[_Unconfirmed] = deque()
@@ -192,7 +195,8 @@ class Consumer:
         elif message.routing_key == self._retry_queue:
             self._retry_here(message)
         else:
-            if not self._held:  # log it once, not for each message and attempt
+            if time.monotonic() >= self._say_again_at:  # not for each message and attempt
+                self._say_again_at = time.monotonic() + SAY_AGAIN_SECONDS
                 log.warning("the queue %s is full; messages wait for room in it", message.routing_key)
             channel = self._channel
             self._held += 1

@@ -122,7 +122,7 @@ def operation_of(code: str, codes: Mapping[str, Operation]) -> Operation:
 def operation_id_of(properties: BasicProperties) -> str:
     """Return the ``message_id`` of a request, empty if it has none."""
     identifier = _not_bytes("message_id", properties.message_id)
-    return clean_operation_id(identifier) if identifier else ""
+    return "" if identifier is None else clean_operation_id(identifier)
 
 
 def text_of(properties: BasicProperties, body: bytes) -> str:

@@ -3,11 +3,15 @@
 import threading
 from contextlib import ExitStack
 
+import pytest
+
 from lab.contract import Application
+from lab.middleware import Promise
 from tests.contract.conftest import Case
 from tests.eventually import eventually
 
 
+@pytest.mark.needs(Promise.FAIL_OVER)
 def test_a_client_whose_node_dies_goes_on_with_another(n_node: Case) -> None:
     cluster = n_node.start(Application.FILTER)
     with ExitStack() as stack:
@@ -19,6 +23,7 @@ def test_a_client_whose_node_dies_goes_on_with_another(n_node: Case) -> None:
             assert client.filter("tonto") == "CENSORED"
 
 
+@pytest.mark.needs(Promise.FAIL_OVER)
 def test_new_clients_are_served_after_all_nodes_but_one_died(n_node: Case) -> None:
     cluster = n_node.start(Application.SERVICE)
     for node in cluster.nodes[:2]:
@@ -28,6 +33,7 @@ def test_new_clients_are_served_after_all_nodes_but_one_died(n_node: Case) -> No
             assert client.add_insult(f"tonto {number}") is True
 
 
+@pytest.mark.needs(Promise.SURVIVES_KILLED_NODE)
 def test_nothing_submitted_is_lost_when_a_node_dies(n_node: Case) -> None:
     cluster = n_node.start(Application.FILTER, node_arguments=("--work-time", "5ms"))
     with cluster.filter(deadline_seconds=15.0) as client:
@@ -37,6 +43,7 @@ def test_nothing_submitted_is_lost_when_a_node_dies(n_node: Case) -> None:
     assert results == [f"CENSORED {number}" for number in range(100)]
 
 
+@pytest.mark.needs(Promise.FAIL_OVER)
 def test_a_node_that_starts_later_takes_part(n_node: Case) -> None:
     cluster = n_node.start(Application.FILTER, nodes=1)
     cluster.add_node()
@@ -45,6 +52,7 @@ def test_a_node_that_starts_later_takes_part(n_node: Case) -> None:
         assert client.filter("tonto") == "CENSORED"
 
 
+@pytest.mark.needs(Promise.DRAINS)
 def test_a_node_told_to_stop_finishes_what_it_took(n_node: Case) -> None:
     cluster = n_node.start(Application.FILTER, node_arguments=("--work-time", "20ms"))
     answers: list[str] = []

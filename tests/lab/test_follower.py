@@ -9,6 +9,7 @@ from lab.applications.filter import Follower
 from lab.errors import Unavailable
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES
+from tests.lab.conftest import OpenRedis
 
 
 class Node:
@@ -51,6 +52,19 @@ def test_what_is_added_is_censored(node: Node) -> None:
 def test_what_is_removed_is_censored_no_more(node: Node) -> None:
     node.store.remove_insult("bobo")
     node.follower.follow()
+    assert node.censors()
+
+
+def test_what_somebody_deleted_in_the_store_is_censored_no_more(
+    open_redis: OpenRedis, namespace: str
+) -> None:
+    store = open_redis(namespace)
+    store.add_insult("bobo")
+    node = Node(store)
+    node.follower.load()
+    store._redis.delete(f"{namespace}:insults")
+    for _ in range(2):
+        node.follower.follow()
     assert node.censors()
 
 

@@ -203,6 +203,8 @@ class HttpConnection(asyncio.Protocol):
             self._seen.add(field)
         if field == b"idempotency-key":
             self._operation_id = value.decode("latin-1")
+            if not value.strip():
+                raise InvalidRequest(Code.MALFORMED, "the header Idempotency-Key is empty; leave it out")
             if len(value) > MAX_OPERATION_ID_CHARACTERS:
                 message = f"Idempotency-Key is longer than {MAX_OPERATION_ID_CHARACTERS} characters"
                 raise InvalidRequest(Code.TOO_LARGE, message)

@@ -200,6 +200,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "a control character": (adding(r"'a\x00b'"), Code.MALFORMED),
     "a line break in an insult": (adding(r"'a\nb'"), Code.MALFORMED),
     "an operation id too long": (call(*GOOD, annotations=annotation(b"OPID", b"x" * 129)), Code.TOO_LARGE),
+    "an operation id that is empty": (call(*GOOD, annotations=annotation(b"OPID", b"")), Code.MALFORMED),
     "an operation id with a space": (
         call(*GOOD, annotations=annotation(b"OPID", b"one two")),
         Code.MALFORMED,

@@ -91,6 +91,7 @@ KINDS: dict[str, tuple[Properties, bytes, Code]] = {
         Code.MALFORMED,
     ),
     "an operation id too long": ({"message_id": "x" * 129}, INSULT.encode(), Code.TOO_LARGE),
+    "an operation id that is empty": ({"message_id": ""}, INSULT.encode(), Code.MALFORMED),
     "an operation id with a space": ({"message_id": "one two"}, INSULT.encode(), Code.MALFORMED),
     "an operation id that is not ASCII": ({"message_id": "\u00f1"}, INSULT.encode(), Code.MALFORMED),
     "an operation id that is not UTF-8": ({"message_id": b"\xff"}, INSULT.encode(), Code.BAD_ENCODING),

@@ -82,6 +82,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "a compressed body": (post(gzip.compress(GOOD), "Content-Encoding: gzip"), Code.BAD_ENCODING),
     "a compressed body that does not say so": (post(gzip.compress(GOOD)), Code.BAD_ENCODING),
     "an operation id too long": (post(GOOD, f"Idempotency-Key: {'x' * 129}"), Code.TOO_LARGE),
+    "an operation id that is empty": (post(GOOD, "Idempotency-Key: "), Code.MALFORMED),
     "an operation id with a space": (post(GOOD, "Idempotency-Key: one two"), Code.MALFORMED),
     "an operation id not ASCII": (post(GOOD, "Idempotency-Key: ñ"), Code.MALFORMED),
     "an empty body": (post(b""), Code.MALFORMED),
