@@ -29,6 +29,10 @@ of the retry queue then counts a death too many. Few messages are there, and not
 MOST_FAILURES = 4
 BETWEEN_ATTEMPTS = Backoff(0.2, 1.0, least_share=1.0)
 STORE_BACK_OFF_SECONDS = 0.25
+TURN_SECONDS = 0.02
+"""A text that the store does not take waits so long. Then it goes behind the others of its queue, so that a
+request that waits for a reply, and needs no store, has its turn."""
+SAY_AGAIN_SECONDS = 10.0
 
 DEATHS = "lab-deaths"
 FAILURES = "lab-failures"
@@ -121,6 +125,10 @@ class RetryQueue:
         names = (DEATHS, FAILURES, NOT_BEFORE)
         return [self._copy(delivery, {name: _count(delivery.properties, name) for name in names})]
 
+    def back_of_queue(self, delivery: Delivery) -> Message:
+        """Let a message wait behind the others of its own queue; nothing is counted."""
+        return Message(self.queue, delivery.body, _passed_on(delivery.properties, {}), kind=Kind.COPY)
+
     def _copy(self, delivery: Delivery, headers: dict[str, int]) -> Message:
         return Message(self.retry, delivery.body, _passed_on(delivery.properties, headers), kind=Kind.COPY)
 
@@ -159,6 +167,13 @@ class Outcome:
         self._retries = retries
         self._is_retry = is_retry
         self._pause = pause
+        self._say_again_at = 0.0
+
+    def _say_away(self, error: LabError) -> None:
+        """Log that the store is away, at most once in ten seconds."""
+        if time.monotonic() >= self._say_again_at:
+            self._say_again_at = time.monotonic() + SAY_AGAIN_SECONDS
+            log.warning("waiting for the store: %s", error)
 
     def of(self, delivery: Delivery) -> list[Message]:
         """Return the messages to publish before *delivery* is acknowledged; or raise NotFinished."""
@@ -183,9 +198,12 @@ class Outcome:
             except (Unavailable, Overloaded, DeadlineExceeded) as error:  # the fault of the store
                 if delivery.properties.reply_to:
                     return reply_to(delivery.properties, error)
-                log.warning("waiting for the store: %s", error)
-                if not self._pause(STORE_BACK_OFF_SECONDS):
+                self._say_away(error)
+                goes_back = self._retries if not self._is_retry else None
+                if not self._pause(TURN_SECONDS if goes_back else STORE_BACK_OFF_SECONDS):
                     raise NotFinished from error
+                if goes_back:
+                    return [goes_back.back_of_queue(delivery)]
             except LabError as error:
                 if self._retries and isinstance(error, InternalError) and not delivery.properties.reply_to:
                     return self._retries.after_failure(delivery, error)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -110,6 +111,14 @@ def test_a_given_broker_that_does_not_answer_is_said_without_its_password() -> N
 def test_what_is_not_a_url_of_a_broker_is_wrong_usage(answers: Callable[[str], bool], url: str) -> None:
     with pytest.raises(SettingsError):
         answers(url)
+
+
+@pytest.mark.parametrize(("answers", "scheme"), [(redis_answers, "redis"), (rabbitmq_answers, "amqp")])
+def test_whoever_listens_on_a_port_and_says_nothing_is_no_broker(
+    answers: Callable[[str], bool], scheme: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not answers(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_a_closed_broker_leaves_nothing() -> None:

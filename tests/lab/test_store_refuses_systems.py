@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -113,3 +114,25 @@ def test_who_sends_meanwhile_is_told_at_once(
         finally:
             client.execute_command(*undo)
         assert eventually(lambda: service.add_insult("bobo") or "bobo" in service.get_insults())
+
+
+@pytest.mark.parametrize("name", MIDDLEWARES)
+def test_a_text_that_needs_no_store_is_answered_while_accepted_texts_wait_for_it(
+    request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
+) -> None:
+    refuse, undo = REFUSALS["read-only"]
+    with (
+        start(request, name, Application.FILTER, broker, "--work-time", "5ms") as system,
+        system.filter(deadline_seconds=30.0) as filter_client,
+    ):
+        ids = [filter_client.submit(f"{number} tonto") for number in range(60)]
+        client.execute_command(*refuse)
+        try:
+            answered = None
+            with suppress(Overloaded, Unavailable):
+                answered = filter_client.filter("tonto")
+            assert answered in ("CENSORED", None)
+        finally:
+            client.execute_command(*undo)
+        results = {filter_client.result(petition_id, 30.0) for petition_id in ids}
+        assert results == {f"{number} CENSORED" for number in range(60)}
