@@ -47,7 +47,7 @@ def test_an_interrupted_run_ends_all_it_started_and_keeps_its_results(tmp_path: 
     [
         (["--scenario", "kill"], "no scenario 'kill'; there are kills, frozen"),
         (["--only", "pyro5"], "no middleware 'pyro5'; there are xmlrpc"),
-        (["--soak", "0s"], "'0s' is no time"),
+        (["--soak", "0s"], "'0s' is too short"),
     ],
 )
 def test_wrong_usage_is_one_clear_line(options: list[str], said: str) -> None:
