@@ -10,4 +10,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 
 from lab.bootstrap import explain_errors
 
+__version__ = "1.0.0"
+"""The only place of the version: `lab --version` and the records of runs read it."""
+
 explain_errors()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from lab import __version__
 from lab.process.launcher import usable_cores
 from machines.code_version import commit, is_dirty
 
@@ -24,6 +25,7 @@ def environment() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
+        "lab": __version__,
         "commit": commit(),
         "is_dirty": is_dirty(),
     }

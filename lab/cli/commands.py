@@ -5,6 +5,7 @@ import importlib
 import signal
 from typing import NamedTuple
 
+from lab import __version__
 from lab.bootstrap import GOOD, WRONG_USAGE, complain, enter, run_program
 from lab.settings import settings
 
@@ -87,6 +88,9 @@ def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
         return GOOD if argv else WRONG_USAGE
+    if argv[0] in ("--version", "version"):
+        print(f"multi-middleware benchmark lab {__version__}")
+        return GOOD
     name, *rest = argv
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lab import __version__
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -14,3 +16,8 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 def test_a_page_leads_to_files_that_exist(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_newest_entry_of_the_changelog_is_for_this_version() -> None:
+    entries = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert entries[0] == __version__
