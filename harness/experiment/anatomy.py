@@ -11,11 +11,11 @@ from pathlib import Path
 from harness.experiment.bench import N_NODES, Bench
 from harness.experiment.session import Step
 from harness.load.measure import Generators, LocalGenerators
-from harness.load.subject import Driver, Subject
+from harness.load.workload import Driver, Subject
 from harness.probes import sampled
 from harness.probes.parts import part_of, place_of
 from harness.probes.sampling import Sampling, Stack
-from harness.record.profile import GENERATOR, Profile, Repetition
+from harness.record.findings import GENERATOR, Profile, Repetition
 from harness.record.run import Point
 from harness.report.formatting import not_here
 from lab.contract import Architecture

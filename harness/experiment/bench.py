@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from harness.analysis.validity import objections
+from harness.analysis.verdicts import objections
 from harness.load.measure import Generators, LocalGenerators
-from harness.load.subject import NullSubject, Subject, SystemSubject
-from harness.load.workload import Workload
+from harness.load.workload import NullSubject, Subject, SystemSubject, Workload
 from harness.probes.resources import meter
+from harness.record.measurement import Measurement
 from harness.record.run import Point
-from harness.record.summary import Measurement
 from lab.contract import Application, Architecture
 from lab.data import default_insults
 from lab.process.system import BrokerUrls, System, SystemSpec

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from harness.analysis.validity import LEAST_ACHIEVED, client_bound
+from harness.analysis.verdicts import LEAST_ACHIEVED, client_bound
 from harness.experiment.bench import Bench
 from harness.load.measure import Generators
-from harness.record.histogram import samples_needed
+from harness.record.measurement import Measurement, samples_needed
 from harness.record.run import Capacity, Point
-from harness.record.summary import Measurement
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.process.system import System

@@ -22,7 +22,7 @@ from harness.experiment.bench import Bench
 from harness.experiment.scaling_system import LEAD_SECONDS, Observed, ScalingSystem, observe
 from harness.experiment.session import Step
 from harness.load.workload import Workload
-from harness.record.trials import Decided, ScalingTrial, Series
+from harness.record.run import Decided, ScalingTrial, Series
 from lab.cli.brokers import brokers
 from lab.errors import Unavailable
 from lab.load.plans import Plan

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
-from harness.record.environment import environment
-from harness.record.journal import RESULTS, SPACE_BYTES, Journal, make_results
-from harness.record.recorder import CannotKeep, keeping
+from harness.record.journal import RESULTS, SPACE_BYTES, Journal, environment, make_results
+from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Result, Run, losses
 from harness.report.formatting import as_object, describe, figures, not_here
 from harness.report.progress import Steps

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from harness.analysis.validity import objections
+from harness.analysis.verdicts import objections
 from harness.experiment.bench import Bench
 from harness.experiment.capacity import CLIENTS as PLANNED_CLIENTS
 from harness.experiment.capacity import SHARES, Objective, capacity
@@ -18,9 +18,8 @@ from harness.experiment.session import Step, needs
 from harness.load.generator import now
 from harness.load.measure import Generators
 from harness.probes.resources import meter
-from harness.record.recorder import RawFile, Recorder
+from harness.record.measurement import RawFile, Recorder, summarise
 from harness.record.run import Capacity, Point
-from harness.record.summary import summarise
 from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import LabError
 from lab.load.plans import Plan

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from harness.faults.ledger import Entry, Found, held_up
 from harness.faults.load import Load, until
 from harness.faults.site import Site
-from harness.record.trials import Fault
+from harness.record.run import Fault
 from lab.process.launcher import Handle
 from lab.topology import NODE
 

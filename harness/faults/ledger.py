@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from harness.record.trials import Timeline
+from harness.record.run import Timeline
 from lab.errors import Code
 from lab.operations import Operation
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from harness.faults.ledger import Entry, Outcome, outcome_of
 from harness.load.generator import now, open_loop
 from harness.load.workload import Workload
-from harness.record.recorder import RawFile, Recorder
+from harness.record.measurement import RawFile, Recorder
 from lab.contract import Application, InsultFilter, InsultService
 from lab.errors import LabError, Unavailable
 from lab.load.plans import Plan
@@ -137,7 +137,7 @@ class Load:
 
 
 class _Client:
-    """One client of both applications; the :class:`~harness.load.subject.Driver` of a thread."""
+    """One client of both applications; the :class:`~harness.load.workload.Driver` of a thread."""
 
     def __init__(self, load: Load, systems: Mapping[Application, System], number: int) -> None:
         self._load = load

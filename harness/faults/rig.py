@@ -10,7 +10,7 @@ from harness.faults.injector import Injector
 from harness.faults.ledger import Account, Entry, Found, Outcome, close, held_up, timeline
 from harness.faults.load import BUG, HANG_SECONDS, Load, bugs
 from harness.faults.site import Brokers, Site
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application
 from lab.middleware import MIDDLEWARES
 from lab.operations import Operation

@@ -16,11 +16,9 @@ from harness.faults.scenarios.nodes import FROZEN, KILLS, MASTERS
 from harness.faults.scenarios.poison import POISONED
 from harness.faults.scenarios.subscribers import SUBSCRIBERS
 from harness.faults.site import NODES, Brokers
-from harness.record.environment import environment
-from harness.record.journal import Journal
-from harness.record.recorder import CannotKeep
-from harness.record.run import Run
-from harness.record.trials import Check, FaultTrial
+from harness.record.journal import Journal, environment
+from harness.record.measurement import CannotKeep
+from harness.record.run import Check, FaultTrial, Run
 from harness.report.faults import describe_fault, verdict
 from harness.report.progress import Steps
 from lab.brokers import Broker, rabbitmq_broker, redis_broker

@@ -14,7 +14,7 @@ from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import BOTH, Rig, settled, systems, trial
 from harness.faults.site import Site, site
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 from lab.topology import MASTER

@@ -1,30 +1,48 @@
 """Load generators on other machines, and their windows put together.
 
-No clock of one host is compared with another's: each host's times are counted from the start of its own
-window, and those durations are merged. That the windows begin some milliseconds apart only shortens the time
-in which all send.
+``python -m harness.load.far`` is the process of one machine: the load generators of a run on one
+machine, asked over a local socket. No clock of one host is compared with another's: each host counts
+from the start of its own window, and those durations are merged. That the windows begin some
+milliseconds apart only shortens the time in which all send.
 """
 
+import json
+import os
 import pickle
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from harness.load.generator import Window
-from harness.load.measure import ANSWER_SECONDS, WARM_UP, Answer, Generators, Order, Start, shares
-from harness.load.subject import Subject
-from harness.record.recorder import Tally, keeping
-from harness.record.summary import Measurement, summarise
+from harness.load.measure import (
+    ANSWER_SECONDS,
+    WARM_UP,
+    Answer,
+    Generators,
+    LocalGenerators,
+    Order,
+    Start,
+    shares,
+)
+from harness.load.workload import Subject
+from harness.record.measurement import Measurement, Tally, keeping, summarise
 from lab.errors import LabError, error_from
 from lab.process.launcher import ProcessSpec
+from lab.process.node import die_with
+from lab.settings import settings
 from machines.far import Machines
 from machines.launcher import FarHandle
 
-GENERATOR = ProcessSpec("generator", "harness.load.far_process")
+GENERATOR = ProcessSpec("generator", "harness.load.far")
 
 
 class FarGenerators(Generators):
@@ -113,3 +131,60 @@ def _part(window: Window, place: int, count: int) -> Window:
 
 def _error(answer: tuple[str, str]) -> LabError:
     return error_from(*answer)
+
+
+def main() -> int:
+    die_with(settings().parent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    generators: LocalGenerators | None = None
+    try:
+        with Listener(family="AF_UNIX") as listener:
+            print(json.dumps({"ready": True, "address": listener.address, "pid": os.getpid()}), flush=True)
+            while True:
+                with listener.accept() as asker:
+                    order: Order = pickle.loads(asker.recv_bytes())
+                    if isinstance(order, Start):
+                        generators = _started(order)
+                    asker.send_bytes(pickle.dumps(_answer(generators, order)))
+    finally:
+        if generators:
+            generators.close()
+
+
+def _started(order: Start) -> LocalGenerators:
+    return LocalGenerators(
+        order.subject,
+        order.clients,
+        processes=1,
+        in_flight=order.in_flight,
+        warm_up=order.warm_up,
+        first=order.first,
+    )
+
+
+def _answer(generators: LocalGenerators | None, order: Order) -> Answer | tuple[str, str]:
+    """Return what came of *order*, or the code and the message of an error: not all can be pickled."""
+    try:
+        if generators is None or isinstance(order, Start):
+            return _ready(generators)
+        outcome = generators.run(order, order.seconds)
+        times = b"".join(_from(outcome.start_ns, raw) for raw in outcome.raws)
+        return Answer(outcome.tally, times)
+    except LabError as error:
+        return str(error.code), error.message
+
+
+def _ready(generators: LocalGenerators | None) -> Answer:
+    if generators:
+        generators.wait_ready()
+    return Answer(Tally())
+
+
+def _from(start_ns: int, raw: Path) -> bytes:
+    times = np.fromfile(raw, dtype=np.int64) - start_ns
+    raw.unlink()
+    return times.tobytes()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from harness.load.subject import Driver, Subject
-from harness.record.recorder import RawFile, Recorder, Tally
+from harness.load.workload import Driver, Subject
+from harness.record.measurement import RawFile, Recorder, Tally
 from lab.errors import LabError
 
 NUMBERS_PER_CLIENT = 1 << 40

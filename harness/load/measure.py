@@ -1,22 +1,90 @@
 """Drive a subject with load generator processes and summarise what came of each window."""
 
+import multiprocessing
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from harness.load.generator import START_SECONDS, Job, Window, run_generator
-from harness.load.processes import Processes
-from harness.load.subject import Subject
-from harness.record.recorder import Tally, keeping
-from harness.record.summary import Measurement, summarise
-from lab.errors import InternalError
+from harness.load.workload import Subject
+from harness.record.measurement import Measurement, Tally, keeping, summarise
+from lab.errors import InternalError, LabError
 from lab.load.plans import Plan
+
+
+class Processes:
+    """They end with :meth:`close`, or with the process that started them. *what*: their name in errors."""
+
+    def __init__(self, what: str) -> None:
+        self.context: SpawnContext = multiprocessing.get_context("spawn")
+        self._what = what
+        self._members: list[tuple[BaseProcess, Connection]] = []
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def pids(self) -> list[int]:
+        """Their process ids."""
+        return [process.pid for process, _ in self._members if process.pid]
+
+    def start(self, target: Callable[..., None], *arguments: object) -> None:
+        """Start one more; it runs *target* with *arguments* and its end of the pipe."""
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=target, args=(*arguments, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self._members.append((process, ours))
+
+    def tell(self, orders: Iterable[object]) -> None:
+        """Give each its order; the first order is for the one that was started first."""
+        for (_, pipe), order in zip(self._members, orders, strict=False):
+            try:
+                pipe.send(order)
+            except OSError as error:
+                raise InternalError(self._what, f"a {self._what} ended; its error stands above") from error
+
+    def answers(self, timeout_seconds: float, count: int | None = None) -> list[Any]:
+        """Return an answer of each, or of the first *count*, within *timeout_seconds* for all of them.
+
+        InternalError if one ended or is silent. A LabError that one answers is raised.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        found = []
+        for _, pipe in self._members[:count]:
+            try:
+                if not pipe.poll(max(0.0, deadline - time.monotonic())):
+                    raise InternalError(self._what, f"a {self._what} is silent for {timeout_seconds:.0f} s")
+                answer = pipe.recv()
+            except (EOFError, OSError) as error:
+                raise InternalError(self._what, f"a {self._what} ended; its error stands above") from error
+            if isinstance(answer, LabError):
+                raise answer
+            found.append(answer)
+        return found
+
+    def close(self, grace_seconds: float = 2.0) -> None:
+        """Let them end; kill those that still run after *grace_seconds* each. Twice does no harm."""
+        for _, pipe in self._members:
+            with suppress(OSError):
+                pipe.close()
+        for process, _ in self._members:
+            process.join(grace_seconds)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._members.clear()
+
 
 WARM_UP = Window(seconds=0.3)
 """Made by each client before its first window and discarded: the same for everything that is measured."""

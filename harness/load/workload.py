@@ -1,14 +1,23 @@
-"""What is sent and what must come back: real or generated texts with the reference filter's answer."""
+"""What is sent and what must come back: texts with a reference's answers, and the clients that send them.
 
+The reference follows the rule of censoring at each place of a text. It is slow, and works by another method
+than the censor: it knows no words, no units and no index.
+"""
+
+import re
+import unicodedata
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
-from harness.load.reference import reference_censor
-from lab.contract import Application
+from lab.contract import Application, InsultFilter, InsultService, Target
 from lab.data import default_insults
 from lab.load.texts import corpus_texts, generated_texts
+from lab.middleware import MIDDLEWARES
 
 POOL_SIZE = 500
 """Different texts of a run; they are sent in turn."""
@@ -45,3 +54,193 @@ def _pool(corpus: Path | None, seed: int) -> list[tuple[str, str]]:
     insults = default_insults()
     texts = corpus_texts(corpus) if corpus else generated_texts(seed)
     return [(text, reference_censor(text, insults)) for text in islice(texts, POOL_SIZE)]
+
+
+DEADLINE_SECONDS = 30.0
+
+
+class Driver(Protocol):
+    """One client. Requests are known by their numbers, so that each can be accounted for."""
+
+    def request(self, number: int) -> bool:
+        """Make request *number* and wait; True if the answer is right. LabError if it was refused."""
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        """Keep up to *in_flight* requests under way; yield the number of each answer, and if it is right."""
+
+    def close(self) -> None:
+        """Free connections."""
+
+
+class Subject(Protocol):
+    """What is measured. It travels to the load generators, which are processes of their own."""
+
+    def connect(self) -> Driver:
+        """Connect one client."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSubject:
+    """A system of the lab; *pool* has texts and what the filter must make of them."""
+
+    middleware: str
+    target: Target
+    application: Application
+    pool: list[tuple[str, str]]
+
+    def connect(self) -> Driver:
+        middleware = MIDDLEWARES[self.middleware]
+        if self.application is Application.SERVICE:
+            return _ServiceDriver(middleware.service_client(self.target, DEADLINE_SECONDS))
+        return _FilterDriver(middleware.filter_client(self.target, DEADLINE_SECONDS), self.pool)
+
+
+@dataclass(frozen=True, slots=True)
+class NullSubject:
+    """A middleware that takes no time at all: what the load generators themselves cost."""
+
+    def connect(self) -> Driver:
+        return _NullDriver()
+
+
+class _FilterDriver:
+    def __init__(self, client: InsultFilter, pool: list[tuple[str, str]]) -> None:
+        self._client = client
+        self._pool = pool
+
+    def request(self, number: int) -> bool:
+        text, expected = self._pool[number % len(self._pool)]
+        return self._client.filter(text) == expected
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        under_way: deque[tuple[int, str]] = deque()
+
+        def texts() -> Iterator[str]:
+            for number in numbers:
+                text, expected = self._pool[number % len(self._pool)]
+                under_way.append((number, expected))
+                yield text
+
+        for answer in self._client.filter_many(texts(), in_flight):
+            number, expected = under_way.popleft()
+            yield number, answer == expected
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _ServiceDriver:
+    """Asks for random insults. There is nothing to pipeline: one at a time, whatever *in_flight* says."""
+
+    def __init__(self, client: InsultService) -> None:
+        self._client = client
+        self._stored = frozenset(default_insults())
+
+    def request(self, number: int) -> bool:
+        return self._client.insult_me() in self._stored
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        for number in numbers:
+            yield number, self.request(number)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _NullDriver:
+    def request(self, number: int) -> bool:
+        return True
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        for number in numbers:
+            yield number, True
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+APOSTROPHES = "\u2018\u2019\u201b\u02bc\uff07"
+HYPHENS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+SPACELESS = (
+    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF)),
+    *((0x1950, 0x19DF), (0x1A20, 0x1AAD), (0xA980, 0xA9DF), (0xAA80, 0xAADF), (0x2E80, 0x2FDF)),
+    *((0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x303C), (0x3040, 0x30FF), (0x31F0, 0x31FF)),
+    *((0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x3100, 0x312F), (0x31A0, 0x31BF), (0x3400, 0x4DBF)),
+    *((0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
+)
+"""Scripts that are written without spaces: first and last code points."""
+
+
+def reference_censor(text: str, insults: Iterable[str]) -> str:
+    """Return *text* with each insult replaced by CENSORED; docs/protocols.md has the rule."""
+    folded_insults = {folded for insult in insults if (folded := _fold(insult).strip())}
+    longest = max(map(len, folded_insults), default=0)
+    firsts = {folded[0] for folded in folded_insults}
+    written = []
+    place = 0
+    while place < len(text):
+        is_candidate = not text[place : place + 2].isascii() or text[place].lower() in firsts
+        end = _match_end(text, place, folded_insults, longest) if is_candidate else 0
+        if end:
+            written.append("CENSORED")
+            place = end
+        else:
+            written.append(text[place])
+            place += 1
+    return "".join(written)
+
+
+def _match_end(text: str, start: int, folded_insults: set[str], longest: int) -> int:
+    """Return where the longest insult at *start* ends, 0 if there is none."""
+    longest_end = 0
+    if _is_selector(text[start]) or text[start].isspace() or not _is_boundary(text, start):
+        return 0
+    for end in range(start + 1, len(text) + 1):
+        if _is_boundary(text, end):
+            folded = _fold(text[start:end])
+            if folded in folded_insults:
+                longest_end = end
+            if len(folded) > longest + 4:
+                break
+    return longest_end
+
+
+def _is_boundary(text: str, place: int) -> bool:
+    """Tell whether no word, and no character with its marks, goes on over *place*."""
+    if not 0 < place < len(text):
+        return True
+    if _is_selector(text[place]):
+        return False
+    before = place - 1
+    while before >= 0 and _is_selector(text[before]):
+        before -= 1
+    if before < 0:
+        return True
+    if _is_mark(text[place]):
+        return text[before].isspace()
+    return not (_in_word(text, before) and _in_word(text, place))
+
+
+def _in_word(text: str, place: int) -> bool:
+    """Tell whether the character at *place* is one of a word in a script that is written with spaces."""
+    while place >= 0 and (_is_mark(text[place]) or _is_selector(text[place])):
+        place -= 1
+    if place < 0 or text[place] == "\u02bc" or any(a <= ord(text[place]) <= b for a, b in SPACELESS):
+        return False
+    return text[place].isalnum() or text[place] == "_"
+
+
+def _is_selector(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def _fold(text: str) -> str:
+    text = "".join(character for character in text if not _is_selector(character))
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(f"[{APOSTROPHES}]", "'", text)
+    text = re.sub(f"[{HYPHENS}]", "-", text)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())

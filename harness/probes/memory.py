@@ -8,7 +8,7 @@ import sys
 import psutil
 
 from harness.load.measure import LocalGenerators
-from harness.load.subject import NullSubject
+from harness.load.workload import NullSubject
 
 REQUESTS = 10_000_000
 CLIENTS = 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.probes.sampling import Frame, Stack
-from harness.record.profile import APPLICATION, HANDLING, HARNESS, PARSING, THREADS, TRANSPORT, UNKNOWN
+from harness.record.findings import APPLICATION, HANDLING, HARNESS, PARSING, THREADS, TRANSPORT, UNKNOWN
 from lab.bootstrap import ROOT
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from harness.record.summary import Usage
+from harness.record.measurement import Usage
 from lab.process.system import BrokerUrls, System
 from machines.launcher import DaskLauncher
 

@@ -1,11 +1,13 @@
 """Keep a run on disk as it grows: ``results/<UTC time>-<experiment>/``, also when the disk is full.
 
 Each result is one line of ``run.jsonl`` as soon as it is measured. At the end ``run.json`` holds the whole
-run and the journal is removed. So a run that is killed can still be read.
-"""
+run and the journal is removed. So a run that is killed can still be read."""
 
+import importlib.metadata
 import itertools
 import json
+import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,16 +15,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from pydantic import ValidationError
 
-from harness.record.profile import Profile
-from harness.record.recorder import keeping
-from harness.record.run import FORMAT, SCHEMA, Capacity, Point, Result, Run, list_of
-from harness.record.trials import FaultTrial, ScalingTrial
+from harness.record.findings import Profile
+from harness.record.measurement import keeping
+from harness.record.run import FORMAT, SCHEMA, Capacity, FaultTrial, Point, Result, Run, ScalingTrial, list_of
+from lab import __version__
 from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.middleware import MIDDLEWARES
+from lab.process.launcher import usable_cores
+from machines.code_version import commit, is_dirty
 
 RESULTS = ROOT / "results"
 RECORD, JOURNAL = "run.json", "run.jsonl"
@@ -195,3 +200,48 @@ def _joined(lines: list[bytes]) -> dict[str, object]:
     if isinstance(notes, list):
         notes.append(CUT_OFF)
     return whole
+
+
+LIBRARIES = ("Pyro4", "redis", "hiredis", "pika", "httptools", "uvloop", "msgpack")
+
+
+def environment() -> dict[str, object]:
+    """Describe this machine now."""
+    return {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "cpu_quota": _quota(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "lab": __version__,
+        "commit": commit(),
+        "is_dirty": is_dirty(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
+
+
+def _quota() -> str:
+    """Return the limit that a control group (a container) sets on CPU time: quota and period in us."""
+    try:
+        return Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "none"
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,17 +1,178 @@
 """A run as data: ``results/<UTC time>-<experiment>/run.json``. Experiments write it, plots read it.
 
-docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it.
-"""
+docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
-from harness.record.findings import Cost, Curve, Finding
-from harness.record.profile import Profile
-from harness.record.summary import Measurement, Usage
-from harness.record.trials import FaultTrial, ScalingTrial
+from dynamic.simulator.scores import Scores
+from harness.record.findings import Cost, Curve, Finding, Profile
+from harness.record.measurement import Measurement, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A bar: *value* must not be above *limit*, or not below it if *is_least*. None could not be measured."""
+
+    what: str
+    value: float | None
+    limit: float
+    unit: str = ""
+    is_least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether the bar is kept; what could not be measured keeps none."""
+        if self.value is None:
+            return False
+        return self.value >= self.limit if self.is_least else self.value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault that was injected. Seconds count from the start of the load."""
+
+    kind: str
+    target: str
+    at_seconds: float
+    until_seconds: float | None = None
+    """When it was over: thawed, restarted and ready; None: it did not end by itself."""
+    recovery_seconds: float | None = None
+    """How long what was under way then waited for its answer, at most; None: nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Slices of *slice_seconds* from the start of the load: what was done in each, how long it took."""
+
+    slice_seconds: float = 1.0
+    done: list[int] = field(default_factory=list)
+    """Answers per slice, whatever was asked."""
+    unanswered: list[int] = field(default_factory=list)
+    """Refused, or given up by their client, per slice."""
+    p99_ms: list[float | None] = field(default_factory=list)
+    """Response time from the planned start, by slice of the answer; of under 100, the slowest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultTrial:
+    """One scenario of the fault lab over one middleware."""
+
+    scenario: str
+    middleware: str
+    architecture: str
+    nodes: int
+    seed: int
+    seconds: float
+    checks: list[Check]
+    counts: dict[str, int] = field(default_factory=dict)
+    """The ledger: attempted, acknowledged, rejected, indeterminate, applied, lost, unexpected, ..."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What else was measured, by name and unit; judged by no bar."""
+    faults: list[Fault] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
+    notes: list[str] = field(default_factory=list)
+    """Sentences: why a bar was not kept, what was left out."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether every bar was kept."""
+        return all(check.holds for check in self.checks)
+
+
+LATE_POINTS = 1.0
+"""By how many percentage points of late events simulator and system may differ."""
+COST_PERCENT = 10.0
+"""By how much of the worker-seconds they may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values at *times*, seconds from the start of the load; None where there is none."""
+
+    times: list[float] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision of the policy, as the controller printed it."""
+
+    time: float
+    """Seconds from the start of the load."""
+    backlog: int
+    wanted: int
+    starting: int
+    ready: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingTrial:
+    """One policy under one load profile, on real RabbitMQ and in the simulator."""
+
+    policy: str
+    profile: str
+    description: str
+    seconds: float
+    seed: int
+    work: str
+    """The declared work per event, such as "100ms waiting"."""
+    rate_alone: float
+    """Messages per second of one worker that is never idle, as calibrated: C is this times Tr."""
+    start_seconds: float
+    """Median from the wish for a worker until it takes events."""
+    scores: Scores
+    simulated: Scores
+    """Of the same policy, events and bounds."""
+    confirmed: int
+    """Events that the broker confirmed."""
+    done: int
+    """Different events that were answered."""
+    repeated: int
+    """Answers beyond the first to an event: its work was done again."""
+    wrong: int
+    """Answers that differ from the reference filter's."""
+    crashed: int
+    """Workers that ended unasked."""
+    decisions: list[Decided] = field(default_factory=list)
+    offered: Series = field(default_factory=Series)
+    """Planned events per second."""
+    measured: Series = field(default_factory=Series)
+    """Answered events per second."""
+    p99: Series = field(default_factory=Series)
+    """Response time from the planned start, seconds, by the time of the answer."""
+    starting: Series = field(default_factory=Series)
+    ready: Series = field(default_factory=Series)
+    needed: Series = field(default_factory=Series)
+    """The fewest workers that keep events in time."""
+    objections: list[str] = field(default_factory=list)
+    """Why nothing may be concluded from it; empty: it is valid."""
+    middleware: str = "rabbitmq"
+    architecture: str = "n-node"
+
+    @property
+    def lost(self) -> int:
+        """Confirmed events that were never answered."""
+        return max(0, self.confirmed - self.done)
+
+    @property
+    def late_difference(self) -> float:
+        """Percentage points by which the simulator's share of late events differs."""
+        return self.simulated.late_percent - self.scores.late_percent
+
+    @property
+    def cost_difference_percent(self) -> float:
+        """By how much the simulator's worker-seconds differ from the system's."""
+        return 100 * (self.simulated.worker_seconds / self.scores.worker_seconds - 1)
+
+    @property
+    def is_simulated_well(self) -> bool:
+        """Tell whether the simulator says what the system does."""
+        return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
+
 
 SCHEMA = 6
 

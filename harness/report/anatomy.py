@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from harness.record.profile import Profile, ordered
+from harness.record.findings import Profile, ordered
 from harness.report.formatting import nodes
 from harness.report.plots.cpu import segment_name
 from harness.statistics import Estimate

@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from harness.record.findings import Cost, Curve, Finding, as_json, conclusion
-from harness.record.profile import Profile
-from harness.record.run import Capacity, Point, Result, Run
-from harness.record.trials import FaultTrial, ScalingTrial
+from harness.record.findings import Cost, Curve, Finding, Profile, as_json, conclusion
+from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
 from harness.report.faults import describe_fault, verdict
 from harness.report.findings import cost_lines, curve_line, finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures

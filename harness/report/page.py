@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from harness.analysis.verdicts import speedups
 from harness.record.journal import write_run
-from harness.record.recorder import CannotKeep, keeping
+from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Run, losses
 from harness.report.conclusions import caveats, conclusions
 from harness.report.faults import broken, by_scenario, check_words, number, sentences

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from dynamic.sample import TARGET_SECONDS
 from dynamic.simulator.scores import Scores
-from harness.record.trials import COST_PERCENT, LATE_POINTS, ScalingTrial
+from harness.record.run import COST_PERCENT, LATE_POINTS, ScalingTrial
 
 if TYPE_CHECKING:
     from harness.record.run import Run

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.reference import reference_censor
+from harness.load.workload import reference_censor
 from lab.applications.censor import Censor
 from lab.brokers.install import install_package
 from lab.contract import Application, Architecture

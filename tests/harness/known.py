@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.sharedctypes import Synchronized
 
 from harness.load.generator import now
-from harness.load.subject import Driver
+from harness.load.workload import Driver
 
 NANOSECONDS = 1_000_000_000
 

@@ -10,12 +10,10 @@ from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import ScalingLoad, trial
 from harness.experiment.scaling_system import Observed
-from harness.record.findings import Cost, Curve, Finding, Size
-from harness.record.profile import Profile as Anatomy
-from harness.record.profile import Repetition
-from harness.record.run import Capacity, Point, Run
-from harness.record.summary import PERCENTILES, Measurement, Usage
-from harness.record.trials import ScalingTrial
+from harness.record.findings import Cost, Curve, Finding, Repetition, Size
+from harness.record.findings import Profile as Anatomy
+from harness.record.measurement import PERCENTILES, Measurement, Usage
+from harness.record.run import Capacity, Point, Run, ScalingTrial
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step

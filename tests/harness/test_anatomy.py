@@ -14,8 +14,8 @@ import pytest
 from harness.probes import sampled
 from harness.probes.parts import part_of, place_of
 from harness.probes.sampling import Frame, Sampling, Stack, read_stacks
+from harness.record.findings import PARTS, Profile, Repetition
 from harness.record.journal import write_run
-from harness.record.profile import PARTS, Profile, Repetition
 from harness.record.run import Run
 from harness.report.anatomy import profile_caveats
 from harness.report.plots.cpu import anatomy_figure

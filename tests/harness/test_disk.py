@@ -15,9 +15,9 @@ import pytest
 
 from harness.experiment.session import FAILED, GOOD, record
 from harness.load.measure import LocalGenerators
-from harness.load.subject import NullSubject
+from harness.load.workload import NullSubject
 from harness.record.journal import CUT_OFF, JOURNAL, RECORD, SPACE_BYTES, Journal, read_run, write_run
-from harness.record.recorder import CannotKeep
+from harness.record.measurement import CannotKeep
 from harness.record.run import Result, Run
 from harness.report.formatting import as_object
 from lab.bootstrap import ROOT

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.record.journal import read_run, write_run
-from harness.record.trials import Check, Fault, FaultTrial, Timeline
+from harness.record.run import Check, Fault, FaultTrial, Timeline
 from harness.report.faults import broken, check_words, describe_fault, fault_table, sentences
 from harness.report.page import write_report
 from harness.report.plots import draw

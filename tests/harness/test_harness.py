@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from harness.analysis.validity import objections
+from harness.analysis.verdicts import objections
 from harness.experiment.capacity import Objective, search
 from harness.load.generator import Window
 from harness.load.measure import PROCESSES, Generators, LocalGenerators, shares
-from harness.load.subject import NullSubject, Subject
-from harness.record.summary import Measurement
+from harness.load.workload import NullSubject, Subject
+from harness.record.measurement import Measurement
 from lab.bootstrap import ROOT
 from lab.load.plans import Plan
 from tests.harness.known import known_server

@@ -9,8 +9,8 @@ import pytest
 
 from harness.analysis.planning import Curve, busy_share, check, fit_curve, plan
 from harness.record.journal import write_run
+from harness.record.measurement import Usage
 from harness.record.run import Capacity, Point, Run
-from harness.record.summary import Usage
 from lab.errors import InvalidRequest
 from tests import plan as command
 from tests.harness.runs import run_of, speedup_points, window

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.validity import objections
+from harness.analysis.verdicts import objections
 from harness.record.journal import new_folder, read_run, write_run
 from harness.record.run import FORMAT, SCHEMA, Run, losses
 from lab.bootstrap import ROOT

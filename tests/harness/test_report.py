@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.record.journal import write_run
+from harness.record.measurement import Usage
 from harness.record.run import Point, Run
-from harness.record.summary import Usage
 from harness.report.page import write_report
 from harness.report.plots import PLOTS, draw
 from harness.report.table import print_table

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.validity import objections
-from harness.record.summary import Measurement
+from harness.analysis.verdicts import objections
+from harness.record.measurement import Measurement
 from tests.harness.runs import lossy, window
 
 RAMP = [500.0 + 50 * place for place in range(20)]

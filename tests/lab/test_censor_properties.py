@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from harness.load.reference import reference_censor
+from harness.load.workload import reference_censor
 from lab.applications.censor import Censor
 from lab.errors import InvalidRequest
 from lab.validation import clean_insult

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from harness.experiment.growth.terms import Terms, resident
-from harness.load.processes import Processes
+from harness.load.measure import Processes
 from harness.probes.resources import component_pids
 from harness.record.findings import MILLISECONDS, Curve, Size
 from lab.contract import Application, Subscription, Target

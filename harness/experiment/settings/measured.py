@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from harness.analysis.validity import FEWEST_REQUESTS, MOST_GENERATOR_CPU
+from harness.analysis.verdicts import FEWEST_REQUESTS, MOST_GENERATOR_CPU
 from harness.experiment.baseline import FILTERED, TEXT
 from harness.experiment.bench import Bench
 from harness.experiment.session import Step

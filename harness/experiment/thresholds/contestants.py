@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, Self
 
-from harness.load.processes import Processes
+from harness.load.measure import Processes
 from lab.errors import LabError
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls

@@ -9,7 +9,7 @@ from harness.faults.ledger import resumed
 from harness.faults.load import Load, Stream
 from harness.faults.rig import ALL, BOTH, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 

@@ -12,7 +12,7 @@ from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
 from harness.faults.site import Site, site
-from harness.record.trials import Check, Fault, FaultTrial
+from harness.record.run import Check, Fault, FaultTrial
 from lab.contract import Application
 from lab.limits import DRAIN_SECONDS
 from lab.load.plans import Plan

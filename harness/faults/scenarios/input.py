@@ -17,7 +17,7 @@ from harness.faults.rig import Ended, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
 from harness.faults.wire import WIRES, Kind, Where, Wire, kinds_of, where, wire_to
 from harness.load.generator import now
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

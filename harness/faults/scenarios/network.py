@@ -11,7 +11,7 @@ from harness.faults.load import Load, Stream
 from harness.faults.proxy import Harm, Proxy
 from harness.faults.rig import BOTH, Rig, Scenario, settled, systems, trial
 from harness.faults.site import Site, site
-from harness.record.trials import Check, Fault, FaultTrial
+from harness.record.run import Check, Fault, FaultTrial
 from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.operations import Operation

@@ -21,7 +21,7 @@ from harness.faults.rig import (
 )
 from harness.faults.site import Site, site
 from harness.load.generator import now
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application
 from lab.errors import LabError
 from lab.load.plans import Plan

@@ -8,7 +8,7 @@ from harness.faults.injector import Injector
 from harness.faults.load import Load, Stream
 from harness.faults.rig import Rig, Scenario, settled, systems, trial
 from harness.faults.site import Letter, Site, dead_letters, site
-from harness.record.trials import Check, FaultTrial
+from harness.record.run import Check, FaultTrial
 from lab.contract import Application
 from lab.load.plans import Plan
 from lab.operations import Operation

@@ -16,7 +16,7 @@ from harness.faults.load import until
 from harness.faults.rig import Rig, Scenario
 from harness.faults.site import Site, site
 from harness.load.generator import now
-from harness.record.trials import Check, Fault, FaultTrial
+from harness.record.run import Check, Fault, FaultTrial
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Subscription
 from lab.process.node import die_with

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from harness.analysis.verdicts import best_points
-from harness.record.profile import GENERATOR, PARTS, UNKNOWN, Profile, Segment
+from harness.record.findings import GENERATOR, PARTS, UNKNOWN, Profile, Segment
 from harness.record.run import Run
 from harness.report.formatting import nodes
 from harness.report.plots.style import GREY, PLAIN, WIDTH

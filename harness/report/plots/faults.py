@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from harness.record.run import Run
-from harness.record.trials import FaultTrial
+from harness.record.run import FaultTrial, Run
 from harness.report.faults import verdict
 from harness.report.plots.style import GREY, INVALID, LOOKS, PER_SECOND, THOUSANDS, WIDTH, logarithmic
 from lab.middleware import MIDDLEWARES

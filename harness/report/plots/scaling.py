@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynamic.sample import TARGET_SECONDS
-from harness.record.run import Run
-from harness.record.trials import ScalingTrial, Series
+from harness.record.run import Run, ScalingTrial, Series
 from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")

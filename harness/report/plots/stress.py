@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.validity import SHORTEST_SECONDS
-from harness.analysis.verdicts import best_points
+from harness.analysis.verdicts import SHORTEST_SECONDS, best_points
+from harness.record.measurement import PERCENTILES
 from harness.record.run import Point, Run
-from harness.record.summary import PERCENTILES
 from harness.report.formatting import nodes
 from harness.report.plots.style import (
     HEIGHT,

@@ -8,7 +8,7 @@ import pytest
 
 from harness.faults.rig import Rig, Scenario
 from harness.faults.session import SCENARIOS
-from harness.record.trials import Check
+from harness.record.run import Check
 from harness.report.faults import describe_fault
 
 TIMES = frozenset({"s", "ms", "x"})

@@ -1,10 +1,7 @@
-"""The latency histogram: how exact it is, what it refuses to say, and what it costs."""
+"""Figures of a window: how exact percentiles are, what they refuse to say, and what they cost."""
 
-import base64
-import json
 import math
 import tracemalloc
-import zlib
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.record.histogram import CELLS, HIGHEST_NS, LOWEST_NS, Histogram, samples_needed
+from harness.record.measurement import HIGHEST_NS, LOWEST_NS, Histogram, samples_needed
 from lab.errors import Code, InvalidRequest
 
 MILLION = 1_000_000
@@ -53,12 +50,6 @@ def test_a_percentile_is_within_a_thousandth_of_the_exact_one(
     assert measured == pytest.approx(exact_ms(values, share), rel=1e-3)
 
 
-@given(IN_RANGE)
-@settings(deadline=None)
-def test_a_single_value_is_kept_within_a_thousandth(value: int) -> None:
-    assert histogram_of(value).percentile(0.5) == pytest.approx(value / 1e6, rel=1e-3)
-
-
 @given(st.lists(ANY), st.lists(ANY))
 @settings(deadline=None)
 def test_every_value_is_counted_once_and_those_out_of_range_apart(first: list[int], then: list[int]) -> None:
@@ -68,31 +59,6 @@ def test_every_value_is_counted_once_and_those_out_of_range_apart(first: list[in
     assert histogram.below == sum(value < LOWEST_NS for value in first + then)
     assert histogram.above == sum(value > HIGHEST_NS for value in first + then)
     assert histogram.out_of_range == histogram.below + histogram.above
-
-
-@given(st.lists(ANY), st.lists(ANY))
-@settings(deadline=None)
-def test_merged_histograms_are_the_histogram_of_all_values(first: list[int], then: list[int]) -> None:
-    merged, other = histogram_of(*first), histogram_of(*then)
-    merged.merge(other)
-    assert merged.to_json() == histogram_of(*first, *then).to_json()
-    assert other.to_json() == histogram_of(*then).to_json()
-
-
-@given(st.lists(ANY))
-@settings(deadline=None)
-def test_a_stored_histogram_comes_back_as_it_was(values: list[int]) -> None:
-    histogram = histogram_of(*values)
-    back = Histogram.from_json(json.loads(json.dumps(histogram.to_json())))
-    assert back.to_json() == histogram.to_json()
-    assert back.count == len(values)
-    assert back.percentile(0.5) == histogram.percentile(0.5)
-
-
-def test_a_restored_histogram_goes_on_counting() -> None:
-    back = Histogram.from_json(histogram_of(5_000).to_json())
-    back.record_many(np.array([5_000, 1], np.int64))
-    assert (back.count, back.below) == (3, 1)
 
 
 def test_the_bounds_of_the_range_belong_to_it() -> None:
@@ -119,14 +85,6 @@ def test_a_percentile_is_shown_from_the_number_of_samples_that_bounds_it(share: 
     assert histogram_of(*[5_000] * samples).percentile(share) == pytest.approx(0.005, rel=1e-3)
 
 
-@pytest.mark.parametrize("share", [0.75, 0.9, 0.99, 0.999])
-def test_the_largest_sample_bounds_a_percentile_with_the_stated_confidence_and_no_sooner(
-    share: float,
-) -> None:
-    samples = samples_needed(share)
-    assert 1 - share**samples >= 0.975 > 1 - share ** (samples - 1)
-
-
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 99.0, float("nan")])
 def test_a_share_that_is_no_percentile_is_refused(share: float) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -145,14 +103,6 @@ def test_milliseconds_recorded_as_floats_are_a_mistake() -> None:
         Histogram().record_many(np.array([1.5]))
 
 
-def test_percentiles_rise_with_their_share() -> None:
-    histogram = Histogram()
-    histogram.record_many(latencies(10_000))
-    shown = [histogram.percentile(share) for share in (0.1, 0.5, 0.9, 0.99, 0.999)]
-    assert None not in shown
-    assert shown == sorted(shown, key=lambda value: value or 0.0)
-
-
 def test_ten_million_values_take_no_more_memory_than_one() -> None:
     histogram = Histogram()
     values = latencies(MILLION)
@@ -168,51 +118,3 @@ def test_ten_million_values_take_no_more_memory_than_one() -> None:
     assert histogram.percentile(0.99) == pytest.approx(exact, rel=1e-3)
     assert kept < 300_000
     assert peak < 4_000_000
-
-
-def test_a_histogram_is_stored_in_little_space() -> None:
-    histogram = Histogram()
-    histogram.record_many(latencies(MILLION))
-    assert len(json.dumps(histogram.to_json())) < 20_000 < CELLS * 8
-
-
-def edited(**changes: object) -> dict[str, object]:
-    """Return a stored histogram with *changes*."""
-    return {**histogram_of(5_000, 6_000).to_json(), **changes}
-
-
-def pack(counts: NDArray[np.int64]) -> str:
-    """Return *counts* as a histogram stores them."""
-    return base64.b64encode(zlib.compress(counts.astype("<i8").tobytes())).decode()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        [],
-        "{}",
-        {},
-        edited(below=-1),
-        edited(above="many"),
-        edited(counts=None),
-        edited(counts=""),
-        edited(counts="é"),
-        edited(counts="not base64!"),
-        edited(counts="AAAA"),
-        edited(counts=str(histogram_of(5_000).to_json()["counts"])[:40]),
-    ],
-)
-def test_what_is_no_stored_histogram_is_refused(content: object) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        Histogram.from_json(content)
-    assert caught.value.code is Code.MALFORMED
-
-
-@pytest.mark.parametrize(
-    "counts", [[1] * (CELLS - 1), [1] * (CELLS + 1), [-1] + [0] * (CELLS - 1), [0] * 10**6]
-)
-def test_counts_that_cannot_be_are_refused(counts: list[int]) -> None:
-    packed = pack(np.array(counts))
-    with pytest.raises(InvalidRequest):
-        Histogram.from_json(edited(counts=packed))
