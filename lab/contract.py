@@ -8,8 +8,8 @@ Every argument is checked before anything is sent. Any call may raise
 effect) or :class:`~lab.errors.InternalError`.
 
 A client may be shared by threads, or it refuses the second thread at once. After ``fork`` the new process
-opens connections of its own, or the client refuses. After an exception that leaves a reply unread, an
-interrupt too, the connection is closed. In no case does a call return the answer to another call.
+opens connections of its own, or the client refuses; a subscription refuses there. After an exception that
+leaves a reply unread, an interrupt too, the connection is closed. In no case does a call return the answer to another call.
 """
 
 from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ class ResultPage(list[Result]):
 
 
 class Subscription(Protocol):
-    """Iterates over broadcast ticks until closed; renews itself every 10 s while open."""
+    """Iterates over broadcast ticks until closed; renews itself every 3 s while open."""
 
     def __iter__(self) -> Iterator[Tick]: ...
 

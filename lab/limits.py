@@ -17,7 +17,8 @@ RESULT_TTL_SECONDS = 3600
 DEFAULT_DEADLINE_SECONDS = 5.0
 MAX_TIMEOUT_SECONDS = 86_400.0
 """The longest deadline or timeout that a client takes: a day."""
-SUBSCRIPTION_RENEWAL_SECONDS = 10.0
+SUBSCRIPTION_RENEWAL_SECONDS = 3.0
+"""How often our subscribers renew. So they are called again this soon after somebody deleted the list."""
 SUBSCRIPTION_LEASE_SECONDS = 30.0
 BROADCAST_INTERVAL_SECONDS = 5.0
 DRAIN_SECONDS = 5.0

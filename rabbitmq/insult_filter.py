@@ -145,7 +145,7 @@ class InsultFilterNode:
                 try:
                     filtered, replies = self._filtered(waiting, operation_id)
                 except InvalidRequest as error:  # tell its sender; the next one is the oldest now
-                    messages += reply_to(waiting.properties, error)
+                    messages += self._retries.refuse(waiting, error)
                 else:
                     return filtered, [*messages, *replies]
         return None, messages

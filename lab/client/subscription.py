@@ -9,7 +9,7 @@ from lab.background import heartbeat
 from lab.client.calls import Calls
 from lab.client.connection import after_fork
 from lab.contract import Tick
-from lab.errors import LabError
+from lab.errors import LabError, Unavailable
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.operations import Operation
 from lab.validation import clean_insult, clean_timeout
@@ -21,7 +21,7 @@ MISSED_AT_MOST = 10_000
 class Inbox:
     """A :class:`~lab.contract.Subscription` fed by :meth:`deliver`.
 
-    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 10 s. It
+    *leave* ends the subscription at its source; *renew*, where leases are used, is called every 3 s. It
     returns True where the source knew nothing of the subscription: if it lost its state, and with it the
     number of the last tick, the next tick begins a new count.
     """
@@ -32,6 +32,7 @@ class Inbox:
         self._last = 0
         self._was_forgotten = False
         self._closed = False
+        self._is_refused = False
         self._renew = renew
         self._renewal = heartbeat("subscription", SUBSCRIPTION_RENEWAL_SECONDS, self._beat) if renew else None
         if self._renewal:
@@ -39,7 +40,8 @@ class Inbox:
         after_fork(self)
 
     def forked(self) -> None:
-        """End in a forked process, where nothing arrives: the threads that receive do not exist there."""
+        """Refuse in a forked process, where nothing arrives: the threads that receive do not exist there."""
+        self._is_refused = not self._closed
         self._closed = True
         self._ticks = queue.SimpleQueue()
         self._ticks.put(None)
@@ -58,17 +60,13 @@ class Inbox:
     def receive(self, timeout: float) -> Tick | None:
         seconds = clean_timeout(timeout)
         try:
-            tick = self._ticks.get(timeout=seconds)
+            return self._next(seconds)
         except queue.Empty:
             return None
-        if tick is None:
-            self._ticks.put(None)  # it stays closed for the next who asks
-        return tick
 
     def __iter__(self) -> Iterator[Tick]:
-        while (tick := self._ticks.get()) is not None:
+        while (tick := self._next(None)) is not None:
             yield tick
-        self._ticks.put(None)
 
     def close(self) -> None:
         if self._closed:
@@ -85,6 +83,15 @@ class Inbox:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _next(self, seconds: float | None) -> Tick | None:
+        """Return the next tick, or None once it is closed; wait at most *seconds*, or for ever."""
+        tick = self._ticks.get(timeout=seconds)
+        if tick is None:
+            self._ticks.put(None)  # it stays closed for the next who asks
+            if self._is_refused:
+                raise Unavailable("this subscription was opened before a fork; open one in the new process")
+        return tick
 
     def _beat(self) -> None:
         if self._renew and self._renew() is True:

@@ -1,7 +1,7 @@
 -- Put the filtered text of a petition on the result list, also in a full Redis: its text goes from the work list.
 -- KEYS: namespace and colon. ARGV: petition id, filtered text, id of the ``resolve`` that asked for it or nothing,
 -- time to live of ids, how many results are kept and how long, the epoch under which the text was taken or 0.
--- Returns 1, or 0 if the petition has a result already or another has taken its text.
+-- Returns 1, 0 if the petition has this result already or another has taken its text, -1 if it has another result.
 -- needs: finish
 
 local ns, petition, epoch, time = KEYS[1], ARGV[1], ARGV[7], now()
@@ -12,7 +12,7 @@ if epoch ~= '0' and holder_of(ns, petition) ~= epoch then
 end
 correct_results(ns, time)
 local is_new = finish(ns, petition, ARGV[2], time, time - math.min(id_ttl, result_ttl))
-if ARGV[3] ~= '' then
+if ARGV[3] ~= '' and is_new >= 0 then
   redis.call('SET', ns .. 'op:resolve:' .. ARGV[3], cjson.encode({petition, ARGV[2]}), 'EX', id_ttl)
 end
 trim_results(ns, tonumber(ARGV[5]), time - result_ttl, 1)

@@ -2,7 +2,8 @@
 -- needs: results leases holders
 
 -- Put the filtered text of a petition on the result list; return 1. Call correct_results before.
--- Return 0 if the petition has a result that finished after *former*: an older one is of the id's former life.
+-- If the petition has a result that finished after *former*, that stays: return 0 if it is the same, -1 if it is
+-- another. An older one is of the id's former life.
 local function finish(ns, petition, text, time, former)
   -- The first write frees memory. So the script goes on in a full Redis (see clock.lua).
   if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
@@ -14,7 +15,8 @@ local function finish(ns, petition, text, time, former)
     end
   end
   if redis.call('HSETNX', ns .. 'results', petition, text) == 0 then
-    if result(ns, petition, former) then return 0 end
+    local kept = result(ns, petition, former)
+    if kept then return kept == text and 0 or -1 end
     redis.call('HSET', ns .. 'results', petition, text)
   end
   redis.call('ZADD', ns .. 'results:order', time, petition)

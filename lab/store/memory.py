@@ -19,11 +19,11 @@ from lab.store.protocol import (
     Changes,
     DeadLetter,
     Hold,
+    IdReused,
     Store,
     UnderWay,
     WaitingText,
     result_page,
-    reused_id,
 )
 from lab.store.work_list import WorkList
 
@@ -222,13 +222,15 @@ class MemoryStore(Store):
                 self._fenced += 1
                 return False
             self._work.remove(petition_id)
-            new = self._results.get(petition_id, now, self._id_ttl) is None
-            if new:  # what stands there is of the id's former life
+            before = self._results.get(petition_id, now, self._id_ttl)
+            if before not in (None, text):
+                raise IdReused()
+            if before is None:  # what stands there is of the id's former life
                 self._results.remove(petition_id)
                 self._results.put(petition_id, text, now)
             if operation_id:
                 self._resolves.put(operation_id, Result(petition_id, text), now)
-            return new
+            return before is None
 
     def fenced(self) -> int:
         return self._fenced
@@ -270,7 +272,7 @@ class MemoryStore(Store):
                 recorded = effect(), digest
                 self._answers.put(key, recorded, self._clock())
             if recorded[1] != digest:
-                raise reused_id()
+                raise IdReused()
             return recorded[0]
 
     def _change(self, added: bool, insult: str) -> bool:
@@ -292,7 +294,7 @@ class MemoryStore(Store):
             self._work.put(petition_id, text)
             self._results.remove(petition_id)
         elif before != text:  # the id expired, but its text is not finished yet
-            raise reused_id()
+            raise IdReused()
         return before is None
 
     def _take(self, petition_id: str, lease_seconds: float, owner: str) -> WaitingText | None:

@@ -2,7 +2,8 @@
 
 Operation ids: where an operation takes one and it is not empty, the effect and the record of the id happen
 in one atomic step; repeating the call with the same id within 15 minutes (``LAB_ID_TTL``) has no further
-effect and returns the first answer. With another body it is refused: MALFORMED.
+effect and returns the first answer. With another body it is refused: MALFORMED. As long as the text of an id
+waits or is worked on, the id stays with it.
 
 Costs: no operation reads a whole collection to do one thing. Add, remove and random cost O(log n) at worst.
 
@@ -69,10 +70,15 @@ class Changes(NamedTuple):
     complete: bool
 
 
-def reused_id() -> InvalidRequest:
-    """Return the error of a request whose id is that of an earlier one with another body."""
-    told = f"this id was used in the last {settings().id_ttl} s with another text; give each request its own"
-    return InvalidRequest(Code.MALFORMED, told)
+class IdReused(InvalidRequest):
+    """The id of a request is that of an earlier one with another body."""
+
+    def __init__(self) -> None:
+        told = (
+            f"this id was used for another text, in the last {settings().id_ttl} s or for one that is not"
+            " finished yet; give each request its own"
+        )
+        super().__init__(Code.MALFORMED, told)
 
 
 def dead_letter(petition_id: str, text: str, failures: int) -> DeadLetter:
@@ -183,8 +189,9 @@ class ResultStore(Protocol):
         """Let the texts that *owner* took wait again at once: it died or goes. Return how many they were."""
 
     def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
-        """Put the filtered *text* on the result list; False if this id has a result of the last 15 minutes.
+        """Put the filtered *text* on the result list; False if it stands there since the last 15 minutes.
 
+        Another result of that time under this id is kept, and the new one is refused: :class:`IdReused`.
         *operation_id* is that of the ``resolve`` that asked for the work, for :meth:`resolved`. With the
         *epoch* under which it was taken, it is refused (False, and counted) once another has taken the text.
         """

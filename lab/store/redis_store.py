@@ -30,12 +30,12 @@ from lab.store.protocol import (
     Changes,
     DeadLetter,
     Hold,
+    IdReused,
     Store,
     UnderWay,
     WaitingText,
     dead_letter,
     result_page,
-    reused_id,
 )
 
 P = ParamSpec("P")
@@ -236,7 +236,7 @@ class RedisStore(Store):
 
     def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
         limits = (self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
-        return bool(self._run("complete", petition_id, text, operation_id, *limits, epoch))
+        return bool(self._run_once("complete", petition_id, text, operation_id, *limits, epoch))
 
     @translated
     def fenced(self) -> int:
@@ -287,10 +287,10 @@ class RedisStore(Store):
             yield from (Result(*pair) for pair in zip(ids, texts, strict=True) if pair[1] is not None)  # type: ignore[arg-type]
 
     def _run_once(self, name: str, *arguments: object) -> int:
-        """Run a script that knows operation ids; raise InvalidRequest if the id is that of another body."""
+        """Run a script that knows operation ids; raise IdReused if the id is that of another body."""
         answer = cast(int, self._run(name, *arguments))
         if answer < 0:
-            raise reused_id()
+            raise IdReused()
         return answer
 
     @translated

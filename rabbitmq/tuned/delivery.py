@@ -15,6 +15,7 @@ from pika.spec import BasicProperties
 
 from lab.client.retry import Backoff
 from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable, as_text
+from lab.store.protocol import IdReused
 
 from .wire import PERSISTENT, UNREADABLE, Kind, Message, dead_of, reply_to, retry_of
 
@@ -129,6 +130,15 @@ class RetryQueue:
         """Let a message wait behind the others of its own queue; nothing is counted."""
         return Message(self.queue, delivery.body, _passed_on(delivery.properties, {}), kind=Kind.COPY)
 
+    def refuse(self, delivery: Delivery, error: LabError) -> list[Message]:
+        """Answer a message with *error*. A text whose id is another's is put aside if it wants no reply."""
+        if delivery.properties.reply_to:
+            return reply_to(delivery.properties, error)
+        if isinstance(error, IdReused):
+            return self._dead_letter(delivery, error.message)
+        log.info("refused a message that names no place to reply to: %s", as_text(error))
+        return []
+
     def _copy(self, delivery: Delivery, headers: dict[str, int]) -> Message:
         return Message(self.retry, delivery.body, _passed_on(delivery.properties, headers), kind=Kind.COPY)
 
@@ -207,8 +217,8 @@ class Outcome:
             except LabError as error:
                 if self._retries and isinstance(error, InternalError) and not delivery.properties.reply_to:
                     return self._retries.after_failure(delivery, error)
-                if not delivery.properties.reply_to:
-                    log.info("refused a message that names no place to reply to: %s", as_text(error))
+                if self._retries:
+                    return self._retries.refuse(delivery, error)
                 return reply_to(delivery.properties, error)
             except Exception as error:
                 error_id = uuid4().hex[:12]

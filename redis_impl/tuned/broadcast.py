@@ -56,7 +56,7 @@ def receive_ticks(target: Target) -> Inbox:
 
 
 class _Listener(threading.Thread):
-    """Feeds an inbox from the channel, and from the stream of ticks after it was away, and every 10 s."""
+    """Feeds an inbox from the channel, and from the stream of ticks after it was away, and every 3 s."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(name="subscriber", daemon=True)

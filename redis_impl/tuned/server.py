@@ -29,6 +29,7 @@ from lab.operations import Operation
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 from lab.store.lua import load
+from lab.store.protocol import IdReused
 from lab.store.redis_store import translated
 
 from .node import SILENCE_SECONDS, EntryWaiter, Membership, connect_leniently
@@ -66,11 +67,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be written for a batch; *replies* and *results* are pairs, flat."""
+    """What is to be written for a batch; *replies* are pairs, flat.
+
+    *results* are flat as well: petition id, filtered text, and the place of the petition in the batch.
+    """
 
     replies: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
-    results: list[str] = field(default_factory=list)
+    results: list[str | int] = field(default_factory=list)
 
 
 class Work:
@@ -94,14 +98,14 @@ class Work:
     def outcome(self, batch: Batch) -> Outcome:
         """Work on *batch*. Raise when the store refuses and the node must go: settle nothing."""
         outcome = Outcome()
-        for raw in batch.petitions:
+        for place, raw in enumerate(batch.petitions):
             if batch.in_vain >= MOST_DELIVERIES:
                 self._dead_letter_killer(raw, batch.in_vain, outcome)
             else:
-                self._answer(raw, outcome)
+                self._answer(place, raw, outcome)
         return outcome
 
-    def _answer(self, raw: str, outcome: Outcome) -> None:
+    def _answer(self, place: int, raw: str, outcome: Outcome) -> None:
         answer: object
         try:
             petition = read_petition(raw, self._kind, self._keys)
@@ -114,7 +118,7 @@ class Work:
         is_awaited = bool(petition.reply_to)
         answer = self._performed(operation, dict(petition.arguments), operation_id, is_awaited=is_awaited)
         if is_filtered_now and not isinstance(answer, LabError):
-            outcome.results.extend((operation_id or uuid4().hex, str(answer)))
+            outcome.results.extend((operation_id or uuid4().hex, str(answer), place))
         self._reply(raw, petition.reply_to, operation_id, answer, outcome)
 
     def _reply(self, raw: str, reply_to: str, operation_id: str, answer: object, outcome: Outcome) -> None:
@@ -123,6 +127,8 @@ class Work:
             outcome.replies.extend((reply_to, write_reply(operation_id, answer)))
         elif isinstance(answer, InternalError):
             self._dead_letter(raw, answer.error_id, f"its work failed: {answer}", 1, outcome)
+        elif isinstance(answer, IdReused):
+            self._dead_letter(raw, uuid4().hex[:12], answer.message, 1, outcome)
         elif isinstance(answer, LabError):
             log.info("refused a petition that names no place to reply to: %s", as_text(answer))
 
@@ -297,7 +303,8 @@ class PetitionServer:
             return Batch()
         refused, *petitions = answer
         if refused:
-            log.warning("%d text(s) are MALFORMED: their id was used a moment ago for another text", refused)
+            told = "%d text(s) are dead letters: their id was used for another text, which has a result"
+            log.warning(told, refused)
         if petitions or not wanted:
             return Batch(petitions, in_vain)
         return self._waited()

@@ -1,7 +1,8 @@
 -- Settle a batch and take the next, in one step.
 -- KEYS: entry list. ARGV: namespace and colon, node, turn of the batch, its size, its deliveries in vain, how many to
 -- take, 0 to take from the own list only, how many results are kept and how long, time to live of ids, numbers of
--- replies and of dead letters, then pairs of reply list and reply, dead letters, and pairs of petition id and result.
+-- replies and of dead letters, then pairs of reply list and reply, dead letters, and of each result: petition id,
+-- filtered text, and its place in the batch.
 -- A batch is settled once: a repeated turn, after a connection broke, only takes, and so does one that comes late, when
 -- a later turn is settled. What such a one took is told first.
 -- Returns the deliveries in vain of what was taken, the number of results refused because their id is that of another
@@ -11,6 +12,7 @@
 local REPLY_TTL_SECONDS = 60
 local KEPT_DEAD_LETTERS = 1000
 local MAX_REQUEST_BYTES = 1048576
+local REUSED = 'its id was used for another text, which has a result; give each petition its own'
 
 local ns, node = ARGV[1], ARGV[2]
 local own = entry .. ':node:' .. node
@@ -30,28 +32,34 @@ local function reply(at, count)
   return at
 end
 
-local function put_aside(at, count)
-  for _ = 1, count do
-    redis.call('RPUSH', entry .. ':dead', ARGV[at])
-    redis.call('LTRIM', entry .. ':dead', -KEPT_DEAD_LETTERS, -1)
-    at = at + 1
-  end
-  return at
+local function put_aside(letter)
+  redis.call('RPUSH', entry .. ':dead', letter)
+  redis.call('LTRIM', entry .. ':dead', -KEPT_DEAD_LETTERS, -1)
 end
 
--- Return how many were refused: their id has another result already.
+-- The id of a petition has another result already: put it aside.
+local function refuse(at, time)
+  local petition = redis.call('LINDEX', processing, ARGV[at])
+  local letter = {error_id = string.sub(redis.sha1hex(petition .. time), 1, 12), reason = REUSED,
+    deliveries = tonumber(ARGV[5]), time = math.floor(time), petition = petition}
+  put_aside(cjson.encode(letter))
+end
+
+-- Return how many were refused.
 local function keep_results(at)
   if at >= #ARGV then return 0 end
   local time, most, result_ttl, id_ttl = now(), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
   local refused, added, former = 0, 0, time - math.min(id_ttl, result_ttl)
   correct_results(ns, time)
   while at < #ARGV do
-    if finish(ns, ARGV[at], ARGV[at + 1], time, former) == 1 then
+    local kept = finish(ns, ARGV[at], ARGV[at + 1], time, former)
+    if kept == 1 then
       added = added + 1
-    elseif redis.call('HGET', ns .. 'results', ARGV[at]) ~= ARGV[at + 1] then
+    elseif kept == -1 then
       refused = refused + 1
+      refuse(at + 2, time)
     end
-    at = at + 2
+    at = at + 3
   end
   trim_results(ns, most, time - result_ttl, added)
   return refused
@@ -59,8 +67,9 @@ end
 
 local refused = 0
 if size > 0 and tonumber(redis.call('GET', settled) or -1) < tonumber(ARGV[3]) then
-  local at = put_aside(reply(13, tonumber(ARGV[11])), tonumber(ARGV[12]))
-  refused = keep_results(at)
+  local at, count = reply(13, tonumber(ARGV[11])), tonumber(ARGV[12])
+  for letter = at, at + count - 1 do put_aside(ARGV[letter]) end
+  refused = keep_results(at + count)
   redis.call('LPOP', processing, size)
   redis.call('SET', settled, ARGV[3])
   if ARGV[5] ~= '0' then redis.call('DEL', retrying) end

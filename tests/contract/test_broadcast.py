@@ -1,10 +1,15 @@
 """The broadcast: one random insult per tick to each subscriber, while requests are served."""
 
+import os
 from contextlib import ExitStack
 
-from lab.contract import Subscription, Tick
+import pytest
+import redis
+
+from lab.contract import Application, Subscription, Tick
+from lab.errors import Unavailable
 from lab.process.system import System
-from tests.contract.conftest import INTERVAL
+from tests.contract.conftest import INTERVAL, Case
 
 TICK_SECONDS = float(INTERVAL.removesuffix("ms")) / 1000
 TIMEOUT_SECONDS = 10.0
@@ -79,3 +84,38 @@ def test_an_insult_added_while_the_broadcast_runs_is_broadcast(service_system: S
             client.add_insult("bobo")
             assert ticks(subscription, 1)[0].insult == "bobo"
             client.stop_broadcast()
+
+
+def test_a_subscription_carried_over_a_fork_refuses_in_the_new_process(service_system: System) -> None:
+    with service_system.service() as client, client.subscribe() as subscription:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                subscription.receive(TIMEOUT_SECONDS)
+            except Unavailable:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        client.add_insult("tonto")
+        client.start_broadcast()
+        ticks(subscription, 1)
+        client.stop_broadcast()
+
+
+def test_ticks_return_within_5_s_after_the_subscribers_were_deleted_by_hand(
+    n_node: Case, redis_url: str
+) -> None:
+    if not n_node.middleware.is_direct:
+        pytest.skip("its subscribers are those of the broker")
+    system = n_node.start(Application.SERVICE)
+    with system.service() as client, client.subscribe() as subscription:
+        client.add_insult("tonto")
+        client.start_broadcast()
+        ticks(subscription, 1)
+        with redis.Redis.from_url(redis_url) as store:
+            store.delete(*store.scan_iter(f"{system.namespace}:*subscribers*"))
+        while subscription.receive(2 * TICK_SECONDS):  # what was on its way
+            pass
+        assert subscription.receive(5.0)

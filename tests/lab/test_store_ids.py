@@ -151,7 +151,10 @@ def test_an_id_that_expired_and_comes_again_is_a_new_petition(store: Store, late
 
 def test_a_result_from_a_queue_replaces_one_whose_id_expired(store: Store, later: Later) -> None:
     assert store.complete("id", "the result") is True
-    assert store.complete("id", "too early") is False
+    assert store.complete("id", "the result") is False
+    with pytest.raises(InvalidRequest, match="this id was used"):
+        store.complete("id", "too early", "resolve")
+    assert (store.result("id"), store.resolved("resolve")) == ("the result", None)
     later(16 * MINUTE)
     assert store.complete("id", "another result") is True
     assert list(store.get_results(10)) == [("id", "another result")]

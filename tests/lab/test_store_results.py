@@ -3,6 +3,7 @@
 import pytest
 
 from lab.contract import Result
+from lab.errors import InvalidRequest
 from lab.limits import MAX_REPLY_BYTES
 from lab.store import Store
 from tests.lab.conftest import Later, MakeStore
@@ -33,7 +34,8 @@ def test_a_completed_petition_has_its_result(store: Store) -> None:
 
 def test_a_late_second_result_is_refused(store: Store) -> None:
     store.complete("a", "the first")
-    assert store.complete("a", "the second") is False
+    with pytest.raises(InvalidRequest, match="this id was used"):
+        store.complete("a", "the second")
     assert (store.result("a"), store.get_results(10)) == ("the first", [("a", "the first")])
 
 

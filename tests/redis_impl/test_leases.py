@@ -40,7 +40,7 @@ class Lists:
     def settle(self, node: str, turn: int, size: int, in_vain: int = 0, wanted: int = 10) -> list[Any]:
         """Settle *size* petitions with one reply and one result, as the node would."""
         written: list[str | float] = (
-            [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text"] if size else []
+            [f"{self.keys.replies}{node}", "reply", f"result-{node}-{turn}", "text", 0] if size else []
         )
         counts = (1, 0) if size else (0, 0)
         limits = (1000, 3600, 900)
