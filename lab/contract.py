@@ -9,7 +9,8 @@ effect) or :class:`~lab.errors.InternalError`.
 
 A client may be shared by threads, or it refuses the second thread at once. After ``fork`` the new process
 opens connections of its own, or the client refuses; a subscription refuses there. After an exception that
-leaves a reply unread, an interrupt too, the connection is closed. In no case does a call return the answer to another call.
+leaves a reply unread, an interrupt too, the connection is closed. In no case does a call return the answer
+to another call.
 """
 
 from collections.abc import Iterable, Iterator

@@ -5,6 +5,7 @@ client may not be ours.
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from lab.limits import (
     MAX_TIMEOUT_SECONDS,
     MAX_URI_CHARACTERS,
 )
+
+_PLACE = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d+", re.IGNORECASE)
 
 
 def clean_insult(value: object) -> str:
@@ -109,6 +112,29 @@ def clean_subscriber(value: object, schemes: tuple[str, ...]) -> str:
     if not uri.isascii() or not uri.isprintable() or " " in uri or _scheme(uri) not in schemes:
         raise InvalidRequest(Code.MALFORMED, f"a subscriber is given as a URI that starts with {schemes}")
     return uri
+
+
+def clean_address(value: str, *schemes: str, default_port: int = 0) -> tuple[str, int]:
+    """Return the host and the port of *value*: a URL of one of *schemes*, or HOST:PORT if there are none.
+
+    MALFORMED if it is anything else. A URL needs no port where there is a *default_port*. Where the *schemes*
+    are several, they are a broker's: its library finds the host.
+    """
+    try:
+        parts = urlsplit(value if schemes else f"//{value}")
+        host, port = parts.hostname or "", parts.port or default_port
+    except ValueError:  # a port that is no number, brackets that hold no IPv6 address
+        raise _no_address(value, schemes) from None
+    is_plain = bool(schemes) or bool(_PLACE.fullmatch(value))
+    if parts.scheme not in (schemes or ("",)) or not is_plain or not ((host and port) or len(schemes) > 1):
+        raise _no_address(value, schemes)
+    return host, port
+
+
+def _no_address(value: str, schemes: tuple[str, ...]) -> InvalidRequest:
+    shown = re.sub(r"//[^/@]*@", "//", value)  # not its password
+    wanted = f"a URL like {schemes[0]}://HOST:PORT" if schemes else "HOST:PORT"
+    return InvalidRequest(Code.MALFORMED, f"{shown!r} is no address here: give {wanted}, IPv6 in brackets")
 
 
 def _string(name: str, value: object) -> str:

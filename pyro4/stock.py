@@ -13,8 +13,7 @@ the node with the fewest clients::
     python -m pyro4.stock subscriber
 
 ``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice. A
-killed node loses the text that it works on. Forty silent clients keep everybody else out. ``pyro4/tuned``
-promises all that.
+killed node loses the text that it works on. Forty silent clients keep everybody else out.
 """
 
 import itertools
@@ -23,7 +22,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import Pyro4
@@ -34,6 +32,7 @@ from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.broadcast import FanOut
 from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
+from lab.background import heartbeat
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
 from lab.client.subscription import Inbox
@@ -46,10 +45,11 @@ from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline, clean_texts
+from lab.validation import clean_address, clean_deadline, clean_texts
 
 from .topology import NAME_SERVER_PORT, default_address
 
+KINDS = {Application.SERVICE: "insult", Application.FILTER: "filter"}
 HEARTBEAT_SECONDS, LEASE_SECONDS, NOTIFY_SECONDS = 3.0, 10.0, 2.0
 
 
@@ -94,9 +94,9 @@ def call(proxy: Any, name: str, *arguments: object) -> Any:
     except (ValueError, TypeError) as error:
         raise error_from_text(str(error)) or InternalError("unknown", str(error)) from error
     except Pyro4.errors.TimeoutError as error:
-        raise DeadlineExceeded("the node did not answer in time") from error
+        raise DeadlineExceeded(f"no answer to {name} in time; is its server silent?") from error
     except (Pyro4.errors.CommunicationError, Pyro4.errors.NamingError) as error:
-        raise Unavailable(f"the node did not answer: {error}") from error
+        raise Unavailable(f"no answer to {name}: {error}; is its server running?") from error
 
 
 class NameServer(Node):
@@ -163,16 +163,15 @@ class _Process(Node):
             SimpleStore(locate_redis(), options.namespace) if self._is_one_of_n else MemoryStore()
         )
         self._options, self._name_server = options, name_server
-        self._stopped = threading.Event()
+        self._beats = heartbeat("heartbeat", HEARTBEAT_SECONDS, self._beat)
         self._name = self._uri = ""
 
     def serve(self, target: object, names: Iterable[str]) -> str:
         """Serve *target* under its name: one node's is always the same, each of n has a number in it."""
         number = ""
         if self._is_one_of_n:
-            number = str(call(find("master.service", self._name_server, NOTIFY_SECONDS), "next_identifier"))
-        kind = "insult" if self.application is Application.SERVICE else "filter"
-        self._name = f"{kind}{number}.service"
+            number = str(call(master_of(self._name_server, NOTIFY_SECONDS), "next_identifier"))
+        self._name = f"{KINDS[self.application]}{number}.service"
         self._uri = serve(self._options.host, target, names, self._name)
         return self._uri
 
@@ -183,20 +182,15 @@ class _Process(Node):
         register(self._name_server, self._name, self._uri)
         if self._is_one_of_n:
             self._beat()
-            threading.Thread(target=self._keep_beating, daemon=True).start()
+            self._beats.start()
 
     def drain(self, timeout_seconds: float) -> None:
-        self._stopped.set()
+        self._beats.stop(timeout_seconds)
         self._store.close()
-
-    def _keep_beating(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_SECONDS):
-            with suppress(LabError):
-                self._beat()
 
     def _beat(self) -> None:
         beat = {"application": self.application.value, "name": self._name, "uri": self._uri}
-        with find("master.service", self._name_server, NOTIFY_SECONDS) as master:
+        with master_of(self._name_server, NOTIFY_SECONDS) as master:
             call(master, "heartbeat_slave", json.dumps(beat))
 
 
@@ -219,13 +213,9 @@ class ServiceNode(_Process):
     """Serves the InsultService. One node broadcasts by itself; n nodes have a broadcaster."""
 
     def start(self) -> str:
-        self._broadcaster = (
-            None
-            if self._is_one_of_n
-            else Ticker(self._store, FanOut(self._store, notify), self._options.interval_seconds)
-        )
-        if self._broadcaster:
-            self._broadcaster.start()
+        self._ticker = Ticker(self._store, FanOut(self._store, notify), self._options.interval_seconds)
+        if not self._is_one_of_n:
+            self._ticker.start()
         return self.serve(ServiceApplication(self._store, ("pyro",)), SERVICE_OPERATIONS)
 
 
@@ -258,33 +248,39 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        self._seconds = clean_deadline(deadline_seconds)
-        is_service = self.application is Application.SERVICE
+        clean_address(target.address)
+        self._name_server, self._seconds = target.address, clean_deadline(deadline_seconds)
+        self._of_thread, self._uri = threading.local(), ""
         if target.architecture is Architecture.N_NODE:
-            with find("master.service", target.address, deadline_seconds) as master:
+            is_service = self.application is Application.SERVICE
+            with master_of(target.address, self._seconds) as master:
                 self._uri = call(master, "get_resolver_slave" if is_service else "get_resolver_filter")
-        else:
-            self._uri = f"PYRONAME:{'insult' if is_service else 'filter'}.service@{target.address}"
-        self._of_thread = threading.local()
 
     @property
     def proxy(self) -> Any:
         if not hasattr(self._of_thread, "proxy"):
-            self._of_thread.proxy = proxy_of(self._uri, self._seconds)
+            name = f"{KINDS[self.application]}.service"
+            node = self._uri or find(name, self._name_server, self._seconds)
+            self._of_thread.proxy = proxy_of(node, self._seconds)
         return self._of_thread.proxy
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:
-        return call(self.proxy, operation, *arguments)
+        try:
+            return call(self.proxy, operation, *arguments)
+        except Unavailable:  # the node may be back at another place: look it up again
+            vars(self._of_thread).pop("proxy", None)
+            raise
 
     def close(self) -> None:
-        self.proxy._pyroRelease()
+        if hasattr(self._of_thread, "proxy"):
+            self._of_thread.proxy._pyroRelease()
 
 
 class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
     def subscribe(self) -> Inbox:
-        """Receive ticks at an object of our own, whose URI is added again every 10 s."""
+        """Receive ticks at an object of our own, whose URI is added again every 3 s."""
         inbox: Inbox
 
         class Subscriber:
@@ -318,19 +314,26 @@ class InsultFilterClient(_Client, FilterCalls):
         return list(call(batch, "__call__"))
 
 
-def find(name: str, name_server: str, seconds: float) -> Any:
-    """Return a proxy of the object with this *name*."""
-    return proxy_of(f"PYRONAME:{name}@{name_server}", seconds)
+def find(name: str, name_server: str, seconds: float) -> str:
+    """Return the URI of the object with this *name*. ``PYRONAME:`` would wait for a silent name server."""
+    with names_at(name_server, seconds) as names:
+        return str(call(names, "lookup", name))
+
+
+def master_of(name_server: str, seconds: float) -> Any:
+    """Return a proxy of the master."""
+    return proxy_of(find("master.service", name_server, seconds), seconds)
 
 
 def register(name_server: str, name: str, uri: str) -> None:
     """Let the name server find *uri* under *name*."""
-    host, _, port = name_server.rpartition(":")
-    try:
-        with Pyro4.locateNS(host, int(port), broadcast=False) as names:
-            names.register(name, uri)
-    except Pyro4.errors.PyroError as error:
-        raise Unavailable(f"no name server at {name_server}: {error}") from error
+    with names_at(name_server, NOTIFY_SECONDS) as names:
+        call(names, "register", name, uri)
+
+
+def names_at(name_server: str, seconds: float) -> Any:
+    """Return a proxy of the name server at *name_server*, ``HOST:PORT``."""
+    return proxy_of(f"PYRO:Pyro.NameServer@{name_server}", seconds)
 
 
 ROLES: dict[str, Any] = {"name_server": NameServer, "master": Master, "broadcaster": Broadcaster}

@@ -9,8 +9,7 @@ One node keeps its state in memory, n nodes keep theirs in Redis::
     python -m rabbitmq.stock service --architecture n-node   and each node
     python -m rabbitmq.stock subscriber
 
-``lab/middleware.py`` says what this variant does not promise. For example, a request that is repeated, or
-delivered again, has its effect twice; a message that kills its node kills the next one, too.
+``lab/middleware.py`` says what it does not promise. A repeated request has its effect twice, for example.
 """
 
 import json
@@ -42,7 +41,7 @@ from lab.options import NodeOptions
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline, clean_text
+from lab.validation import clean_address, clean_deadline, clean_text
 
 from .topology import default_address
 
@@ -282,8 +281,9 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        clean_address(target.address, "amqp", "amqps")
         self._url, self._namespace = target.address, target.namespace
-        self._queue = f"{target.namespace}.{self.application}"
+        self._queue = f"{self._namespace}.{self.application}"
         self.connection = _Connection(target.address, clean_deadline(deadline_seconds))
 
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> Any:

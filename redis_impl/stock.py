@@ -47,7 +47,7 @@ from lab.options import NodeOptions
 from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline, clean_text
+from lab.validation import clean_address, clean_deadline, clean_text
 
 from .topology import default_address
 
@@ -231,6 +231,7 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        clean_address(target.address, "redis", "rediss", "unix")
         self._redis = redis.Redis.from_url(target.address, decode_responses=True)
         self._seconds, self._namespace = clean_deadline(deadline_seconds), target.namespace
         self._entry = f"{target.namespace}:{self.application}"

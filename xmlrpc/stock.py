@@ -21,7 +21,6 @@ import threading
 import time
 import xml.parsers.expat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.broadcast import FanOut
 from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
+from lab.background import heartbeat
 from lab.brokers.locate import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
 from lab.client.subscription import Inbox
@@ -48,7 +48,7 @@ from lab.process.node import Node
 from lab.process.roles import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
-from lab.validation import clean_deadline, clean_texts
+from lab.validation import clean_address, clean_deadline, clean_texts
 from xmlrpc.client import Fault, MultiCall, ProtocolError, ServerProxy, Transport
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
@@ -172,7 +172,7 @@ class _Process(Node):
         is_shared = options.architecture is Architecture.N_NODE
         self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
         self._options, self._master = options, master
-        self._stopped = threading.Event()
+        self._beats = heartbeat("heartbeat", HEARTBEAT_SECONDS, self._beat)
         self._url = ""
 
     def serve(self, default_port: int, target: object, names: Iterable[str]) -> str:
@@ -195,16 +195,11 @@ class _Process(Node):
     def join(self) -> None:
         if self._master:
             self._beat()
-            threading.Thread(target=self._keep_beating, daemon=True).start()
+            self._beats.start()
 
     def drain(self, timeout_seconds: float) -> None:
-        self._stopped.set()
+        self._beats.stop(timeout_seconds)
         self._store.close()
-
-    def _keep_beating(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_SECONDS):
-            with suppress(LabError):
-                self._beat()
 
     def _beat(self) -> None:
         master = proxy_of(self._master, NOTIFY_SECONDS)
@@ -265,6 +260,7 @@ class _Client:
     application = Application.SERVICE
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        clean_address(target.address, "http", default_port=80)
         self._url, self._seconds = target.address, clean_deadline(deadline_seconds)
         if target.architecture is Architecture.N_NODE:
             self._url = call(proxy_of(self._url, deadline_seconds), "get_node", self.application.value)
@@ -287,7 +283,7 @@ class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
     def subscribe(self) -> Inbox:
-        """Receive ticks at a server of our own, whose URL is added again every 10 s."""
+        """Receive ticks at a server of our own, whose URL is added again every 3 s."""
         inbox: Inbox
 
         def notify(insult: Any) -> bool:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
+from lab.errors import DeadlineExceeded, InternalError, Unavailable
+from lab.validation import clean_address
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -139,16 +140,9 @@ class StreamConnection(ABC):
     """More would be taken from the system, and given back, for each reply: a page fault or two."""
 
     def __init__(self, address: str) -> None:
-        example = f"{self.scheme}://127.0.0.1:8000"
-        try:
-            parts = urlsplit(address)
-            self._place = (parts.hostname or "", parts.port or self.default_port)
-        except ValueError as error:
-            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a URL: {error}") from error
-        if parts.scheme != self.scheme or not all(self._place):
-            raise InvalidRequest(Code.MALFORMED, f"{address!r} is not a URL like {example}")
+        self._place = clean_address(address, self.scheme, default_port=self.default_port)
         self.address = address
-        self.host_header = parts.netloc
+        self.host_header = urlsplit(address).netloc
         self._socket: socket.socket | None = None
         self._limit_hundredths = 0
         self._guard = CallGuard(self.drop)

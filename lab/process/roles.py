@@ -1,13 +1,16 @@
 """The command line of a program with several roles: the stock variant of a middleware."""
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab.contract import Application, Architecture, InsultService, Target
+from lab.errors import InvalidRequest
 from lab.options import add_broadcast_options, add_filter_options, node_options, process_parser
 from lab.process.node import Node, run
 from lab.process.subscriber import subscriber_main
+from lab.validation import clean_address
 
 SUBSCRIBER = "subscriber"
 
@@ -33,7 +36,11 @@ def main_of_roles(
     parser.add_argument("role", choices=(*roles, SUBSCRIBER))
     option, default, help_text = entry
     if option:
-        parser.add_argument(option, default=default, dest="entry", metavar="ADDRESS", help=help_text)
+        like = default_address(Architecture.N_NODE, Application.SERVICE)
+        read = _address_like(like)
+        parser.add_argument(
+            option, type=read, default=default, dest="entry", metavar="ADDRESS", help=help_text
+        )
     add_broadcast_options(parser)
     add_filter_options(parser)
     arguments = parser.parse_args(given)
@@ -43,3 +50,18 @@ def main_of_roles(
         options = node_options(arguments)
     others: tuple[Any, ...] = (arguments.entry,) if option else ()
     return run(arguments.role, lambda: roles[arguments.role](options, *others))
+
+
+def _address_like(usual: str) -> Callable[[str], str]:
+    """Return what reads an address that has the form of *usual*, or none at all."""
+    schemes = (usual.partition("://")[0],) if "://" in usual else ()
+
+    def read(text: str) -> str:
+        try:
+            if text:
+                clean_address(text, *schemes, default_port=80)
+        except InvalidRequest as error:
+            raise argparse.ArgumentTypeError(error.message) from error
+        return text
+
+    return read

@@ -37,6 +37,7 @@ from lab.store.protocol import (
     dead_letter,
     result_page,
 )
+from lab.validation import clean_address
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def connect(url: str, timeout_seconds: float = 5.0) -> "redis.Redis":
 
     Its own retries are off: they repeat pushes and lose pops. Callers retry, by operation id.
     """
+    clean_address(url, "redis", "rediss", "unix")
     try:
         client = redis.Redis.from_url(
             url,

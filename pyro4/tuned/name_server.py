@@ -4,7 +4,6 @@ Replaces, of Pyro4: nothing of ``naming.NameServer``, which is extended with lim
 time is refused: regular expressions, names without a bound. Pyro4's own name server does as well.
 """
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ import Pyro4
 from Pyro4 import constants, naming
 
 from lab.errors import AlreadyRunning, Code, InvalidRequest, LabError, NotFound, Overloaded, Unavailable
+from lab.validation import clean_address
 
 from .connection import FOREIGN_SERIALIZER, PyroConnection, answers
 from .methods import check_text, checked
@@ -24,18 +24,14 @@ NAMES_SECONDS = 2.0
 MAX_NAMES = 10_000
 MAX_TAGS = 16
 """Metadata of a name."""
-_HOST = re.compile(r"[\w.-]+|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
 
 class Names:
     """The name server at *address* (``host:port``), for one caller at a time."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 65536:
-            message = f"{address!r} is not a name server's HOST:PORT; an IPv6 address stands in brackets"
-            raise InvalidRequest(Code.MALFORMED, message)
-        self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{host}:{port}", FOREIGN_SERIALIZER)
+        clean_address(address)
+        self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{address}", FOREIGN_SERIALIZER)
 
     def claim(self, name: str, uri: str) -> None:
         """Let *name* stand for *uri*; raise AlreadyRunning if it stands for another object that lives."""

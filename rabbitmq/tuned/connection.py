@@ -26,6 +26,7 @@ from lab.brokers import redacted
 from lab.client.retry import PROBE_SECONDS, Backoff
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_REQUEST_BYTES
+from lab.validation import clean_address
 
 from .wire import UNREADABLE
 
@@ -299,6 +300,7 @@ class Connection:
 
 
 def _parameters(url: str) -> pika.URLParameters:
+    clean_address(url, "amqp", "amqps")
     try:
         parameters = pika.URLParameters(url)
     except (ValueError, LookupError) as error:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lab.contract import Application, Architecture, Target
-from lab.errors import Code, LabError
-from lab.middleware import MIDDLEWARES
+from lab.errors import Code, InvalidRequest, LabError
+from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.process.system import System
 
 LONG_ID = "x" * 129
@@ -157,3 +157,22 @@ def test_no_client_takes_a_deadline_that_is_none(
 
     calls: dict[str, tuple[Call, str, list[Bad]]] = {"client": (connect, "deadline_seconds", NO_DEADLINE)}
     assert list(wrong_answers(None, calls)) == []
+
+
+ADDRESSES = {"xmlrpc": "http://x:1", "redis_impl": "redis://x:1", "rabbitmq": "amqp://x:1", "pyro4": "x:1"}
+
+
+@pytest.mark.parametrize("other", [*ADDRESSES.values(), "PYRO:x@y:1", "foo"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_address_of_another_middleware_is_malformed_and_the_right_form_is_told(
+    name: str, other: str
+) -> None:
+    mine = ADDRESSES[name.partition(":")[0]]
+    if other == mine:
+        return
+    right = mine.replace("x:1", "HOST:PORT")
+    with (
+        pytest.raises(InvalidRequest, match=f"give (a URL like )?{right}"),
+        MIDDLEWARES[name].filter_client(Target(other), 1.0) as client,
+    ):
+        client.filter("fool")

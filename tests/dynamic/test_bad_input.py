@@ -38,7 +38,7 @@ USAGE = [
     (PUBLISHER, ["--seed", "-1"], "seed"),
     (PUBLISHER, ["--corpus", "/nowhere.txt"], "cannot be read"),
     (PUBLISHER, ["--trace", "/nowhere.csv"], "cannot be read"),
-    (PUBLISHER, ["--address", "nonsense"], "not an AMQP URL"),
+    (PUBLISHER, ["--address", "nonsense"], "give a URL like amqp://"),
 ]
 TRACES = {
     "empty": "",

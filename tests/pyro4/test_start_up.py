@@ -4,15 +4,19 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from lab.bootstrap import ROOT
-from lab.errors import InvalidRequest
+from lab.contract import Architecture, Target
+from lab.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from lab.middleware import MIDDLEWARES
 from pyro4.tuned.name_server import Names
 
 ENDS_WITHIN_SECONDS = 30
+GENEROUS_SECONDS = 10.0
 WRONG_USAGE = 2
 PROGRAMS = ("insult_service", "insult_filter", "master")
 WRONG_ADDRESSES = (
@@ -53,7 +57,7 @@ def somebody() -> Iterator[str]:
 
 @pytest.mark.parametrize("address", WRONG_ADDRESSES)
 def test_what_is_no_address_of_a_name_server_is_wrong_usage(address: str) -> None:
-    with pytest.raises(InvalidRequest, match="is not a name server's HOST:PORT"):
+    with pytest.raises(InvalidRequest, match="give HOST:PORT"):
         Names(address)
 
 
@@ -67,6 +71,20 @@ def test_a_name_server_that_is_away_or_silent_is_named(module: str, somebody: st
     for address in ("127.0.0.1:1", "nobody.invalid:9090", somebody):
         code, said = start(module, "--name-server", address)
         assert (code, address in said) == (1, True)
+
+
+@pytest.mark.parametrize("variant", ["pyro4", "pyro4:stock"])
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_a_client_waits_for_a_silent_name_server_until_its_deadline(
+    variant: str, architecture: Architecture, somebody: str
+) -> None:
+    begun = time.monotonic()
+    with (
+        pytest.raises((DeadlineExceeded, Unavailable)),
+        MIDDLEWARES[variant].service_client(Target(somebody, architecture), 0.5) as client,
+    ):
+        client.insult_me()
+    assert time.monotonic() - begun < GENEROUS_SECONDS
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
