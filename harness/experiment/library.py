@@ -58,7 +58,7 @@ def _part(kinds: Mapping[str, float]) -> float:
 
 def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare:
     """Measure one node of *middleware* (``NAME`` or ``NAME:stock``); sample it for *seconds* under load."""
-    calls = _counted_calls(middleware, bench.brokers)
+    calls = counted_calls(middleware, bench.brokers)
     kinds = dict.fromkeys((LIBRARY, CARRYING, APPLICATION, REST), 0.0)
     for path, count in calls.items():
         kinds[kind_of(path, middleware)] += count / CALLS
@@ -69,7 +69,7 @@ def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare
     return LibraryShare(middleware, kinds, samples, tuple(ours))
 
 
-def _counted_calls(middleware: str, brokers: BrokerUrls) -> Counter[str]:
+def counted_calls(middleware: str, brokers: BrokerUrls) -> Counter[str]:
     """Return how many Python functions of each file CALLS warm calls run, client and node together."""
     calls: Counter[str] = Counter()
     spec = SystemSpec(middleware, Application.FILTER)
