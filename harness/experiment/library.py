@@ -3,8 +3,10 @@
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from harness.experiment.anatomy import sampled_stacks
@@ -58,7 +60,9 @@ def _part(kinds: Mapping[str, float]) -> float:
 
 def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare:
     """Measure one node of *middleware* (``NAME`` or ``NAME:stock``); sample it for *seconds* under load."""
-    calls = counted_calls(middleware, bench.brokers)
+    # In a process of its own: importing a tuned variant changes its library, and that is not undone.
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        calls = fresh.submit(counted_calls, middleware, bench.brokers).result()
     kinds = dict.fromkeys((LIBRARY, CARRYING, APPLICATION, REST), 0.0)
     for path, count in calls.items():
         kinds[kind_of(path, middleware)] += count / CALLS
