@@ -22,7 +22,7 @@ from lab.middleware import MIDDLEWARES, middleware_name
 from lab.options import interval
 from lab.settings import settings
 
-GOOD, FAILED, INTERRUPTED = 0, 1, 130
+GOOD, FAILED, UNDECIDED, INTERRUPTED = 0, 1, 3, 130
 CLIENTS, DEPTHS = 4, (1, 50)
 """For which the load generators' own limit is measured."""
 CALIBRATION_SECONDS = 1.5

@@ -17,6 +17,7 @@ class Judgement(StrEnum):
 
     REACHED = "reached"
     MISSED = "missed"
+    UNDECIDED = "undecided"
     INVALID = "invalid"
     NO_BAR = "no bar"
     SKIPPED = "skipped"
@@ -26,8 +27,7 @@ class Judgement(StrEnum):
 class Finding:
     """One bar and its measurement: a ratio by pair of windows, or a value by repetition.
 
-    *rates* are what the sides did per second, window by window; *limit* names the one that the machine allows
-    and *ours* the one that is compared with it.
+    *rates* are what the sides did per second, window by window.
     """
 
     row: str
@@ -38,8 +38,6 @@ class Finding:
     at_least: bool = True
     """The bar is to be reached from below; False: to be kept below."""
     rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    ours: str = ""
-    limit: str = ""
     notes: Sequence[str] = ()
     objections: Sequence[str] = ()
     """Why nothing may be concluded; empty: it is valid."""
@@ -57,32 +55,22 @@ class Finding:
         return throughput_estimate(self.values) if self.values and min(self.values) > 0 else None
 
     @property
-    def limit_share(self) -> float | None:
-        """How much of what the machine allows is reached, median by median."""
-        ours, limit = (self.rates.get(name) for name in (self.ours, self.limit))
-        return median(ours) / median(limit) if ours and limit else None
-
-    @property
     def verdict(self) -> Judgement:
-        """Say whether the median reaches the bar, if it may be judged."""
+        """Say whether the whole interval is on the right side of the bar, or on the wrong one."""
         if self.missing:
             return Judgement.SKIPPED
         if self.objections or self.median is None:
             return Judgement.INVALID
         if self.bar is None:
             return Judgement.NO_BAR
-        if len(self.values) < FEWEST_TRIALS:
-            return Judgement.INVALID
-        is_reached = self.median >= self.bar if self.at_least else self.median < self.bar
-        return Judgement.REACHED if is_reached else Judgement.MISSED
-
-    @property
-    def is_close(self) -> bool:
-        """Tell whether the interval holds the bar: another run may say otherwise."""
         found = self.estimate
-        if found is None or found.low is None or found.high is None or self.bar is None:
-            return False
-        return found.low < self.bar < found.high
+        if found is None or found.low is None or found.high is None:
+            return Judgement.INVALID
+        if (found.low >= self.bar) if self.at_least else (found.high < self.bar):
+            return Judgement.REACHED
+        if (found.high < self.bar) if self.at_least else (found.low >= self.bar):
+            return Judgement.MISSED
+        return Judgement.UNDECIDED
 
 
 def as_json(finding: Finding) -> dict[str, object]:
@@ -93,9 +81,7 @@ def as_json(finding: Finding) -> dict[str, object]:
         "median": finding.median,
         "range": [min(finding.values), max(finding.values)] if finding.values else None,
         "interval": [estimate.low, estimate.high] if estimate else None,
-        "limit_share": finding.limit_share,
         "verdict": finding.verdict,
-        "is_close": finding.is_close,
     }
 
 
@@ -186,7 +172,7 @@ def conclusion(cost: Cost) -> dict[str, object]:
 
 
 PER_SECOND, MILLISECONDS = "/s", "ms"
-HARNESS = ""
+NO_MIDDLEWARE = ""
 """In place of a middleware: the harness alone, against nothing."""
 
 
@@ -265,8 +251,8 @@ class Curve:
 
 def missed(curves: Sequence[Curve]) -> list[Curve]:
     """Return the curves that are shown to miss their threshold: the whole interval lies below it."""
-    judged = [(curve, curve.finding) for curve in curves if curve.bar is not None]
-    return [curve for curve, found in judged if found.verdict is Judgement.MISSED and not found.is_close]
+    judged = (curve for curve in curves if curve.bar is not None)
+    return [curve for curve in judged if curve.finding.verdict is Judgement.MISSED]
 
 
 HARNESS, TRANSPORT, PARSING = "harness", "transport", "parsing"

@@ -5,21 +5,21 @@ from statistics import median
 
 from rich.table import Table
 
-from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, Judgement, Size
+from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, Size
 from harness.statistics import Estimate
 
 
 def finding_lines(finding: Finding) -> list[str]:
     """Return what is printed of *finding*: the verdict, then what the sides did and what is to be known."""
-    head = f"{finding.verdict.upper():8} {finding.what}"
+    head = f"{finding.verdict.upper():9} {finding.what}"
     if finding.missing:
         return [f"{head}: {finding.missing}"]
     if finding.median is not None:
         head += f": {value(finding.median, finding.unit)}{_interval(finding)}{_bar(finding)}"
-    said = [head, *(f"         {objection}" for objection in finding.objections)]
+    said = [head, *(f"          {objection}" for objection in finding.objections)]
     for name, rates in finding.rates.items():
-        said.append(f"         {name}: {per_second(rates, finding.unit)}{_share(finding, name)}")
-    return said + [f"         ({note})" for note in finding.notes]
+        said.append(f"          {name}: {per_second(rates, finding.unit)}")
+    return said + [f"          ({note})" for note in finding.notes]
 
 
 def value(number: float, unit: str) -> str:
@@ -45,14 +45,7 @@ def _bar(finding: Finding) -> str:
     if finding.bar is None:
         return ""
     asked = "at least" if finding.at_least else "below"
-    close = ": the interval holds it" if finding.is_close and finding.verdict is not Judgement.INVALID else ""
-    return f" (bar: {asked} {value(finding.bar, finding.unit)}{close})"
-
-
-def _share(finding: Finding, name: str) -> str:
-    if name != finding.limit or finding.limit_share is None:
-        return ""
-    return f"; {finding.ours} reaches {100 * finding.limit_share:.0f} % of it"
+    return f" (bar: {asked} {value(finding.bar, finding.unit)})"
 
 
 def cost_lines(cost: Cost) -> list[str]:
@@ -112,7 +105,7 @@ def curve_lines(curve: Curve) -> list[str]:
     for one in curve.sizes:
         if not one.is_valid:
             said = "; ".join(one.objections)
-            found.append(f"INVALID  {curve.study}: {curve.label}, {curve.title}, {one.size:,}: {said}")
+            found.append(f"INVALID   {curve.study}: {curve.label}, {curve.title}, {one.size:,}: {said}")
     return found
 
 

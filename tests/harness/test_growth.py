@@ -12,7 +12,7 @@ from harness.experiment.growth.studies import STUDIES, insults
 from harness.experiment.growth.subscribers import Heard, lateness
 from harness.experiment.growth.terms import Terms, turning
 from harness.load.workload import Workload
-from harness.record.findings import HARNESS, MILLISECONDS, Curve, Judgement, Size, missed
+from harness.record.findings import MILLISECONDS, NO_MIDDLEWARE, Curve, Judgement, Size, missed
 from harness.record.journal import write_run
 from harness.record.run import Run
 from harness.report.plots.growth import growth_figure
@@ -40,7 +40,7 @@ STEEP = Curve(
     bar=0.9,
 )
 SHORT = Curve(
-    "requests", HARNESS, "against nothing", sizes=[Size(1_000, [9.0], {}, ["too short: 9 requests"])]
+    "requests", NO_MIDDLEWARE, "against nothing", sizes=[Size(1_000, [9.0], {}, ["too short: 9 requests"])]
 )
 TICKS = Curve("subscribers", "redis_impl", "a tick", unit=MILLISECONDS, sizes=[Size(1, [0.0, 1.0, 2.0])])
 
@@ -133,8 +133,8 @@ def test_a_run_is_drawn_again_from_its_record(tmp_path: Path, capsys: pytest.Cap
     assert report.main([str(tmp_path)]) == 0
     assert [path.name for path in (tmp_path / "plots").glob("*.png")] == ["growth-insults.png"]
     said = capsys.readouterr().out
-    assert "REACHED  insults: XML-RPC" in said
-    assert "INVALID  insults: Pyro4" in said
+    assert "REACHED   insults: XML-RPC" in said
+    assert "INVALID   insults: Pyro4" in said
 
 
 def test_the_command_measures_one_middleware_to_the_end(

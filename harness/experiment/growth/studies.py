@@ -5,35 +5,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from harness.experiment.bench import Bench
+from harness.experiment.contestants import (
+    ClientProcesses,
+    ContestantFailed,
+    Run,
+    add_and_remove,
+    alternate,
+    insult_me,
+    loaded,
+)
 from harness.experiment.growth.subscribers import subscribers
 from harness.experiment.growth.terms import Study, Terms, resident, turning
 from harness.experiment.session import Step
 from harness.experiment.speedup import CLIENTS as SHARED_CLIENTS
 from harness.experiment.speedup import LATENCY_BOUND, speedup
-from harness.experiment.thresholds import clients as contestant
-from harness.experiment.thresholds.alone import FLAT, stored
-from harness.experiment.thresholds.contestants import (
-    ClientProcesses,
-    ContestantFailed,
-    Run,
-    alternate,
-    loaded,
-)
 from harness.load.measure import Generators
 from harness.probes.resources import Pids, component_pids
-from harness.record.findings import HARNESS, Curve, Size
+from harness.record.findings import NO_MIDDLEWARE, Curve, Size
 from harness.record.run import Point
 from harness.report.formatting import not_here
 from lab.bootstrap import ROOT
-from lab.contract import Architecture, Target
+from lab.contract import Application, Architecture, Target
 from lab.errors import InternalError
 from lab.middleware import MIDDLEWARES
-from lab.process.system import System
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.store import open_store
+from xmlrpc.client import ServerProxy
 
 FEW_NODES, MANY_NODES_CLIENTS = 8, 64
 """Beyond so many nodes there are more clients: four per node, and a multiple of all numbers of nodes."""
@@ -123,7 +126,7 @@ def harness_alone(sizes: Sequence[int]) -> Iterator[Curve]:
         Size(count, [said["done"] / said["seconds"]], {"harness": said["after"] * MIB_PER_MB})
         for count, said in found
     ]
-    yield Curve("requests", HARNESS, "against nothing", sizes=measured)
+    yield Curve("requests", NO_MIDDLEWARE, "against nothing", sizes=measured)
 
 
 def _window(terms: Terms, system: System, load: Generators) -> Point:
@@ -165,14 +168,18 @@ def _against_nothing(count: int) -> dict[str, float]:
 
 
 STUDY = "insults"
+FLAT = 0.95
+"""The share of its rate that a service keeps when it stores more insults."""
+CALLS = 1000
+"""In one multicall, or in one call of the store."""
 INSULT_CLIENTS = 2
 """Of each size; those of all sizes are connected at the same time."""
 IN_MEMORY = "xmlrpc"
 """The middleware with which the store in memory is measured: it is the same code in all four."""
 Connect = Callable[[str, Target], AbstractContextManager[Run]]
 OPERATIONS: dict[str, Connect] = {
-    "insult_me": partial(contestant.insult_me, check=False),
-    "add_insult and remove_insult": contestant.add_and_remove,
+    "insult_me": insult_me,
+    "add_insult and remove_insult": add_and_remove,
 }
 
 
@@ -188,7 +195,7 @@ def _kept(middleware: str, architecture: Architecture, where: str, terms: Terms)
         targets: dict[int, Target] = {}
         pids: dict[int, Pids] = {}
         for count in terms.sizes:
-            system = stored(stack, middleware, architecture, count, terms.urls)
+            system = _stored(stack, middleware, architecture, count, terms.urls)
             targets[count] = system.target
             pids[count] = component_pids(system, terms.urls)
         for operation, connect in OPERATIONS.items():
@@ -198,6 +205,25 @@ def _kept(middleware: str, architecture: Architecture, where: str, terms: Terms)
                     for count, target in targets.items()
                 }
                 yield _curve(operation, where, middleware, loads, pids, terms)
+
+
+def _stored(
+    stack: ExitStack, middleware: str, architecture: Architecture, count: int, urls: BrokerUrls
+) -> System:
+    """Start a service of one node and store *count* insults; in memory over XML-RPC only."""
+    spec = SystemSpec(middleware, Application.SERVICE, architecture)
+    system = stack.enter_context(System(spec, urls))
+    names = (f"insult number {number}" for number in range(count))
+    if architecture is Architecture.N_NODE:
+        with closing(open_store(urls.redis, system.namespace)) as store:
+            while batch := list(islice(names, CALLS)):
+                store.add_insults(batch)
+        return system
+    with ServerProxy(system.target.address) as proxy:
+        while batch := list(islice(names, CALLS)):
+            calls = [{"methodName": "add_insult", "params": [name]} for name in batch]
+            proxy.system.multicall(calls)
+    return system
 
 
 def _curve(

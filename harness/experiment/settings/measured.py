@@ -1,29 +1,33 @@
 """Measure changes of settings one by one, each in alternating windows with the default."""
 
-import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from harness.analysis.verdicts import FEWEST_REQUESTS, MOST_GENERATOR_CPU
-from harness.experiment.baseline import FILTERED, TEXT
 from harness.experiment.bench import Bench
-from harness.experiment.session import Step
-from harness.experiment.settings import variants
-from harness.experiment.settings.table import DEFAULTS, Change, Setup
-from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until, redis_with, repeated
-from harness.experiment.thresholds.contestants import (
+from harness.experiment.contestants import (
     CLIENTS,
+    DEADLINE_SECONDS,
+    FILTERED,
+    TEXT,
     ClientProcesses,
     Contestant,
     ContestantFailed,
     Run,
     Terms,
     alternate,
+    filtered_until,
     loaded,
+    redis_with,
+    repeated,
+    variables,
 )
+from harness.experiment.session import Step
+from harness.experiment.settings import variants
+from harness.experiment.settings.table import DEFAULTS, Change, Setup
 from harness.record.findings import SAME, Cost, noise_of
 from harness.report.formatting import not_here
 from lab.contract import Application, Architecture, Target
@@ -85,14 +89,14 @@ class Contestants:
         return self._clients(stack, setup, self._node(stack, setup))
 
     def _clients(self, stack: ExitStack, setup: Setup, target: Target) -> ClientProcesses:
-        with _variables(setup.variables):
+        with variables(dict(setup.variables)):
             return loaded(stack, partial(filtering, self._middleware, target, setup), self._count)
 
     def _node(self, stack: ExitStack, setup: Setup) -> Target:
         urls = self._urls
         if setup.appendfsync:
             urls = replace(urls, redis=redis_with(stack, setup.appendfsync))
-        with _variables(setup.variables):
+        with variables(dict(setup.variables)):
             if setup.variant and self._middleware == "rabbitmq":
                 return _changed_node(stack, setup.variant, urls)
             spec = SystemSpec(self._middleware, Application.FILTER, node_arguments=setup.node_arguments)
@@ -106,21 +110,6 @@ def _changed_node(stack: ExitStack, variant: tuple[str, str], urls: BrokerUrls) 
     arguments = (*variant, "--namespace", namespace)
     launcher.start(ProcessSpec("changed", variants.__name__, arguments, urls.environment()))
     return Target(urls.amqp, namespace=namespace)
-
-
-@contextmanager
-def _variables(given: tuple[tuple[str, str], ...]) -> Iterator[None]:
-    """Let processes that are started meanwhile have these variables; our own settings were read before."""
-    before: Mapping[str, str | None] = {name: os.environ.get(name) for name, _ in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 USUAL, CHANGED = "default", "changed"

@@ -1,25 +1,24 @@
-"""RabbitMQ's filter with the guarantees of the plain reference: none. It compares like with like.
+"""RabbitMQ's filter with nothing kept, of both variants.
 
-``python -m harness.experiment.thresholds.unguarded --namespace N`` is a node. Messages are transient,
-nothing is confirmed, and what is delivered counts as done. The lab offers no such node: this one exists to
-show what its guarantees cost, and how fast the same code is without them. Each function takes one away from
-this process.
+``python -m harness.experiment.thresholds.unguarded VARIANT --namespace N`` is a node. Messages are
+transient, nothing is confirmed, and what is delivered counts as done. The lab offers no such node: this one
+exists to show what the guarantees cost. Each function takes one away from this process.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pika import DeliveryMode
+from pika import BasicProperties, DeliveryMode
+from pika.adapters.blocking_connection import BlockingChannel
 
 import rabbitmq.insult_filter
+import rabbitmq.stock
 import rabbitmq.tuned.client as client_module
-from harness.experiment.thresholds.clients import DEADLINE_SECONDS, filtered_until
-from harness.experiment.thresholds.contestants import Run
-from lab.contract import Target
-from rabbitmq.insult_filter import InsultFilterClient
+from harness.load.workload import Driver, SystemSubject
+from lab.middleware import MIDDLEWARES, STOCK
 from rabbitmq.tuned.connection import Confirms, Connection
 from rabbitmq.tuned.server import Consumer
 from rabbitmq.tuned.wire import Message
@@ -60,6 +59,25 @@ def acknowledge_nothing() -> None:
     Consumer._acknowledge = lambda consumer, tag: None  # type: ignore[method-assign,assignment]
 
 
+def keep_nothing_of_stock() -> None:
+    """Let pika's blocking channels send transient messages, confirm nothing, and acknowledge on delivery."""
+    publish, consume = BlockingChannel.basic_publish, BlockingChannel.basic_consume
+
+    def publish_transient(
+        channel: BlockingChannel, exchange: str, key: str, body: bytes, about: BasicProperties, **_: object
+    ) -> None:
+        about.delivery_mode = DeliveryMode.Transient.value
+        publish(channel, exchange, key, body, about)
+
+    def consume_at_once(channel: BlockingChannel, queue: str, deliver: Any, **_: object) -> str:
+        return str(consume(channel, queue, deliver, auto_ack=True))
+
+    BlockingChannel.basic_publish = publish_transient
+    BlockingChannel.basic_consume = consume_at_once
+    BlockingChannel.confirm_delivery = lambda channel: None
+    BlockingChannel.basic_ack = lambda channel, tag, multiple=False: None
+
+
 def alter_channels(alter: Callable[[Any], object]) -> None:
     """Let *alter* change each channel of this process when it is opened."""
     open_channel = Connection.open_channel
@@ -78,20 +96,30 @@ def alter_channels(alter: Callable[[Any], object]) -> None:
     Connection.open_channel = opened  # type: ignore[method-assign,assignment]
 
 
-@contextmanager
-def filter_many(target: Target, depth: int) -> Iterator[Run]:
-    """Filter texts, *depth* in flight, with our client without its guarantees."""
-    send_transient()
-    confirm_nothing()
-    with InsultFilterClient(target, DEADLINE_SECONDS) as client:
-        yield partial(filtered_until, client, depth)
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """The clients of *subject*, a variant of RabbitMQ, without their guarantees: each in its own process."""
+
+    subject: SystemSubject
+
+    def connect(self) -> Driver:
+        if MIDDLEWARES[self.subject.middleware].variant == STOCK:
+            keep_nothing_of_stock()
+        else:
+            send_transient()
+            confirm_nothing()
+        return self.subject.connect()
 
 
 def main(argv: list[str]) -> int:
-    """Serve as ``rabbitmq.insult_filter`` does, without confirms and acknowledgements."""
+    """Serve as the filter of a variant does, without confirms and acknowledgements."""
+    variant, *options = argv
+    if variant == STOCK:
+        keep_nothing_of_stock()
+        return rabbitmq.stock.main(["filter", *options])
     confirm_nothing()
     acknowledge_nothing()
-    return rabbitmq.insult_filter.main(argv)
+    return rabbitmq.insult_filter.main(options)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,13 @@ from harness.record.findings import Finding, Judgement
 from harness.report.findings import value
 from harness.report.plots.style import GREY, INVALID, PLAIN
 
-COLOURS = {Judgement.REACHED: "#009E73", Judgement.MISSED: "#D55E00", Judgement.INVALID: INVALID}
-HATCHES = {Judgement.MISSED: "///", Judgement.INVALID: "xxx"}
+COLOURS = {
+    Judgement.REACHED: "#009E73",
+    Judgement.UNDECIDED: GREY,
+    Judgement.MISSED: "#D55E00",
+    Judgement.INVALID: INVALID,
+}
+HATCHES = {Judgement.UNDECIDED: "...", Judgement.MISSED: "///", Judgement.INVALID: "xxx"}
 ROW_INCHES = 0.34
 
 
@@ -42,7 +47,8 @@ def thresholds_figure(findings: Sequence[Finding]) -> Figure | None:
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(
         "how far over the bar (dashed line); what must stay below is turned round.\n"
-        "Median of pairs of windows, 95 % interval (Student's t on logarithms); hatched: missed or invalid"
+        "Median of pairs of windows, 95 % interval (Student's t on logarithms).\n"
+        "Hatched: missed; dotted: undecided"
     )
     return figure
 
@@ -63,4 +69,4 @@ def _over_bar(one: Finding, number: float) -> float:
 def _label(one: Finding) -> str:
     asked = "at least" if one.at_least else "below"
     said = f"{value(one.median or 0.0, one.unit)} ({asked} {one.bar:g}), n = {len(one.values)}"
-    return f"{said}, INVALID" if one.verdict is Judgement.INVALID else said
+    return said if one.verdict is Judgement.REACHED else f"{said}, {one.verdict.upper()}"
