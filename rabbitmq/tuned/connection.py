@@ -158,6 +158,7 @@ class Connection:
                 self.reconnect("a queue that this process reads was deleted")
 
         def opened(channel: Channel) -> None:
+            channel._content_assembler = _BoundedAssembler()
             channel.add_on_close_callback(self._channel_closed)
             channel.add_on_cancel_callback(cancelled)
             then(channel)
@@ -321,7 +322,6 @@ _ERRORS = (
     InvalidFieldTypeException,
 )
 _decode_strictly = BasicProperties.decode
-_append = ContentFrameAssembler._handle_body_frame
 
 
 def _decode(properties: BasicProperties, encoded: bytes, offset: int = 0) -> BasicProperties:
@@ -347,13 +347,18 @@ def _without_headers(encoded: bytes) -> bytes:
     return encoded[:start] + bytes(4) + encoded[start + 4 + size :]
 
 
-def _collect(assembler: ContentFrameAssembler, frame: Body) -> tuple[Method, Header, bytes] | None:
-    """Collect a body. Of one that is too long, keep only enough to show that it is too long."""
-    if assembler._seen_so_far > MAX_REQUEST_BYTES:
-        assembler._seen_so_far += len(frame.fragment)
-        frame.fragment = b""
-    return cast("tuple[Method, Header, bytes] | None", _append(assembler, frame))
+class _BoundedAssembler(ContentFrameAssembler):  # type: ignore[misc]
+    """Collects a body. Of one that is too long, it keeps only enough to show that it is too long.
+
+    Each of our channels has one. It is not set for pika as a whole: stock clients of this process read longer
+    replies.
+    """
+
+    def _handle_body_frame(self, frame: Body) -> tuple[Method, Header, bytes] | None:
+        if self._seen_so_far > MAX_REQUEST_BYTES:
+            self._seen_so_far += len(frame.fragment)
+            frame.fragment = b""
+        return cast("tuple[Method, Header, bytes] | None", super()._handle_body_frame(frame))
 
 
 BasicProperties.decode = _decode
-ContentFrameAssembler._handle_body_frame = _collect

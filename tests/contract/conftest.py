@@ -1,18 +1,22 @@
-"""The two variants of four middlewares x two architectures that every contract test runs over."""
+"""The two variants of four middlewares x two architectures that every contract test runs over.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Starting a system takes longer than most tests of it: the tests of a module share one, and leave it as it was.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import cast
 
 import pytest
 
 from lab.contract import Application, Architecture
-from lab.middleware import MIDDLEWARES, VARIANTS, Middleware
+from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.process.system import System, SystemSpec
-from tests.conftest import StartSystem
 from tests.systems import system_for
 
-NODES = {Architecture.ONE_NODE: 1, Architecture.N_NODE: 3}
-INTERVAL = "300ms"
+NODES = {Architecture.ONE_NODE: 1, Architecture.N_NODE: 2}
+INTERVAL = "150ms"
+StartLike = Callable[..., AbstractContextManager[System]]
 
 CASES = [
     pytest.param((name, architecture), id=f"{name}-{architecture}")
@@ -22,59 +26,44 @@ CASES = [
 N_NODE = [pytest.param((name, Architecture.N_NODE), id=f"{name}-n-node") for name in VARIANTS]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One of the sixteen kinds of system."""
-
-    middleware: Middleware
-    architecture: Architecture
-    start_system: StartSystem
-
-    def start(self, application: Application, **options: object) -> System:
-        """Start a system of this kind, n-node with 3 nodes."""
-        options.setdefault("nodes", NODES[self.architecture])
-        options.setdefault("interval", INTERVAL)
-        return self.start_system(self.middleware.name, application, self.architecture, **options)
-
-
-@pytest.fixture(autouse=True)
-def _is_promised(request: pytest.FixtureRequest) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out a test marked ``needs(PROMISE)`` where the variant does not promise it."""
-    systems = [value for value in request.node.callspec.params.values() if isinstance(value, tuple)]
-    for marker in request.node.iter_markers("needs"):
-        for name, _ in systems:
-            if not MIDDLEWARES[name].promises(marker.args[0]):
-                pytest.skip(f"{name} does not promise that {marker.args[0]}")
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, system: StartSystem) -> Case:
-    """Each of the sixteen kinds of system, started by the test."""
-    name, architecture = request.param
-    return Case(MIDDLEWARES[name], architecture, system)
-
-
-@pytest.fixture(params=N_NODE)
-def n_node(request: pytest.FixtureRequest, system: StartSystem) -> Case:
-    """Each of the eight n-node systems, started by the test."""
-    name, architecture = request.param
-    return Case(MIDDLEWARES[name], architecture, system)
+    for marker in item.iter_markers("needs"):
+        name, _ = item.callspec.params["case"]  # type: ignore[attr-defined]
+        if not MIDDLEWARES[name].promises(marker.args[0]):
+            pytest.skip(f"{name} does not promise that {marker.args[0]}")
 
 
 @pytest.fixture(scope="module", params=CASES)
-def service_system(request: pytest.FixtureRequest) -> Iterator[System]:
-    """A running InsultService of each kind, for the tests of a module that do not disturb one another."""
-    yield from _running(request, Application.SERVICE)
+def case(request: pytest.FixtureRequest) -> StartLike:
+    """Start a system of each of the sixteen kinds, as ``case(Application.FILTER, nodes=3)``."""
+    return start_like(request)
 
 
-@pytest.fixture(scope="module", params=CASES)
-def filter_system(request: pytest.FixtureRequest) -> Iterator[System]:
-    """A running InsultFilter of each kind, likewise."""
-    yield from _running(request, Application.FILTER)
+def start_like(request: pytest.FixtureRequest) -> StartLike:
+    """Return what starts systems of the kind that the fixture's parameter names."""
+    name, architecture = cast(tuple[str, Architecture], request.param)
+
+    @contextmanager
+    def start(application: Application, **options: object) -> Iterator[System]:
+        options = {"nodes": NODES[architecture], "interval": INTERVAL, **options}
+        spec = SystemSpec(name, application, architecture, **options)  # type: ignore[arg-type]
+        with system_for(request, spec) as system:
+            yield system
+
+    return start
 
 
-def _running(request: pytest.FixtureRequest, application: Application) -> Iterator[System]:
-    name, architecture = request.param
-    spec = SystemSpec(name, application, architecture, NODES[architecture], interval=INTERVAL)
-    with system_for(request, spec) as cluster:
-        yield cluster
+@pytest.fixture(scope="module")
+def service_system(case: StartLike) -> Iterator[System]:
+    """A running InsultService of each kind."""
+    with case(Application.SERVICE) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def filter_system(case: StartLike) -> Iterator[System]:
+    """A running InsultFilter of each kind."""
+    with case(Application.FILTER) as system:
+        yield system

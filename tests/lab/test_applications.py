@@ -1,22 +1,29 @@
-"""What a node does with a request, whatever carried it, over a store of each kind."""
+"""What a node does with a request, whatever carried it, and with the work of nodes that freeze or die."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
 
 import pytest
 
+from lab.applications import filter as filter_module
 from lab.applications.censor import Censor
-from lab.applications.filter import FilterApplication, work_through
+from lab.applications.filter import LEASE_SECONDS, FilterApplication, FilterParts, build_filter, work_through
 from lab.applications.service import ServiceApplication
 from lab.contract import Result, ResultPage
-from lab.errors import Code, InternalError, InvalidRequest, NoInsults, NotFound
-from lab.limits import MAX_REPLY_BYTES, MAX_TEXT_BYTES, SUBSCRIPTION_LEASE_SECONDS
+from lab.errors import Code, InternalError, InvalidRequest, Unavailable
+from lab.limits import MAX_TEXT_BYTES, SUBSCRIPTION_LEASE_SECONDS
 from lab.operations import page_from_plain, to_plain
-from lab.store import Store
+from lab.options import NodeOptions
+from lab.store import MemoryStore, Store
 from lab.work import Work
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
 TIMEOUT_SECONDS = 10.0
+WAIT_SECONDS = 10.0
+ID = "operation"
 
 
 @pytest.fixture
@@ -35,26 +42,6 @@ def test_an_insult_is_cleaned_before_it_is_stored_or_removed(service: ServiceApp
     assert service.add_insult("  estu\u0301pido\n") is True
     assert service.get_insults() == ["est\u00fapido"]
     assert service.remove_insult(" est\u00fapido ") is True
-
-
-def test_a_random_insult_of_none_is_an_error_of_its_own(service: ServiceApplication) -> None:
-    with pytest.raises(NoInsults):
-        service.insult_me()
-
-
-def test_a_random_insult_is_one_that_is_stored(service: ServiceApplication) -> None:
-    service.add_insult("tonto")
-    assert service.insult_me() == "tonto"
-
-
-def test_a_page_of_insults_stops_at_512_kib_and_reading_on_gives_the_rest(
-    service: ServiceApplication, store: Store
-) -> None:
-    wanted = [f"{number:03}{'喂' * 197}" for number in range(1000)]
-    store.add_insults(wanted)
-    page = service.get_insults()
-    assert len("".join(page).encode()) <= MAX_REPLY_BYTES < len("".join(wanted).encode())
-    assert page + service.get_insults(after=page[-1]) == wanted
 
 
 def test_a_subscriber_is_called_for_30_seconds_unless_it_renews(
@@ -97,15 +84,6 @@ def test_the_operation_id_of_a_submit_is_the_id_of_its_petition(insult_filter: F
     assert insult_filter.submit("tonto", "operation") == "operation"
 
 
-def test_without_operation_id_each_submit_has_a_new_petition(insult_filter: FilterApplication) -> None:
-    assert insult_filter.submit("tonto") != insult_filter.submit("tonto")
-
-
-def test_a_petition_that_waits_has_no_result_yet(insult_filter: FilterApplication) -> None:
-    with pytest.raises(NotFound):
-        insult_filter.result(insult_filter.submit("tonto"))
-
-
 def test_the_oldest_waiting_text_is_resolved(insult_filter: FilterApplication) -> None:
     first, second = insult_filter.submit("tonto 1"), insult_filter.submit("tonto 2")
     assert insult_filter.resolve() == "CENSORED 1"
@@ -114,22 +92,11 @@ def test_the_oldest_waiting_text_is_resolved(insult_filter: FilterApplication) -
     assert insult_filter.get_results() == [Result(second, "CENSORED 2"), Result(first, "CENSORED 1")]
 
 
-def test_where_nothing_waits_nothing_is_resolved(insult_filter: FilterApplication) -> None:
-    assert insult_filter.resolve() is None
-    assert insult_filter.resolve("operation") is None
-
-
 def test_a_repeated_resolve_takes_no_second_text(insult_filter: FilterApplication) -> None:
     insult_filter.submit("tonto 1")
     insult_filter.submit("tonto 2")
     assert [insult_filter.resolve("operation") for _ in range(3)] == ["CENSORED 1"] * 3
     assert insult_filter.resolve("another") == "CENSORED 2"
-
-
-def test_an_empty_text_is_resolved_once(insult_filter: FilterApplication) -> None:
-    insult_filter.submit("")
-    insult_filter.submit("tonto")
-    assert [insult_filter.resolve("operation") for _ in range(2)] == ["", ""]
 
 
 def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterApplication) -> None:
@@ -152,12 +119,180 @@ def test_a_page_of_results_travels_as_plain_values() -> None:
     assert (arrived, arrived.more, type(arrived[0])) == (page, True, Result)
 
 
-@pytest.mark.parametrize("answer", [None, True, "text", ["a", "b"]])
-def test_other_answers_travel_as_they_are(answer: object) -> None:
-    assert to_plain(answer) is answer
-
-
 @pytest.mark.parametrize("value", [None, "text", [], {}, {"more": True}])
 def test_what_is_no_page_of_results_is_said_to_be_none(value: object) -> None:
     with pytest.raises(InternalError):
         page_from_plain(value)
+
+
+class Occupied:
+    """Work that takes until it is released; it knows whether it was begun."""
+
+    is_none = False
+    wait_seconds = cpu_seconds = 0.0
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.released = threading.Event()
+        self.error: Exception | None = None
+
+    def perform(self) -> None:
+        self.begun.set()
+        self.released.wait(WAIT_SECONDS)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def work() -> Occupied:
+    """What occupies the first node."""
+    return Occupied()
+
+
+@pytest.fixture
+def first(store: Store, work: Occupied) -> FilterApplication:
+    """A node that is occupied by each text."""
+    return FilterApplication(store, Censor(["tonto"]), cast(Work, work))
+
+
+@pytest.fixture
+def second(store: Store) -> FilterApplication:
+    """Another node."""
+    return FilterApplication(store, Censor(["tonto"]), Work())
+
+
+@pytest.fixture
+def threads(work: Occupied) -> Iterator[ThreadPoolExecutor]:
+    """Threads of the first node."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+        work.released.set()
+
+
+def occupy(threads: ThreadPoolExecutor, node: FilterApplication, work: Occupied) -> "Future[Result | None]":
+    """Let *node* take the oldest text and work on it."""
+    under_way = threads.submit(node.resolve_next)
+    assert work.begun.wait(WAIT_SECONDS)
+    return under_way
+
+
+def test_a_text_is_held_while_its_node_works_on_it(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    under_way = occupy(threads, first, work)
+    for _ in range(4):
+        later(0.7 * LEASE_SECONDS)
+        first.renew_leases()
+        assert second.resolve_next() is None
+    work.released.set()
+    assert under_way.result(WAIT_SECONDS) == Result("a", "CENSORED")
+
+
+def test_the_work_of_a_frozen_node_is_taken_over_and_its_late_result_refused(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    store: Store,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    frozen = occupy(threads, first, work)
+    later(LEASE_SECONDS + 0.1)
+    assert second.resolve_next() == Result("a", "CENSORED")
+    first.renew_leases()
+    work.released.set()
+    assert frozen.result(WAIT_SECONDS) is None
+    assert (store.fenced(), store.get_results(10)) == (1, [Result("a", "CENSORED")])
+
+
+def test_a_text_whose_work_failed_waits_again(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    later: Later,
+) -> None:
+    first.submit("tonto", "a")
+    work.error = ValueError("a bug")
+    failed = occupy(threads, first, work)
+    work.released.set()
+    with pytest.raises(ValueError, match="a bug"):
+        failed.result(WAIT_SECONDS)
+    later(0.7 * LEASE_SECONDS)
+    first.renew_leases()
+    later(0.7 * LEASE_SECONDS)
+    assert second.resolve_next() == Result("a", "CENSORED")
+
+
+def test_two_resolves_at_once_under_one_id_take_one_text_and_get_the_same_answer(
+    first: FilterApplication, second: FilterApplication, work: Occupied, threads: ThreadPoolExecutor
+) -> None:
+    first.submit("tonto 1")
+    first.submit("tonto 2")
+    answers = [threads.submit(first.resolve, ID)]
+    assert work.begun.wait(WAIT_SECONDS)
+    answers += [threads.submit(node.resolve, ID) for node in (first, second)]
+    work.released.set()
+    assert [answer.result(WAIT_SECONDS) for answer in answers] == ["CENSORED 1"] * 3
+    assert second.resolve() == "CENSORED 2"
+    assert second.resolve() is None
+
+
+def test_a_resolve_that_is_under_way_for_too_long_is_to_be_repeated(
+    first: FilterApplication,
+    second: FilterApplication,
+    work: Occupied,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filter_module, "UNDER_WAY_SECONDS", 0.0)
+    first.submit("tonto")
+    answer = threads.submit(first.resolve, ID)
+    assert work.begun.wait(WAIT_SECONDS)
+    with pytest.raises(Unavailable):
+        second.resolve(ID)
+    work.released.set()
+    assert answer.result(WAIT_SECONDS) == "CENSORED"
+    assert second.resolve(ID) == "CENSORED"
+
+
+def test_a_resolve_whose_node_died_is_repeated_elsewhere(second: FilterApplication, store: Store) -> None:
+    second.submit("tonto 1")
+    second.submit("tonto 2")
+    store.take_for(ID, 0.0, "dead")
+    assert [second.resolve(ID), second.resolve(ID)] == ["CENSORED 1"] * 2
+    assert second.resolve() == "CENSORED 2"
+
+
+def test_a_node_that_stops_gives_back_what_it_cannot_finish(
+    first: FilterApplication, second: FilterApplication, work: Occupied
+) -> None:
+    first.submit("tonto", "a")
+    parts = FilterParts(first, (work_through(first),), has_work_list=True)
+    parts.start()
+    assert work.begun.wait(WAIT_SECONDS)
+    parts.stop(0.01)
+    assert second.resolve_next() == Result("a", "CENSORED")
+    work.released.set()
+
+
+def test_a_node_with_a_work_list_renews_its_leases_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.applications.filter.RENEWAL_SECONDS", 0.01)
+    store = MemoryStore()
+    renewed: list[int] = []
+    monkeypatch.setattr(store, "renew", lambda *arguments: renewed.append(1))
+    options = NodeOptions(work=Work(wait_seconds=0.2))
+    parts = build_filter(options, store, has_work_list=True)
+    parts.start()
+    try:
+        parts.application.submit("tonto", "a")
+        eventually(lambda: store.result("a"))
+        assert renewed
+    finally:
+        parts.stop(WAIT_SECONDS)

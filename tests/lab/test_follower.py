@@ -1,15 +1,38 @@
-"""A filter node that follows the insults of a store, whatever happens to them meanwhile."""
+"""Nodes of n: they follow the insults of the store, call back allowed hosts only, and have fault hooks."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from lab.applications.callbacks import AllowedHosts, CalledBackService
 from lab.applications.censor import Censor
 from lab.applications.filter import Follower
-from lab.errors import Unavailable
+from lab.bootstrap import ROOT
+from lab.errors import Code, InvalidRequest, Unavailable
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES
+from lab.work import fault_hook
+from pyro4.tuned.node import wire_of
 from tests.lab.conftest import OpenRedis
+from xmlrpc.tuned.server import WIRE
+
+STRANGERS = [
+    "10.0.0.1",
+    "169.254.169.254",
+    "0.0.0.0",
+    "127.1",
+    "2130706433",
+    "0x7f.0.0.1",
+    "example.com",
+    "localhost.example.com",
+    "8.8.8.8",
+]
+WORK = "from lab.work import fault_hook as r; n = r(); n('t1 hello'); n('t2 arsenic'); n('t3')"
 
 
 class Node:
@@ -146,3 +169,109 @@ def test_a_store_that_is_away_for_a_while_loses_no_change(
             node.follower.follow()
     node.follower.follow()
     assert node.censors("bobo", "tonto")
+
+
+def http_service(*allowed: str) -> CalledBackService:
+    return CalledBackService(MemoryStore(), "http", WIRE.split, AllowedHosts(allowed))
+
+
+def pyro_service(*allowed: str) -> CalledBackService:
+    return CalledBackService(MemoryStore(), "pyro", wire_of().split, AllowedHosts(allowed))
+
+
+def stored(service: CalledBackService) -> list[str]:
+    return service._store.subscribers()
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+@pytest.mark.parametrize("form", ["http://{}:8080", "http://{}", "http://127.0.0.1@{}:80/x"])
+def test_a_host_that_is_not_allowed_is_refused_over_http(host: str, form: str) -> None:
+    service = http_service()
+    with pytest.raises(InvalidRequest) as caught:
+        service.add_subscriber(form.format(host))
+    assert caught.value.code is Code.MALFORMED
+    assert not stored(service)
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_a_host_that_is_not_allowed_is_refused_over_pyro(host: str) -> None:
+    with pytest.raises(InvalidRequest, match="--allow-subscribers"):
+        pyro_service().add_subscriber(f"PYRO:me@{host}:4711")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "PYRO:me@./u:/run/docker.sock",
+        "PYRO:me",
+        "PYRO:@127.0.0.1:1",
+        "PYRO:a@b@127.0.0.1:1",
+        "PYRO:me@127.0.0.1",
+        "PYRONAME:me@127.0.0.1:1",
+        "PYROMETA:me@127.0.0.1:1",
+    ],
+)
+def test_a_uri_that_leads_elsewhere_than_to_a_host_is_refused(uri: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        pyro_service().add_subscriber(uri)
+    assert caught.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("uri", "kept"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080/RPC2", "http://127.0.0.1:8080"),
+        ("http://user@LOCALHOST:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://127.3.2.1", "http://127.3.2.1:80"),
+    ],
+)
+def test_loopback_is_allowed_and_kept_as_an_address(uri: str, kept: str) -> None:
+    service = http_service()
+    assert service.add_subscriber(uri) is True
+    assert stored(service) == [kept]
+    assert service.add_subscriber(uri) is False
+    assert service.remove_subscriber(uri) is True
+    assert not stored(service)
+
+
+def test_a_pyro_subscriber_is_kept_with_its_address() -> None:
+    service = pyro_service()
+    service.add_subscriber("PYRO:me@localhost:4711")
+    assert stored(service) == ["PYRO:me@127.0.0.1:4711"]
+
+
+def test_networks_addresses_and_names_can_be_allowed() -> None:
+    service = http_service("10.1.0.0/16", "192.168.7.7", "localhost")
+    for uri in ("http://10.1.2.3:1", "http://192.168.7.7:1", "http://localhost:1"):
+        assert service.add_subscriber(uri) is True
+    with pytest.raises(InvalidRequest):
+        service.add_subscriber("http://10.2.0.1:1")
+
+
+def test_a_name_that_means_nothing_is_an_error_at_the_start() -> None:
+    with pytest.raises(Unavailable, match="no such host"):
+        AllowedHosts(["no-such-host.invalid"])
+
+
+def worked(path: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Let a process work on three texts."""
+    environment = {**os.environ, "LAB_WORKED": str(path), **variables}
+    return subprocess.run([sys.executable, "-c", WORK], cwd=ROOT, env=environment, timeout=30, check=False)
+
+
+def test_without_variables_there_is_nothing_to_call() -> None:
+    assert fault_hook() is None
+
+
+def test_the_first_word_of_each_text_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "worked"
+    assert worked(path).returncode == 0
+    assert path.read_text().split() == ["t1", "t2", "t3"]
+
+
+def test_a_poisoned_text_ends_its_process_at_once_and_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "worked"
+    assert worked(path, LAB_POISON="arsenic").returncode == -signal.SIGKILL
+    assert path.read_text().split() == ["t1", "t2"]

@@ -1,11 +1,13 @@
-"""The command line of nodes and clients: times, ports, and what a node makes of its options."""
+"""Command lines, settings and architectures: what a process makes of what it is told."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from lab.contract import Architecture
+from lab.contract import Application, Architecture
+from lab.middleware import MIDDLEWARES
 from lab.options import (
     NodeOptions,
     add_broadcast_options,
@@ -17,7 +19,20 @@ from lab.options import (
     port,
     process_parser,
 )
+from lab.settings import Settings, SettingsError, read_settings
+from lab.topology import NODE, Role, Topology
 from lab.work import Work
+
+TOPOLOGY = Topology(
+    one_node=(Role(NODE, "mw.insult_{application}"),),
+    n_node=(
+        Role("master", "mw.master"),
+        Role("broadcaster", "mw.broadcaster", applications=(Application.SERVICE,)),
+        Role(NODE, "mw.insult_{application}", ("--master", "{master}")),
+    ),
+    one_node_entry=NODE,
+    n_node_entry="master",
+)
 
 
 def parsed(*argv: str) -> NodeOptions:
@@ -86,10 +101,6 @@ def test_an_interval_of_no_time_is_refused(text: str) -> None:
         interval(text)
 
 
-def test_an_interval_is_a_time() -> None:
-    assert interval("200ms") == pytest.approx(0.2)
-
-
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("1", 1), ("8000", 8000), ("65535", 65535)])
 def test_a_port_is_a_number_up_to_65535(text: str, number: int) -> None:
     assert port(text) == number
@@ -99,10 +110,6 @@ def test_a_port_is_a_number_up_to_65535(text: str, number: int) -> None:
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         port(text)
-
-
-def test_without_options_a_node_has_the_defaults() -> None:
-    assert parsed() == NodeOptions()
 
 
 def test_nothing_listens_beyond_loopback_unless_told_to() -> None:
@@ -201,3 +208,103 @@ def test_a_handler_must_return_text() -> None:
     assert handler is not None
     with pytest.raises(TypeError, match="returned int; it must return text"):
         handler("a")
+
+
+def test_without_variables_everything_has_its_default() -> None:
+    assert read_settings({}) == Settings()
+
+
+@pytest.mark.parametrize("name", ["LAB_NAMESPAC", "LAB_", "LAB_REDIS", "LAB_redis_url", "LAB_NAMESPACE_"])
+def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({name: "x"})
+    assert str(caught.value).startswith(f"{name} is not a setting")
+    assert "LAB_NAMESPACE," in str(caught.value)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_every_field_is_a_variable(field: str) -> None:
+    default = getattr(Settings(), field)
+    given = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}
+    more = {"middlewares": "contrib.sockets", "pyro_serializer": "serpent"}
+    more |= {"redis_url": "redis://127.0.0.1:1", "amqp_url": "amqp://127.0.0.1:1"}
+    raw = {**given, **more}.get(field, "1")
+    read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
+    assert (read, type(read)) == (type(default)(raw), type(default))
+
+
+@pytest.mark.parametrize("name", ["LAB_REDIS_URL", "LAB_AMQP_URL"])
+@pytest.mark.parametrize("url", ["foo", "http://secret@host", "redis", "redis://host:secret", "amqp://h:0x"])
+def test_what_is_no_url_of_a_broker_is_refused_and_not_shown(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not a URL like") as caught:
+        read_settings({name: url})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", ["1", "true", "True", "yes", "YES"])
+def test_a_switch_is_turned_on(raw: str) -> None:
+    assert read_settings({"LAB_REQUIRE_BROKERS": raw}).require_brokers is True
+
+
+@pytest.mark.parametrize("raw", ["", "0", "false", "FALSE", "no"])
+def test_a_switch_is_turned_off(raw: str) -> None:
+    assert read_settings({"LAB_REQUIRE_BROKERS": raw}).require_brokers is False
+
+
+@pytest.mark.parametrize("raw", ["2", "on", "y", " 1", "-1"])
+def test_a_switch_that_is_neither_is_an_error(raw: str) -> None:
+    with pytest.raises(SettingsError, match="LAB_REQUIRE_BROKERS"):
+        read_settings({"LAB_REQUIRE_BROKERS": raw})
+
+
+@pytest.mark.parametrize(("raw", "number"), [("0", 0), ("60", 60), ("007", 7)])
+def test_a_whole_number_is_read(raw: str, number: int) -> None:
+    assert read_settings({"LAB_PARENT": raw}).parent == number
+
+
+@pytest.mark.parametrize("raw", ["", "-1", "1.5", "15m", "1e3", "0x10", "²", " 1"])
+def test_what_is_no_whole_number_is_an_error(raw: str) -> None:
+    with pytest.raises(SettingsError, match="LAB_ID_TTL"):
+        read_settings({"LAB_ID_TTL": raw})
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("LAB_QUEUE_TYPE", "stream"),
+        ("LAB_PYRO_SERIALIZER", "pickle"),
+        ("LAB_LOG_LEVEL", "loud"),
+        ("LAB_ID_TTL", "0"),
+    ],
+)
+def test_a_value_that_nobody_could_use_is_an_error_at_once(name: str, raw: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings({name: raw})
+
+
+def test_a_key_that_is_too_short_is_an_error_that_does_not_show_it() -> None:
+    with pytest.raises(SettingsError, match="LAB_PYRO_KEY must have 16") as caught:
+        read_settings({"LAB_PYRO_KEY": "xyzzy"})
+    assert "xyzzy" not in str(caught.value)
+    assert "0123456789abcdef" not in repr(read_settings({"LAB_PYRO_KEY": "0123456789abcdef"}))
+
+
+def names(topology: Topology, architecture: Architecture, application: Application) -> list[str]:
+    return [role.name for role in topology.roles(architecture, application)]
+
+
+def test_a_role_of_one_application_is_not_started_for_the_other() -> None:
+    assert names(TOPOLOGY, Architecture.N_NODE, Application.FILTER) == ["master", "node"]
+
+
+def test_each_architecture_has_its_roles_and_its_entry() -> None:
+    assert names(TOPOLOGY, Architecture.ONE_NODE, Application.FILTER) == ["node"]
+    assert [TOPOLOGY.entry(architecture) for architecture in Architecture] == ["node", "master"]
+
+
+@pytest.mark.parametrize("name", MIDDLEWARES)
+def test_n_nodes_need_redis_and_each_system_its_own_broker(name: str) -> None:
+    middleware = MIDDLEWARES[name]
+    own = {middleware.broker} - {""}
+    assert middleware.needed_brokers(Architecture.ONE_NODE) == own
+    assert middleware.needed_brokers(Architecture.N_NODE) == own | {"redis"}

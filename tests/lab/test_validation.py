@@ -1,11 +1,39 @@
-"""What is let in and what is refused, with which code, at the borders of every limit."""
+"""What is let in and what is refused, with which code, and how errors and requests travel."""
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from lab.errors import Code, InvalidRequest
+from lab.applications.filter import FilterApplication
+from lab.applications.service import ServiceApplication, perform
+from lab.contract import InsultFilter, InsultService
+from lab.data import default_insults, read_insults
+from lab.errors import (
+    Code,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    LabError,
+    NoInsults,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    as_text,
+    error_from,
+    error_from_text,
+)
 from lab.limits import MAX_OPERATION_ID_CHARACTERS, MAX_TEXT_BYTES, MAX_URI_CHARACTERS
+from lab.operations import (
+    MUTATING_OPERATIONS,
+    SERVICE_OPERATIONS,
+    SIGNATURES,
+    Operation,
+    bind,
+    operation_named,
+)
+from lab.store import MemoryStore
 from lab.validation import (
     clean_after,
     clean_insult,
@@ -17,13 +45,23 @@ from lab.validation import (
 
 Check = Callable[[object], object]
 HTTP = "http://127.0.0.1:9000/"
+INVALID = [
+    Code.MALFORMED,
+    Code.UNKNOWN_OPERATION,
+    Code.MISSING_FIELD,
+    Code.WRONG_TYPE,
+    Code.TOO_LARGE,
+    Code.BAD_ENCODING,
+]
+ERRORS: list[LabError] = [
+    *(InvalidRequest(code, "limit: must be 1, got 'x'\n") for code in INVALID),
+    *(kind("é: what, where") for kind in (NoInsults, NotFound, Overloaded, Unavailable, DeadlineExceeded)),
+    InternalError("5d41402a"),
+]
 
 
 def http_subscriber(value: object) -> str:
     return clean_subscriber(value, ("http", "https"))
-
-
-TEXT_CHECKS: list[Check] = [clean_insult, clean_text, clean_after, clean_operation_id, http_subscriber]
 
 
 def refusal(check: Check, value: object) -> InvalidRequest:
@@ -31,20 +69,6 @@ def refusal(check: Check, value: object) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
         check(value)
     return caught.value
-
-
-@pytest.mark.parametrize("check", TEXT_CHECKS)
-@pytest.mark.parametrize("value", [None, 1, 1.5, True, b"tonto", ["tonto"], {"insult": "tonto"}])
-def test_what_is_not_text_has_the_wrong_type(check: Check, value: object) -> None:
-    error = refusal(check, value)
-    assert error.code is Code.WRONG_TYPE
-    assert type(value).__name__ in error.message
-
-
-@pytest.mark.parametrize("check", TEXT_CHECKS)
-@pytest.mark.parametrize("value", ["\ud800", "tonto \udfff"])
-def test_a_lone_surrogate_is_no_text(check: Check, value: str) -> None:
-    assert refusal(check, value).code is Code.BAD_ENCODING
 
 
 @pytest.mark.parametrize("insult", ["t", "tonto", "cap d'espinaca", "Tonto", "बुद्धू", "x" * 200, "😈" * 200])
@@ -59,11 +83,6 @@ def test_an_insult_is_stripped(insult: str) -> None:
 
 def test_an_insult_is_normalised() -> None:
     assert clean_insult("estu\u0301pido") == "est\u00fapido"
-
-
-@pytest.mark.parametrize("insult", ["", " ", "\t\n", "\u3000", "\u2028"])
-def test_an_empty_insult_is_malformed(insult: str) -> None:
-    assert refusal(clean_insult, insult).code is Code.MALFORMED
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"])
@@ -112,37 +131,14 @@ def test_a_limit_from_1_to_1000_is_good(limit: int) -> None:
     assert clean_limit(limit) == limit
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001, 10**30, -(10**30)])
-def test_a_limit_beyond_that_is_too_large(limit: int) -> None:
-    assert refusal(clean_limit, limit).code is Code.TOO_LARGE
-
-
-@pytest.mark.parametrize("limit", [None, "10", 10.0, True, False, [10]])
-def test_a_limit_that_is_no_whole_number_has_the_wrong_type(limit: object) -> None:
-    assert refusal(clean_limit, limit).code is Code.WRONG_TYPE
-
-
 @pytest.mark.parametrize("after", ["", "tonto", "x" * 200, "not\nan insult"])
 def test_a_page_may_start_anywhere(after: str) -> None:
     assert clean_after(after) == after
 
 
-def test_no_page_starts_behind_what_is_longer_than_any_insult() -> None:
-    assert refusal(clean_after, "x" * 201).code is Code.TOO_LARGE
-
-
 @pytest.mark.parametrize("value", ["a", "5d41-4a", "~!@#$%^&*()", "x" * MAX_OPERATION_ID_CHARACTERS])
 def test_a_good_operation_id_is_kept(value: str) -> None:
     assert clean_operation_id(value) == value
-
-
-@pytest.mark.parametrize("value", ["", " ", "a b", "a\nb", "a\x00", "\x7f", "é", "喂"])
-def test_an_operation_id_with_other_than_printable_ascii_is_malformed(value: str) -> None:
-    assert refusal(clean_operation_id, value).code is Code.MALFORMED
-
-
-def test_an_operation_id_of_more_than_128_characters_is_too_large() -> None:
-    assert refusal(clean_operation_id, "x" * (MAX_OPERATION_ID_CHARACTERS + 1)).code is Code.TOO_LARGE
 
 
 @pytest.mark.parametrize("uri", [HTTP, "https://[::1]:9000/x?y#z", "HTTP://host"])
@@ -166,3 +162,178 @@ def test_a_subscribers_uri_has_a_limit() -> None:
     longest = HTTP.ljust(MAX_URI_CHARACTERS, "x")
     assert http_subscriber(longest) == longest
     assert refusal(http_subscriber, longest + "x").code is Code.TOO_LARGE
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error.code))
+def test_an_error_arrives_as_what_it_was(error: LabError) -> None:
+    arrived = error_from(str(error.code), error.message)
+    assert (type(arrived), arrived.code, arrived.message) == (type(error), error.code, error.message)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error.code))
+def test_an_error_written_as_text_is_read_as_what_it_was(error: LabError) -> None:
+    arrived = error_from_text(as_text(error))
+    assert arrived is not None
+    assert (type(arrived), arrived.code, arrived.message) == (type(error), error.code, error.message)
+
+
+def test_every_code_has_an_error() -> None:
+    assert {error.code for error in ERRORS} == set(Code)
+
+
+@pytest.mark.parametrize("code", ["", "NEW_CODE", "not_found", "200"])
+def test_an_unknown_code_is_a_failure_of_the_node_that_keeps_what_was_said(code: str) -> None:
+    arrived = error_from(code, "the message")
+    assert isinstance(arrived, InternalError)
+    assert "the message" in arrived.message
+    assert repr(code) in arrived.message
+
+
+@pytest.mark.parametrize("text", ["", "NOT_FOUND", "NOT_FOUND:", "not_found: x", "something: else", ": x"])
+def test_other_text_is_no_error(text: str) -> None:
+    assert error_from_text(text) is None
+
+
+def application_of(operation: Operation) -> type:
+    return ServiceApplication if operation in SERVICE_OPERATIONS else FilterApplication
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_the_signature_of_an_operation_is_that_of_the_application(operation: Operation) -> None:
+    parameters = inspect.signature(getattr(application_of(operation), operation)).parameters
+    names = [name for name in parameters if name not in ("self", "operation_id")]
+    required = [name for name in names if parameters[name].default is inspect.Parameter.empty]
+    assert (SIGNATURES[operation].parameters, SIGNATURES[operation].required) == (tuple(names), len(required))
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_exactly_the_operations_that_change_something_take_an_operation_id(operation: Operation) -> None:
+    parameters = inspect.signature(getattr(application_of(operation), operation)).parameters
+    assert ("operation_id" in parameters) is (operation in MUTATING_OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", [name for name in Operation if not name.endswith("subscriber")])
+def test_every_operation_but_those_on_subscribers_is_in_the_contract(operation: Operation) -> None:
+    contract = InsultService if operation in SERVICE_OPERATIONS else InsultFilter
+    assert hasattr(contract, operation)
+
+
+@pytest.mark.parametrize("name", ["", "add", "ADD_INSULT", "filter", "__init__", None, 1, ["add_insult"], {}])
+def test_an_unknown_operation_is_refused_and_those_there_are_named(name: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        operation_named(name, SERVICE_OPERATIONS)
+    assert caught.value.code is Code.UNKNOWN_OPERATION
+    assert "add_insult" in caught.value.message
+
+
+def test_a_name_of_any_length_makes_a_short_message() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        operation_named("x" * 1_000_000, SERVICE_OPERATIONS)
+    assert len(caught.value.message) < 500
+
+
+def test_arguments_get_their_names() -> None:
+    assert bind(Operation.GET_INSULTS, ["tonto", 10]) == {"after": "tonto", "limit": 10}
+    assert bind(Operation.GET_INSULTS, ["tonto"]) == {"after": "tonto"}
+    assert bind(Operation.GET_INSULTS, []) == {}
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        bind(Operation.ADD_INSULT, [])
+    assert (caught.value.code, caught.value.message) == (Code.MISSING_FIELD, "add_insult needs insult")
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"), [(Operation.INSULT_ME, [1]), (Operation.ADD_INSULT, ["tonto", "id"])]
+)
+def test_more_arguments_than_there_are_parameters_are_refused(
+    operation: Operation, arguments: list[object]
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        bind(operation, arguments)
+    assert caught.value.code is Code.WRONG_TYPE
+
+
+def test_a_performed_operation_gives_the_answer_of_the_application() -> None:
+    application = ServiceApplication(MemoryStore())
+    assert perform(application, Operation.ADD_INSULT, {"insult": " tonto "}) is True
+    assert perform(application, Operation.GET_INSULTS, {"limit": 1}) == ["tonto"]
+
+
+def test_an_operation_performed_again_under_its_id_has_its_effect_once() -> None:
+    application = ServiceApplication(MemoryStore())
+    answers = [perform(application, Operation.ADD_INSULT, {"insult": "tonto"}, "id") for _ in range(2)]
+    assert answers == [True, True]
+
+
+def test_a_bad_operation_id_is_refused_before_anything_happens() -> None:
+    store = MemoryStore()
+    with pytest.raises(InvalidRequest):
+        perform(ServiceApplication(store), Operation.ADD_INSULT, {"insult": "tonto"}, "a b")
+    assert store.count_insults() == 0
+
+
+def test_an_operation_that_changes_nothing_needs_no_good_id() -> None:
+    application = ServiceApplication(MemoryStore())
+    assert perform(application, Operation.GET_INSULTS, {}, "a b") == []
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a list may be written."""
+    return tmp_path / "insults.txt"
+
+
+def refusal_of(path: Path) -> InvalidRequest:
+    """Return the error that reading *path* raises."""
+    with pytest.raises(InvalidRequest) as caught:
+        read_insults(path)
+    return caught.value
+
+
+def test_a_list_has_an_insult_a_line(path: Path) -> None:
+    path.write_text("tonto\r\ncap d'espinaca\n  bobo  \nlast", encoding="utf-8")
+    assert read_insults(path) == ["tonto", "cap d'espinaca", "bobo", "last"]
+
+
+def test_comments_and_empty_lines_do_not_count(path: Path) -> None:
+    path.write_text("# a comment\n\ntonto\n \n#bobo\n", encoding="utf-8")
+    assert read_insults(path) == ["tonto"]
+
+
+def test_a_list_that_is_not_there_is_named(path: Path) -> None:
+    error = refusal_of(path)
+    assert error.code is Code.MALFORMED
+    assert str(path) in error.message
+
+
+def test_a_list_that_is_not_utf_8_is_named(path: Path) -> None:
+    path.write_bytes("estúpido".encode("latin-1"))
+    error = refusal_of(path)
+    assert error.code is Code.BAD_ENCODING
+    assert str(path) in error.message
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("x" * 201, Code.TOO_LARGE), ("ton\x00to", Code.MALFORMED), ("ton\tto", Code.MALFORMED)],
+)
+def test_a_bad_insult_is_named_with_its_line(path: Path, line: str, code: Code) -> None:
+    path.write_text(f"# a comment\ntonto\n{line}\n", encoding="utf-8")
+    error = refusal_of(path)
+    assert error.code is code
+    assert f"{path}, line 3: " in error.message
+
+
+def test_the_insults_of_the_lab_are_sorted_and_each_is_there_once() -> None:
+    insults = default_insults()
+    assert list(insults) == sorted(set(insults))
+
+
+def test_the_insults_of_the_lab_are_of_several_languages_and_words() -> None:
+    assert {"tonto", "knave", "cap d'espinaca", "дурак", "उल्लू", "βλάκας"} <= set(default_insults())
+
+
+def test_the_insults_of_the_lab_are_ones_that_nodes_accept() -> None:
+    assert [clean_insult(insult) for insult in default_insults()] == list(default_insults())

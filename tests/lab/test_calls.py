@@ -1,18 +1,140 @@
-"""The receiving end of a broadcast: nothing twice, nothing out of order, and what is missing is said."""
+"""What clients share: operation ids, one call at a time, batches, and the receiving end of a broadcast."""
 
+import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lab.client.calls import MAX_BATCH_CHARACTERS, batches
+from lab.client.connection import CallGuard
 from lab.client.subscription import MISSED_AT_MOST, Inbox
 from lab.contract import Tick
-from lab.errors import Unavailable
+from lab.errors import DeadlineExceeded, Unavailable
+from lab.limits import MAX_TEXT_BYTES
+from lab.operations import new_operation_id
+from lab.validation import clean_operation_id
 from tests.eventually import eventually
 
+SECONDS = 10.0
 TIMEOUT_SECONDS = 10.0
 LONG_SECONDS = 3600.0
+
+
+def test_no_id_is_given_to_two_threads() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        ids = list(threads.map(lambda _: new_operation_id(), range(10_000)))
+    assert len(set(ids)) == len(ids)
+
+
+def test_an_id_is_one_that_nodes_accept() -> None:
+    made = new_operation_id()
+    assert clean_operation_id(made) == made
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_forked_processes_give_other_ids_than_each_other_and_their_parent() -> None:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        processes = pool.map_async(_some_ids, range(8), chunksize=1).get(timeout=30.0)
+    ids = [made for some in processes for made in some] + _some_ids(0)
+    assert len(set(ids)) == len(ids)
+
+
+def _some_ids(_: int) -> list[str]:
+    return [new_operation_id() for _ in range(100)]
+
+
+class Line:
+    """A connection that counts how often it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.guard = CallGuard(self.close)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def ask(self, answer: object) -> object:
+        if isinstance(answer, type) and issubclass(answer, BaseException):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError, TimeoutError, ValueError])
+def test_any_exception_closes_the_connection_and_the_next_call_opens_one(kind: type[BaseException]) -> None:
+    line = Line()
+    with pytest.raises(kind):
+        line.guard.call(SECONDS, line.ask, kind)
+    assert line.closed == 1
+    assert line.guard.call(SECONDS, line.ask, "answer") == "answer"
+    assert line.closed == 1
+
+
+def test_an_interrupt_that_kept_the_connection_from_being_closed_closes_it_before_the_next_call() -> None:
+    line = Line()
+    line.guard._is_unread = True  # an interrupt may come before any line of the guard
+    line.guard.call(SECONDS, line.ask, "answer")
+    assert line.closed == 1
+
+
+def test_a_thread_waits_for_the_other_ones_call_no_longer_than_its_deadline() -> None:
+    line = Line()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return go_on.wait(SECONDS)
+
+    with ThreadPoolExecutor(1) as threads:
+        under_way = threads.submit(line.guard.call, SECONDS, wait)
+        assert begun.wait(SECONDS)
+        with pytest.raises(DeadlineExceeded, match="another thread"):
+            line.guard.call(0.05, line.ask, "answer")
+        line.guard.close()
+        assert line.closed == 0  # a call is under way on it
+        go_on.set()
+        assert under_way.result()
+    assert line.closed == 1
+    assert line.guard.call(SECONDS, line.ask, "answer") == "answer"
+
+
+def test_a_second_close_does_no_harm() -> None:
+    line = Line()
+    line.guard.call(SECONDS, line.ask, "answer")
+    line.guard.close()
+    line.guard.close()
+    assert line.guard.call(SECONDS, line.ask, "answer") == "answer"
+
+
+def test_the_largest_text_is_a_batch_of_its_own() -> None:
+    largest = "x" * MAX_TEXT_BYTES
+    assert list(batches(["a", largest, "b"], 100)) == [["a"], [largest], ["b"]]
+
+
+def test_texts_are_read_only_as_far_as_they_are_needed() -> None:
+    read = []
+
+    def endless() -> Iterator[str]:
+        while True:
+            read.append("x")
+            yield "x"
+
+    assert next(batches(endless(), 10)) == ["x"] * 10
+    assert len(read) <= 11
+
+
+@given(st.lists(st.integers(0, MAX_TEXT_BYTES), max_size=30), st.integers(1, 10))
+def test_batches_hold_every_text_once_in_order_and_keep_both_limits(sizes: list[int], most: int) -> None:
+    texts = ["x" * size for size in sizes]
+    cut = list(batches(texts, most))
+    assert [text for batch in cut for text in batch] == texts
+    assert all(1 <= len(batch) <= most for batch in cut)
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= MAX_BATCH_CHARACTERS for batch in cut)
 
 
 class Source:
@@ -73,19 +195,9 @@ def test_what_was_sent_before_the_first_tick_was_not_missed(source: Source) -> N
     assert source.received() == [Tick(1_000_000, "insult 1000000")]
 
 
-def test_when_nothing_comes_nothing_is_received(source: Source) -> None:
-    assert source.inbox.receive(0.01) is None
-
-
 def test_who_waits_is_given_the_tick_when_it_comes(source: Source) -> None:
     threading.Timer(0.05, source.deliver, (1,)).start()
     assert source.inbox.receive(TIMEOUT_SECONDS) == Tick(1, "insult 1")
-
-
-def test_iterating_ends_when_the_subscription_is_closed(source: Source) -> None:
-    source.deliver(1, 2)
-    source.inbox.close()
-    assert [tick.number for tick in source.inbox] == [1, 2]
 
 
 def test_who_iterates_while_it_is_closed_is_told_the_end(source: Source) -> None:
@@ -111,22 +223,9 @@ def test_a_closed_subscription_stays_closed_for_everybody_who_asks(source: Sourc
     assert answers == [None, [], []]
 
 
-def test_what_comes_after_the_close_is_dropped(source: Source) -> None:
-    source.inbox.close()
-    source.deliver(1)
-    assert list(source.inbox) == []
-
-
 def test_closing_twice_leaves_once(source: Source) -> None:
     source.inbox.close()
     source.inbox.close()
-    assert source.left == 1
-
-
-def test_leaving_the_context_closes(source: Source) -> None:
-    with source.inbox as inbox:
-        assert inbox is source.inbox
-        assert source.left == 0
     assert source.left == 1
 
 

@@ -1,13 +1,23 @@
-"""Which nodes live and whose turn it is, by a clock that the test moves."""
+"""The registry of live nodes, and jobs that repeat in the background until they are stopped."""
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
+from lab.background import BackgroundJob, heartbeat
+from lab.errors import Unavailable
 from lab.process.registry import Member, Registry
+from tests.eventually import eventually
 
 LEASE_SECONDS = 2.0
 START = 1_000.0
+LONG_SECONDS = 3600.0
+TIMEOUT_SECONDS = 10.0
+Start = Callable[[BackgroundJob], BackgroundJob]
 
 
 class Scene:
@@ -41,19 +51,6 @@ def _name(member: Member | None) -> str | None:
     return member.name if member else None
 
 
-def test_without_nodes_nobody_is_handed_out() -> None:
-    scene = Scene()
-    assert (scene.turns(1), scene.least(1), scene.live()) == ([None], [None], [])
-
-
-def test_a_node_that_joined_is_found_with_its_address() -> None:
-    scene = Scene()
-    scene.join("a", "http://127.0.0.1:8002")
-    member = scene.registry.find("a", scene.now)
-    assert member is not None
-    assert (member.name, member.address) == ("a", "http://127.0.0.1:8002")
-
-
 def test_a_node_that_never_joined_is_not_found() -> None:
     scene = Scene("a")
     assert scene.registry.find("b", scene.now) is None
@@ -84,13 +81,6 @@ def test_a_beat_after_the_lease_is_over_is_refused_and_does_not_revive() -> None
     assert scene.live() == []
 
 
-def test_a_node_that_was_dropped_can_join_again() -> None:
-    scene = Scene("a")
-    scene.now += 2 * LEASE_SECONDS
-    scene.join("a")
-    assert (scene.beat("a"), scene.turns(2)) == ([True], ["a", "a"])
-
-
 def test_expiry_names_each_dropped_node_once() -> None:
     scene = Scene("a", "b", "c")
     scene.now += LEASE_SECONDS
@@ -109,21 +99,10 @@ def test_a_dead_node_is_never_handed_out(ask: Callable[[Scene, int], list[str | 
     assert ask(scene, 3) == ["b", "b", "b"]
 
 
-def test_a_dead_node_is_not_found() -> None:
-    scene = Scene("a")
-    scene.now += LEASE_SECONDS + 0.001
-    assert scene.registry.find("a", scene.now) is None
-
-
 def test_a_node_that_left_is_not_handed_out() -> None:
     scene = Scene("a", "b", "c")
     assert scene.registry.leave("b") is True
     assert set(scene.turns(4)) == set(scene.least(4)) == {"a", "c"}
-
-
-def test_leaving_twice_says_so() -> None:
-    scene = Scene("a")
-    assert [scene.registry.leave("a"), scene.registry.leave("a")] == [True, False]
 
 
 def test_nodes_take_turns_in_the_order_in_which_they_joined() -> None:
@@ -166,12 +145,6 @@ def test_of_those_with_equally_few_the_one_longest_silent_is_next() -> None:
     assert scene.least(6) == ["b", "c", "a", "b", "c", "a"]
 
 
-def test_assignments_are_spread_evenly() -> None:
-    scene = Scene("a", "b", "c")
-    scene.least(300)
-    assert [member.assigned for member in scene.registry.live(scene.now)] == [100, 100, 100]
-
-
 def test_a_beat_keeps_the_count_of_assignments() -> None:
     scene = Scene("a", "b")
     scene.turns(1)
@@ -193,14 +166,6 @@ def test_joining_again_replaces_the_address() -> None:
     assert scene.turns(2) == ["a", "a"]
 
 
-def test_joining_again_renews_the_lease() -> None:
-    scene = Scene("a")
-    scene.now += LEASE_SECONDS
-    scene.join("a")
-    scene.now += LEASE_SECONDS
-    assert scene.live() == ["a"]
-
-
 def test_live_nodes_come_longest_silent_first() -> None:
     scene = Scene("a", "b", "c")
     scene.now += 0.1
@@ -218,3 +183,156 @@ def test_a_clock_that_was_set_back_ends_no_lease_late(jump_seconds: float) -> No
     scene.now += 1.0
     assert scene.live() == ["b"]
     assert scene.turns(2) == scene.least(2) == ["b", "b"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start jobs; end them with the test."""
+    with ExitStack() as stack:
+
+        def start(job: BackgroundJob) -> BackgroundJob:
+            stack.callback(job.stop, TIMEOUT_SECONDS)
+            job.start()
+            return job
+
+        yield start
+
+
+class Steps:
+    """Counts its steps; some fail; in between it pauses for as long as the test says."""
+
+    def __init__(self, pause_seconds: float = 0.0, fail: tuple[int, ...] = ()) -> None:
+        self.count = 0
+        self._pause_seconds = pause_seconds
+        self._fail = fail
+
+    def __call__(self) -> float:
+        self.count += 1
+        if self.count in self._fail:
+            raise Unavailable("the store is away")
+        return self._pause_seconds
+
+
+class Pauses(threading.Event):
+    """Takes the place of a job's event: notes its pauses, waits for none, and stops it after three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def run(self, job: BackgroundJob) -> None:
+        """Run *job* in this thread."""
+        self._job = job
+        job.run()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        if len(self.seconds) == 3:
+            self._job.stop(0.0)
+        return True
+
+
+def test_a_job_that_pauses_for_long_is_stopped_at_once(start: Start) -> None:
+    steps = Steps(LONG_SECONDS)
+    job = start(BackgroundJob("count", steps))
+    eventually(lambda: steps.count)
+    job.stop(TIMEOUT_SECONDS)
+    assert not job.is_alive()
+
+
+def test_a_job_stopped_just_before_its_step_does_not_pause(start: Start) -> None:
+    class StopsWhenCleared(threading.Event):
+        def clear(self) -> None:
+            job.stop(0.0)
+            super().clear()
+
+    job = BackgroundJob("count", Steps(LONG_SECONDS), StopsWhenCleared())
+    start(job)
+    job.join(TIMEOUT_SECONDS)
+    assert not job.is_alive()
+
+
+def test_a_job_can_be_stopped_twice_and_by_itself(start: Start) -> None:
+    def step() -> float:
+        job.stop(TIMEOUT_SECONDS)
+        return 0.0
+
+    job = BackgroundJob("stop", step)
+    start(job)
+    job.join(TIMEOUT_SECONDS)
+    job.stop(TIMEOUT_SECONDS)
+    assert not job.is_alive()
+
+
+def test_stopping_lets_the_step_under_way_finish(start: Start) -> None:
+    begun, release, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def step() -> float:
+        begun.set()
+        release.wait(TIMEOUT_SECONDS)
+        finished.set()
+        return 0.0
+
+    job = start(BackgroundJob("slow", step))
+    assert begun.wait(TIMEOUT_SECONDS)
+    threading.Timer(0.05, release.set).start()
+    job.stop(TIMEOUT_SECONDS)
+    assert finished.is_set()
+
+
+def test_a_pause_ends_when_the_job_is_woken(start: Start) -> None:
+    steps, wake = Steps(LONG_SECONDS), threading.Event()
+    start(BackgroundJob("count", steps, wake))
+    eventually(lambda: steps.count)
+
+    def woken() -> bool:
+        wake.set()
+        return steps.count > 3
+
+    assert eventually(woken)
+
+
+def test_a_job_pauses_as_long_as_its_steps_say() -> None:
+    pauses = Pauses()
+    pauses.run(BackgroundJob("count", Steps(LONG_SECONDS), pauses))
+    assert pauses.seconds == [LONG_SECONDS] * 3
+
+
+def test_a_step_that_fails_is_repeated_after_half_a_second() -> None:
+    pauses = Pauses()
+    pauses.run(BackgroundJob("count", Steps(LONG_SECONDS, fail=(1, 3)), pauses))
+    assert pauses.seconds == [0.5, LONG_SECONDS, 0.5]
+
+
+def test_a_step_that_fails_as_nobody_foresaw_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    errors = iter([ValueError("a bug"), None, None])
+
+    def step() -> float:
+        if error := next(errors):
+            raise error
+        return LONG_SECONDS
+
+    pauses = Pauses()
+    pauses.run(BackgroundJob("count", step, pauses))
+    assert pauses.seconds == [0.5, LONG_SECONDS, LONG_SECONDS]
+    assert "a bug" in caplog.text
+
+
+def test_failures_in_a_row_are_logged_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lab.background.BACK_OFF_SECONDS", 0.001)
+    steps = Steps(fail=(1, 2, 3, 5, 6))
+    with caplog.at_level(logging.WARNING, "lab.background"):
+        start(BackgroundJob("follow", steps))
+        eventually(lambda: steps.count > 7)
+    assert [record.getMessage() for record in caplog.records] == [
+        "follow: the store is away; trying again"
+    ] * 2
+
+
+def test_between_two_heartbeats_there_is_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, beats = Pauses(), Steps()
+    monkeypatch.setattr("lab.background.threading", SimpleNamespace(Event=lambda: pauses))
+    pauses.run(heartbeat("pulse", 7.0, beats))
+    assert (pauses.seconds, beats.count) == ([7.0] * 3, 3)

@@ -1,15 +1,10 @@
-"""Bad arguments: the same code and the same sentence over every wire, and nothing is sent."""
+"""Bad arguments, with the code and the sentence that every wire gives before anything is sent."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import pytest
-
-from lab.contract import Application, Architecture, Target
-from lab.errors import Code, InvalidRequest, LabError
-from lab.middleware import MIDDLEWARES, VARIANTS
-from lab.process.system import System
+from lab.errors import Code, LabError
 
 LONG_ID = "x" * 129
 SURROGATE = "x\udcff"
@@ -103,9 +98,14 @@ FILTER_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
     "filter_many text": (lambda client, bad: list(client.filter_many(["a", bad])), "text", NO_FILTER_TEXT),
     "filter_many in_flight": (lambda client, bad: client.filter_many(["a"], bad), "in_flight", NO_COUNT),
 }
+SUBSCRIPTION_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
+    "receive": (lambda subscription, bad: subscription.receive(bad), "timeout", NO_TIMEOUT),
+}
 
 
-def wrong_answers(client: object, calls: dict[str, tuple[Call, str, list[Bad]]]) -> Iterator[str]:
+def wrong_answers(
+    client: object, calls: Mapping[str, tuple[Callable[..., object], str, list[Bad]]]
+) -> Iterator[str]:
     """Make every call with every bad argument; say which one got another answer than the table has."""
     for name, (call, argument, cases) in calls.items():
         for bad, code, sentence in cases:
@@ -116,63 +116,3 @@ def wrong_answers(client: object, calls: dict[str, tuple[Call, str, list[Bad]]])
                 got = f"{error.code}: {error.message}"
             if got != expected:
                 yield f"{name} with {repr(bad)[:40]}: {got[:200]}, not {expected}"
-
-
-def test_a_bad_argument_of_the_service_gets_the_code_and_sentence_that_every_wire_gives(
-    service_system: System,
-) -> None:
-    with service_system.service() as client:
-        before = client.get_insults()
-        assert list(wrong_answers(client, SERVICE_CALLS)) == []
-        assert client.get_insults() == before
-
-
-def test_a_bad_argument_of_the_filter_gets_the_code_and_sentence_that_every_wire_gives(
-    filter_system: System,
-) -> None:
-    with filter_system.filter() as client:
-        assert list(wrong_answers(client, FILTER_CALLS)) == []
-        assert client.filter("tonto") == "CENSORED"
-
-
-def test_a_timeout_of_a_subscription_is_checked_like_any_other(service_system: System) -> None:
-    receive: dict[str, tuple[Call, str, list[Bad]]] = {
-        "receive": (lambda client, bad: client.receive(bad), "timeout", NO_TIMEOUT)
-    }
-    with service_system.service() as client, client.subscribe() as subscription:
-        assert list(wrong_answers(subscription, receive)) == []
-
-
-@pytest.mark.parametrize("application", Application)
-@pytest.mark.parametrize("architecture", Architecture)
-@pytest.mark.parametrize("middleware", MIDDLEWARES)
-def test_no_client_takes_a_deadline_that_is_none(
-    middleware: str, architecture: Architecture, application: Application
-) -> None:
-    def connect(_: object, bad: Any) -> object:
-        target = Target("127.0.0.1:1", architecture)
-        known = MIDDLEWARES[middleware]
-        make = known.service_client if application is Application.SERVICE else known.filter_client
-        return make(target, bad)
-
-    calls: dict[str, tuple[Call, str, list[Bad]]] = {"client": (connect, "deadline_seconds", NO_DEADLINE)}
-    assert list(wrong_answers(None, calls)) == []
-
-
-ADDRESSES = {"xmlrpc": "http://x:1", "redis_impl": "redis://x:1", "rabbitmq": "amqp://x:1", "pyro4": "x:1"}
-
-
-@pytest.mark.parametrize("other", [*ADDRESSES.values(), "PYRO:x@y:1", "foo"])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_the_address_of_another_middleware_is_malformed_and_the_right_form_is_told(
-    name: str, other: str
-) -> None:
-    mine = ADDRESSES[name.partition(":")[0]]
-    if other == mine:
-        return
-    right = mine.replace("x:1", "HOST:PORT")
-    with (
-        pytest.raises(InvalidRequest, match=f"give (a URL like )?{right}"),
-        MIDDLEWARES[name].filter_client(Target(other), 1.0) as client,
-    ):
-        client.filter("fool")

@@ -1,11 +1,14 @@
-"""Wrong usage of every command: one clear line on standard error, no traceback, exit code 2."""
+"""Commands: the first start, wrong usage in one line, and help."""
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -13,8 +16,21 @@ from harness.record.run import SCHEMA
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 from lab.errors import Code, InvalidRequest
-from lab.process.launcher import usable_cores
 
+COMMAND = """
+import sys
+
+def up(argv):
+    print(sys.prefix)
+    return 0
+"""
+PROGRAMS = [
+    "xmlrpc.master",
+    "pyro4.name_server",
+    "redis_impl.subscriber",
+    "rabbitmq.broadcaster",
+    "dynamic.simulator.figures",
+]
 Done = subprocess.CompletedProcess[str]
 SECONDS = 60.0
 FILES = {
@@ -32,11 +48,17 @@ FILES = {
 WRONG = {
     "measure": "no command 'measure'",
     "compair xmlrpc": "did you mean compare?",
-    "run --only xmlrpc,corba": "no middleware 'corba'; there are xmlrpc, pyro4, redis_impl, rabbitmq",
     "run --corpus @/empty.txt": "@/empty.txt: holds no line of text",
+    "stress xmlrpc --seconds 0s": "--seconds: '0s' is too short",
+    "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
+    "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
+    "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
+}
+"""Command lines, with variables before them, and what their message must say."""
+WRONG_TOO = {
+    "run --only xmlrpc,corba": "no middleware 'corba'; there are xmlrpc, pyro4, redis_impl, rabbitmq",
     "run --only xmlrpc --results @/file": "@/file: cannot hold results",
     "stress corba": "no middleware 'corba'",
-    "stress xmlrpc --seconds 0s": "--seconds: '0s' is too short",
     "stress xmlrpc --objective=-5ms": "--objective: '-5ms' is not a time",
     "speedup corba": "no middleware 'corba'",
     "speedup xmlrpc --trials 0": "--trials: '0' is not a whole number, 1 or more",
@@ -55,12 +77,6 @@ WRONG = {
     "serve xmlrpc service --handler a:b": "--handler means nothing to the service",
     "serve xmlrpc filter --handler nope:x": "--handler: nope:x cannot be loaded: No module named 'nope'",
     "shell corba": "no middleware 'corba'",
-    "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
-    "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
-    "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
-}
-"""Command lines, with variables before them, and what their message must say."""
-WRONG_TOO = {
     "compare xmlrpc xmlrpc --blocks 0": "--blocks: '0' is not a whole number, 1 or more",
     "settings --only rabbitmq:prefetch=7": "rabbitmq:prefetch has no value '7'; there are 1, 10, 100, 1000",
     "settings --seconds 2": "--seconds: '2' has no unit; write 2s or 2ms",
@@ -110,7 +126,148 @@ WRONG_TOO = {
     "serve xmlrpc service --nodes=-1": "--nodes: '-1' is not a number of nodes, 1 or more",
 }
 """More of the same, tried without a process each."""
-HELP = {f"{name} --help": f" {name}" for name in COMMANDS}
+
+
+class Clone:
+    """A copy of the lab that requires one small package, which pip finds beside it, without a network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "a clone"
+        self.venv = self.root / ".venv"
+        self.wheels = folder / "wheels"  # a place without a space: pip would take it for two
+        self.wheels.mkdir()
+        self.first_runs: list[tuple[str, str, int]] = []
+        shutil.copytree(ROOT / "lab", self.root / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.root / "lab" / "cli" / "brokers.py").write_text(COMMAND)
+        self.require("1.0")
+
+    def require(self, release: str) -> None:
+        """Require *release* of the package, and publish it."""
+        (self.root / "requirements.txt").write_text(f"labprobe=={release}\n")
+        name = f"labprobe-{release}"
+        with ZipFile(self.wheels / f"{name}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}.dist-info/METADATA", f"Name: labprobe\nVersion: {release}\n")
+            wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            wheel.writestr(f"{name}.dist-info/RECORD", "")
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start ``python -m lab up``, which here prints where it runs."""
+        quiet = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "LAB_"))}
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab", *(arguments or ["up"])],
+            cwd=self.root,
+            env={**quiet, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run it to its end; return exit code, output and messages."""
+        process = self.start(*arguments)
+        output, messages = process.communicate()
+        return process.returncode, output.strip(), messages
+
+    def installed(self) -> str:
+        """Return the release that is installed in its environment."""
+        [folder] = self.venv.glob("lib/*/site-packages/labprobe-*.dist-info")
+        return folder.name.split("-")[1].removesuffix(".dist")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """A clone that was never started."""
+    return Clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that two processes started at once, after a start that was interrupted while it made ``.venv``.
+
+    To make an environment takes ten seconds, so the tests share one.
+    """
+    clone = Clone(tmp_path_factory.mktemp("started"))
+    (clone.venv / "bin").mkdir(parents=True)
+    (clone.venv / "bin" / "python").write_text("half of it")
+    (clone.venv / "unfinished").touch()
+    processes = [clone.start(), clone.start()]
+    clone.first_runs = [(*process.communicate(), process.returncode) for process in processes]
+    return clone
+
+
+def test_two_first_starts_at_once_both_run_in_the_new_environment(started: Clone) -> None:
+    assert [(output, code) for output, _, code in started.first_runs] == [(f"{started.venv}\n", 0)] * 2
+
+
+def test_two_first_starts_at_once_install_once(started: Clone) -> None:
+    assert sum(messages.count("installing") for _, messages, _ in started.first_runs) == 1
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_again(started: Clone) -> None:
+    assert not (started.venv / "unfinished").exists()
+    assert (started.venv / "bin" / "python").read_bytes()[:4] != b"half"
+
+
+def test_a_second_start_installs_nothing(started: Clone) -> None:
+    assert started.run() == (0, str(started.venv), "")
+
+
+def test_changed_requirements_are_installed(started: Clone) -> None:
+    started.require("2.0")
+    assert started.run()[0] == 0
+    assert started.installed() == "2.0"
+
+
+def test_an_environment_of_somebody_else_is_never_deleted(clone: Clone) -> None:
+    clone.venv.mkdir()
+    (clone.venv / "theirs").touch()
+    code, _, messages = clone.run()
+    assert (code, (clone.venv / "theirs").exists()) == (1, True)
+    assert "delete it and try again" in messages
+
+
+def test_an_interpreter_that_has_everything_is_used_as_it_is(clone: Clone) -> None:
+    (clone.root / "requirements.txt").write_text(f"pytest=={version('pytest')}\n")
+    assert clone.run() == (0, sys.prefix, "")
+
+
+def test_what_pip_cannot_install_is_said_with_the_fix_and_tried_again(started: Clone) -> None:
+    (started.root / "requirements.txt").write_text("labprobe==9.9\n")
+    code, _, messages = started.run()
+    started.require("3.0")
+    assert code == 1
+    assert messages.splitlines()[-1].startswith("lab: pip could not install requirements.txt")
+    assert started.run()[0] == 0
+
+
+@pytest.mark.parametrize("release", [(3, 7), (3, 10)])
+def test_an_older_python_reads_a_sentence_not_a_syntax_error(release: tuple[int, int]) -> None:
+    source = (ROOT / "lab" / "__init__.py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=release)
+    refusal = next(place for place, node in enumerate(tree.body) if isinstance(node, ast.If))
+    imports = [place for place, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)]
+    assert all(place > refusal for place in imports)
+
+
+def test_an_unknown_command_is_wrong_usage_and_names_the_nearest(clone: Clone) -> None:
+    code, _, messages = clone.run("tset")
+    assert (code, messages) == (2, "lab: no command 'tset'; did you mean test?\n")
+
+
+def test_the_help_names_every_command_and_installs_nothing(clone: Clone) -> None:
+    code, output, messages = clone.run("--help")
+    assert (code, messages, clone.venv.exists()) == (0, "", False)
+    assert {"run", "test", "check", "up", "down", "doctor"} <= set(output.split())
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_a_missing_package_is_one_line_with_the_fix(module: str) -> None:
+    without_packages = [sys.executable, "-S", "-m", module, "--help"]
+    done = subprocess.run(without_packages, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert ". .venv/bin/activate" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +278,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[Done]"]]:
-    """What became of the command lines of the tests that were chosen; some run at the same time."""
-    chosen = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    lines = [spec.params["line"] for spec in chosen if spec and "line" in spec.params]
-    with ThreadPoolExecutor(max(2, usable_cores())) as pool:
-        yield {line: pool.submit(run, line, folder) for line in lines}
 
 
 def run(line: str, folder: Path) -> Done:
@@ -149,8 +297,8 @@ def run(line: str, folder: Path) -> Done:
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_wrong_usage_is_said_in_one_line(line: str, results: dict[str, "Future[Done]"], folder: Path) -> None:
-    done = results[line].result()
+def test_wrong_usage_is_said_in_one_line(line: str, folder: Path) -> None:
+    done = run(line, folder)
     said = done.stderr.splitlines()
     [message] = said
     assert WRONG[line].replace("@", str(folder)) in message
@@ -174,9 +322,10 @@ def test_an_experiment_that_is_run_as_a_module_refuses_as_its_command_does() -> 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
-@pytest.mark.parametrize("line", HELP)
-def test_every_command_has_help(line: str, results: dict[str, "Future[Done]"]) -> None:
-    done = results[line].result()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: ")
-    assert HELP[line] in done.stdout.replace(".", " ").splitlines()[0]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        assert COMMANDS[name].run(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: ")
+    assert f" {name}" in said.replace(".", " ").splitlines()[0]
