@@ -12,23 +12,23 @@ from harness.experiment.session import (
 )
 from harness.load.workload import Workload
 from lab.cli import commands
-from lab.middleware import MIDDLEWARES
+from lab.middleware import VARIANTS
 from lab.options import Parser
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="python3 -m lab run",
-        description="Measure all four middlewares, draw the plots and write a report: about two minutes.",
+        description="Measure all four middlewares, stock and tuned, and write a report: three minutes.",
     )
-    parser.add_argument("--quick", action="store_true", help="the short form, about two minutes (default)")
-    parser.add_argument("--full", action="store_true", help="everything, with trials: about an hour")
+    parser.add_argument("--quick", action="store_true", help="the short form, three minutes (default)")
+    parser.add_argument("--full", action="store_true", help="everything, with trials: about two hours")
     parser.add_argument(
         "--only",
         type=middleware_names,
-        default=list(MIDDLEWARES),
-        metavar="A,B",
-        help="only these middlewares",
+        default=list(VARIANTS),
+        metavar="A,B:stock",
+        help="only these variants (default: all, stock and tuned)",
     )
     add_experiment_options(parser)
     add_cluster_option(parser)

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
     step = speedup_step(
-        options.middleware, counts, work_option, blocks=options.trials, window=options.seconds, fresh=True
+        [options.middleware], counts, work_option, blocks=options.trials, window=options.seconds, fresh=True
     )
     configuration = {
         "middleware": options.middleware,

@@ -10,7 +10,7 @@ from harness.record.measurement import Measurement
 from harness.record.run import Point, Run
 from harness.statistics import Comparison, Estimate, compare, is_stationary, speedup_estimate
 from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES
+from lab.middleware import MIDDLEWARES, STOCK, VARIANTS
 
 SHORTEST_SECONDS = 0.7
 FEWEST_REQUESTS = 100
@@ -70,6 +70,8 @@ def _losses(measured: Measurement) -> str:
     return f"of {measured.made:,} requests {said}" if said else "no request was made"
 
 
+IN_PAIRS = tuple(name for usual in MIDDLEWARES for name in (f"{usual}:{STOCK}", usual) if name in VARIANTS)
+"""All variants as tables and plots have them: stock, and the tuned one beside it."""
 FEWEST_TRIALS = 5
 """Below this, intervals are called indicative."""
 FEWEST_COUNTS_FOR_USL = 4
@@ -98,9 +100,11 @@ def speedups(run: Run) -> list[Speedup]:
     """Return the speedups that the valid points of *run* support."""
     cores = int(cast(int, run.environment.get("cores") or 1))
     valid = [point for point in run.of("speedup") if point.is_valid]
-    kinds = sorted({(list(MIDDLEWARES).index(p.middleware), p.middleware, p.work) for p in valid})
+    kinds = {
+        (place, name, p.work) for p in valid for place, name in enumerate(IN_PAIRS) if name == p.middleware
+    }
     found = []
-    for _, middleware, work in kinds:
+    for _, middleware, work in sorted(kinds):
         mine = [point for point in valid if point.middleware == middleware and point.work == work]
         by_nodes = {
             nodes: {point.block: point for point in mine if point.nodes == nodes}
@@ -130,17 +134,51 @@ def is_start_of_ramp(point: Point) -> bool:
     return point.experiment == "requests" and point.measurement.seconds < SHORTEST_SECONDS
 
 
+def shown_point(run: Run, experiment: str, middleware: str, architecture: Architecture) -> Point | None:
+    """Return what stands for a system: the median of its valid blocks, or its last point, valid if one is."""
+    points = run.of(experiment, middleware=middleware, architecture=architecture)
+    valid = [point for point in points if point.is_valid]
+    blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
+    if blocks:
+        return blocks[(len(blocks) - 1) // 2]
+    return (valid or points)[-1] if points else None
+
+
 def best_points(run: Run, experiment: str) -> Iterator[Point]:
-    """Yield the last valid point of each system, the one with the most requests."""
+    """Yield what stands for each system, if it is valid."""
+    for middleware in IN_PAIRS:
+        for architecture in Architecture:
+            point = shown_point(run, experiment, middleware, architecture)
+            if point and point.is_valid:
+                yield point
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """How many times the rate of stock the tuned variant made, under the same load in the same blocks."""
+
+    experiment: str
+    middleware: str
+    architecture: str
+    estimate: Estimate
+
+
+def factors(run: Run, experiment: str) -> Iterator[Factor]:
+    """Yield the factor of each middleware and architecture whose variants were both measured, and valid."""
     for middleware in MIDDLEWARES:
         for architecture in Architecture:
-            valid = [
-                point
-                for point in run.of(experiment, middleware=middleware, architecture=architecture)
-                if point.is_valid
+            rates = [
+                {
+                    point.block: point.throughput
+                    for point in run.of(experiment, middleware=name, architecture=architecture)
+                    if point.is_valid and point.block
+                }
+                for name in (middleware, f"{middleware}:{STOCK}")
             ]
-            if valid:
-                yield valid[-1]
+            pairs = [(rates[0][block], rates[1][block]) for block in rates[0] if block in rates[1]]
+            if pairs:
+                tuned, stock = map(list, zip(*pairs, strict=True))
+                yield Factor(experiment, middleware, str(architecture), speedup_estimate(tuned, stock))
 
 
 def _speedup(middleware: str, work: str, by_nodes: dict[int, dict[int, Point]], cores: int) -> Speedup:

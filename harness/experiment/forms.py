@@ -1,57 +1,82 @@
 """The forms of `lab run`: which steps the short one has, and which the full one."""
 
+from collections.abc import Sequence
+
 from harness.experiment.anatomy import anatomy_step
 from harness.experiment.capacity import Objective
+from harness.experiment.library import library_step
 from harness.experiment.scaling import short_step, thorough_steps
 from harness.experiment.session import Step
 from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND, speedup_step
-from harness.experiment.stress import capacity_step, clients_step, requests_step
+from harness.experiment.stress import Blocks, capacity_step, clients_step, requests_step, variants_step
 from lab.contract import Architecture
+from lab.middleware import MIDDLEWARES
 
 LEFT_OUT = (
-    "Left out of the short form: throughput over clients, capacity and the sweep of rates, CPU-bound "
-    "speedup, more than 3 nodes, the anatomy of a request, trials with fresh processes, and all but one load "
-    "of dynamic scaling. `lab run --full` has them (about an hour)."
+    "Left out of the short form: throughput over requests and over clients, capacity and the sweep of rates, "
+    "CPU-bound speedup, speedup of stock, 2 nodes and more than 3, the anatomy of a request, the library on "
+    "the path, trials with fresh processes, and all but one load of dynamic scaling. `lab run --full` has "
+    "them (about two hours)."
 )
 ON_ONE_MACHINE = (
     "Left out with --cluster: dynamic scaling, whose pool forks its workers on one machine, and the parts of "
     "a request's CPU time, which are sampled there."
 )
+SHORT_WINDOW, LONG_WINDOW = 0.7, 5.0
+SHORT_BLOCKS, LONG_BLOCKS = Blocks(3, 1, 1), Blocks(5, 5, 5)
 
 
-def quick_steps(middlewares: list[str]) -> list[Step]:
+def by_middleware(names: Sequence[str]) -> list[list[str]]:
+    """Return *names*, the variants of one middleware together."""
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        grouped.setdefault(name.partition(":")[0], []).append(name)
+    return list(grouped.values())
+
+
+def quick_steps(names: Sequence[str]) -> list[Step]:
+    groups = by_middleware(names)
     steps = [
-        requests_step(name, architecture, window=0.75)
-        for name in middlewares
+        variants_step(variants, architecture, SHORT_WINDOW, SHORT_BLOCKS)
+        for variants in groups
         for architecture in Architecture
     ]
     steps += [
-        speedup_step(name, (1, 2, 3), LATENCY_BOUND, blocks=3, window=0.8, fresh=False)
-        for name in middlewares
+        speedup_step(
+            [_promising(variants)], (1, 3), LATENCY_BOUND, blocks=3, window=SHORT_WINDOW, fresh=False
+        )
+        for variants in groups
     ]
     return steps
 
 
-def full_steps(middlewares: list[str]) -> list[Step]:
+def _promising(variants: Sequence[str]) -> str:
+    """Return the tuned variant, if it is among them."""
+    return next((name for name in variants if name in MIDDLEWARES), variants[0])
+
+
+def full_steps(names: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
-    for name in middlewares:
+    for variants in by_middleware(names):
         for architecture in Architecture:
-            steps += [
-                requests_step(name, architecture, window=5.0),
-                clients_step(name, architecture, window=5.0),
-                capacity_step(name, architecture, Objective(window_seconds=5.0)),
-            ]
-    for name in middlewares:
+            steps.append(variants_step(variants, architecture, LONG_WINDOW, LONG_BLOCKS))
+            for name in variants:
+                steps += [
+                    requests_step(name, architecture, LONG_WINDOW),
+                    clients_step(name, architecture, LONG_WINDOW),
+                    capacity_step(name, architecture, Objective(window_seconds=LONG_WINDOW)),
+                ]
         for work in (LATENCY_BOUND, CPU_BOUND):
             steps.append(
-                speedup_step(name, (1, 2, 3, 4, 6, 8), work, blocks=5, window=5.0, fresh=True),
+                speedup_step(variants, (1, 2, 3, 4, 6, 8), work, blocks=5, window=LONG_WINDOW, fresh=True)
             )
     return steps
 
 
-def steps_of_one_machine(middlewares: list[str], *, is_full: bool) -> list[Step]:
+def steps_of_one_machine(names: Sequence[str], *, is_full: bool) -> list[Step]:
     """Return what cannot be spread."""
     if not is_full:
-        return [short_step()] if "rabbitmq" in middlewares else []
-    steps = [anatomy_step(name) for name in middlewares]
-    return [*steps, *(thorough_steps() if "rabbitmq" in middlewares else [])]
+        return [short_step()] if "rabbitmq" in names else []
+    steps = [anatomy_step(name) for name in names if name in MIDDLEWARES]
+    steps += [library_step(name) for name in names]
+    return [*steps, *(thorough_steps() if "rabbitmq" in names else [])]

@@ -2,20 +2,19 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from harness.experiment.anatomy import sampled_stacks
 from harness.experiment.bench import Bench
+from harness.experiment.session import Step, needs
 from harness.probes import library
 from harness.probes.library import (
     APPLICATION,
-    CARRYING,
-    LIBRARY,
     REST,
     CallCounter,
     counted,
@@ -23,39 +22,27 @@ from harness.probes.library import (
     kind_of_stack,
 )
 from harness.probes.parts import relative
-from lab.contract import Application
+from harness.record.findings import CARRYING, LIBRARY, LibraryShare
+from lab.contract import Application, Architecture
+from lab.middleware import MIDDLEWARES
 from lab.process.launcher import ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import NODE, Role
 
 WARM_UP, CALLS = 50, 100
+START_SECONDS = 6.0
+"""About what it takes to start a system twice."""
 TEXT = "you are a fool, a villain and a friend of mine"
 
 
-@dataclass(frozen=True, slots=True)
-class LibraryShare:
-    """What one call runs, client and node together, by kind: Python functions, and samples of CPU time."""
+def library_step(middleware: str, seconds: float = 2.0) -> Step:
+    """Return the step that measures one variant."""
 
-    middleware: str
-    calls: dict[str, float]
-    samples: dict[str, int]
-    files: tuple[str, ...]
-    """The files of the lab, without its applications, that a call runs."""
+    def measure(bench: Bench) -> Iterator[LibraryShare]:
+        yield library_share(bench, middleware, seconds)
 
-    @property
-    def of_calls(self) -> float:
-        """The part of the calls that carry the request which lies in the library, 0 to 1."""
-        return _part(self.calls)
-
-    @property
-    def of_cpu(self) -> float:
-        """The same of the samples; 0 where this Python cannot be sampled."""
-        return _part(self.samples)
-
-
-def _part(kinds: Mapping[str, float]) -> float:
-    carrying = kinds[LIBRARY] + kinds[CARRYING]
-    return kinds[LIBRARY] / carrying if carrying else 0.0
+    what = f"the library on the path: {MIDDLEWARES[middleware].label}"
+    return Step(what, START_SECONDS + seconds, needs(middleware, Architecture.ONE_NODE), measure)
 
 
 def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare:

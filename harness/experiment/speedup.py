@@ -21,9 +21,13 @@ LATENCY_BOUND = ("--work-time", "5ms")
 CPU_BOUND = ("--work-cpu", "2ms")
 
 
+Running = dict[tuple[str, int], tuple[System, Generators]]
+"""By middleware and number of nodes."""
+
+
 def speedup(
     bench: Bench,
-    middleware: str,
+    middlewares: Sequence[str],
     node_counts: Sequence[int],
     work: tuple[str, str],
     *,
@@ -32,19 +36,19 @@ def speedup(
     fresh: bool = False,
     clients: int = CLIENTS,
 ) -> Iterator[Point]:
-    """Measure each of *node_counts* in every one of *blocks*, in random order.
+    """Measure each of *middlewares* at each of *node_counts* in every one of *blocks*, in random order.
 
     *fresh*: new processes for each window, so that each is a trial; else the systems stay up between blocks,
     and the blocks are repetitions.
     """
     order = random.Random(bench.workload.seed)
+    all_of_them = [(name, nodes) for name in middlewares for nodes in node_counts]
     with ExitStack() as stack:
-        running = {} if fresh else _start(bench, middleware, node_counts, work, stack, clients)
+        running = {} if fresh else _start(bench, all_of_them, work, stack, clients)
         for block in range(blocks):
-            for nodes in order.sample(list(node_counts), len(node_counts)):
+            for each in order.sample(all_of_them, len(all_of_them)):
                 with ExitStack() as trial:
-                    ready = running or _start(bench, middleware, [nodes], work, trial, clients)
-                    system, load = ready[nodes]
+                    system, load = (running or _start(bench, [each], work, trial, clients))[each]
                     yield bench.point(
                         "speedup",
                         system,
@@ -63,25 +67,24 @@ def describe(work: tuple[str, str]) -> str:
 
 def _start(
     bench: Bench,
-    middleware: str,
-    node_counts: Sequence[int],
+    wanted: Sequence[tuple[str, int]],
     work: tuple[str, str],
     stack: ExitStack,
     clients: int,
-) -> dict[int, tuple[System, Generators]]:
-    """Start a system for each of *node_counts*, then the load generators of all side by side."""
+) -> Running:
+    """Start the systems, then the load generators of all side by side."""
     systems = {
-        nodes: stack.enter_context(bench.system(middleware, Architecture.N_NODE, nodes, work))
-        for nodes in node_counts
+        (name, nodes): stack.enter_context(bench.system(name, Architecture.N_NODE, nodes, work))
+        for name, nodes in wanted
     }
-    loads = {nodes: bench.load(system, clients) for nodes, system in systems.items()}
+    loads = {each: bench.load(system, clients) for each, system in systems.items()}
     for load in loads.values():
         stack.callback(load.close)
-    return {nodes: (systems[nodes], loads[nodes].wait_ready()) for nodes in node_counts}
+    return {each: (systems[each], loads[each].wait_ready()) for each in wanted}
 
 
 def speedup_step(
-    middleware: str,
+    middlewares: Sequence[str],
     node_counts: Sequence[int],
     work: tuple[str, str],
     *,
@@ -89,15 +92,17 @@ def speedup_step(
     window: float,
     fresh: bool,
 ) -> Step:
-    """Return the step that measures one middleware at each of *node_counts* in every block."""
-    starts = len(node_counts) * (blocks if fresh else 1)
+    """Return the step that measures variants of one middleware at each of *node_counts* in every block."""
+    windows = len(middlewares) * len(node_counts) * blocks
+    starts = len(middlewares) * len(node_counts) * (blocks if fresh else 1)
+    labels = " and ".join(MIDDLEWARES[name].label for name in middlewares)
     return Step(
-        f"speedup: {MIDDLEWARES[middleware].label}, {describe(work)}",
-        starts * START_SECONDS + blocks * len(node_counts) * window,
-        needs(middleware, Architecture.N_NODE),
+        f"speedup: {labels}, {describe(work)}",
+        starts * START_SECONDS + windows * window,
+        needs(middlewares[0], Architecture.N_NODE),
         partial(
             speedup,
-            middleware=middleware,
+            middlewares=middlewares,
             node_counts=node_counts,
             work=work,
             blocks=blocks,

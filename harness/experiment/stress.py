@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.analysis.verdicts import objections
 from harness.experiment.bench import Bench
@@ -39,6 +41,14 @@ MOST_REQUESTS = 100_000
 CLIENT_COUNTS = (1, 2, 4, 8, 16, 32)
 
 
+class Blocks(NamedTuple):
+    """How many blocks of each load: one in flight per client, many, texts submitted and found."""
+
+    single: int
+    many: int
+    accepted: int
+
+
 def over_requests(
     bench: Bench, middleware: str, architecture: Architecture, window_seconds: float
 ) -> Iterator[Point]:
@@ -51,6 +61,36 @@ def over_requests(
         with bench.load(system, CLIENTS, PIPELINE) as load:
             yield bench.point("pipelined", system, load, partial(Generators.closed, seconds=window_seconds))
         yield accepted_to_completed(bench, system, CLIENTS, window_seconds)
+
+
+def side_by_side(
+    bench: Bench, variants: Sequence[str], architecture: Architecture, window_seconds: float, blocks: Blocks
+) -> Iterator[Point]:
+    """Measure *variants* under the same loads, a window of each in every block."""
+    with ExitStack() as stack:
+        systems = {name: stack.enter_context(bench.system(name, architecture)) for name in variants}
+        loads = {
+            (name, depth): bench.load(system, CLIENTS, depth)
+            for name, system in systems.items()
+            for depth in (1, PIPELINE)
+        }
+        for load in loads.values():
+            stack.callback(load.close)
+        for load in loads.values():
+            load.wait_ready()
+        make = partial(Generators.closed, seconds=window_seconds)
+        for study, depth, count in (("requests", 1, blocks.single), ("pipelined", PIPELINE, blocks.many)):
+            for name, block in _in_turn(variants, count):
+                yield bench.point(study, systems[name], loads[name, depth], make, block=block)
+        for name, block in _in_turn(variants, blocks.accepted):
+            point = accepted_to_completed(bench, systems[name], CLIENTS, window_seconds)
+            yield replace(point, block=block)
+
+
+def _in_turn(variants: Sequence[str], blocks: int) -> Iterator[tuple[str, int]]:
+    """Yield all *variants* in each block, in turning order, so that a drift favours none."""
+    for block in range(1, blocks + 1):
+        yield from ((name, block) for name in list(variants)[:: -1 if block % 2 else 1])
 
 
 def over_clients(
@@ -184,6 +224,16 @@ def requests_step(middleware: str, architecture: Architecture, window: float) ->
         window_seconds=window,
     )
     return system_step("requests", middleware, architecture, START_SECONDS + 5 * window, measure)
+
+
+def variants_step(variants: Sequence[str], architecture: Architecture, window: float, blocks: Blocks) -> Step:
+    """Return the step that measures *variants* of one middleware in the same blocks."""
+    measure = partial(
+        side_by_side, variants=variants, architecture=architecture, window_seconds=window, blocks=blocks
+    )
+    what = f"{' and '.join(MIDDLEWARES[name].label for name in variants)}, {architecture}"
+    seconds = len(variants) * (START_SECONDS + window * sum(blocks))
+    return Step(what, seconds, needs(variants[0], architecture), measure)
 
 
 def clients_step(middleware: str, architecture: Architecture, window: float) -> Step:

@@ -19,7 +19,7 @@ from harness.faults.site import NODES, Brokers
 from harness.record.journal import Journal, environment
 from harness.record.measurement import CannotKeep
 from harness.record.run import Check, FaultTrial, Run
-from harness.report.faults import describe_fault, verdict
+from harness.report.faults import describe_fault, must_hold, verdict
 from harness.report.progress import Steps
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
@@ -107,7 +107,7 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
         (scenario, name)
         for scenario in order.scenarios
         for name in order.middlewares
-        if name in scenario.middlewares
+        if name.partition(":")[0] in scenario.middlewares
     ]
     seconds = [each.full_seconds if order.size is Size.FULL else each.seconds for each, _ in todo]
     with Steps(sum(seconds)) as progress:
@@ -125,7 +125,7 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
                 trial = _broken_off(scenario, name, rig, error)
             journal.keep(trial)
             progress.say(describe_fault(trial), verdict(trial))
-            code = code if trial.holds else FAILED
+            code = code if trial.holds or not must_hold(trial) else FAILED
     return code
 
 

@@ -18,10 +18,11 @@ from types import FrameType
 
 from harness.probes.parts import relative
 from harness.probes.sampling import Stack
+from harness.record.findings import CARRYING, LIBRARY
 from lab.bootstrap import ROOT
 
-LIBRARY, CARRYING, APPLICATION, REST = "library", "carrying", "application", "rest"
-"""The middleware's library; the lab's code that carries a request; its applications; the rest of Python."""
+APPLICATION, REST = "application", "rest"
+"""Of the lab's applications; of the rest of Python."""
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "xmlrpc": ("xmlrpc/", "http/", "xml/", "socketserver.py", "email/"),
     "pyro4": ("Pyro4/", "serpent.py", "msgpack/"),

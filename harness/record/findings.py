@@ -360,3 +360,36 @@ def ordered(segments: Iterable[Segment]) -> list[Segment]:
         return {GENERATOR: 0, NODE: 2}.get(component, 1), component, parts.index(part) if part else 0
 
     return sorted(segments, key=place)
+
+
+LIBRARY, CARRYING = "library", "carrying"
+"""Whose code carries a request: the middleware's library, or the lab."""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryShare:
+    """What a warm ``filter`` call runs, client and node together: Python functions, and samples of CPU time.
+
+    By kind: "library", "carrying" (the lab carries the request), "application" and "rest" (of Python).
+    """
+
+    middleware: str
+    calls: dict[str, float]
+    samples: dict[str, int]
+    files: Sequence[str] = ()
+    """The files of the lab, without its applications, that a call runs."""
+
+    @property
+    def of_calls(self) -> float:
+        """The part of the calls that carry the request which lies in the library, 0 to 1."""
+        return _in_library(self.calls)
+
+    @property
+    def of_cpu(self) -> float:
+        """The same of the samples; 0 where this Python cannot be sampled."""
+        return _in_library(self.samples)
+
+
+def _in_library(kinds: Mapping[str, float]) -> float:
+    carrying = kinds.get(LIBRARY, 0) + kinds.get(CARRYING, 0)
+    return kinds.get(LIBRARY, 0) / carrying if carrying else 0.0

@@ -25,7 +25,7 @@ from lab import __version__
 from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.middleware import MIDDLEWARES
+from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.process.launcher import usable_cores
 from machines.code_version import commit, is_dirty
 
@@ -164,7 +164,7 @@ def read_run(path: Path) -> Run:
     ]
     named = {one.middleware for one in placed} | {one.architecture for one in placed}
     named |= {one.middleware for one in run.costs} | {one.middleware for one in run.curves if one.middleware}
-    unknown = sorted(named.difference(MIDDLEWARES, Architecture))
+    unknown = sorted(named.difference(VARIANTS, MIDDLEWARES, Architecture))
     if unknown:
         message = f"{path}: names what this lab does not have: {', '.join(unknown)}"
         raise InvalidRequest(Code.MALFORMED, message)

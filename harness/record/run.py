@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from dynamic.simulator.scores import Scores
-from harness.record.findings import Cost, Curve, Finding, Profile
+from harness.record.findings import Cost, Curve, Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
 
 
@@ -239,7 +239,7 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
-Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Cost | Curve
+Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Cost | Curve | LibraryShare
 """What a step of an experiment yields."""
 _LISTS: dict[type[object], str] = {
     Point: "points",
@@ -250,6 +250,7 @@ _LISTS: dict[type[object], str] = {
     Finding: "findings",
     Cost: "costs",
     Curve: "curves",
+    LibraryShare: "libraries",
 }
 
 
@@ -269,6 +270,7 @@ class Run:
     findings: list[Finding] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    libraries: list[LibraryShare] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
 

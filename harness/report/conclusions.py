@@ -1,15 +1,31 @@
 """What a run shows in sentences: conclusions that its valid points support, and what limits them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import cast
 
-from harness.analysis.verdicts import FEWEST_TRIALS, best_points, comparison_of, is_start_of_ramp, speedups
-from harness.record.run import Run
+from harness.analysis.verdicts import (
+    FEWEST_TRIALS,
+    best_points,
+    comparison_of,
+    factors,
+    is_start_of_ramp,
+    speedups,
+)
+from harness.record.run import Point, Run
 from harness.report.anatomy import profile_caveats
-from harness.report.formatting import busy, capacity, milliseconds, system_name
+from harness.report.faults import variant_name
+from harness.report.formatting import busy, capacity, milliseconds, system_name, times
 from harness.report.scaling import scaled, scaling_caveats
 from harness.statistics import Comparison
-from lab.middleware import MIDDLEWARES
+from lab.contract import Architecture
+from lab.middleware import MIDDLEWARES, STOCK, TUNED
 
+LOADS = {
+    "requests": "one request in flight per client",
+    "pipelined": "50 requests in flight per client",
+    "accepted": "texts submitted and found in the result list",
+}
 CLEARLY = 1.2
 """One trial on one machine tells apart what differs by more than this, no less."""
 
@@ -27,7 +43,7 @@ def sentence(comparison: Comparison, a: str, b: str) -> str:
 
 def conclusions(run: Run) -> list[str]:
     """Return in plain words what the valid points of *run* support."""
-    return [*_fastest(run), *_scaling(run), *_capacities(run), *_compared(run), *scaled(run)]
+    return [*_fastest(run), *_tuning(run), *_scaling(run), *_capacities(run), *_compared(run), *scaled(run)]
 
 
 def caveats(run: Run) -> list[str]:
@@ -44,7 +60,8 @@ def caveats(run: Run) -> list[str]:
         )
     if run.of("requests"):
         found.append(
-            "Throughput and response times under stress are of one trial: they tell orders of magnitude."
+            "Throughput and response times under stress are of processes that were started once: they tell "
+            "orders of magnitude. The factors are of variants that were measured side by side."
         )
     invalid = [point for point in run.points if not point.is_valid and not is_start_of_ramp(point)]
     if invalid:
@@ -52,41 +69,70 @@ def caveats(run: Run) -> list[str]:
             f"{len(invalid)} of {len(run.points)} windows are marked invalid, in red, and left out of "
             "conclusions; the table of all windows says why."
         )
-    kinds = {MIDDLEWARES[point.middleware].is_direct for point in run.points}
-    if len(kinds) == 2:
+    if len({guarantee(run, point) for point in run.points}) > 1:
         found.append(
-            "The direct middlewares (XML-RPC, Pyro4) keep nothing on the way; the indirect ones (Redis, "
-            "RabbitMQ) store every text before it is worked on. That is what most of the difference buys."
+            "Only systems that keep the same are ranked against each other. XML-RPC and Pyro4 keep nothing "
+            "of a call. Redis and RabbitMQ keep every text before it is worked on. What that costs is not "
+            "measured here."
         )
     if busy(run):
         found.append(busy(run))
     return found
 
 
+def guarantee(run: Run, point: Point) -> str:
+    """Return what is kept of a request that was accepted, and where."""
+    middleware = MIDDLEWARES[point.middleware]
+    has_work_list = point.experiment == "accepted" and point.architecture == Architecture.N_NODE
+    if middleware.is_direct and not has_work_list:
+        return "nothing kept"
+    broker = middleware.broker or "redis"
+    said = [str(one) for one in cast(list[object], run.environment.get("brokers") or [])]
+    is_weak = any(one.startswith(broker) and "WEAK" in one for one in said)
+    return "kept in the broker's memory" if is_weak else "kept on disk"
+
+
 def _fastest(run: Run) -> Iterator[str]:
-    whats = {
-        "requests": "one request in flight per client",
-        "pipelined": "many requests in flight per client",
-        "accepted": "texts submitted and found in the result list",
-    }
-    for experiment, what in whats.items():
-        ranked = sorted(best_points(run, experiment), key=lambda point: -point.throughput)
-        if len(ranked) < 2:
-            continue
-        first = ranked[0]
-        near = [p for p in ranked[1:] if first.throughput < CLEARLY * p.throughput]
-        names = " and ".join(system_name(point.middleware, point.architecture) for point in [first, *near])
-        last = ranked[-1]
-        p99 = milliseconds(first.measurement.response_ms.get("p99"))
-        yield (
-            f"With {what}, {names} {'were' if near else 'was'} fastest: {first.throughput:,.0f} requests/s, "
-            f"p99 {p99} ms; {system_name(last.middleware, last.architecture)} made {last.throughput:,.0f}/s."
-        )
+    for (experiment, load), variant in product(LOADS.items(), (STOCK, TUNED)):
+        by_guarantee: dict[str, list[Point]] = {}
+        for point in best_points(run, experiment):
+            if MIDDLEWARES[point.middleware].variant == variant:
+                by_guarantee.setdefault(guarantee(run, point), []).append(point)
+        for kept, points in by_guarantee.items():
+            ranked = sorted(points, key=lambda point: -point.throughput)
+            if len(ranked) > 1:
+                yield f"Of the {variant} systems, with {load} and {kept}, {_ranking(ranked)}"
+
+
+def _ranking(ranked: Sequence[Point]) -> str:
+    first, last = ranked[0], ranked[-1]
+    near = [point for point in ranked[1:] if first.throughput < CLEARLY * point.throughput]
+    names = " and ".join(system_name(point.middleware, point.architecture) for point in [first, *near])
+    p99 = milliseconds(first.measurement.response_ms.get("p99"))
+    said = f"{names} {'were' if near else 'was'} fastest: {first.throughput:,.0f} requests/s, p99 {p99} ms"
+    if last in near:
+        return f"{said}."
+    return f"{said}; {system_name(last.middleware, last.architecture)} made {last.throughput:,.0f}/s."
+
+
+def _tuning(run: Run) -> Iterator[str]:
+    for experiment, load in LOADS.items():
+        found = [factor for factor in factors(run, experiment) if factor.estimate.low is not None]
+        if found:
+            each = "; ".join(
+                f"{MIDDLEWARES[one.middleware].label}, {one.architecture} {times(one.estimate)}"
+                for one in found
+            )
+            blocks = min(one.estimate.trials for one in found)
+            yield (
+                f"With {load}, tuned made so many times the rate of stock: {each} (95 % intervals, {blocks} "
+                "blocks)."
+            )
 
 
 def _scaling(run: Run) -> Iterator[str]:
     for found in speedups(run):
-        yield f"{MIDDLEWARES[found.middleware].label}, {found.work} per text: {found.sentence}"
+        yield f"{variant_name(found.middleware)}, {found.work} per text: {found.sentence}"
 
 
 def _capacities(run: Run) -> Iterator[str]:

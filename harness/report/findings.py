@@ -5,8 +5,9 @@ from statistics import median
 
 from rich.table import Table
 
-from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, Size
+from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, LibraryShare, Size
 from harness.statistics import Estimate
+from lab.middleware import MIDDLEWARES
 
 
 def finding_lines(finding: Finding) -> list[str]:
@@ -126,3 +127,37 @@ def _size_cell(curve: Curve, size: Size) -> str:
     value = f"{size.median:,.1f} ms" if curve.unit == MILLISECONDS else f"{size.median:,.0f}/s"
     text = f"{value}, {sum(size.memory_mib.values()):,.0f} MiB"
     return text if size.is_valid else f"[red]invalid {text}[/red]"
+
+
+LIBRARY_COLUMNS = (
+    "variant",
+    "library",
+    "the lab carries",
+    "application",
+    "library: of calls",
+    "library: of CPU",
+)
+LIBRARY_TITLE = "Python functions that one warm filter call runs, client and node together"
+
+
+def library_rows(shares: Sequence[LibraryShare]) -> list[list[str]]:
+    """Return a row for each of *shares*, as the columns say; "-" where CPU time was not sampled."""
+    return [
+        [
+            MIDDLEWARES[share.middleware].label,
+            *(f"{share.calls.get(kind, 0):,.0f}" for kind in ("library", "carrying", "application")),
+            f"{share.of_calls:.0%}",
+            f"{share.of_cpu:.0%}" if any(share.samples.values()) else "-",
+        ]
+        for share in shares
+    ]
+
+
+def library_table(shares: Sequence[LibraryShare]) -> Table:
+    """Return how much of a call lies in the middleware's library."""
+    table = Table(title=LIBRARY_TITLE, title_justify="left")
+    for place, title in enumerate(LIBRARY_COLUMNS):
+        table.add_column(title, justify="right" if place else "left")
+    for row in library_rows(shares):
+        table.add_row(*row)
+    return table

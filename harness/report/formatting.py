@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from harness.record.findings import Cost, Curve, Finding, Profile, as_json, conclusion
+from harness.record.findings import Cost, Curve, Finding, LibraryShare, Profile, as_json, conclusion
 from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
-from harness.report.faults import describe_fault, verdict
+from harness.report.faults import describe_fault, variant_name, verdict
 from harness.report.findings import cost_lines, curve_line, finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures
+from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
 
 
@@ -29,6 +30,10 @@ def describe(result: Result) -> str:
             return "\n".join(cost_lines(result))
         case Curve():
             return curve_line(result)
+        case LibraryShare():
+            return (
+                f"{result.of_calls:.0%} of the calls and {result.of_cpu:.0%} of the CPU time in the library"
+            )
         case _:
             return _point(result)
 
@@ -97,7 +102,14 @@ def not_here(brokers: Iterable[str]) -> str:
 
 def system_name(middleware: str, architecture: str) -> str:
     """Return what a system is called in tables and plots."""
-    return f"{MIDDLEWARES[middleware].label}, {architecture}"
+    return f"{variant_name(middleware)}, {architecture}"
+
+
+def times(found: Estimate) -> str:
+    """Return a factor with its interval, if it has one: "3.7 x (3.5 to 3.9)"."""
+    if found.low is None or found.high is None:
+        return f"{found.value:.2g} x"
+    return f"{found.value:.2g} x ({found.low:.2g} to {found.high:.2g})"
 
 
 def capacity(found: Capacity) -> str:

@@ -7,29 +7,42 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.analysis.verdicts import speedups
-from harness.record.journal import write_run
+from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
+from harness.record.journal import RECORD, read_run, write_run
 from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Run, losses
 from harness.report.conclusions import caveats, conclusions
-from harness.report.faults import broken, by_scenario, check_words, number, sentences
+from harness.report.faults import (
+    broken,
+    by_scenario,
+    check_words,
+    harms,
+    must_hold,
+    number,
+    sentences,
+    tried_names,
+    variant_name,
+)
+from harness.report.findings import LIBRARY_COLUMNS, LIBRARY_TITLE, library_rows
 from harness.report.formatting import busy, capacity, milliseconds, system_name
 from harness.report.plots import draw
 from harness.report.scaling import ROWS, scalings_by_profile, simulated_words
-from harness.report.table import STUDIES, found_lines, print_table
+from harness.report.table import STUDIES, factor_rows, found_lines, print_table
 from lab.cli.brokers import say
 from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES, VARIANTS
+from lab.errors import LabError
+from lab.middleware import VARIANTS
 
 CAPTIONS = {
-    "comparison": "Longer is better. Plain bars: one node; hatched: three.",
-    "throughput-over-requests": "A curve that is flat at its end has settled; hollow points are too short to "
+    "comparison": "Longer is better. Solid bars: stock; outlined: tuned; hatched: n nodes.",
+    "throughput-over-requests": "A curve that is flat at its end has settled; small points are too short to "
     "rely on.",
     "throughput-over-clients": "Where throughput stops rising, more clients only wait longer.",
     "response-times": "How long a request takes for most (p50) and for the unlucky (p99: one in a hundred).",
@@ -62,9 +75,11 @@ def write_report(run: Run, folder: Path) -> Path:
     )
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
     environment.filters["simulated"] = simulated_words
-    environment.filters |= {"broken": broken, "check": check_words, "number": number}
+    environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
+    environment.filters |= {"must_hold": must_hold}
     found = list(found_lines(run))
-    found = list(found_lines(run))
+    faults = run.faults or beside(folder, "faults").faults
+    libraries = run.libraries or beside(folder, "library").libraries
     page = environment.get_template("page.html.jinja").render(
         run=run,
         conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
@@ -74,9 +89,14 @@ def write_report(run: Run, folder: Path) -> Path:
         speedups=speedups(run),
         scalings=scalings_by_profile(run),
         scaling_rows=ROWS,
-        faults=by_scenario(run.faults),
-        tried=[name for name in VARIANTS if any(trial.middleware == name for trial in run.faults)],
-        labels={name: MIDDLEWARES[name].label for name in VARIANTS},
+        factors=factor_rows(run),
+        trials=faults,
+        faults=by_scenario(faults),
+        tried=tried_names(faults),
+        libraries=library_rows(libraries),
+        library_columns=LIBRARY_COLUMNS,
+        library_title=LIBRARY_TITLE,
+        labels={name: variant_name(name) for name in VARIANTS},
         found=found,
         plots=_plots(folder / "plots"),
         facts=_facts(run),
@@ -92,16 +112,24 @@ def _code(text: str) -> Markup:
 
 
 def _systems(run: Run) -> dict[str, dict[str, object]]:
-    """Return, by system, its last point in each study: the one with the most requests."""
-    last = {study: {(p.middleware, p.architecture): p for p in run.of(study)} for study in STUDIES}
+    """Return, by system, the point that stands for it in each study."""
     rows: dict[str, dict[str, object]] = {}
-    for middleware in VARIANTS:
+    for middleware in IN_PAIRS:
         for architecture in Architecture:
-            key = (middleware, str(architecture))
-            points = {study: points[key] for study, points in last.items() if key in points}
-            if points:
-                rows[system_name(*key)] = dict(points)
+            found = {study: shown_point(run, study, middleware, architecture) for study in STUDIES}
+            if any(found.values()):
+                rows[system_name(middleware, architecture)] = {
+                    study: point for study, point in found.items() if point
+                }
     return rows
+
+
+def beside(folder: Path, experiment: str) -> Run:
+    """Return the newest run of *experiment* in the folder beside *folder*; an empty one if there is none."""
+    for path in sorted(folder.resolve().parent.glob(f"*-{experiment}"), reverse=True):
+        with suppress(LabError):
+            return read_run(path / RECORD)
+    return Run(experiment, {}, {})
 
 
 def _plots(folder: Path) -> list[dict[str, str]]:

@@ -6,15 +6,15 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis.verdicts import Speedup, speedups
+from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
 from harness.record.run import Point, Run
 from harness.report.anatomy import anatomy_table, places
-from harness.report.faults import fault_table
-from harness.report.findings import cost_lines, curve_lines, finding_lines, growth_table
-from harness.report.formatting import capacity, milliseconds, nodes, system_name
+from harness.report.faults import fault_table, variant_name
+from harness.report.findings import cost_lines, curve_lines, finding_lines, growth_table, library_table
+from harness.report.formatting import capacity, milliseconds, nodes, system_name, times
 from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES, VARIANTS
+from lab.middleware import MIDDLEWARES
 
 STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
 PLAIN_WIDTH = 160
@@ -28,6 +28,8 @@ def print_table(run: Run) -> None:
     console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     if any(run.of(study) for study in STUDIES):
         console.print(_stress_table(run))
+    if factored := _factor_table(run):
+        console.print(factored)
     found = speedups(run)
     for work in sorted({speedup.work for speedup in found}):
         console.print(_speedup_table([speedup for speedup in found if speedup.work == work]))
@@ -37,6 +39,8 @@ def print_table(run: Run) -> None:
         console.print(scaling_table(trials))
     if run.faults:
         console.print(fault_table(run.faults))
+    if run.libraries:
+        console.print(library_table(run.libraries))
     if any(one.repetitions for one in run.profiles):
         console.print(anatomy_table(run.profiles))
     for study in dict.fromkeys(curve.study for curve in run.curves):
@@ -60,21 +64,40 @@ def found_lines(run: Run) -> Iterator[str]:
 
 def _stress_table(run: Run) -> Table:
     shown = {study: title for study, title in STUDIES.items() if run.of(study)}
-    table = Table(
-        title="Requests per second (p99 in ms), every reply checked; one trial", title_justify="left"
-    )
+    table = Table(title="Requests per second (p99 in ms), every reply checked", title_justify="left")
     table.add_column("system")
     for title in shown.values():
         table.add_column(title, justify="right")
-    for name in VARIANTS:
+    for name in IN_PAIRS:
         for architecture in Architecture:
-            cells: list[str] = []
-            for study in shown:
-                points = run.of(study, middleware=name, architecture=architecture)
-                cells.append(_cell(points[-1]) if points else "")
-            if any(cells):
+            points = [shown_point(run, study, name, architecture) for study in shown]
+            if any(points):
+                cells = [_cell(point) if point else "" for point in points]
                 table.add_row(system_name(name, architecture), *cells)
     return table
+
+
+def _factor_table(run: Run) -> Table | None:
+    """Return how many times the rate of stock the tuned variants made."""
+    rows = factor_rows(run)
+    if not rows:
+        return None
+    table = Table(title="Tuned over stock (95 % intervals where there are 3 blocks)", title_justify="left")
+    for title in ("middleware", *STUDIES.values()):
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def factor_rows(run: Run) -> list[list[str]]:
+    """Return a row for each middleware and architecture: its name, and its factor in each study."""
+    found: dict[str, dict[str, str]] = {}
+    for study in STUDIES:
+        for one in factors(run, study):
+            name = f"{MIDDLEWARES[one.middleware].label}, {one.architecture}"
+            found.setdefault(name, {})[study] = times(one.estimate)
+    return [[name, *(row.get(study, "-") for study in STUDIES)] for name, row in found.items()]
 
 
 def _cell(point: Point) -> str:
@@ -101,7 +124,7 @@ def _speedup_table(found: list[Speedup]) -> Table:
                 cells.append(f"{estimate.value:.2f}")
             else:
                 cells.append(f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})")
-        table.add_row(MIDDLEWARES[speedup.middleware].label, *cells)
+        table.add_row(variant_name(speedup.middleware), *cells)
     return table
 
 

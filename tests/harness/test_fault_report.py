@@ -1,16 +1,21 @@
 """Trials of the fault lab in words, tables, plots and the report; what is broken is said, in red."""
 
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
+from harness.faults.session import SCENARIOS
 from harness.record.journal import read_run, write_run
 from harness.record.run import Check, Fault, FaultTrial, Timeline
-from harness.report.faults import broken, check_words, describe_fault, fault_table, sentences
+from harness.report.faults import broken, check_words, describe_fault, fault_table, harms, sentences
 from harness.report.page import write_report
 from harness.report.plots import draw
 from harness.report.table import print_table
+from lab.middleware import VARIANTS
 from tests.harness.runs import run_of
 
 KEPT = Check("taken over, p99", 0.25, 2.0, "s")
@@ -65,9 +70,11 @@ def test_what_was_not_measured_is_said() -> None:
 
 def test_each_middleware_has_a_sentence_with_what_it_did_not_keep() -> None:
     said = list(sentences([trial(), trial("frozen", check=NOT_KEPT), trial("kills", "rabbitmq")]))
-    assert said[0].startswith("XML-RPC kept its promise in 1 of 2 scenarios of faults, not under: frozen.")
+    assert said[0].startswith(
+        "XML-RPC tuned kept its promise in 1 of 2 scenarios of faults, not under: frozen."
+    )
     assert "Of 2,000 acknowledged requests 0 were lost." in said[0]
-    assert said[1].startswith("RabbitMQ kept its promise in 1 of 1")
+    assert said[1].startswith("RabbitMQ tuned kept its promise in 1 of 1")
 
 
 def test_a_run_with_faults_is_written_read_drawn_and_reported(tmp_path: Path) -> None:
@@ -77,15 +84,46 @@ def test_a_run_with_faults_is_written_read_drawn_and_reported(tmp_path: Path) ->
     print_table(run)
     page = write_report(run, tmp_path).read_text(encoding="utf-8")
     assert "<h2>Faults</h2>" in page
-    assert "FAIL: taken over, p99 3.5 s (&lt;= 2 s)" in page
-    assert "Pyro4 kept its promise in 0 of 1" in page
+    assert '<td class="harm invalid">late</td>' in page
+    assert "Pyro4 tuned kept its promise in 0 of 1" in page
     assert page.count("data:image/svg+xml") == 1
 
 
 def test_the_table_has_a_line_per_scenario_and_a_column_per_middleware_tried() -> None:
     table = fault_table([trial(), trial("kills", "redis_impl"), trial("frozen")])
-    assert [column.header for column in table.columns] == ["scenario", "XML-RPC", "Redis"]
+    assert [column.header for column in table.columns] == ["scenario", "XML-RPC\ntuned", "Redis\ntuned"]
     assert table.row_count == 2
+
+
+def stock_trial(**more: Any) -> FaultTrial:
+    """Return a trial of a stock variant that lost three requests, doubled two, and let a client hang."""
+    checks = [Check("lost", 3, 0), Check("effects twice", 2, 0), Check("slowest call", 9.0, 6.0, "s")]
+    return replace(trial("kills", "xmlrpc:stock", **more), checks=checks)
+
+
+def test_what_a_stock_variant_loses_is_a_result_and_no_failure() -> None:
+    assert harms(stock_trial()) == ["lost 3", "doubled 2", "hung"]
+    assert describe_fault(stock_trial()).startswith("RESULT kills, xmlrpc:stock: lost 3 BROKEN")
+    assert next(sentences([stock_trial()])).startswith("XML-RPC stock kept what tuned promises in 0 of 1")
+
+
+def test_the_table_of_all_variants_fits_a_hundred_columns() -> None:
+    trials = [trial(name, variant) for name in SCENARIOS for variant in VARIANTS]
+    output = Console(width=200, file=StringIO())
+    output.print(fault_table([*trials, stock_trial()]))
+    lines = cast(StringIO, output.file).getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    row = next(line for line in lines if line.startswith(" kills"))
+    assert row.split() == ["kills", "lost", "3", *7 * ["ok"]]
+
+
+def test_faults_that_were_measured_beside_a_run_stand_in_its_report(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("20260101T000000Z-faults", "20260101T000100Z-run")]
+    for folder in folders:
+        folder.mkdir()
+    write_run(run_of(faults=[stock_trial()], experiment="faults"), folders[0])
+    page = write_report(run_of(), folders[1]).read_text(encoding="utf-8")
+    assert '<td class="harm">lost 3<br>doubled 2<br>hung</td>' in page
 
 
 def test_without_faults_nothing_is_said_of_them(tmp_path: Path) -> None:

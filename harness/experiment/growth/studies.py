@@ -76,7 +76,7 @@ def nodes(middleware: str, terms: Terms) -> Iterator[Curve]:
     usual = max(terms.sizes) <= FEW_NODES
     for point in speedup(
         terms.bench,
-        middleware,
+        [middleware],
         terms.sizes,
         LATENCY_BOUND,
         blocks=terms.windows,

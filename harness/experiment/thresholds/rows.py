@@ -189,7 +189,7 @@ def _speedup_rates(middleware: str, terms: Terms, pairs: int) -> Rates:
     rates: Rates = {str(count): [] for count in counts}
     bench = Bench(terms.brokers, Workload())
     for point in speedup(
-        bench, middleware, counts, LATENCY_BOUND, blocks=pairs, window_seconds=terms.seconds
+        bench, [middleware], counts, LATENCY_BOUND, blocks=pairs, window_seconds=terms.seconds
     ):
         if not point.throughput:
             raise ContestantFailed(f"{middleware}, {point.nodes} node(s): {'; '.join(point.objections)}")

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from harness.analysis.verdicts import IN_PAIRS
 from harness.record.run import FaultTrial, Run
-from harness.report.faults import verdict
+from harness.report.faults import variant_name, verdict
 from harness.report.plots.style import GREY, INVALID, LOOKS, PER_SECOND, THOUSANDS, WIDTH, logarithmic
-from lab.middleware import MIDDLEWARES
 
 DRAWN = ("kills", "frozen", "masters", "poison", "redis-killed", "rabbitmq-killed", "network")
 """Scenarios whose faults strike at a time, or whose times are worth a look."""
@@ -30,7 +30,7 @@ def timelines(run: Run) -> dict[str, Figure]:
 
 def _timeline(trials: list[FaultTrial]) -> Figure:
     """Draw a row per middleware: throughput on the left, p99 on the right, the faults in both."""
-    trials.sort(key=lambda trial: list(MIDDLEWARES).index(trial.middleware))
+    trials.sort(key=lambda trial: IN_PAIRS.index(trial.middleware))
     figure = Figure(figsize=(WIDTH, ROW_HEIGHT * len(trials) + 1.1))
     panels = figure.subplots(len(trials), 2, squeeze=False, sharex="row")
     for (rate, time), trial in zip(panels, trials, strict=True):
@@ -49,24 +49,27 @@ def _timeline(trials: list[FaultTrial]) -> Figure:
 
 def _throughput(axes: Axes, trial: FaultTrial, starts: Sequence[float]) -> None:
     slice_seconds = trial.timeline.slice_seconds
+    look = LOOKS[trial.middleware]
     edges = [*starts, starts[-1] + slice_seconds]
     rates = [count / slice_seconds for count in trial.timeline.done]
-    axes.stairs(rates, edges, color=LOOKS[trial.middleware].colour, fill=True, alpha=0.85)
+    axes.stairs(rates, edges, color=look.colour, fill=look.is_solid, alpha=0.85, linewidth=1.2)
     unanswered = [count / slice_seconds for count in trial.timeline.unanswered]
     if any(unanswered):
         axes.stairs(unanswered, edges, color=INVALID, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(THOUSANDS)
-    axes.set_title(f"{MIDDLEWARES[trial.middleware].label}: {PER_SECOND}", fontsize=8, loc="left")
+    axes.set_title(f"{variant_name(trial.middleware)}: {PER_SECOND}", fontsize=8, loc="left")
 
 
 def _p99(axes: Axes, trial: FaultTrial, starts: Sequence[float]) -> None:
     middles = [start + trial.timeline.slice_seconds / 2 for start in starts]
     look = LOOKS[trial.middleware]
     times = [float("nan") if value is None else value for value in trial.timeline.p99_ms]
-    axes.plot(middles, times, color=look.colour, marker=look.marker, markersize=2.5, linewidth=1)
+    axes.plot(middles, times, color=look.colour, marker=look.marker, mfc=look.face, markersize=3, linewidth=1)
     logarithmic(axes, y=True)
-    axes.set_title(_result(trial), fontsize=8, loc="left", color="black" if trial.holds else INVALID)
+    axes.set_title(
+        _result(trial), fontsize=8, loc="left", color=INVALID if verdict(trial) == "FAIL" else "black"
+    )
 
 
 def _mark(axes: Axes, trial: FaultTrial) -> None:

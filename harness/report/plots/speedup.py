@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from harness.analysis.verdicts import FEWEST_TRIALS, Speedup, speedups
 from harness.record.run import Run
+from harness.report.faults import variant_name
 from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH
 from harness.statistics import Estimate
-from lab.middleware import MIDDLEWARES
 
 OFFSET = 0.03
 """Between the markers of two middlewares, in nodes, so that they do not hide each other."""
@@ -73,7 +73,7 @@ def _draw(
     load = f"{run.of('speedup')[0].clients} requests in flight"
     figure.suptitle(f"n-node, {load}; {trials} {what}; bars: 95 % intervals{note}", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -89,10 +89,11 @@ def _line(axes: Axes, found: Speedup, shift: float, scaled: Callable[[float, int
         yerr=[[low for low, _ in errors], [high for _, high in errors]],
         color=look.colour,
         marker=look.marker,
-        markersize=5,
+        mfc=look.face,
+        markersize=6,
         capsize=3,
         linewidth=1.2,
-        label=MIDDLEWARES[found.middleware].label,
+        label=variant_name(found.middleware),
     )
 
 

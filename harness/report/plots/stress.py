@@ -1,13 +1,14 @@
 """Throughput over requests and over clients, the four side by side, and response times."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.verdicts import SHORTEST_SECONDS, best_points
+from harness.analysis.verdicts import IN_PAIRS, SHORTEST_SECONDS, best_points, shown_point
 from harness.record.measurement import PERCENTILES
 from harness.record.run import Point, Run
+from harness.report.faults import variant_name
 from harness.report.formatting import nodes
 from harness.report.plots.style import (
     HEIGHT,
@@ -20,26 +21,25 @@ from harness.report.plots.style import (
     mark_invalid,
 )
 from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES
 
 Value = Callable[[Point], float]
 
 PANELS = {
     "requests": "one request in flight per client",
-    "pipelined": "many in flight per client (XML-RPC, Pyro4: batches)",
+    "pipelined": "50 requests in flight per client",
     "accepted": "submitted, and found in the result list",
 }
 
 
 def over_requests(run: Run) -> Figure | None:
     """Throughput over the total number of requests, a panel per architecture."""
-    points = [point for point in run.of("requests") if point.throughput]
+    points = [point for point in run.of("requests") if point.throughput and not point.block]
     if not points:
         return None
     figure = _panels(points, lambda point: point.measurement.done, "requests in all")
     figure.suptitle(
         f"Throughput, {points[0].application}, {points[0].clients} clients, one request in flight each; one "
-        f"trial\nhollow: shorter than {SHORTEST_SECONDS:g} s, so indicative only",
+        f"trial\nsmall markers: shorter than {SHORTEST_SECONDS:g} s, so indicative only",
         fontsize=10,
     )
     return figure
@@ -59,19 +59,28 @@ def over_clients(run: Run) -> Figure | None:
 
 
 def comparison(run: Run) -> Figure | None:
-    """The four side by side: one request in flight per client, many, and from submission to result."""
-    shown = {study: title for study, title in PANELS.items() if any(p.throughput for p in run.of(study))}
+    """All systems side by side: one request in flight per client, many, and from submission to result."""
+    found = {study: [point for point in _all_shown(run, study) if point.throughput] for study in PANELS}
+    shown = {study: points for study, points in found.items() if points}
     if not shown:
         return None
-    figure = Figure(figsize=(WIDTH, 2.7 * len(shown) + 0.5))
-    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axes, (study, title) in zip(panels, shown.items(), strict=True):
-        _bars(axes, [point for point in run.of(study) if point.throughput])
-        axes.set_title(title, fontsize=10)
+    rows = [len(points) + 3 for points in shown.values()]
+    figure = Figure(figsize=(WIDTH, 0.19 * sum(rows) + 1.0))
+    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (study, points) in zip(panels, shown.items(), strict=True):
+        _bars(axes, points)
+        axes.set_title(PANELS[study], fontsize=10)
         axes.set_xlabel(PER_SECOND)
-    clients = run.of(next(iter(shown)))[0].clients
-    figure.suptitle(f"The four side by side: {clients} clients, one trial, the largest number of requests")
+    clients = next(iter(shown.values()))[0].clients
+    figure.suptitle(f"{clients} clients. Solid: stock; outlined: tuned; hatched: n nodes", fontsize=11)
     return figure
+
+
+def _all_shown(run: Run, study: str) -> Iterator[Point]:
+    for name in IN_PAIRS:
+        for architecture in Architecture:
+            if point := shown_point(run, study, name, architecture):
+                yield point
 
 
 def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: bool = False) -> Figure:
@@ -84,8 +93,9 @@ def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: b
     for panels, (y_label, y_of) in zip(grid, rows, strict=True):
         for axes, architecture in zip(panels, measured, strict=True):
             mine = [point for point in points if point.architecture == architecture]
-            for name in {point.middleware: None for point in points}:
-                _line(axes, name, [point for point in mine if point.middleware == name], x_of, y_of)
+            for name in IN_PAIRS:
+                if some := [point for point in mine if point.middleware == name]:
+                    _line(axes, name, some, x_of, y_of)
             logarithmic(axes, x=True, y=y_of is _p99)
         panels[0].set_ylabel(y_label)
     for axes, architecture in zip(grid[0], measured, strict=True):
@@ -95,8 +105,7 @@ def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: b
         axes.set_ylim(bottom=0)
     for axes in grid[-1]:
         axes.set_xlabel(x_label)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    _legend(figure, grid[0])
     return figure
 
 
@@ -105,43 +114,37 @@ def _p99(point: Point) -> float:
 
 
 def _line(axes: Axes, name: str, points: Sequence[Point], x_of: Value, y_of: Value) -> None:
-    look, label = LOOKS[name], MIDDLEWARES[name].label
+    look = LOOKS[name]
     xs, ys = [x_of(point) for point in points], [y_of(point) for point in points]
-    axes.plot(xs, ys, marker=look.marker, markevery=[], color=look.colour, label=label)
+    axes.plot(xs, ys, color=look.colour, linewidth=1.2)
+    axes.plot([], [], color=look.colour, marker=look.marker, mfc=look.face, label=variant_name(name))
     for x, y, point in zip(xs, ys, points, strict=True):
         is_long = point.measurement.seconds >= SHORTEST_SECONDS
-        fill = look.colour if is_long else "white"
-        axes.plot(x, y, look.marker, color=look.colour, markerfacecolor=fill, ms=5)
+        axes.plot(x, y, look.marker, color=look.colour, mfc=look.face, ms=6 if is_long else 3)
         if is_long and not point.is_valid:
             mark_invalid(axes, x, y)
 
 
 def _bars(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw a bar for each system: solid stock, outlined tuned, hatched n nodes."""
     labels: list[str] = []
-    for name in reversed(MIDDLEWARES):
-        for architecture in reversed(Architecture):
-            mine = [p for p in points if p.middleware == name and p.architecture == architecture]
-            if not mine:
-                continue
-            last = mine[-1]
-            is_alone = architecture is Architecture.ONE_NODE
-            bar = axes.barh(
-                len(labels),
-                last.throughput,
-                color=LOOKS[name].colour,
-                alpha=1.0 if is_alone else 0.55,
-                hatch="" if is_alone else "//",
-                edgecolor="white",
-            )
-            note = "" if last.is_valid else "  invalid"
-            axes.bar_label(
-                bar,
-                [f" {last.throughput:,.0f}{note}"],
-                fontsize=8,
-                color="black" if last.is_valid else INVALID,
-            )
-            labels.append(f"{MIDDLEWARES[name].label}, {nodes(last.nodes)}")
+    for point in points:
+        look, is_alone = LOOKS[point.middleware], point.architecture == Architecture.ONE_NODE
+        bar = axes.barh(
+            len(labels),
+            point.throughput,
+            height=0.75,
+            facecolor=look.face,
+            edgecolor="white" if look.is_solid and not is_alone else look.colour,
+            hatch="" if is_alone else "///",
+            linewidth=1.5,
+        )
+        note = "" if point.is_valid else "  invalid"
+        colour = "black" if point.is_valid else INVALID
+        axes.bar_label(bar, [f" {point.throughput:,.0f}{note}"], fontsize=8, color=colour)
+        labels.append(f"{variant_name(point.middleware)}, {nodes(point.nodes)}")
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
     axes.xaxis.set_major_formatter(THOUSANDS)
@@ -152,38 +155,60 @@ LINES = {"p50": ":", "p95": "--", "p99": "-"}
 
 
 def percentiles(run: Run) -> Figure | None:
-    """Percentiles of the response time, one request in flight per client; n-node with open markers."""
+    """Percentiles of the response time, one request in flight per client, a panel per architecture."""
     points = [point for point in best_points(run, "requests") if _has_times(point)]
     if not points:
         return None
-    figure = Figure(figsize=(WIDTH, HEIGHT))
-    axes = figure.subplots()
-    for point in points:
-        look = LOOKS[point.middleware]
-        times = [point.measurement.response_ms.get(name) for name in PERCENTILES]
-        is_alone = point.architecture == Architecture.ONE_NODE
-        axes.plot(
-            range(len(times)),
-            [float("nan") if time is None else time for time in times],
-            color=look.colour,
-            marker=look.marker,
-            linestyle="-" if is_alone else "--",
-            markerfacecolor=look.colour if is_alone else "white",
-            label=f"{MIDDLEWARES[point.middleware].label}, {nodes(point.nodes)}",
-        )
-    axes.set_xticks(range(len(PERCENTILES)), list(PERCENTILES))
-    logarithmic(axes, y=True)
-    axes.set_xlabel("percentile (those with too few samples are not drawn)")
-    axes.set_ylabel(MILLISECONDS)
-    axes.set_title(f"Response times, {points[0].clients} clients in closed loops; one trial", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    measured = [one for one in Architecture if any(point.architecture == one for point in points)]
+    figure = Figure(figsize=(WIDTH, HEIGHT * 1.15))
+    panels = figure.subplots(1, len(measured), squeeze=False, sharey=True)[0]
+    for axes, architecture in zip(panels, measured, strict=True):
+        for point in points:
+            if point.architecture == architecture:
+                _percentiles_of(axes, point)
+        axes.set_xticks(range(len(PERCENTILES)), list(PERCENTILES))
+        logarithmic(axes, y=True)
+        axes.set_title(architecture, fontsize=10)
+    panels[0].set_ylabel(MILLISECONDS)
+    clients = points[0].clients
+    figure.suptitle(
+        f"Response times, {clients} clients, one request in flight each.\n"
+        "Solid markers: stock; outlined: tuned. Percentiles with too few samples are not drawn",
+        fontsize=10,
+    )
+    _legend(figure, panels)
     return figure
+
+
+def _percentiles_of(axes: Axes, point: Point) -> None:
+    look = LOOKS[point.middleware]
+    times = [point.measurement.response_ms.get(name) for name in PERCENTILES]
+    axes.plot(
+        range(len(times)),
+        [float("nan") if time is None else time for time in times],
+        color=look.colour,
+        marker=look.marker,
+        mfc=look.face,
+        label=variant_name(point.middleware),
+    )
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Explain every line once, below all panels."""
+    named = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
 
 
 def rate_and_latency(run: Run) -> Figure | None:
     """Response times over the offered rate, a panel per system that was swept; open loop."""
     points = [point for point in run.of("sweep") if point.throughput and _has_times(point)]
-    systems = sorted({(list(MIDDLEWARES).index(p.middleware), p.middleware, p.architecture) for p in points})
+    systems = sorted({(IN_PAIRS.index(p.middleware), p.middleware, p.architecture) for p in points})
     if not systems:
         return None
     rows = (len(systems) + 1) // 2
@@ -199,7 +224,7 @@ def rate_and_latency(run: Run) -> Figure | None:
             for rate, time, point in zip(rates, times, mine, strict=True):
                 if not point.is_valid and name == "p99":
                     mark_invalid(axes, rate, time)
-        axes.set_title(f"{MIDDLEWARES[middleware].label}, {nodes(mine[0].nodes)}", fontsize=9)
+        axes.set_title(f"{variant_name(middleware)}, {nodes(mine[0].nodes)}", fontsize=9)
         logarithmic(axes, y=True)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(THOUSANDS)

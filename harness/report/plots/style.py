@@ -14,8 +14,13 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    fill: str = "none"
-    """Of the marker: a stock variant is drawn solid, a tuned one outlined."""
+    is_solid: bool = False
+    """A stock variant is drawn solid, a tuned one outlined."""
+
+    @property
+    def face(self) -> str:
+        """What markers and bars are filled with."""
+        return self.colour if self.is_solid else "white"
 
 
 PALETTE = (
@@ -28,7 +33,7 @@ PALETTE = (
     Look("#000000", "X"),
 )
 LOOKS = dict(zip(MIDDLEWARES, cycle(PALETTE), strict=False))
-LOOKS |= {name: LOOKS[name.partition(":")[0]]._replace(fill="full") for name in VARIANTS if ":" in name}
+LOOKS |= {name: LOOKS[name.partition(":")[0]]._replace(is_solid=True) for name in VARIANTS if ":" in name}
 GREY = "#666666"
 INVALID = "#CC0000"
 PER_SECOND = "requests per second"
