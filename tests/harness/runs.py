@@ -10,14 +10,14 @@ from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import ScalingLoad, trial
 from harness.experiment.scaling_system import Observed
-from harness.record.findings import Cost, Curve, Finding, Repetition, Size
+from harness.record.findings import Cost, Curve, Finding, LibraryShare, Repetition, Size
 from harness.record.findings import Profile as Anatomy
 from harness.record.measurement import PERCENTILES, Measurement, Usage
 from harness.record.run import Capacity, Point, Run, ScalingTrial
 from lab.contract import Architecture
 from lab.load.plans import Plan
 from lab.load.profiles import Profile, step
-from lab.middleware import MIDDLEWARES
+from lab.middleware import MIDDLEWARES, VARIANTS
 
 USAGE = Usage({"node": 0.4, "redis": 0.2}, {"node": 30.0, "redis": 12.5})
 STUDIES = ("requests", "clients", "pipelined", "accepted", "null")
@@ -121,14 +121,16 @@ REPETITION = Repetition(
 def full_run() -> Run:
     """Return a run with every kind of point, of all four, and capacities."""
     points: list[Point] = []
-    for name in MIDDLEWARES:
+    for name in VARIANTS:
         for nodes in (1, 3):
+            rate = RATES[name.partition(":")[0]] / (3 if ":" in name else 1)
             points += [
-                point("requests", name, RATES[name] / 2, nodes=nodes, measurement=_short(RATES[name] / 2)),
-                *(point(study, name, RATES[name], nodes=nodes) for study in STUDIES),
-                *(_swept(name, nodes, share) for share in (0.5, 1.0)),
+                point("requests", name, rate / 2, nodes=nodes, measurement=_short(rate / 2)),
+                *(point(study, name, rate, nodes=nodes) for study in STUDIES),
+                *(point("requests", name, rate + block, nodes=nodes, block=block) for block in (1, 2, 3)),
             ]
         points += speedup_points(name)
+    points += [_swept(name, nodes, share) for name in MIDDLEWARES for nodes in (1, 3) for share in (0.5, 1.0)]
     capacities = [_capacity(name) for name in MIDDLEWARES]
     anatomies = [
         Anatomy(name, "one-node", "filter", 1, 4, [REPETITION, REPETITION], objections=[])
@@ -143,6 +145,7 @@ def full_run() -> Run:
         profiles=anatomies,
         findings=[Finding("xmlrpc", "XML-RPC insult_me", rates, bar=90.0)],
         costs=[Cost("rabbitmq", "prefetch", "1", "200", "", rates, [50.0, 52.0, 48.0], 1.1)],
+        libraries=[LibraryShare("xmlrpc:stock", {"library": 40.0, "carrying": 4.0}, {"library": 9})],
         curves=[Curve("insults", "xmlrpc", "insult_me", sizes=[Size(10, rates), Size(100, rates)])],
     )
 

@@ -144,6 +144,8 @@ def test_conclusions_come_first_then_caveats_then_plots_then_the_method(full_pag
         "What it says",
         "Before you rely on it",
         "Throughput and response time",
+        "Tuned over stock",
+        "The library on the path",
         "Speedup",
         "Capacity",
         "Dynamic scaling",

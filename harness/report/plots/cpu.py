@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 from harness.analysis.verdicts import best_points
 from harness.record.findings import GENERATOR, PARTS, UNKNOWN, Profile, Segment
 from harness.record.run import Run
+from harness.report.faults import variant_name
 from harness.report.formatting import nodes
 from harness.report.plots.style import GREY, PLAIN, WIDTH
 from lab.middleware import MIDDLEWARES
@@ -48,7 +49,7 @@ def cpu_per_request(run: Run) -> Figure | None:
             continue
         axes.barh(range(len(points)), spent, left=starts, color=colour, label=LABELS[component])
         starts = [start + value for start, value in zip(starts, spent, strict=True)]
-    labels = [f"{MIDDLEWARES[point.middleware].label}, {nodes(point.nodes)}" for point in points]
+    labels = [f"{variant_name(point.middleware)}, {nodes(point.nodes)}" for point in points]
     axes.set_yticks(range(len(points)), labels, fontsize=8)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("CPU milliseconds per request")
