@@ -34,6 +34,6 @@ STOCK_TOPOLOGY = Topology(
 
 def default_address(architecture: Architecture, application: Application) -> str:
     """Return where clients find a system on its usual ports: the node, or the master of n."""
-    alone = SERVICE_PORT if application is Application.SERVICE else FILTER_PORT
-    port = alone if architecture is Architecture.ONE_NODE else MASTER_PORT
+    one = SERVICE_PORT if application is Application.SERVICE else FILTER_PORT
+    port = one if architecture is Architecture.ONE_NODE else MASTER_PORT
     return f"http://127.0.0.1:{port}"

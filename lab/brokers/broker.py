@@ -7,7 +7,7 @@ from lab.brokers.server import Server, redacted
 
 
 class Broker:
-    """A context manager; a private one ends with it, any other is left alone.
+    """A context manager: a private broker ends with it, any other goes on running.
 
     *origin* is "given" (by ``LAB_*_URL``), "up" (``lab up`` started it), "found" (on its usual port) or
     "private". *guarantees* says how durable it is.
@@ -21,7 +21,7 @@ class Broker:
         self.origin = origin
         self.guarantees = guarantees
         self.server = server
-        """The process, of a private one: to kill and restart it."""
+        """The process of a private broker, to kill and restart it."""
 
     def describe(self) -> str:
         """Say in one line what it is, without its password."""

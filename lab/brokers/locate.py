@@ -1,7 +1,7 @@
 """Find a running broker. Nodes use what is found here; they never start one.
 
-A node's start-up time is measured, and it is told its brokers as a rule: so what only the search needs is
-imported when there is one.
+Usually a node is told its brokers, and its start-up time is measured. So what only the search needs is
+imported when there is a search.
 """
 
 from lab.errors import Unavailable
@@ -21,7 +21,7 @@ def locate_rabbitmq() -> str:
 def located(kind: str, known: Settings, *, lasting: bool = False) -> tuple[str, str] | None:
     """Return URL and origin of the *kind* of broker that was given or runs, or None.
 
-    *lasting*: not one that ends with another's ``lab serve``: that is for its clients only.
+    *lasting*: leave out one that ends with a ``lab serve``. That one is for the clients of its system.
     """
     given = known.redis_url if kind == "redis" else known.amqp_url
     return (given, "given") if given else _searched(kind, lasting)

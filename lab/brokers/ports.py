@@ -6,7 +6,7 @@ import psutil
 def listeners() -> dict[int, set[int]]:
     """Return the process ids that listen on each TCP port, as far as we may see them.
 
-    Elsewhere than on Linux only root may see all; what we may not see is left out.
+    Outside Linux, only root sees all of them. Processes that we may not see are left out.
     """
     found: dict[int, set[int]] = {}
     try:
@@ -20,7 +20,7 @@ def listeners() -> dict[int, set[int]]:
 
 
 def described(pid: int) -> str:
-    """Say which process *pid* is: its number and the end of its command that tells it from others."""
+    """Describe the process *pid*: its number and the module or program that it runs."""
     try:
         words = psutil.Process(pid).cmdline()
     except psutil.Error:

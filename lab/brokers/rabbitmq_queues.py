@@ -17,8 +17,8 @@ TOOL_SECONDS = 30.0
 def queue_names(url: str) -> dict[str, int] | None:
     """Return the queues and the number of their consumers; None if the RabbitMQ at *url* cannot be asked.
 
-    It can be asked if it runs on this machine under our user, and ``rabbitmqctl`` is beside its script: so
-    each one that the lab started.
+    It can be asked if it runs on this machine under our user, and ``rabbitmqctl`` is beside its script. That
+    is true of each one that the lab started.
     """
     environment = _environment(pika.URLParameters(url).port)
     tool = _tool()

@@ -29,7 +29,7 @@ ERLANG_FLAGS = f"{BUSY_WAIT_OFF} -kernel inet_dist_use_interface {{127,0,0,1}}"
 
 _REFUSALS = (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError)
 _AWAY = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
-"""A port that accepts and says nothing ends in an error of the connector, which pika keeps apart."""
+"""If a port accepts and then stays silent, pika raises an error of its connector, which is no AMQPError."""
 
 
 def answers(url: str) -> bool:

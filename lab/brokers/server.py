@@ -1,4 +1,4 @@
-"""A private server process: started on free ports, killed and restarted at will, gone at the end."""
+"""A private server process on free ports, which can be killed and restarted."""
 
 import os
 import re
@@ -20,7 +20,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 0.05
 SILENT = "does not answer"
-"""Why a broker cannot be used at whose address nobody serves."""
+"""The reason where nothing serves at the address of a broker."""
 
 
 class Server:
@@ -61,12 +61,12 @@ class Server:
         return [self.pid, *(companion.pid for companion in self._companions)]
 
     def start(self) -> None:
-        """Start it, again with the same data after :meth:`kill`; wait until it answers."""
+        """Start it and wait until it answers. After :meth:`kill`, it has the same data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._process = self._spawn()
             self._wait_until_it_answers(self._process)
-        except BaseException:  # Ctrl-C too: nobody else knows of it yet
+        except BaseException:  # Ctrl-C too: only this function knows the process so far
             self.close()
             raise
 
@@ -84,7 +84,7 @@ class Server:
             )
 
     def release(self) -> None:
-        """Let it and its companions outlive this process: nobody waits for them here any more."""
+        """Let it and its companions outlive this process."""
         for server in (self, *self._companions):
             if server._process:
                 server._process.returncode = 0  # or Popen warns of a child that is left behind
@@ -119,9 +119,9 @@ class Server:
 
 
 def kept_port(folder: Path, name: str, host: str = LOOPBACK) -> int:
-    """Return the port that a server in *folder* had under *name*, so that who knows it finds it again.
+    """Return the port that a server in *folder* had under *name*, so that its clients find it again.
 
-    A free one, kept from now on, if it had none or somebody else listens there.
+    If it had none, or another process listens there, choose a free port and keep it from now on.
     """
     file = folder / name
     try:
@@ -131,7 +131,7 @@ def kept_port(folder: Path, name: str, host: str = LOOPBACK) -> int:
     if kept and not is_open(kept, host):
         return kept
     if kept:
-        say(f"port {kept} of {folder.name} is taken by somebody else: it gets another")
+        say(f"port {kept} of {folder.name} is taken by another process; it gets a new port")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port(host)
     file.write_text(str(port), encoding="utf-8")

@@ -18,12 +18,12 @@ from lab.errors import AlreadyRunning, Unavailable
 FOLDER = ROOT / ".lab"
 STATE = FOLDER / "brokers.json"
 STOP_SECONDS = 15.0
-CLOCK_STEP_SECONDS = 2.0  # by which the start time of a process moves when the clock is set
+CLOCK_STEP_SECONDS = 2.0  # how much the start time of a process may move when the clock is set
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that others may use. *started* are times: they tell a process id from its next owner."""
+    """A broker that others may use. *started* are times, because a process id may be used again."""
 
     kind: str
     url: str
@@ -37,7 +37,7 @@ class Running:
         return all(_is_same(pid, started) for pid, started in zip(self.pids, self.started, strict=True))
 
     def stop(self) -> None:
-        """End its processes, and nobody else's."""
+        """End its processes, and no others."""
         for pid, started in zip(self.pids, self.started, strict=True):
             if not _is_same(pid, started):
                 continue
@@ -67,7 +67,7 @@ def read_state() -> dict[str, Running]:
 
 
 def ended() -> list[str]:
-    """Say what the state still names though it ended (a reboot, a kill), or that the state is damaged."""
+    """Name the brokers of the state that have ended (a reboot, a kill), or say that the state is damaged."""
     try:
         found = _written()
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def lock_holders() -> list[int]:
 def changing() -> Iterator[dict[str, Running]]:
     """Give the running brokers to one process at a time: two `lab up` must not start four.
 
-    Of a broker that lost a process (RabbitMQ was killed, its epmd lives) the others are ended first.
+    If one process of a broker has ended (RabbitMQ was killed, its epmd lives), its others are ended first.
     """
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
@@ -107,7 +107,7 @@ def changing() -> Iterator[dict[str, Running]]:
 
 
 @contextmanager
-def alone(what: str) -> Iterator[None]:
+def only_process(what: str) -> Iterator[None]:
     """Be the only process of this folder that does *what*; raise AlreadyRunning if another does."""
     with ExitStack() as stack:
         try:
@@ -125,7 +125,7 @@ def alone(what: str) -> Iterator[None]:
 
 @contextmanager
 def announced(broker: Running) -> Iterator[bool]:
-    """Let nodes and shells in other terminals find *broker*; False if they find another's already."""
+    """Let nodes and shells in other terminals find *broker*; False if they already find another one."""
     broker = replace(broker, lasting=False)
     with changing() as up:
         is_first = broker.kind not in up

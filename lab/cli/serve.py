@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from lab.brokers import redacted
-from lab.brokers.state import alone
+from lab.brokers.state import only_process
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     """Start a system and its brokers, say how to talk to it, keep it up, and end both at Ctrl-C."""
     options = _parser().parse_args(argv)
     spec = _spec(options)
-    with _alone(spec), brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
+    with _only(spec), brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
         missing = spec.needed_brokers - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
@@ -35,11 +35,11 @@ def main(argv: list[str]) -> int:
     return 1
 
 
-def _alone(spec: SystemSpec) -> AbstractContextManager[None]:
+def _only(spec: SystemSpec) -> AbstractContextManager[None]:
     """Refuse to serve the same system twice: clients would not know to which of the two they talk."""
     if MIDDLEWARES[spec.middleware].is_direct and not spec.usual_ports:
         return nullcontext()
-    return alone(f"serve {spec.middleware} {spec.application} {spec.architecture} {spec.namespace}")
+    return only_process(f"serve {spec.middleware} {spec.application} {spec.architecture} {spec.namespace}")
 
 
 def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:

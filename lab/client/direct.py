@@ -54,7 +54,7 @@ class TheNode:
         return self._address
 
     def report_dead(self, application: Application, address: str, timeout_seconds: float) -> None:
-        """Nobody to tell."""
+        """Do nothing: there is no other node."""
 
     def close(self) -> None:
         """Nothing is open."""

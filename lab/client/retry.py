@@ -71,7 +71,7 @@ class Backoff:
 BETWEEN_NODES = Backoff(0.02, 0.5, least_share=0.0)
 UNTIL_THE_MASTER_ANSWERS = Backoff(0.02, 0.2)
 UNTIL_THE_RESULT_IS_THERE = Backoff(0.001, 0.02, least_share=1.0, growth=1.25)
-"""It is noticed late by a quarter of the time it took at most."""
+"""A result is noticed at most a quarter of its time late."""
 
 
 class RetryBudget:
@@ -157,7 +157,7 @@ class Failover(Generic[ToNode]):
                     self._drop(self._report_dead, LEAST_SECONDS)
                 raise
             except Unavailable as error:
-                if not self._address or self._report_dead is None:  # nobody else to turn to: say so at once
+                if not self._address or self._report_dead is None:  # there is no other node: raise at once
                     self.close()
                     raise
                 self._drop(self._report_dead, max(LEAST_SECONDS, deadline - time.monotonic()))
@@ -190,12 +190,12 @@ class Failover(Generic[ToNode]):
         address = self._address
         self.close()
         if address:
-            with suppress(Unavailable, DeadlineExceeded):  # the next assign says so
+            with suppress(Unavailable, DeadlineExceeded):  # the next assign raises it
                 report_dead(address, left)
 
 
 def probe_after(left: float) -> float:
-    """Return how many of the seconds that are *left* to wait before anything is suspected."""
+    """Return how many of the seconds that are *left* to wait before a probe."""
     return min(PROBE_AFTER_SECONDS, left / 3)
 
 
@@ -212,7 +212,7 @@ def call_with_probe(call: Callable[[float], Answer], answers: Callable[[], bool]
         return call(probe_after(left))
     except DeadlineExceeded as error:
         if not answers():
-            raise Unavailable(f"{error.message}, and neither to a simple question: it is frozen") from error
+            raise Unavailable(f"{error.message}; a probe had no answer either: it is frozen") from error
         if time.monotonic() >= deadline:
             raise
     return call(max(LEAST_SECONDS, deadline - time.monotonic()))

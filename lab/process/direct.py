@@ -155,7 +155,7 @@ class DirectMaster:
         self._served.canary("get_nodes")
 
     def join(self) -> None:
-        """Nobody to tell: nodes and clients are given the master's address."""
+        """Do nothing: nodes and clients are given the master's address."""
 
     def drain(self, timeout_seconds: float) -> None:
         self._served.drain(timeout_seconds)
@@ -224,13 +224,13 @@ class DirectProgram:
     @property
     def topology(self) -> Topology:
         """Which processes make up the architectures."""
-        alone = Role(NODE, self.module, ("{application}",))
+        node = Role(NODE, self.module, ("{application}",))
         return Topology(
-            one_node=(alone,),
+            one_node=(node,),
             n_node=(
                 Role(MASTER, self.module, (MASTER,)),
                 Role(BROADCASTER, self.module, (BROADCASTER,), applications=(Application.SERVICE,)),
-                replace(alone, arguments=("{application}", "--master", "{master}")),
+                replace(node, arguments=("{application}", "--master", "{master}")),
             ),
             one_node_entry=NODE,
             n_node_entry=MASTER,
@@ -238,8 +238,8 @@ class DirectProgram:
 
     def default_address(self, architecture: Architecture, application: Application) -> str:
         """Return where clients find a system on its usual ports: the node, or the master of n."""
-        alone = 2 if application is Application.SERVICE else 3
-        port = self.first_port + (alone if architecture is Architecture.ONE_NODE else 0)
+        offset = 2 if application is Application.SERVICE else 3
+        port = self.first_port + (offset if architecture is Architecture.ONE_NODE else 0)
         return self.wire.address("127.0.0.1", port)
 
     def report_dead(self, master: str, application: Application, address: str) -> None:

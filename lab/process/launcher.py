@@ -33,11 +33,11 @@ from lab.process.node import die_with
 
 READY_SECONDS = 30.0
 LAST_WORDS_SECONDS = 2.0
-"""For a process that cannot start, to say why."""
+"""How long a process that cannot start has to say why."""
 SHARE_SECONDS = 0.5
-"""Of the time to drain, kept for each role that ends after the nodes."""
+"""The part of the time to drain that is kept for each role that ends after the nodes."""
 MAX_LINE_BYTES = 64 * 1024
-"""Of the line by which a process says that it is ready."""
+"""The longest line with which a process may say that it is ready."""
 FREE_PORT = "{free port}"
 """Among the arguments of a process: a port that nobody uses on the machine where it starts."""
 
@@ -211,7 +211,7 @@ class LocalLauncher:
         return _own(handle).log.read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:
-        """Stop what still runs, role by role, the last first: nodes say good-bye to their master."""
+        """Stop what still runs, role by role, the last first: nodes leave their master before it ends."""
         deadline = time.monotonic() + DRAIN_SECONDS
         names = list(dict.fromkeys(handle.spec.name for handle in self._handles))
         for left in reversed(range(len(names))):

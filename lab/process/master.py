@@ -1,6 +1,6 @@
 """The master of a direct middleware, without its wire: the live nodes, and whose turn it is.
 
-Its memory is rebuilt by heartbeats. Arrivals are stamped with its own monotonic clock; nobody else's time is
+Its memory is rebuilt by heartbeats. Arrivals are stamped with its own monotonic clock; no other clock is
 used, so a wall clock that jumps changes nothing.
 """
 
@@ -88,11 +88,11 @@ class Master:
         return self._assigned(application, Registry.round_robin)
 
     def least_assigned(self, application: Application) -> str:
-        """Return the address of the live node with the fewest assignments, of several the longest silent."""
+        """Return the address of the live node with the fewest assignments, then the oldest pulse."""
         return self._assigned(application, Registry.least_assigned)
 
     def report_dead(self, application: Application, address: str) -> bool:
-        """Look whether the node at ADDRESS answers, and drop it if not; true if it was dropped."""
+        """Test whether the node at ADDRESS answers, and drop it if not; true if it was dropped."""
         member = next((member for member in self.live(application) if member.address == address), None)
         if member is None or self._answers(address):
             return False

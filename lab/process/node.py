@@ -25,7 +25,7 @@ _M_MMAP_THRESHOLD = -3
 MAPPED_FROM_BYTES = 512 * 1024
 """A block of so many bytes is mapped by itself, and returned when it is freed."""
 KEPT_BYTES = 2 * 1024 * 1024
-"""As much may stay free at the end of the heap. With the usual 128 KiB, each batch would ask for it anew."""
+"""So much may stay free at the end of the heap. With 128 KiB, each batch would allocate it again."""
 
 
 class Node(Protocol):
@@ -81,7 +81,7 @@ def _run(name: str, make: Callable[[], Node]) -> int:
 
 
 def _check(node: Node) -> None:
-    """Let the canary pass; one that comes too late is told with the options, since they may be the cause."""
+    """Send the canary request. If it is late, the error names the options, as they may be the cause."""
     try:
         with without_declared_work():
             node.canary()

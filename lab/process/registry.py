@@ -23,7 +23,7 @@ class Member:
 class Registry:
     """The live nodes of one application. A node is dropped when silent for longer than *lease_seconds*.
 
-    A clock that was set back ends no lease late: what was heard later than now counts as heard now.
+    If the clock is set back, no lease gets longer: a time in the future counts as now.
     """
 
     def __init__(self, lease_seconds: float) -> None:
@@ -35,8 +35,8 @@ class Registry:
     def join(self, name: str, address: str, now: float) -> None:
         """Add a node, or replace the one of the same name.
 
-        It starts with the smallest count of assignments there is: with 0 it would be given everything until
-        it had caught up with nodes that have been there for long.
+        It starts with the smallest number of assignments of all nodes. With 0, it would get every client
+        until it had as many as the older nodes.
         """
         self.leave(name)
         self.expire(now)
@@ -91,12 +91,12 @@ class Registry:
         return self._assign(name)
 
     def least_assigned(self, now: float) -> Member | None:
-        """Assign the live node with the fewest assignments, of several the one longest silent."""
+        """Assign the live node with the fewest assignments; among equals, the longest silent."""
         self.expire(now)
         return self._assign(self._by_load[0][2]) if self._by_load else None
 
     def _correct(self, now: float) -> None:
-        """Let no node be heard of in the future. Those are the newest, so the others are not looked at."""
+        """Replace times in the future by *now*. They are the newest; the others are not looked at."""
         late = list(takewhile(lambda member: member.heard_at > now, reversed(self._by_age.values())))
         for member in late:
             self._by_load.discard(_load(member))

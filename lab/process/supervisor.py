@@ -25,7 +25,7 @@ from lab.process.launcher import Handle, Launcher, ProcessSpec, last_words
 log = logging.getLogger(__name__)
 
 LAST_LINES = 5
-"""Of the log of a process that is given up."""
+"""How many lines of its log are shown when a process is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class RestartPolicy:
     first_seconds: float = 0.1
     longest_seconds: float = 5.0
     stable_seconds: float = 5.0
-    """A process that was ready for so long ended for a reason of its own: the pauses begin anew."""
+    """After a process was ready for so long, the pauses begin again with the first."""
     attempts: int = 12
-    """So many ends in a row, none of them after that time, and it is given up. 1: at its first end."""
+    """After so many ends in a row, none of them after that time, it is given up. 1: at its first end."""
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after *failures* ends in a row: none after the first."""
@@ -65,24 +65,25 @@ class _Place:
     """Where one process at a time runs."""
 
     handle: Handle
-    """The newest."""
+    """The newest process."""
     known: Handle
-    """The newest that was ever ready."""
+    """The newest process that was ready."""
     spec: ProcessSpec
-    """Of the next."""
+    """What to start as the next process."""
     moved: Callable[[Handle, Handle], None]
     ready_at: float
     failures: int = 0
     pending: list[Restart] = field(default_factory=list)
-    """Since one was ready: the end of that, and of those that did not become so."""
+    """The ends since a process was ready: its own, and those of later ones that never were ready."""
 
 
 class Supervisor:
     """Watches processes that *launcher* started, from the moment it is told to.
 
-    An end is noticed when the kernel tells it, in a millisecond or so. *gone* is told each process that
-    ended, in a thread of its own: to spread the news. *say* is told what happens, a line each. A process that
-    is frozen (SIGSTOP) has not ended, and is left alone: its lease moves its work, and it may come back.
+    An end is noticed when the kernel tells it, in a millisecond or so. *gone* is called with each process
+    that ended, in a thread of its own, to tell others. *say* is called with a line for each event. A frozen
+    process (SIGSTOP) has not ended, so nothing is done: when its lease ends, others take over its work, and
+    it may come back.
     """
 
     def __init__(

@@ -193,9 +193,9 @@ class System:
         self.handles[new.spec.name] = [new if handle is old else handle for handle in handles]
 
     def _report_dead(self, handle: Handle) -> None:
-        """Tell the master of a node that is gone, if there is one; without it, silence tells."""
+        """Tell the master, if there is one, that a node is gone. Otherwise the master notices its silence."""
         if MASTER in self.handles and self._is_one_of_n(handle.spec.name):
-            with suppress(LabError):  # it is away as well
+            with suppress(LabError):  # the master is away too
                 self.middleware.report_dead(self.target, self.spec.application, handle.address)
 
     def _is_one_of_n(self, role_name: str) -> bool:
