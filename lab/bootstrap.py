@@ -15,6 +15,7 @@ from pathlib import Path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -80,8 +81,7 @@ def run_program(main: Callable[[], int]) -> int:
 def end_with(error: Exception) -> int:
     """Say in one line that *error* ends the program; return the exit code."""
     if _is_output_broken():
-        # Python writes what is left at the very end, and would complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return FAILED
     message, code = _described(error)
@@ -92,9 +92,17 @@ def end_with(error: Exception) -> int:
 
 def complain(message: str, code: int) -> int:
     """Print *message* in one line on standard error; return *code*."""
-    with suppress(OSError, ValueError, AttributeError):  # closed, full or not there: nobody can be told
+    try:
         print(f"lab: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):  # closed, full or not there: nobody can be told
+        _give_up(sys.stderr)
     return code
+
+
+def _give_up(stream: "TextIO") -> None:
+    """Lead *stream* to nowhere: Python writes what is left at the very end, and would complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_code(main: Callable[[], int]) -> int:

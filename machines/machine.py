@@ -5,8 +5,10 @@ ends with the worker (``lab.process.node``), or when its owner has not renewed i
 """
 
 import asyncio
+import hashlib
 import os
 import platform
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,9 @@ from multiprocessing.connection import Client
 
 import psutil
 
+from lab.bootstrap import ROOT
 from lab.errors import Unavailable
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec, usable_cores
-from machines.code_version import commit, digest
 
 LEASE_SECONDS = 10.0
 """Longer than a cut that TCP survives with a pause: after 3 s without a link it sends again within 3 more."""
@@ -50,6 +52,28 @@ def describe() -> Description:
         memory,
         round(os.getloadavg()[0], 2),
     )
+
+
+# Which code of the lab this is: machines that measure together must run the same.
+
+
+def commit() -> str:
+    """Return the commit, short; empty where there is no git."""
+    return _git("rev-parse", "--short", "HEAD")
+
+
+def is_dirty() -> bool:
+    """Tell whether files differ from the commit."""
+    return bool(_git("status", "--porcelain"))
+
+
+def digest() -> str:
+    """Return a digest of the Python files of all packages: what is the same runs the same."""
+    whole = hashlib.sha256()
+    for path in sorted(ROOT.glob("[!.]*/**/*.py")):
+        whole.update(f"{path.relative_to(ROOT)}\n".encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:16]
 
 
 class Machine:
@@ -146,3 +170,11 @@ def _ask(address: str, question: bytes) -> bytes:
     with Client(address) as connection:
         connection.send_bytes(question)
         return connection.recv_bytes()
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()

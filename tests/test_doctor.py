@@ -76,16 +76,22 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
-@pytest.fixture
-def lab_up(lab: Lab) -> Iterator[Lab]:
-    """A lab whose brokers are up."""
-    done = lab.run("up")
-    if done.returncode:
-        (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
-    started = [pid for broker in lab.up().values() for pid in pids_of(broker)]
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("up"))
     yield lab
+    started = [pid for broker in lab.up().values() for pid in pids_of(broker)]
     lab.run("down", "--purge")
     eventually(lambda: not [pid for pid in started if runs(pid)])
+
+
+@pytest.fixture
+def lab_up(shared: Lab) -> Lab:
+    """A lab whose brokers are up; those that the test before left are still."""
+    done = shared.run("up")
+    if done.returncode:
+        (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
+    return shared
 
 
 def pids_of(broker: dict[str, object]) -> list[int]:

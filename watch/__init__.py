@@ -1,7 +1,7 @@
-"""``lab watch``: a page on this machine that shows a running system, and lets one play with it.
+"""``lab watch``: a page on this machine that shows a running system, and lets you play with it.
 
-A watched thing (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a second into a
-:class:`~watch.hub.Hub`, which every open page follows by server-sent events; its buttons are `POST`s
-that :mod:`watch.web` hands to the watched thing. Whatever starts a process runs in the main thread
+What is watched (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a second. The samples go into a
+:class:`~watch.hub.Hub`, which every open page follows by server-sent events. A button sends a `POST`;
+:mod:`watch.web` hands it to what is watched. All processes are started by the main thread
 (:mod:`watch.main_thread`).
 """

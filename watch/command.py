@@ -1,4 +1,4 @@
-"""``lab watch``: a page that shows a running system, and lets one play with it, until Ctrl-C."""
+"""``lab watch``: a page that shows a running system, and lets you play with it, until Ctrl-C."""
 
 import argparse
 import ipaddress
@@ -6,26 +6,42 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import uvicorn
 
 from lab.addresses import host_port, listener
 from lab.cli.brokers import brokers, say
+from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.process.system import BrokerUrls
+from lab.options import LOOPBACK, Parser, duration, interval, namespace, port
+from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
-from lab.store.namespace import delete_namespace
+from lab.store.namespace import delete_namespace, throwaway_namespace
 from watch.hub import Hub, Sampler, Watched
+from watch.load import MOST_RATE
 from watch.main_thread import MainThreadExecutor
-from watch.options import DYNAMIC, read_options, scaling_spec, system_specs
-from watch.scaling import WatchedScaling
-from watch.system import WatchedSystem
+from watch.scaling import MOST_WORKERS, ScalingSpec, WatchedScaling
+from watch.system import MOST_NODES, WatchedSystem
 from watch.web import application
 
 BYTES_OF_TOKEN = 24
+DYNAMIC = "dynamic"
+BOTH = "both"
+USUAL_NODES = 2
+_ONLY_SYSTEM = ("application", "nodes", "interval")
+_ONLY_DYNAMIC = ("policy", "max")
+_EPILOG = """\
+Its page listens on loopback only, and asks for the token in the address that is printed: who has that
+address can start and end processes here. With --host others can reach it, unencrypted: on a network that
+you trust only.
+
+  python3 -m lab watch redis_impl                  both applications: every button has something to do
+  python3 -m lab watch xmlrpc filter --nodes 3     one of them
+  python3 -m lab watch dynamic --policy assignment workers that follow the load
+"""
 
 
 def main(argv: list[str]) -> int:
@@ -129,3 +145,130 @@ def _url_host(host: str) -> str:
     except ValueError:
         return host
     return socket.gethostname() if is_every_address else host
+
+
+SYSTEM_RATE, PUBLISHER_RATE = 20.0, 50.0
+
+
+SYSTEM_WORK, SCALING_WORK = "20ms", "50ms"
+
+
+def read_options(argv: list[str]) -> argparse.Namespace:
+    """Read the command line; say what is wrong with it and exit, as argparse does."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    is_dynamic = options.what == DYNAMIC
+    for name in _ONLY_SYSTEM if is_dynamic else _ONLY_DYNAMIC:
+        if getattr(options, name) is not None:
+            what = "the application" if name == "application" else f"--{name}"
+            parser.error(f"{what} means nothing to {options.what}")
+    if options.application == Application.SERVICE and options.work_time:
+        parser.error("--work-time means nothing to the service")
+    options.is_throwaway = options.namespace is None
+    options.namespace = options.namespace or throwaway_namespace()
+    if options.rate is None:
+        options.rate = PUBLISHER_RATE if is_dynamic else SYSTEM_RATE
+    return options
+
+
+def system_specs(options: argparse.Namespace) -> list[SystemSpec]:
+    """Return the systems to start; the first is to be under load."""
+    chosen = options.application or BOTH
+    applications = [Application.FILTER, Application.SERVICE] if chosen == BOTH else [Application(chosen)]
+    work = f"--work-time={options.work_time or SYSTEM_WORK}"
+    return [
+        SystemSpec(
+            options.what,
+            application,
+            Architecture.N_NODE,
+            # Beside the filter, the service is there for its broadcast and its insults.
+            (USUAL_NODES if options.nodes is None else options.nodes) if place == 0 else 1,
+            options.namespace,
+            (work,) if application is Application.FILTER else (),
+            options.interval or "5s",
+        )
+        for place, application in enumerate(applications)
+    ]
+
+
+def scaling_spec(options: argparse.Namespace) -> ScalingSpec:
+    """Return what to scale."""
+    return ScalingSpec(
+        options.namespace,
+        options.is_throwaway,
+        options.policy or "adaptive",
+        options.max or 10,
+        options.work_time or SCALING_WORK,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python3 -m lab watch",
+        description="Start a system under a small load, and a page on this machine that shows it and lets "
+        "you play with it, until Ctrl-C.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", metavar="MIDDLEWARE", choices=[*MIDDLEWARES, DYNAMIC], help=_one_of())
+    applications = [*Application, BOTH]
+    parser.add_argument(
+        "application", nargs="?", choices=applications, metavar="APPLICATION", help="service, filter or both"
+    )
+    parser.add_argument(
+        "--nodes", type=_up_to(MOST_NODES), metavar="N", help=f"at the start (default {USUAL_NODES})"
+    )
+    parser.add_argument("--rate", type=_rate, metavar="N", help="load at the start, per second (default 20)")
+    parser.add_argument(
+        "--work-time", type=_time(duration), metavar="TIME", help="sleep so long per text (default 20ms)"
+    )
+    parser.add_argument(
+        "--interval", type=_time(interval), metavar="TIME", help="time between broadcasts (default 5s)"
+    )
+    parser.add_argument("--policy", metavar="NAME", help="dynamic: how to scale (default adaptive)")
+    parser.add_argument(
+        "--max", type=_up_to(MOST_WORKERS), metavar="N", help="dynamic: most workers (default 10)"
+    )
+    parser.add_argument(
+        "--namespace", type=namespace, help="prefix of keys and queues (default: a throw-away one)"
+    )
+    parser.add_argument("--host", default=LOOPBACK, help="address of the page (default 127.0.0.1)")
+    parser.add_argument("--port", type=port, default=0, help="port of the page (default: a free one)")
+    parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")
+    return parser
+
+
+def _one_of() -> str:
+    return f"{', '.join(MIDDLEWARES)}, or `{DYNAMIC}`: workers that are scaled"
+
+
+def _up_to(most: int) -> Callable[[str], int]:
+    """Return what reads a whole number from 1 to *most*."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
+            message = f"{text!r} is not a number from 1 to {most}, the most that a page starts"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return read
+
+
+def _time(read: Callable[[str], float]) -> Callable[[str], str]:
+    """Return what lets pass, as it is, what *read* reads."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return check
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= MOST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 0 to {MOST_RATE:g} per second")
+    return rate

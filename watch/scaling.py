@@ -24,8 +24,7 @@ from lab.process.launcher import READY_SECONDS, ROOT
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace
-from watch import fields
-from watch.hub import Action, Fields, Hub, Sample
+from watch.hub import Action, Fields, Hub, Sample, given_number, given_whole
 from watch.layout import scaling_layout
 from watch.load import MOST_RATE, Pace
 
@@ -237,11 +236,11 @@ class WatchedScaling:
     # Buttons.
 
     def _set_load(self, given: Fields) -> Mapping[str, object]:
-        self._pace.rate = rate = fields.number(given, "rate", MOST_RATE)
+        self._pace.rate = rate = given_number(given, "rate", MOST_RATE)
         return {"said": f"The publisher sends {rate:g} events per second."}
 
     def _kill(self, given: Fields) -> Mapping[str, object]:
-        pid = fields.whole(given, "pid")
+        pid = given_whole(given, "pid")
         if not any(worker["pid"] == pid for worker in self._status().get("workers", [])):
             raise NotFound(f"no worker is process {pid}: it may just have left")
         os.kill(pid, signal.SIGKILL)

@@ -19,8 +19,7 @@ from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store import Store, open_store
 from lab.topology import NODE
 from lab.validation import clean_insult
-from watch import fields
-from watch.hub import Action, Fields, Hub, Sample
+from watch.hub import Action, Fields, Hub, Sample, given_number, given_text, given_whole
 from watch.layout import system_layout
 from watch.load import MOST_RATE, Figures, Load, Send
 from watch.main_thread import MainThreadExecutor
@@ -90,7 +89,7 @@ class Nodes:
 
     def _scale(self, given: Fields) -> Mapping[str, object]:
         """Have *count* nodes of *application*, of those that run or are being started."""
-        application, count = self._application(given), fields.whole(given, "count")
+        application, count = self._application(given), given_whole(given, "count")
         if not 0 <= count <= MOST_NODES:
             message = (
                 f"from 0 to {MOST_NODES} nodes run here, which share {usable_cores()} cores; "
@@ -131,7 +130,7 @@ class Nodes:
         return {"said": f"Process {node.pid} was killed; another takes its place."}
 
     def _node(self, given: Fields) -> tuple[System, Handle]:
-        pid = fields.whole(given, "pid")
+        pid = given_whole(given, "pid")
         for system in self._systems.values():
             for node in system.nodes:
                 if node.pid == pid and _state(system, node) == "serving":
@@ -139,7 +138,7 @@ class Nodes:
         raise NotFound(f"no node that serves is process {pid}: it may just have left")
 
     def _application(self, given: Fields) -> Application:
-        name = fields.text(given, "application")
+        name = given_text(given, "application")
         if name not in self._systems:
             there = " and ".join(self._systems)
             raise InvalidRequest(Code.MALFORMED, f"there is no application of that name here, only {there}")
@@ -288,11 +287,11 @@ class WatchedSystem:
     # Buttons, each in a thread of the page's server.
 
     def _set_load(self, given: Fields) -> Mapping[str, object]:
-        self._load.pace.rate = rate = fields.number(given, "rate", MOST_RATE)
+        self._load.pace.rate = rate = given_number(given, "rate", MOST_RATE)
         return {"said": f"The load is {rate:g} requests per second."}
 
     def _add_insult(self, given: Fields) -> Mapping[str, object]:
-        insult = clean_insult(fields.text(given, "insult"))
+        insult = clean_insult(given_text(given, "insult"))
         if service := self._systems.get(Application.SERVICE):
             with service.service() as client:
                 is_new = client.add_insult(insult)
@@ -302,7 +301,7 @@ class WatchedSystem:
 
     def _send_text(self, given: Fields) -> Mapping[str, object]:
         with self._systems[Application.FILTER].filter() as client:
-            censored = client.filter(fields.text(given, "text"))
+            censored = client.filter(given_text(given, "text"))
         return {"said": "Censored." if "CENSORED" in censored else "No insult in it.", "text": censored}
 
     def _start_broadcast(self, given: Fields) -> Mapping[str, object]:

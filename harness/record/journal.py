@@ -27,7 +27,7 @@ from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.process.launcher import usable_cores
-from machines.code_version import commit, is_dirty
+from machines.machine import commit, is_dirty
 
 RESULTS = ROOT / "results"
 RECORD, JOURNAL = "run.json", "run.jsonl"

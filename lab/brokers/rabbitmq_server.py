@@ -45,7 +45,7 @@ def refusal(url: str) -> str:
         raise SettingsError(f"{redacted(url)} is not the URL of a RabbitMQ: {error}") from error
     if not is_open(parameters.port, parameters.host):  # cheaper, and silent
         return SILENT
-    parameters.socket_timeout = parameters.blocked_connection_timeout = 5.0
+    parameters.socket_timeout = parameters.stack_timeout = parameters.blocked_connection_timeout = 5.0
     parameters.connection_attempts = 1
     try:
         with _quiet():

@@ -100,12 +100,12 @@ def examples() -> list[Example]:
     return found
 
 
-def actual(text: str, cluster: System) -> str:
-    """Return *text* with the addresses and the namespace of *cluster* in place of the default ones."""
-    addresses = {role: handles[0].address for role, handles in cluster.handles.items()}
-    is_lone_filter = cluster.spec.application is Application.FILTER and "master" not in addresses
+def actual(text: str, system: System) -> str:
+    """Return *text* with the addresses and the namespace of *system* in place of the default ones."""
+    addresses = {role: handles[0].address for role, handles in system.handles.items()}
+    is_lone_filter = system.spec.application is Application.FILTER and "master" not in addresses
     # redis-cli takes no password without the name of a user.
-    broker = cluster.target.address.replace("redis://:", "redis://default:")
+    broker = system.target.address.replace("redis://:", "redis://default:")
     there = {
         "http://127.0.0.1:8000": addresses.get("master"),
         "http://127.0.0.1:8001": addresses.get("broadcaster"),
@@ -113,7 +113,7 @@ def actual(text: str, cluster: System) -> str:
         "127.0.0.1:9090": addresses.get("name_server"),
         "redis://127.0.0.1:6379": broker,
         "amqp://127.0.0.1:5672": broker,
-        "insults": cluster.namespace,
+        "insults": system.namespace,
     }
     return DEFAULT.sub(lambda found: there.get(found[0]) or found[0], text)
 
@@ -180,10 +180,10 @@ def test_an_example_prints_what_the_page_shows(
             install_package(package, "rabbitmq-c" if package == "amqp-tools" else package, agreed=False)
         if not shutil.which(tool, path=environment["PATH"]):
             pytest.skip(f"{tool} is not installed: apt-get install {package}")
-    with system_for(request, example.spec) as cluster:
+    with system_for(request, example.spec) as system:
         failures = []
         for block in example.blocks:  # all of them: the last may clean up
-            here = replace(block, text=actual(block.text, cluster))
+            here = replace(block, text=actual(block.text, system))
             run_block = run_console if block.language == "console" else run_python
             if failure := run_block(here, environment, tmp_path):
                 failures.append(f"{PAGE.name}, line {block.line}, {example.system}:\n{failure}")

@@ -39,13 +39,13 @@ def test_a_queue_shows_in_the_response_time_of_many_clients() -> None:
     assert 100 < (measured.throughput or 0.0) < 210
 
 
-def test_a_stall_of_a_second_in_twenty_shows_in_the_99th_percentile_of_an_open_loop() -> None:
-    server = known_server(service_seconds=0.001, stall_at_seconds=8.0, stall_seconds=1.0)
+def test_a_stall_of_half_a_second_in_six_shows_in_the_99th_percentile_of_an_open_loop() -> None:
+    server = known_server(service_seconds=0.001, stall_at_seconds=2.0, stall_seconds=0.5)
     with load(server, clients=4) as generators:
-        measured = generators.open(Plan.constant(50, 20))
-    assert 700 < (measured.response_ms["p99"] or 0.0) < 2000
+        measured = generators.open(Plan.constant(50, 6))
+    assert 300 < (measured.response_ms["p99"] or 0.0) < 2000
     assert (measured.service_ms["p50"] or 0.0) < 100
-    assert measured.done == 1000
+    assert measured.done == 300
 
 
 def test_a_stall_hides_from_a_closed_loop() -> None:
@@ -105,11 +105,11 @@ def test_clients_that_are_too_few_for_the_plan_are_said_to_send_late() -> None:
     assert any("sent late" in objection for objection in objections(measured, processes=PROCESSES))
 
 
-def test_ten_million_requests_need_less_than_300_megabytes() -> None:
-    command = [sys.executable, "-m", "harness.probes.memory"]
+def test_a_million_requests_need_less_than_300_megabytes() -> None:
+    command = [sys.executable, "-c", "from harness.probes.memory import main; main(1_000_000)"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
-    assert said["done"] == 10_000_000
+    assert said["done"] == 1_000_000
     assert said["after"] < 300
     assert said["settled"] - said["before"] < 10
 

@@ -69,7 +69,7 @@ def test_a_served_system_is_talked_to_and_ends_whole(start: Start) -> None:
 
 def test_a_comparison_ends_with_a_verdict_or_says_why_there_is_none(start: Start, tmp_path: Path) -> None:
     sides = ("xmlrpc", "xmlrpc:in_flight=1")
-    short = ("--blocks", "3", "--seconds", "0.8s", "--results", str(tmp_path))
+    short = ("--blocks", "3", "--seconds", "0.3s", "--results", str(tmp_path))
     command = start("compare", *sides, *short)
     code = command.ends()
     points = record_of(tmp_path).of("compare")
