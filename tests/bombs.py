@@ -30,14 +30,14 @@ class Bombs(BadInput):
         self, kind: tuple[Any, ...], request: pytest.FixtureRequest
     ) -> None:
         *sent, code = kind
-        cluster = request.getfixturevalue(self.node)
+        system = request.getfixturevalue(self.node)
 
         def send() -> str:
-            with closing(self.wire(cluster)) as connection:
+            with closing(self.wire(system)) as connection:
                 return connection.refusal(*sent)
 
-        refused, cost = cost_of(cluster, send)
-        print(f"{cluster.spec.middleware} {request.node.callspec.id}: {cost}")
+        refused, cost = cost_of(system, send)
+        print(f"{system.spec.middleware} {request.node.callspec.id}: {cost}")
         assert_refused(refused, code)
         assert_cheap(cost)
 
@@ -60,16 +60,16 @@ class Cost:
         return "{} of CPU, refused after {}, others waited {}".format(*times) + f", {self.megabytes:+.1f} MB"
 
 
-def cost_of(cluster: System, send: Callable[[], Answer]) -> tuple[Answer, Cost]:
+def cost_of(system: System, send: Callable[[], Answer]) -> tuple[Answer, Cost]:
     """Return what *send* returns, and its cost; another client asks the node all the while."""
-    pid = cluster.nodes[0].pid
+    pid = system.nodes[0].pid
     used = _cpu_seconds(pid)
     send()
     used = _cpu_seconds(pid) - used
     waits: list[float] = []
     stopping = threading.Event()
     with ExitStack() as stack:
-        other = stack.enter_context(cluster.service(10.0))
+        other = stack.enter_context(system.service(10.0))
 
         def ask() -> None:
             while not stopping.is_set():

@@ -77,8 +77,8 @@ def taken_ports() -> list[int]:
 
 
 @pytest.fixture
-def system(request: pytest.FixtureRequest) -> Iterator[StartSystem]:
-    """Start systems, as ``system("pyro4", Application.FILTER, Architecture.N_NODE, nodes=3)``; end them."""
+def start_system(request: pytest.FixtureRequest) -> Iterator[StartSystem]:
+    """Start systems, as ``start_system("pyro4", Application.FILTER, nodes=3)``; end them."""
     with ExitStack() as stack:
 
         def start(

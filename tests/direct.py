@@ -59,9 +59,9 @@ class Load:
             self.errors.append(error)
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
 
-    def assert_sound(self, cluster: System) -> None:
+    def assert_sound(self, system: System) -> None:
         """Nothing acknowledged is lost, nothing came twice, nobody waited beyond the deadline."""
-        stored = set(all_insults(cluster))
+        stored = set(all_insults(system))
         assert not self.acknowledged - stored
         assert not stored - self.attempted
         assert not self.repeated
@@ -74,12 +74,12 @@ class Load:
 
 
 @contextmanager
-def loaded(cluster: System, clients: int = 4, target: Target | None = None) -> Iterator[Load]:
+def loaded(system: System, clients: int = 4, target: Target | None = None) -> Iterator[Load]:
     """Let *clients* add insults until the block ends; all of them have been answered when it begins."""
     load = Load()
     with ExitStack() as stack:
         connected = [
-            stack.enter_context(cluster.middleware.service_client(target or cluster.target, DEADLINE_SECONDS))
+            stack.enter_context(system.middleware.service_client(target or system.target, DEADLINE_SECONDS))
             for _ in range(clients)
         ]
         threads = [
@@ -103,10 +103,10 @@ def progress(load: Load, more: int, within: float = 15.0) -> None:
     eventually(lambda: len(load.acknowledged) >= wanted, within=within)
 
 
-def all_insults(cluster: System) -> list[str]:
+def all_insults(system: System) -> list[str]:
     """Read every insult, page by page."""
     found: list[str] = []
-    with cluster.service(10.0) as client:
+    with system.service(10.0) as client:
         while page := client.get_insults(found[-1] if found else ""):
             found += page
     return found
@@ -123,31 +123,31 @@ def frozen(node: Handle) -> Iterator[None]:
             os.kill(node.pid, signal.SIGCONT)
 
 
-def kill_and_restart_master(cluster: System) -> float:
+def kill_and_restart_master(system: System) -> float:
     """Kill the master, start it again; return how long it then takes until clients are served, in seconds."""
-    master = cluster.handles["master"][0]
-    cluster.launcher.kill(master)
+    master = system.handles["master"][0]
+    system.launcher.kill(master)
     began = time.monotonic()
-    with suppress(LabError), cluster.service(1.0) as client:
+    with suppress(LabError), system.service(1.0) as client:
         client.insult_me()
     assert time.monotonic() - began < 1.0 + GRACE_SECONDS, "a new client hung while the master was away"
-    cluster.handles["master"] = [cluster.launcher.start(master.spec)]
+    system.handles["master"] = [system.launcher.start(master.spec)]
     ready = time.monotonic()
-    eventually(lambda: _is_served(cluster), within=15.0)
+    eventually(lambda: _is_served(system), within=15.0)
     return time.monotonic() - ready
 
 
-def _is_served(cluster: System) -> bool:
-    with suppress(LabError), cluster.service(1.0) as client:
+def _is_served(system: System) -> bool:
+    with suppress(LabError), system.service(1.0) as client:
         client.get_insults()
         return True
     return False
 
 
-def drain_under_load(cluster: System) -> float:
+def drain_under_load(system: System) -> float:
     """Stop a node by SIGTERM while it is asked; return how long it took to end, in seconds."""
     began = time.monotonic()
-    assert cluster.launcher.stop(cluster.nodes[0], timeout_seconds=15.0) == 0
+    assert system.launcher.stop(system.nodes[0], timeout_seconds=15.0) == 0
     return time.monotonic() - began
 
 
@@ -203,63 +203,67 @@ class DirectFaults:
     too_many: ClassVar[int]
     """So many connections that a node refuses one more."""
 
-    def live(self, cluster: System) -> list[str]:
+    def live(self, system: System) -> list[str]:
         """Return the addresses of the nodes that the master knows."""
         raise NotImplementedError
 
-    def test_a_master_that_restarts_serves_soon_and_gives_no_name_twice(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
-        with loaded(cluster) as load:
-            seconds = kill_and_restart_master(cluster)
+    def test_a_master_that_restarts_serves_soon_and_gives_no_name_twice(
+        self, start_system: StartSystem
+    ) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(system) as load:
+            seconds = kill_and_restart_master(system)
             progress(load, 20)
         load.say(f"{self.middleware}: clients served {seconds:.2f} s after the master's restart")
         assert not load.errors
-        load.assert_sound(cluster)
-        cluster.add_node()
-        eventually(lambda: len(set(self.live(cluster))) == 3)
-        assert sorted(self.live(cluster)) == sorted(node.address for node in cluster.nodes)
+        load.assert_sound(system)
+        system.add_node()
+        eventually(lambda: len(set(self.live(system))) == 3)
+        assert sorted(self.live(system)) == sorted(node.address for node in system.nodes)
 
-    def test_a_connection_too_many_is_told_so_and_the_node_goes_on(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE)
-        with cluster.service() as client:
-            with crowd(port_of(cluster.nodes[0]), self.too_many), pytest.raises(Overloaded):
+    def test_a_connection_too_many_is_told_so_and_the_node_goes_on(self, start_system: StartSystem) -> None:
+        system = start_system(self.middleware, Application.SERVICE)
+        with system.service() as client:
+            with crowd(port_of(system.nodes[0]), self.too_many), pytest.raises(Overloaded):
                 client.get_insults()
             assert eventually(lambda: client.get_insults() == [])
 
-    def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=3)
-        with loaded(cluster) as load:
-            for node in cluster.nodes[:2]:
-                cluster.launcher.kill(node)
+    def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(
+        self, start_system: StartSystem
+    ) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=3)
+        with loaded(system) as load:
+            for node in system.nodes[:2]:
+                system.launcher.kill(node)
                 progress(load, 40)
         load.say(f"{self.middleware}, two nodes of three killed")
         assert not load.errors
-        load.assert_sound(cluster)
+        load.assert_sound(system)
 
-    def test_clients_leave_a_frozen_node_within_their_deadline(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
-        with loaded(cluster) as load:
+    def test_clients_leave_a_frozen_node_within_their_deadline(self, start_system: StartSystem) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(system) as load:
             began = time.monotonic()
-            with frozen(cluster.nodes[0]):
+            with frozen(system.nodes[0]):
                 progress(load, 400, within=30.0)
                 eventually(lambda: load.slowest_seconds > 1.0)  # those of the frozen node have found another
             progress(load, 20)
         load.say(f"{self.middleware}, node frozen for {time.monotonic() - began:.1f} s")
         assert not load.errors
-        load.assert_sound(cluster)
+        load.assert_sound(system)
 
-    def test_the_work_of_a_frozen_node_is_done_once_by_another(self, system: StartSystem) -> None:
-        cluster = system(
+    def test_the_work_of_a_frozen_node_is_done_once_by_another(self, start_system: StartSystem) -> None:
+        system = start_system(
             self.middleware,
             Application.FILTER,
             Architecture.N_NODE,
             nodes=2,
             node_arguments=("--work-time", "50ms"),
         )
-        with cluster.filter(20.0) as client:
+        with system.filter(20.0) as client:
             ids = [client.submit(f"tonto {number}") for number in range(TEXTS)]
             began = time.monotonic()
-            with frozen(cluster.nodes[0]):
+            with frozen(system.nodes[0]):
                 results = [client.result(petition_id, 20.0) for petition_id in ids]
                 print(f"{self.middleware}, node frozen: all done after {time.monotonic() - began:.1f} s")
             assert results == [f"CENSORED {number}" for number in range(TEXTS)]
@@ -268,22 +272,22 @@ class DirectFaults:
             kept = {result.petition_id: result.text for result in client.get_results()}
         assert [kept[petition_id] for petition_id in ids] == results
 
-    def test_a_node_told_to_stop_under_load_answers_what_it_took(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
-        with loaded(cluster, clients=8) as load:
-            seconds = drain_under_load(cluster)
+    def test_a_node_told_to_stop_under_load_answers_what_it_took(self, start_system: StartSystem) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
+        with loaded(system, clients=8) as load:
+            seconds = drain_under_load(system)
             progress(load, 40)
         load.say(f"{self.middleware}, SIGTERM under load: ended after {seconds:.2f} s")
         assert not load.errors
-        load.assert_sound(cluster)
+        load.assert_sound(system)
 
-    def test_silent_and_slow_connections_harm_nobody(self, system: StartSystem) -> None:
-        cluster = system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=1)
+    def test_silent_and_slow_connections_harm_nobody(self, start_system: StartSystem) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=1)
         for role in ("node", "master", "name_server"):
-            for process in cluster.handles.get(role, []):
+            for process in system.handles.get(role, []):
                 with (
                     crowd(port_of(process), 500, 50, self.half_a_request),
-                    loaded(cluster, clients=4) as load,
+                    loaded(system, clients=4) as load,
                 ):
                     progress(load, 200)
                 load.say(f"{self.middleware}, 500 silent and 50 slow connections at the {role}")

@@ -24,9 +24,9 @@ PASSWORD = "a-password-that-must-not-be-shown"
 LOOPBACK = ("127.", "::1")
 
 
-def processes_of(cluster: System) -> list[psutil.Process]:
-    """Return every process of *cluster*, and their children."""
-    started = [psutil.Process(handle.pid) for handles in cluster.handles.values() for handle in handles]
+def processes_of(system: System) -> list[psutil.Process]:
+    """Return every process of *system*, and their children."""
+    started = [psutil.Process(handle.pid) for handles in system.handles.values() for handle in handles]
     return [one for process in started for one in (process, *process.children(recursive=True))]
 
 
@@ -40,13 +40,13 @@ def exposed(process: psutil.Process) -> list[str]:
 @pytest.mark.parametrize("architecture", Architecture)
 @pytest.mark.parametrize("middleware", MIDDLEWARES)
 def test_nothing_listens_beyond_loopback(
-    system: StartSystem, middleware: str, architecture: Architecture
+    start_system: StartSystem, middleware: str, architecture: Architecture
 ) -> None:
     for application in Application:
-        cluster = system(middleware, application, architecture)
+        system = start_system(middleware, application, architecture)
         if application is Application.SERVICE:
-            subscription = cluster.service().subscribe()
-        found = {process.pid: exposed(process) for process in processes_of(cluster)}
+            subscription = system.service().subscribe()
+        found = {process.pid: exposed(process) for process in processes_of(system)}
         assert not any(found.values()), found
     assert not exposed(psutil.Process()), "a subscriber can be reached from elsewhere"
     subscription.close()
@@ -77,19 +77,19 @@ def password_of(url: str) -> str:
 
 @pytest.mark.parametrize("middleware", MIDDLEWARES)
 def test_a_password_stands_in_no_log_no_error_and_no_command_line(
-    system: StartSystem, middleware: str, redis_url: str, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+    start_system: StartSystem, middleware: str, redis_url: str, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secrets = [password_of(url) for url in (redis_url, amqp_url)] + [KEY]
     with_key(monkeypatch)
     monkeypatch.setenv("LAB_LOG_LEVEL", "DEBUG")
-    cluster = system(middleware, Application.FILTER, Architecture.N_NODE, nodes=1)
-    with cluster.filter() as client:
+    system = start_system(middleware, Application.FILTER, Architecture.N_NODE, nodes=1)
+    with system.filter() as client:
         assert client.filter("tonto") == "CENSORED"
         assert client.submit("tonto")
     pids = [psutil.Process(pid) for url in (redis_url, amqp_url) for pid in listening_at(url)]
-    shown = [" ".join(process.cmdline()) for process in (*processes_of(cluster), *pids)]
-    cluster.launcher.stop(cluster.nodes[0])
-    shown += [cluster.launcher.logs(handle) for handles in cluster.handles.values() for handle in handles]
+    shown = [" ".join(process.cmdline()) for process in (*processes_of(system), *pids)]
+    system.launcher.stop(system.nodes[0])
+    shown += [system.launcher.logs(handle) for handles in system.handles.values() for handle in handles]
     assert any(shown)
     for secret in secrets:
         assert not [text for text in shown if secret in text]
@@ -151,15 +151,15 @@ def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("architecture", Architecture)
 def test_with_a_key_a_whole_system_over_pyro4_works_and_others_are_kept_out(
-    system: StartSystem, architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+    start_system: StartSystem, architecture: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_key(monkeypatch)
-    cluster = system("pyro4", Application.SERVICE, architecture, interval="200ms")
-    with cluster.service() as client, client.subscribe() as ticks:
+    system = start_system("pyro4", Application.SERVICE, architecture, interval="200ms")
+    with system.service() as client, client.subscribe() as ticks:
         assert client.add_insult("tonto") is True
         client.start_broadcast()
         assert eventually(lambda: ticks.receive(5.0))
     monkeypatch.delenv("LAB_PYRO_KEY")
     settings.cache_clear()
-    with cluster.service(2.0) as stranger, pytest.raises(LabError, match="LAB_PYRO_KEY"):
+    with system.service(2.0) as stranger, pytest.raises(LabError, match="LAB_PYRO_KEY"):
         stranger.insult_me()

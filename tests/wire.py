@@ -65,18 +65,18 @@ def one_node(
     @pytest.fixture(scope="module")
     def node(request: pytest.FixtureRequest) -> Iterator[System]:
         spec = SystemSpec(middleware, application, architecture, node_arguments=node_arguments)
-        with system_for(request, spec) as cluster:
-            yield cluster
-            assert_same_process(cluster)
+        with system_for(request, spec) as system:
+            yield system
+            assert_same_process(system)
 
     return node
 
 
 class Wire(ABC):
-    """A bare connection to the first node of *cluster*, or to its broker."""
+    """A bare connection to the first node of *system*, or to its broker."""
 
-    def __init__(self, cluster: System) -> None:
-        self.cluster = cluster
+    def __init__(self, system: System) -> None:
+        self.system = system
 
     @abstractmethod
     def refusal(self, *sent: Any) -> str:
@@ -97,7 +97,7 @@ class Wire(ABC):
     def assert_serves(self) -> None:
         """The process that was started serves."""
         self.serve()
-        assert_same_process(self.cluster)
+        assert_same_process(self.system)
 
 
 class WireTests:
@@ -136,15 +136,15 @@ class NodeFailure(WireTests):
     def test_a_failure_is_an_error_with_an_id_and_its_traceback_stays_in_the_log(
         self, connection: Wire, redis_url: str
     ) -> None:
-        break_a_result(redis_url, connection.cluster)
-        assert_internal_error(connection.cluster, connection.result_refusal(BROKEN_RESULT))
+        break_a_result(redis_url, connection.system)
+        assert_internal_error(connection.system, connection.result_refusal(BROKEN_RESULT))
         connection.assert_serves()
 
 
-def assert_same_process(cluster: System) -> None:
+def assert_same_process(system: System) -> None:
     """Nothing starts a node again: it lives if the process that was started does."""
-    node = cluster.nodes[0]
-    assert cluster.launcher.alive(node), cluster.launcher.logs(node)[-2000:]
+    node = system.nodes[0]
+    assert system.launcher.alive(node), system.launcher.logs(node)[-2000:]
 
 
 def assert_refused(answer: str, code: Code) -> None:
@@ -162,18 +162,18 @@ def assert_clear(sentence: str) -> None:
     assert not [trace for trace in _TRACES if trace in sentence], sentence
 
 
-def break_a_result(redis_url: str, cluster: System) -> None:
+def break_a_result(redis_url: str, system: System) -> None:
     """Put a result that is not UTF-8 into the store: the node that reads it fails, for real."""
     with redis.Redis.from_url(redis_url) as store:
-        store.hset(f"{cluster.namespace}:results", BROKEN_RESULT, b"\xff\xfe")
-        store.zadd(f"{cluster.namespace}:results:order", {BROKEN_RESULT: time.time()})
+        store.hset(f"{system.namespace}:results", BROKEN_RESULT, b"\xff\xfe")
+        store.zadd(f"{system.namespace}:results:order", {BROKEN_RESULT: time.time()})
 
 
-def assert_internal_error(cluster: System, answer: str) -> None:
+def assert_internal_error(system: System, answer: str) -> None:
     """*answer* is an INTERNAL_ERROR whose id leads to the traceback in the node's log."""
     assert_refused(answer, Code.INTERNAL_ERROR)
     found = _ERROR_ID.search(answer)
     assert found, answer
-    log = eventually(lambda: cluster.launcher.logs(cluster.nodes[0]).partition(found[0])[2])
+    log = eventually(lambda: system.launcher.logs(system.nodes[0]).partition(found[0])[2])
     assert "Traceback" in log
     assert "UnicodeDecodeError" in log

@@ -88,16 +88,16 @@ class Client:
 class PyroWire(Wire):
     """Calls to the node, on a connection that is greeted already."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
-        self.client = Client(cluster.nodes[0].address)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self.client = Client(system.nodes[0].address)
 
     def refusal(self, *sent: Any) -> str:
         return self.client.refusal(*sent)
 
     def serve(self) -> None:
         """Ask on a new connection: a refusal may have closed this one."""
-        with closing(Client(self.cluster.nodes[0].address)) as client:
+        with closing(Client(self.system.nodes[0].address)) as client:
             assert client.ask(call(*GOOD))[1] in (True, False)
 
     def close(self) -> None:
@@ -107,8 +107,8 @@ class PyroWire(Wire):
 class ThreadlessWire(PyroWire):
     """The same, on a connection that has no thread at the node: its last calls did not block."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
         for _ in range(2):
             assert self.client.ask(packed(*GOOD))[1] in (True, False)
 
@@ -117,7 +117,7 @@ class GreetingWire(PyroWire):
     """First messages to the node, each on a connection of its own."""
 
     def refusal(self, *sent: Any) -> str:
-        with closing(Client(self.cluster.nodes[0].address, *sent)) as client:
+        with closing(Client(self.system.nodes[0].address, *sent)) as client:
             return client.refusal(*sent)
 
 

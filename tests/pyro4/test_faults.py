@@ -14,7 +14,7 @@ class TestFaults(DirectFaults):
     half_a_request = message(GREETING, CONNECT)[:-1]
     too_many = THREADS + 50
 
-    def live(self, cluster: System) -> list[str]:
-        names = Names(cluster.target.address)
+    def live(self, system: System) -> list[str]:
+        names = Names(system.target.address)
         with Pyro4.Proxy(names.lookup(MASTER)) as master:
             return [names.lookup(name) for name in master.check_slave()]

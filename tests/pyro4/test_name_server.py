@@ -57,15 +57,15 @@ def test_an_object_has_the_address_by_which_others_reach_it(host: str, advertise
 
 @pytest.mark.parametrize("serializer", [None, "serpent"])
 def test_looking_at_a_silent_connection_does_not_wait_for_it(
-    system: StartSystem, serializer: str | None
+    start_system: StartSystem, serializer: str | None
 ) -> None:
-    cluster = system("pyro4", Application.SERVICE)
-    connection = PyroConnection(cluster.nodes[0].address, serializer)
+    system = start_system("pyro4", Application.SERVICE)
+    connection = PyroConnection(system.nodes[0].address, serializer)
     assert connection.is_lost()  # it was never opened
     connection.call("get_insults", (), TIME_LIMIT_SECONDS)
     began = time.monotonic()
     assert not any(connection.is_lost() for _ in range(LOOKS))
     assert time.monotonic() - began < TIME_LIMIT_SECONDS  # one look would take as long, if it waited
-    cluster.launcher.kill(cluster.nodes[0])
+    system.launcher.kill(system.nodes[0])
     eventually(connection.is_lost)
     connection.close()

@@ -22,9 +22,9 @@ def elsewhere(spec: ProcessSpec) -> ProcessSpec:
 
 @pytest.mark.parametrize("application", Application)
 def test_a_second_node_of_one_says_so_and_the_first_keeps_its_name(
-    system: StartSystem, application: Application
+    start_system: StartSystem, application: Application
 ) -> None:
-    running = system("pyro4", application)
+    running = start_system("pyro4", application)
     node = running.nodes[0]
     name = "insult.service" if application is Application.SERVICE else "filter.service"
     assert f"{name} runs already, at {node.address}" in refused(running, elsewhere(node.spec))
@@ -33,16 +33,16 @@ def test_a_second_node_of_one_says_so_and_the_first_keeps_its_name(
     names.close()
 
 
-def test_a_second_master_says_so_and_the_first_keeps_its_name(system: StartSystem) -> None:
-    running = system("pyro4", Application.SERVICE, N_NODE)
+def test_a_second_master_says_so_and_the_first_keeps_its_name(start_system: StartSystem) -> None:
+    running = start_system("pyro4", Application.SERVICE, N_NODE)
     [master] = running.handles["master"]
     assert f"{MASTER} runs already, at {master.address}" in refused(running, elsewhere(master.spec))
     with running.service() as client:
         assert client.add_insult("tonto")
 
 
-def test_a_second_name_server_at_a_port_says_so(system: StartSystem) -> None:
-    running = system("pyro4", Application.SERVICE)
+def test_a_second_name_server_at_a_port_says_so(start_system: StartSystem) -> None:
+    running = start_system("pyro4", Application.SERVICE)
     port = str(port_of(running.handles["name_server"][0]))
     said = refused(running, ProcessSpec("name_server", "pyro4.name_server", ("--port", port)))
     assert f"cannot listen on 127.0.0.1:{port}" in said
@@ -53,9 +53,9 @@ def test_a_second_name_server_at_a_port_says_so(system: StartSystem) -> None:
     ("architecture", "role", "name"), [(ONE_NODE, "node", "insult.service"), (N_NODE, "master", MASTER)]
 )
 def test_the_name_of_an_owner_that_is_dead_or_frozen_is_taken_over(
-    system: StartSystem, architecture: Architecture, role: str, name: str
+    start_system: StartSystem, architecture: Architecture, role: str, name: str
 ) -> None:
-    running = system("pyro4", Application.SERVICE, architecture)
+    running = start_system("pyro4", Application.SERVICE, architecture)
     [first] = running.handles[role]
     running.launcher.kill(first)
     second = running.launcher.start(first.spec)
@@ -71,8 +71,8 @@ def test_the_name_of_an_owner_that_is_dead_or_frozen_is_taken_over(
     names.close()
 
 
-def test_two_broadcasters_serve_as_one(system: StartSystem) -> None:
-    running = system("pyro4", Application.SERVICE, N_NODE, interval="200ms")
+def test_two_broadcasters_serve_as_one(start_system: StartSystem) -> None:
+    running = start_system("pyro4", Application.SERVICE, N_NODE, interval="200ms")
     [first] = running.handles["broadcaster"]
     second = running.launcher.start(elsewhere(first.spec))
     with running.service() as client, client.subscribe() as ticks:

@@ -33,9 +33,9 @@ def batch_of(proxy: Pyro4.Proxy, *calls: tuple[str, ...]) -> list[object]:
 @pytest.mark.parametrize("architecture", Architecture)
 @pytest.mark.parametrize("serializer", ["serpent", "msgpack"])
 def test_each_change_in_a_batch_has_its_effect_once_however_often_it_is_repeated(
-    system: StartSystem, architecture: Architecture, serializer: str
+    start_system: StartSystem, architecture: Architecture, serializer: str
 ) -> None:
-    node = system("pyro4", Application.SERVICE, architecture).nodes[0]
+    node = start_system("pyro4", Application.SERVICE, architecture).nodes[0]
     insults = [f"tonto {number}" for number in range(CALLS)]
     adding = [("add_insult", insult) for insult in insults]
     removing = [("remove_insult", insult) for insult in insults]
@@ -53,8 +53,8 @@ def test_each_change_in_a_batch_has_its_effect_once_however_often_it_is_repeated
             assert with_id("switching", lambda: batch_of(proxy, *switching)) == [True, True, True, False]
 
 
-def test_each_text_submitted_in_a_batch_has_an_id_and_a_result_of_its_own(system: StartSystem) -> None:
-    node = system("pyro4", Application.FILTER, node_arguments=("--on-demand",)).nodes[0]
+def test_each_text_submitted_in_a_batch_has_an_id_and_a_result_of_its_own(start_system: StartSystem) -> None:
+    node = start_system("pyro4", Application.FILTER, node_arguments=("--on-demand",)).nodes[0]
     submitting = [("submit", f"tonto {number}") for number in range(CALLS)]
     with Pyro4.Proxy(node.address) as proxy:
         proxy._pyroBind()
@@ -70,8 +70,8 @@ def test_each_text_submitted_in_a_batch_has_an_id_and_a_result_of_its_own(system
         ]
 
 
-def test_a_single_call_after_a_batch_has_the_id_as_it_was_sent(system: StartSystem) -> None:
-    node = system("pyro4", Application.FILTER).nodes[0]
+def test_a_single_call_after_a_batch_has_the_id_as_it_was_sent(start_system: StartSystem) -> None:
+    node = start_system("pyro4", Application.FILTER).nodes[0]
     with Pyro4.Proxy(node.address) as proxy:
         proxy._pyroBind()
         with_id("first", lambda: batch_of(proxy, ("submit", "a"), ("submit", "b")))
@@ -109,8 +109,8 @@ def relay(port: int) -> Iterator[tuple[int, list[bytes]]]:
 
 
 @pytest.fixture
-def node(system: StartSystem) -> System:
-    return system("pyro4", Application.SERVICE)
+def node(start_system: StartSystem) -> System:
+    return start_system("pyro4", Application.SERVICE)
 
 
 def test_a_call_repeated_as_the_page_says_keeps_its_id_over_a_connection_that_breaks(node: System) -> None:

@@ -51,8 +51,8 @@ def proxy_of(system: System) -> Pyro4.Proxy:
     return Pyro4.Proxy(f"PYRONAME:{name}@{system.target.address}")
 
 
-def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(system: StartSystem) -> None:
-    with proxy_of(system("pyro4:stock", Application.SERVICE)) as node:
+def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(start_system: StartSystem) -> None:
+    with proxy_of(start_system("pyro4:stock", Application.SERVICE)) as node:
         assert node.add_insult("tonto") is True
         assert node.add_insult("tonto") is False
         assert node.insult_me() == "tonto"
@@ -65,8 +65,8 @@ def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(system: StartSys
             node.insult_me()
 
 
-def test_the_master_of_n_nodes_gives_a_bare_proxy_a_node(system: StartSystem) -> None:
-    running = system("pyro4:stock", Application.FILTER, Architecture.N_NODE, nodes=2)
+def test_the_master_of_n_nodes_gives_a_bare_proxy_a_node(start_system: StartSystem) -> None:
+    running = start_system("pyro4:stock", Application.FILTER, Architecture.N_NODE, nodes=2)
     with Pyro4.Proxy(f"PYRONAME:master.service@{running.target.address}") as master:
         assert {master.get_resolver_filter() for _ in range(4)} == {node.address for node in running.nodes}
         with Pyro4.Proxy(master.get_resolver_filter()) as node:
@@ -74,14 +74,14 @@ def test_the_master_of_n_nodes_gives_a_bare_proxy_a_node(system: StartSystem) ->
 
 
 @pytest.mark.parametrize("architecture", Architecture)
-def test_a_stock_client_drives_tuned_nodes(system: StartSystem, architecture: Architecture) -> None:
-    service = system("pyro4", Application.SERVICE, architecture)
+def test_a_stock_client_drives_tuned_nodes(start_system: StartSystem, architecture: Architecture) -> None:
+    service = start_system("pyro4", Application.SERVICE, architecture)
     with STOCK.service_client(service.target) as client, pytest.raises(NoInsults):
         client.insult_me()
     with STOCK.service_client(service.target) as client:
         assert client.add_insult("tonto")
         assert client.get_insults() == ["tonto"]
-    filters = system("pyro4", Application.FILTER, architecture, nodes=1)
+    filters = start_system("pyro4", Application.FILTER, architecture, nodes=1)
     with STOCK.filter_client(filters.target) as client:
         assert client.filter("tonto") == "CENSORED"
         assert list(client.filter_many(["tonto", "friend"])) == ["CENSORED", "friend"]
@@ -89,9 +89,9 @@ def test_a_stock_client_drives_tuned_nodes(system: StartSystem, architecture: Ar
 
 
 def test_a_tuned_client_that_writes_serpent_drives_a_stock_node(
-    system: StartSystem, monkeypatch: pytest.MonkeyPatch
+    start_system: StartSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = system("pyro4:stock", Application.SERVICE)
+    running = start_system("pyro4:stock", Application.SERVICE)
     monkeypatch.setenv("LAB_PYRO_SERIALIZER", "serpent")
     settings.cache_clear()
     with MIDDLEWARES["pyro4"].service_client(running.target) as client:

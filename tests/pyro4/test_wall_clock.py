@@ -17,10 +17,14 @@ DROPPED_SECONDS = 30.0
 
 @pytest.mark.parametrize("jump_seconds", [-HOUR_SECONDS, HOUR_SECONDS])
 def test_after_a_jump_of_the_wall_clock_the_dead_are_dropped_and_nobody_else(
-    system: StartSystem, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jump_seconds: int
+    start_system: StartSystem,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    jump_seconds: int,
 ) -> None:
     with wall_clock(monkeypatch, tmp_path) as clock:
-        running = system("pyro4", Application.SERVICE, Architecture.N_NODE, nodes=2)
+        running = start_system("pyro4", Application.SERVICE, Architecture.N_NODE, nodes=2)
         live, silent = running.nodes
         names = Names(running.target.address)
         with Pyro4.Proxy(names.lookup(MASTER)) as master, frozen(silent):

@@ -38,9 +38,9 @@ class TestCallsWithoutAThread(BadInput):
 class FilterWire(Wire):
     """A bare proxy of the filter node."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
-        self._proxy = Pyro4.Proxy(cluster.nodes[0].address)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self._proxy = Pyro4.Proxy(system.nodes[0].address)
 
     def refusal(self, *sent: Any) -> str:
         with pytest.raises(ValueError, match=": ") as caught:
@@ -70,10 +70,10 @@ def client(node: System) -> Iterator[Client]:
     raw.close()
 
 
-def assert_serves(cluster: System) -> None:
-    with Pyro4.Proxy(cluster.nodes[0].address) as proxy:
+def assert_serves(system: System) -> None:
+    with Pyro4.Proxy(system.nodes[0].address) as proxy:
         assert proxy.add_insult(INSULT) in (True, False)
-    assert_same_process(cluster)
+    assert_same_process(system)
 
 
 @pytest.mark.parametrize("serializer", ["serpent", "msgpack"])
@@ -143,8 +143,8 @@ def test_silent_connections_harm_nobody(node: System) -> None:
 
 
 @pytest.mark.parametrize("server_type", ["thread", "multiplex"])
-def test_calls_that_come_at_once_are_all_answered(system: StartSystem, server_type: str) -> None:
-    node = system("pyro4", Application.SERVICE, node_arguments=("--server-type", server_type)).nodes[0]
+def test_calls_that_come_at_once_are_all_answered(start_system: StartSystem, server_type: str) -> None:
+    node = start_system("pyro4", Application.SERVICE, node_arguments=("--server-type", server_type)).nodes[0]
     client = Client(node.address)
     calls = [call(OBJECT, "add_insult", (insult,), {}) for insult in ("bobo", "zopenco", "bobo")]
     answers = [client.ask(request)[1] for request in (b"".join(calls), b"", b"")]

@@ -44,10 +44,10 @@ class PrivateRabbit:
 
 
 class Supervisor:
-    """Replaces nodes of *cluster* that died. Use it in the thread that started them."""
+    """Replaces nodes of *system* that died. Use it in the thread that started them."""
 
-    def __init__(self, cluster: System) -> None:
-        self._cluster = cluster
+    def __init__(self, system: System) -> None:
+        self._cluster = system
         self.replaced: set[int] = set()
 
     def look(self) -> None:

@@ -30,8 +30,8 @@ NO_MEMORY = "0.000001"
 @pytest.fixture(scope="module")
 def filters(rabbit: PrivateRabbit, redis_url: str) -> Iterator[System]:
     spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
-    with System(spec, BrokerUrls(redis_url, rabbit.url)) as cluster:
-        yield cluster
+    with System(spec, BrokerUrls(redis_url, rabbit.url)) as system:
+        yield system
 
 
 @dataclass
@@ -182,12 +182,12 @@ def test_a_throw_away_namespace_leaves_no_queue(rabbit: PrivateRabbit, redis_url
     namespaces = []
     for application in Application:
         spec = SystemSpec("rabbitmq", application, Architecture.N_NODE)
-        with System(spec, BrokerUrls(redis_url, rabbit.url)) as cluster, ExitStack() as stack:
-            namespaces.append(cluster.namespace)
+        with System(spec, BrokerUrls(redis_url, rabbit.url)) as system, ExitStack() as stack:
+            namespaces.append(system.namespace)
             if application is Application.FILTER:
-                stack.enter_context(cluster.filter()).submit("tonto")
+                stack.enter_context(system.filter()).submit("tonto")
             else:
-                client = stack.enter_context(cluster.service())
+                client = stack.enter_context(system.service())
                 stack.enter_context(client.subscribe())
-            assert f"{cluster.namespace}.{application}.retry" in rabbit.queues(cluster.namespace)
+            assert f"{system.namespace}.{application}.retry" in rabbit.queues(system.namespace)
     assert [rabbit.queues(namespace) for namespace in namespaces] == [[], []]

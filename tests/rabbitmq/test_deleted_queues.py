@@ -208,8 +208,10 @@ def test_a_client_whose_reply_queue_was_deleted_gets_its_answers(
         assert client.filter("tonto") == "CENSORED"
 
 
-def test_one_node_keeps_its_insults_when_its_queue_was_deleted(system: StartSystem, amqp_url: str) -> None:
-    alone = system("rabbitmq", Application.SERVICE)
+def test_one_node_keeps_its_insults_when_its_queue_was_deleted(
+    start_system: StartSystem, amqp_url: str
+) -> None:
+    alone = start_system("rabbitmq", Application.SERVICE)
     with alone.service() as client:
         client.add_insult("tonto")
         delete(amqp_url, f"{alone.namespace}.service")

@@ -33,28 +33,28 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_5_texts_that_kill_their_node_leave_the_others_of_2000_unharmed(
-    system: StartSystem, amqp_url: str, poison: str
+    start_system: StartSystem, amqp_url: str, poison: str
 ) -> None:
-    mixed_with_poison(system, amqp_url, texts=2_000, poisoned=5)
+    mixed_with_poison(start_system, amqp_url, texts=2_000, poisoned=5)
 
 
 @pytest.mark.parametrize("queue_type", ["quorum"], indirect=True)
 def test_texts_that_kill_their_node_leave_the_others_unharmed_on_quorum_queues(
-    system: StartSystem, amqp_url: str, poison: str, queue_type: str
+    start_system: StartSystem, amqp_url: str, poison: str, queue_type: str
 ) -> None:
-    mixed_with_poison(system, amqp_url, texts=200, poisoned=2)
+    mixed_with_poison(start_system, amqp_url, texts=200, poisoned=2)
 
 
-def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: int) -> None:
+def mixed_with_poison(start_system: StartSystem, amqp_url: str, texts: int, poisoned: int) -> None:
     """Submit every other text, and filter the others. Some of both kill the node that works on them."""
     rng = random.Random(SEED)
     bad = set(rng.sample(range(texts), poisoned))
-    cluster = system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3)
+    system = start_system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3)
     ids = [new_operation_id() for _ in range(texts)]
     body = [f"tonto {number} {POISON if number in bad else ''}".strip() for number in range(texts)]
     answers: dict[int, object] = {}
     began = time.monotonic()
-    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
+    with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         assert isinstance(client, InsultFilterClient)
 
         def ask() -> None:
@@ -70,14 +70,14 @@ def mixed_with_poison(system: StartSystem, amqp_url: str, texts: int, poisoned: 
             for number in set(range(1, texts, 2)) - bad:
                 answers[number] = client.result(ids[number], TIMEOUT_SECONDS)
 
-        supervisor = Supervisor(cluster)
+        supervisor = Supervisor(system)
         look_after(supervisor, [Worker(ask), Worker(submit)])
-        dead = letters_of(supervisor, amqp_url, f"{cluster.namespace}.filter.dead", poisoned)
+        dead = letters_of(supervisor, amqp_url, f"{system.namespace}.filter.dead", poisoned)
     print(f"seed {SEED}: {len(supervisor.replaced)} deaths in {time.monotonic() - began:.1f} s")
     good = set(range(texts)) - bad
     assert {number: answers[number] for number in good} == {n: f"CENSORED {n}" for n in good}
     told = [answers[number] for number in bad if number % 2 == 0]
-    assert_dead_lettered(dead, {ids[number] for number in bad}, f"{cluster.namespace}.filter", told)
+    assert_dead_lettered(dead, {ids[number] for number in bad}, f"{system.namespace}.filter", told)
     # Each kills three nodes alone, and one before at most. There are more deaths if a node dies after it
     # published a copy and before it acknowledged the original: then there are two messages.
     assert 3 * poisoned <= len(supervisor.replaced) <= 8 * poisoned
@@ -121,12 +121,12 @@ def assert_dead_lettered(
         assert error.error_id in error_ids
 
 
-def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(system: StartSystem) -> None:
-    cluster = system(
+def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(start_system: StartSystem) -> None:
+    system = start_system(
         "rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=3, node_arguments=("--work-time", "20ms")
     )
-    frozen = cluster.nodes[0]
-    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
+    frozen = system.nodes[0]
+    with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         assert isinstance(client, InsultFilterClient)
         began = time.monotonic()
         ids = [client.submit(f"tonto {number}") for number in range(60)]
@@ -142,25 +142,25 @@ def test_the_work_of_a_frozen_node_moves_and_its_late_results_are_refused(system
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
         assert results == [f"CENSORED {number}" for number in range(60)]
-        eventually(lambda: "connecting again" in cluster.launcher.logs(frozen))
-        for other in cluster.nodes[1:]:
-            cluster.launcher.stop(other)
+        eventually(lambda: "connecting again" in system.launcher.logs(frozen))
+        for other in system.nodes[1:]:
+            system.launcher.stop(other)
         assert client.filter("tonto") == "CENSORED", "the node that was frozen serves again"
         assert sorted(result.petition_id for result in client.get_results()) == sorted(ids)
     print(f"moved {moved:.1f} s after the node froze, {stopped - began:.1f} s of load before")
     assert moved < 30.0
 
 
-def test_a_subscriber_that_was_frozen_catches_up_or_is_told_what_it_missed(system: StartSystem) -> None:
-    cluster = system("rabbitmq", Application.SERVICE, interval="200ms")
+def test_a_subscriber_that_was_frozen_catches_up_or_is_told_what_it_missed(start_system: StartSystem) -> None:
+    system = start_system("rabbitmq", Application.SERVICE, interval="200ms")
     spec = ProcessSpec(
         "subscriber",
         "rabbitmq.subscriber",
-        ("--namespace", cluster.namespace, "--address", cluster.target.address),
+        ("--namespace", system.namespace, "--address", system.target.address),
         {"PYTHONUNBUFFERED": "1"},
     )
     with ExitStack() as stack:
-        client = stack.enter_context(cluster.service())
+        client = stack.enter_context(system.service())
         client.add_insult("tonto")
         launcher = stack.enter_context(LocalLauncher())
         subscriber = launcher.spawn(spec)
@@ -199,38 +199,38 @@ def read_ticks(stdout: object, last: int) -> list[int]:
     return numbers
 
 
-def test_nodes_told_to_stop_under_load_lose_nothing(system: StartSystem) -> None:
-    cluster = system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
+def test_nodes_told_to_stop_under_load_lose_nothing(start_system: StartSystem) -> None:
+    system = start_system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
     stop = threading.Event()
     accepted: list[str] = []
     answers: set[str] = set()
 
     def submit() -> None:
-        with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
+        with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
             for number in count():
                 if stop.is_set():
                     return
                 accepted.append(client.submit(f"tonto {number}"))
 
     def ask() -> None:
-        with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
+        with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
             while not stop.is_set():
                 answers.update(client.filter_many(["tonto"] * 500))
 
     workers = [Worker(submit), Worker(ask)]
     seconds = []
     for _ in range(2):
-        goes = cluster.nodes[-2]
+        goes = system.nodes[-2]
         so_far = len(accepted)
         eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=TIMEOUT_SECONDS)  # type: ignore[misc]
         began = time.monotonic()
-        assert cluster.launcher.stop(goes, timeout_seconds=20.0) == 0
+        assert system.launcher.stop(goes, timeout_seconds=20.0) == 0
         seconds.append(time.monotonic() - began)
-        cluster.add_node()
+        system.add_node()
     stop.set()
     for worker in workers:
         worker.finish()
-    with cluster.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
+    with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
         for petition_id in accepted:
             assert client.result(petition_id, TIMEOUT_SECONDS).startswith("CENSORED ")
     assert answers == {"CENSORED"}

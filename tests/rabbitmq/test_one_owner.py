@@ -19,9 +19,9 @@ DEADLINE_SECONDS = 60.0
 
 @pytest.mark.parametrize("application", list(Application))
 def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
-    system: StartSystem, amqp_url: str, application: Application
+    start_system: StartSystem, amqp_url: str, application: Application
 ) -> None:
-    first = system("rabbitmq", application)
+    first = start_system("rabbitmq", application)
     second = subprocess.run(
         [sys.executable, "-m", f"rabbitmq.insult_{application}", "--namespace", first.namespace],
         env={**os.environ, "LAB_AMQP_URL": amqp_url},
@@ -47,15 +47,15 @@ def assert_serves(system: System) -> None:
             assert filters.filter("tonto") == "CENSORED"
 
 
-def test_a_node_that_was_killed_is_replaced(system: StartSystem) -> None:
-    first = system("rabbitmq", Application.SERVICE)
+def test_a_node_that_was_killed_is_replaced(start_system: StartSystem) -> None:
+    first = start_system("rabbitmq", Application.SERVICE)
     first.launcher.kill(first.nodes[0])
     first.add_node()
     assert_serves(first)
 
 
-def test_two_broadcasters_send_each_tick_once(system: StartSystem) -> None:
-    services = system("rabbitmq", Application.SERVICE, Architecture.N_NODE, interval="100ms")
+def test_two_broadcasters_send_each_tick_once(start_system: StartSystem) -> None:
+    services = start_system("rabbitmq", Application.SERVICE, Architecture.N_NODE, interval="100ms")
     with ExitStack() as stack:
         client = stack.enter_context(services.service())
         client.add_insult("tonto")

@@ -38,9 +38,9 @@ def test_the_file_has_350_lines_at_most() -> None:
 
 @pytest.mark.parametrize("architecture", list(Architecture))
 def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
-    system: StartSystem, amqp_url: str, architecture: Architecture
+    start_system: StartSystem, amqp_url: str, architecture: Architecture
 ) -> None:
-    service = system("rabbitmq:stock", Application.SERVICE, architecture)
+    service = start_system("rabbitmq:stock", Application.SERVICE, architecture)
     queue = f"{service.namespace}.service"
     assert ask(amqp_url, queue, "", "tonto") is True
     assert ask(amqp_url, queue, "", "tonto") is False
@@ -51,15 +51,15 @@ def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
     refused = ask(amqp_url, queue, "X9")
     assert isinstance(refused, dict)
     assert refused["code"] == "UNKNOWN_OPERATION"
-    filters = system("rabbitmq:stock", Application.FILTER, architecture)
+    filters = start_system("rabbitmq:stock", Application.FILTER, architecture)
     assert ask(amqp_url, f"{filters.namespace}.filter", "", "quin tonto") == "quin CENSORED"
 
 
 def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
-    system: StartSystem,
+    start_system: StartSystem,
 ) -> None:
     with ExitStack() as stack:
-        service = system("rabbitmq", Application.SERVICE, interval="100ms")
+        service = start_system("rabbitmq", Application.SERVICE, interval="100ms")
         client = stack.enter_context(STOCK.service_client(service.target))
         assert client.add_insult("tonto")
         subscription = stack.enter_context(client.subscribe())
@@ -67,15 +67,15 @@ def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
         tick = subscription.receive(DEADLINE_SECONDS)
         assert tick
         assert tick.insult == "tonto"
-        filters = system("rabbitmq", Application.FILTER, Architecture.N_NODE)
+        filters = start_system("rabbitmq", Application.FILTER, Architecture.N_NODE)
         stock = stack.enter_context(STOCK.filter_client(filters.target))
         tuned = stack.enter_context(TUNED.filter_client(filters.target))
         assert stock.filter("quin tonto") == "quin CENSORED"
         assert tuned.result(stock.submit("quin tonto"), DEADLINE_SECONDS) == "quin CENSORED"
 
 
-def test_texts_of_a_killed_node_are_delivered_to_another(system: StartSystem) -> None:
-    filters = system(
+def test_texts_of_a_killed_node_are_delivered_to_another(start_system: StartSystem) -> None:
+    filters = start_system(
         "rabbitmq:stock",
         Application.FILTER,
         Architecture.N_NODE,
@@ -101,8 +101,8 @@ def test_a_text_that_no_queue_takes_is_an_error_and_not_an_id(rabbit: PrivateRab
             channel.queue_delete("nowhere.filter")
 
 
-def test_a_client_that_threads_share_has_a_connection_for_each(system: StartSystem) -> None:
-    filters = system("rabbitmq:stock", Application.FILTER)
+def test_a_client_that_threads_share_has_a_connection_for_each(start_system: StartSystem) -> None:
+    filters = start_system("rabbitmq:stock", Application.FILTER)
     with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(client.filter, [f"tonto {number}" for number in range(100)]))
     assert answers == [f"CENSORED {number}" for number in range(100)]

@@ -88,25 +88,25 @@ def client(amqp_url: str) -> Iterator[Client]:
         yield bare
 
 
-def service_queue(cluster: System) -> str:
-    return f"{cluster.namespace}.service"
+def service_queue(system: System) -> str:
+    return f"{system.namespace}.service"
 
 
-def work_queue(cluster: System) -> str:
-    return f"{cluster.namespace}.filter"
+def work_queue(system: System) -> str:
+    return f"{system.namespace}.filter"
 
 
 class RabbitWire(Wire):
     """A queue. Its node works in order, so a reply shows that it has finished all messages before."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
-        self.client = Client(cluster.target.address)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self.client = Client(system.target.address)
 
     @property
     def queue(self) -> str:
         """The name of the queue."""
-        return f"{self.cluster.namespace}.{self.cluster.spec.application}"
+        return f"{self.system.namespace}.{self.system.spec.application}"
 
     def refusal(self, *sent: Any) -> str:
         return self.client.refusal(self.queue, *sent)
@@ -115,7 +115,7 @@ class RabbitWire(Wire):
         return self.client.refusal(f"{self.queue}.control", *asking("X3", petition_id=petition_id))
 
     def serve(self) -> None:
-        assert_answers(self.client, self.cluster)
+        assert_answers(self.client, self.system)
 
     def close(self) -> None:
         self.client.close()
@@ -150,16 +150,16 @@ class TestFailure(NodeFailure):
     node = "filters"
 
 
-def assert_answers(client: Client, cluster: System) -> None:
-    if cluster.spec.application is Application.SERVICE:
-        assert client.ask(service_queue(cluster), {}, INSULT.encode())[0] in ("true", "false")
+def assert_answers(client: Client, system: System) -> None:
+    if system.spec.application is Application.SERVICE:
+        assert client.ask(service_queue(system), {}, INSULT.encode())[0] in ("true", "false")
     else:
-        assert client.ask(work_queue(cluster), {}, f"quin {INSULT}".encode()) == ("quin CENSORED", "")
+        assert client.ask(work_queue(system), {}, f"quin {INSULT}".encode()) == ("quin CENSORED", "")
 
 
-def assert_serves(client: Client, cluster: System) -> None:
-    assert_answers(client, cluster)
-    assert_same_process(cluster)
+def assert_serves(client: Client, system: System) -> None:
+    assert_answers(client, system)
+    assert_same_process(system)
 
 
 @pytest.mark.parametrize(("properties", "body"), each(UNANSWERABLE))

@@ -47,16 +47,16 @@ def kill_and_restart(broker: Broker, away_seconds: float) -> float:
     return time.monotonic()
 
 
-def supervise(cluster: System, is_done: Callable[[], bool], within: float = 60.0) -> int:
+def supervise(system: System, is_done: Callable[[], bool], within: float = 60.0) -> int:
     """Start a node for each that ended until *is_done*; return how many ended."""
     deadline, ended = time.monotonic() + within, 0
     replaced: set[int] = set()
     while not is_done():
         assert time.monotonic() < deadline, f"{ended} nodes ended, and it is not done"
-        for node in list(cluster.nodes):
-            if node.pid not in replaced and not cluster.launcher.alive(node):
+        for node in list(system.nodes):
+            if node.pid not in replaced and not system.launcher.alive(node):
                 replaced.add(node.pid)
                 ended += 1
-                cluster.add_node()
+                system.add_node()
         time.sleep(0.05)
     return ended

@@ -36,13 +36,13 @@ def store(redis_url: str) -> Iterator["redis.Redis"]:
 
 
 @contextmanager
-def submitting(cluster: System, threads: int) -> Iterator[dict[str, str]]:
+def submitting(system: System, threads: int) -> Iterator[dict[str, str]]:
     """Submit numbered texts all the time; yield what was accepted so far, by id."""
     accepted: dict[str, str] = {}
     is_over = threading.Event()
 
     def submit(place: int) -> None:
-        with cluster.filter(deadline_seconds=15.0) as client:
+        with system.filter(deadline_seconds=15.0) as client:
             number = 0
             while not is_over.is_set():
                 number += 1
@@ -59,46 +59,46 @@ def submitting(cluster: System, threads: int) -> Iterator[dict[str, str]]:
             thread.join()
 
 
-def assert_all_done_once(store: "redis.Redis", cluster: System, accepted: dict[str, str]) -> None:
+def assert_all_done_once(store: "redis.Redis", system: System, accepted: dict[str, str]) -> None:
     """Every accepted text has its result, and there is none that nobody submitted."""
-    results = f"{cluster.namespace}:results"
+    results = f"{system.namespace}:results"
     eventually(lambda: store.hlen(results) >= len(accepted), within=30.0)
     assert store.hgetall(results) == accepted
     print(f"{len(accepted)} accepted, lost 0, unexpected 0")
 
 
-def keys_of_nodes(store: "redis.Redis", cluster: System) -> list[str]:
-    return [str(key) for key in store.scan_iter(f"{cluster.namespace}:*{A_NODE}*")]
+def keys_of_nodes(store: "redis.Redis", system: System) -> list[str]:
+    return [str(key) for key in store.scan_iter(f"{system.namespace}:*{A_NODE}*")]
 
 
-def push(store: "redis.Redis", cluster: System, texts: list[str], **more: str) -> None:
+def push(store: "redis.Redis", system: System, texts: list[str], **more: str) -> None:
     """Push texts to the entry list, without our client."""
     petitions = [json.dumps({"operation": "X1", "data": text, **more}) for text in texts]
-    store.rpush(f"{cluster.namespace}:filter", *petitions)
+    store.rpush(f"{system.namespace}:filter", *petitions)
 
 
 def test_nothing_is_lost_when_nodes_are_killed_under_load(redis_url: str, store: "redis.Redis") -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
-    with cluster_on(redis_url, Application.FILTER) as cluster:
-        with submitting(cluster, 2) as accepted:
+    with cluster_on(redis_url, Application.FILTER) as system:
+        with submitting(system, 2) as accepted:
             for _ in range(3):
                 before = len(accepted)
                 eventually(lambda at=before: len(accepted) > at + chance.randint(20, 200))  # type: ignore[misc]
-                live = [node for node in cluster.nodes if cluster.launcher.alive(node)]
-                cluster.launcher.kill(chance.choice(live))
-                cluster.add_node()
-        assert_all_done_once(store, cluster, accepted)
-        eventually(lambda: len(_identifiers(store, cluster)) == 3)
+                live = [node for node in system.nodes if system.launcher.alive(node)]
+                system.launcher.kill(chance.choice(live))
+                system.add_node()
+        assert_all_done_once(store, system, accepted)
+        eventually(lambda: len(_identifiers(store, system)) == 3)
 
 
 def test_petitions_wait_for_a_node_when_all_are_dead(redis_url: str, store: "redis.Redis") -> None:
-    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
-        for node in cluster.nodes:
-            cluster.launcher.kill(node)
-        with cluster.filter(deadline_seconds=15.0) as client:
+    with cluster_on(redis_url, Application.FILTER, 2) as system:
+        for node in system.nodes:
+            system.launcher.kill(node)
+        with system.filter(deadline_seconds=15.0) as client:
             ids = [client.submit(f"{number} tonto") for number in range(10)]
-            cluster.add_node()
+            system.add_node()
             assert [client.result(identifier, 15.0) for identifier in ids] == [
                 f"{number} CENSORED" for number in range(10)
             ]
@@ -109,26 +109,26 @@ def test_a_frozen_nodes_work_moves_and_what_it_finishes_late_is_refused(
 ) -> None:
     """The petitions have no id: if the zombie settled its batch, there would be a second reply and result."""
     texts = [f"{number} tonto" for number in range(60)]
-    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "20ms") as cluster:
-        reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
-        zombie = cluster.nodes[0]
-        push(store, cluster, texts, reply_to=reply_to)
-        push(store, cluster, texts)
+    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "20ms") as system:
+        reply_to = f"{system.namespace}:reply:{uuid4().hex}"
+        zombie = system.nodes[0]
+        push(store, system, texts, reply_to=reply_to)
+        push(store, system, texts)
         eventually(lambda: store.llen(reply_to) > 5)
-        _freeze_at_work(store, cluster, zombie)
+        _freeze_at_work(store, system, zombie)
         frozen_at = time.monotonic()
-        eventually(lambda: store.hlen(f"{cluster.namespace}:results") == len(texts), within=15.0)
+        eventually(lambda: store.hlen(f"{system.namespace}:results") == len(texts), within=15.0)
         print(f"all done {time.monotonic() - frozen_at:.1f} s after the freeze")
         os.kill(zombie.pid, signal.SIGCONT)
-        eventually(lambda: "was taken over" in cluster.launcher.logs(zombie))
-        eventually(lambda: len(_identifiers(store, cluster)) == 2)
-        with cluster.filter(deadline_seconds=15.0) as client:
+        eventually(lambda: "was taken over" in system.launcher.logs(zombie))
+        eventually(lambda: len(_identifiers(store, system)) == 2)
+        with system.filter(deadline_seconds=15.0) as client:
             assert list(client.filter_many(["tonto"] * 40)) == ["CENSORED"] * 40
         assert store.llen(reply_to) == len(texts)
-        assert sorted(store.hvals(f"{cluster.namespace}:results")) == sorted(
+        assert sorted(store.hvals(f"{system.namespace}:results")) == sorted(
             text.replace("tonto", "CENSORED") for text in texts
         )
-        assert len(keys_of_nodes(store, cluster)) <= 2  # what was settled last, of each
+        assert len(keys_of_nodes(store, system)) <= 2  # what was settled last, of each
 
 
 def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
@@ -138,18 +138,18 @@ def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
     monkeypatch.setenv("LAB_POISON", POISON)
     texts = [f"{number} tonto" for number in range(TEXTS)]
     poisoned = set(random.Random(SEED).sample(range(TEXTS), POISONED))
-    with cluster_on(redis_url, Application.FILTER) as cluster:
-        reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
+    with cluster_on(redis_url, Application.FILTER) as system:
+        reply_to = f"{system.namespace}:reply:{uuid4().hex}"
         with store.pipeline() as pipe:
             for number, text in enumerate(texts):
                 poison = POISON * (number in poisoned)
-                push(pipe, cluster, [f"{text} {poison}"], reply_to=reply_to, id=str(number))
+                push(pipe, system, [f"{text} {poison}"], reply_to=reply_to, id=str(number))
             pipe.execute()
         started = time.monotonic()
-        kills = supervise(cluster, lambda: store.llen(reply_to) >= len(texts))
+        kills = supervise(system, lambda: store.llen(reply_to) >= len(texts))
         print(f"{kills} nodes died; all answered after {time.monotonic() - started:.1f} s")
         replies = [json.loads(reply) for reply in store.lrange(reply_to, 0, -1)]
-        letters = [json.loads(letter) for letter in store.lrange(f"{cluster.namespace}:filter:dead", 0, -1)]
+        letters = [json.loads(letter) for letter in store.lrange(f"{system.namespace}:filter:dead", 0, -1)]
     answers = {int(reply["id"]): reply.get("answer") for reply in replies}
     assert len(replies) == len(texts)
     assert answers == {
@@ -166,10 +166,10 @@ def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
 def test_what_a_working_store_refuses_again_and_again_is_kept_among_the_dead_letters(
     redis_url: str, store: "redis.Redis"
 ) -> None:
-    with cluster_on(redis_url, Application.FILTER, 1, "--on-demand") as cluster:
-        store.set(f"{cluster.namespace}:texts", "no hash")
-        push(store, cluster, ["tonto"], id="refused")
-        letters = eventually(lambda: store.lrange(f"{cluster.namespace}:filter:dead", 0, -1))
+    with cluster_on(redis_url, Application.FILTER, 1, "--on-demand") as system:
+        store.set(f"{system.namespace}:texts", "no hash")
+        push(store, system, ["tonto"], id="refused")
+        letters = eventually(lambda: store.lrange(f"{system.namespace}:filter:dead", 0, -1))
         letter = json.loads(letters[0])
         assert json.loads(letter["petition"])["id"] == "refused"
         assert "WRONGTYPE" in letter["reason"]
@@ -178,34 +178,34 @@ def test_what_a_working_store_refuses_again_and_again_is_kept_among_the_dead_let
 def test_nodes_told_to_stop_under_load_lose_nothing_and_leave_nothing(
     redis_url: str, store: "redis.Redis"
 ) -> None:
-    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
-        with submitting(cluster, 2) as accepted:
-            for node in cluster.nodes[:2]:
+    with cluster_on(redis_url, Application.FILTER, 2) as system:
+        with submitting(system, 2) as accepted:
+            for node in system.nodes[:2]:
                 before = len(accepted)
                 eventually(lambda at=before: len(accepted) > at + 50)  # type: ignore[misc]
-                cluster.add_node()
+                system.add_node()
                 started = time.monotonic()
-                assert cluster.launcher.stop(node, timeout_seconds=10.0) == 0
+                assert system.launcher.stop(node, timeout_seconds=10.0) == 0
                 print(f"stopped in {time.monotonic() - started:.2f} s")
-        assert_all_done_once(store, cluster, accepted)
-        for node in cluster.nodes:
-            cluster.launcher.stop(node)
-        assert keys_of_nodes(store, cluster) == []
-        left = {key.partition(":")[2] for key in store.scan_iter(f"{cluster.namespace}:*")}
+        assert_all_done_once(store, system, accepted)
+        for node in system.nodes:
+            system.launcher.stop(node)
+        assert keys_of_nodes(store, system) == []
+        left = {key.partition(":")[2] for key in store.scan_iter(f"{system.namespace}:*")}
         assert {key for key in left if key.startswith("filter")} <= {"filter:turn"}, left
-    assert not list(store.scan_iter(f"{cluster.namespace}:*"))
+    assert not list(store.scan_iter(f"{system.namespace}:*"))
 
 
 def test_what_a_killed_node_leaves_is_cleaned_by_the_others(redis_url: str, store: "redis.Redis") -> None:
-    with cluster_on(redis_url, Application.FILTER, 2) as cluster:
-        with cluster.filter() as client:
+    with cluster_on(redis_url, Application.FILTER, 2) as system:
+        with system.filter() as client:
             list(client.filter_many(["tonto"] * 400))
-        before = keys_of_nodes(store, cluster)
+        before = keys_of_nodes(store, system)
         killed_at = time.monotonic()
-        cluster.launcher.kill(cluster.nodes[0])
-        eventually(lambda: len(_identifiers(store, cluster)) == 1)
+        system.launcher.kill(system.nodes[0])
+        eventually(lambda: len(_identifiers(store, system)) == 1)
         print(f"taken over after {time.monotonic() - killed_at:.2f} s")
-        assert len(keys_of_nodes(store, cluster)) < len(before)
+        assert len(keys_of_nodes(store, system)) < len(before)
 
 
 def test_the_reply_list_of_a_client_that_is_killed_expires(redis_url: str, store: "redis.Redis") -> None:
@@ -216,35 +216,35 @@ def test_the_reply_list_of_a_client_that_is_killed_expires(redis_url: str, store
         "client = InsultFilterClient(Target(sys.argv[1], Architecture.N_NODE, sys.argv[2]))\n"
         "for _ in client.filter_many(itertools.repeat('tonto'), in_flight=1000): pass\n"
     )
-    with cluster_on(redis_url, Application.FILTER, 1) as cluster:
-        replies = f"{cluster.namespace}:reply:*"
+    with cluster_on(redis_url, Application.FILTER, 1) as system:
+        replies = f"{system.namespace}:reply:*"
         with subprocess.Popen(
-            [sys.executable, "-c", program, redis_url, cluster.namespace], cwd=ROOT
+            [sys.executable, "-c", program, redis_url, system.namespace], cwd=ROOT
         ) as client:
             eventually(lambda: list(store.scan_iter(replies)), within=30.0)
             client.kill()
-        with cluster.filter() as other:
+        with system.filter() as other:
             assert other.filter("tonto") == "CENSORED"
-        eventually(lambda: store.llen(f"{cluster.namespace}:filter") == 0)
+        eventually(lambda: store.llen(f"{system.namespace}:filter") == 0)
         left = list(store.scan_iter(replies))
         print(f"{len(left)} reply list(s), for {[store.ttl(key) for key in left]} s")
         assert left
         assert all(0 < store.ttl(key) <= 60 for key in left)
 
 
-def _identifiers(store: "redis.Redis", cluster: System) -> list[str]:
+def _identifiers(store: "redis.Redis", system: System) -> list[str]:
     """Return who is a member now."""
-    return [str(node) for node in store.zrangebyscore(f"{cluster.namespace}:filter:members", "(0", "+inf")]
+    return [str(node) for node in store.zrangebyscore(f"{system.namespace}:filter:members", "(0", "+inf")]
 
 
-def _freeze_at_work(store: "redis.Redis", cluster: System, node: Handle) -> None:
+def _freeze_at_work(store: "redis.Redis", system: System, node: Handle) -> None:
     """SIGSTOP *node* while it has petitions that it has not settled."""
     while True:
         os.kill(node.pid, signal.SIGSTOP)
-        if all(store.llen(f"{key}:processing") for key in _own_lists(store, cluster)):
+        if all(store.llen(f"{key}:processing") for key in _own_lists(store, system)):
             return
         os.kill(node.pid, signal.SIGCONT)
 
 
-def _own_lists(store: "redis.Redis", cluster: System) -> list[str]:
-    return [f"{cluster.namespace}:filter{A_NODE}{node}" for node in _identifiers(store, cluster)]
+def _own_lists(store: "redis.Redis", system: System) -> list[str]:
+    return [f"{system.namespace}:filter{A_NODE}{node}" for node in _identifiers(store, system)]

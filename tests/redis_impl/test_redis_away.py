@@ -37,20 +37,20 @@ def test_nothing_confirmed_is_lost_when_redis_is_killed_three_times(broker: Brok
     answered: list[float] = []
     is_over = threading.Event()
 
-    def submit(cluster: System) -> None:
-        with cluster.filter(deadline_seconds=15.0) as client:
+    def submit(system: System) -> None:
+        with system.filter(deadline_seconds=15.0) as client:
             while not is_over.is_set():
                 text = f"{len(accepted)} tonto"
                 accepted[client.submit(text)] = text.replace("tonto", "CENSORED"), time.monotonic()
 
-    def ask(cluster: System) -> None:
-        with cluster.filter(deadline_seconds=15.0) as client:
+    def ask(system: System) -> None:
+        with system.filter(deadline_seconds=15.0) as client:
             while not is_over.is_set():
                 assert list(client.filter_many(["tonto"] * 50)) == ["CENSORED"] * 50
                 answered.append(time.monotonic())
 
-    with cluster_on(broker.url, Application.FILTER, 2) as cluster:
-        threads = [threading.Thread(target=target, args=(cluster,)) for target in (submit, ask)]
+    with cluster_on(broker.url, Application.FILTER, 2) as system:
+        threads = [threading.Thread(target=target, args=(system,)) for target in (submit, ask)]
         for thread in threads:
             thread.start()
         try:
@@ -66,10 +66,10 @@ def test_nothing_confirmed_is_lost_when_redis_is_killed_three_times(broker: Brok
             for thread in threads:
                 thread.join()
         with connected(broker.url) as store:
-            results = f"{cluster.namespace}:results"
+            results = f"{system.namespace}:results"
             eventually(lambda: store.hlen(results) >= len(accepted), within=15.0)
             assert store.hgetall(results) == {key: text for key, (text, _) in accepted.items()}
-        assert all(map(cluster.launcher.alive, cluster.nodes))
+        assert all(map(system.launcher.alive, system.nodes))
     print(f"{len(accepted)} accepted, lost 0, unexpected 0")
 
 
@@ -77,8 +77,8 @@ def test_a_call_whose_reply_is_lost_is_repeated_by_its_id_and_has_its_effect_onc
     """One insult is added and removed again and again: a repetition with an effect would change an answer."""
     print(f"seed {SEED}")
     harms = {Harm.DROP: 0.05, Harm.RESET: 0.05, Harm.HALF_CLOSE: 0.02}
-    with cluster_on(broker.url, Application.SERVICE, 1) as cluster, Proxy(SEED, harms) as proxy:
-        target = _through(proxy, cluster)
+    with cluster_on(broker.url, Application.SERVICE, 1) as system, Proxy(SEED, harms) as proxy:
+        target = _through(proxy, system)
         with InsultServiceClient(target, 15.0) as client:
             for _ in range(20):
                 assert client.add_insult("tonto") is True
@@ -89,12 +89,12 @@ def test_a_call_whose_reply_is_lost_is_repeated_by_its_id_and_has_its_effect_onc
 
 def test_a_submit_whose_reply_is_lost_is_stored_once(broker: Broker) -> None:
     print(f"seed {SEED}")
-    with cluster_on(broker.url, Application.FILTER, 1) as cluster, Proxy(SEED, {Harm.DROP: 0.2}) as proxy:
-        with InsultFilterClient(_through(proxy, cluster), 15.0) as client:
+    with cluster_on(broker.url, Application.FILTER, 1) as system, Proxy(SEED, {Harm.DROP: 0.2}) as proxy:
+        with InsultFilterClient(_through(proxy, system), 15.0) as client:
             accepted = {client.submit(f"{number} tonto"): f"{number} CENSORED" for number in range(100)}
             assert list(client.filter_many(["tonto"] * 300, in_flight=100)) == ["CENSORED"] * 300
         with connected(broker.url) as store:
-            results = f"{cluster.namespace}:results"
+            results = f"{system.namespace}:results"
             eventually(lambda: store.hlen(results) == len(accepted))
             assert store.hgetall(results) == accepted
             assert store.zcard(f"{results}:order") == len(accepted)
@@ -105,15 +105,15 @@ def test_a_petition_that_a_node_took_without_hearing_of_it_is_not_lost(broker: B
     print(f"seed {SEED}")
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(SEED, {Harm.DROP: 0.1}))
-        cluster = stack.enter_context(cluster_on(_between(proxy, broker.url), Application.FILTER, 1))
-        target = Target(broker.url, Architecture.N_NODE, cluster.namespace)
+        system = stack.enter_context(cluster_on(_between(proxy, broker.url), Application.FILTER, 1))
+        target = Target(broker.url, Architecture.N_NODE, system.namespace)
         client = stack.enter_context(InsultFilterClient(target, 15.0))
         store = stack.enter_context(connected(broker.url))
         proxy.is_armed = True
         for number in range(1, 101):
             client.submit(f"{number} tonto")
-            eventually(lambda n=number: store.hlen(f"{cluster.namespace}:results") >= n)  # type: ignore[misc]
-        proxy.is_armed = False  # the cluster ends undisturbed
+            eventually(lambda n=number: store.hlen(f"{system.namespace}:results") >= n)  # type: ignore[misc]
+        proxy.is_armed = False  # the system ends undisturbed
 
 
 def test_while_redis_is_away_calls_end_with_their_deadline_and_only_so_many_wait() -> None:
@@ -141,7 +141,7 @@ def test_while_redis_is_away_calls_end_with_their_deadline_and_only_so_many_wait
 
 def test_a_redis_that_stands_still_holds_nobody_beyond_the_deadline(broker: Broker) -> None:
     assert broker.server
-    with cluster_on(broker.url, Application.FILTER, 2) as cluster, cluster.filter(1.0) as client:
+    with cluster_on(broker.url, Application.FILTER, 2) as system, system.filter(1.0) as client:
         client.filter("tonto")
         os.kill(broker.server.pid, signal.SIGSTOP)
         try:
@@ -154,12 +154,12 @@ def test_a_redis_that_stands_still_holds_nobody_beyond_the_deadline(broker: Brok
         finally:
             os.kill(broker.server.pid, signal.SIGCONT)
         eventually(lambda: _answers(client))
-        for node in cluster.nodes:  # it was Redis that was silent, and nobody was taken over for that
-            assert "was taken over" not in cluster.launcher.logs(node)
+        for node in system.nodes:  # it was Redis that was silent, and nobody was taken over for that
+            assert "was taken over" not in system.launcher.logs(node)
 
 
 def test_a_redis_without_memory_is_overloaded(broker: Broker) -> None:
-    with cluster_on(broker.url, Application.FILTER, 1) as cluster, cluster.filter(1.0) as client:
+    with cluster_on(broker.url, Application.FILTER, 1) as system, system.filter(1.0) as client:
         with connected(broker.url) as store:
             store.config_set("maxmemory", 1)
             try:
@@ -176,18 +176,18 @@ def test_what_was_pushed_is_done_after_redis_refused_everybody_and_nothing_is_de
     broker: Broker, refusal: str, options: tuple[str, ...]
 ) -> None:
     insults = {f"tonto {number}" for number in range(1000)}
-    with cluster_on(broker.url, Application.SERVICE, 2, *options) as cluster, connected(broker.url) as store:
+    with cluster_on(broker.url, Application.SERVICE, 2, *options) as system, connected(broker.url) as store:
         with store.pipeline() as pipe:
             for insult in sorted(insults):
                 petition = {"operation": "X1", "data": insult, "id": insult.replace(" ", "-")}
-                pipe.rpush(f"{cluster.namespace}:service", json.dumps(petition))
+                pipe.rpush(f"{system.namespace}:service", json.dumps(petition))
             pipe.execute()
         _refuse(store, refusal, on=True)
         time.sleep(3.0)  # not before an assertion: longer than the leases
         _refuse(store, refusal, on=False)
-        eventually(lambda: store.zcard(f"{cluster.namespace}:insults") == len(insults), within=20.0)
-        assert not store.exists(f"{cluster.namespace}:service:dead")
-        assert all(map(cluster.launcher.alive, cluster.nodes))
+        eventually(lambda: store.zcard(f"{system.namespace}:insults") == len(insults), within=20.0)
+        assert not store.exists(f"{system.namespace}:service:dead")
+        assert all(map(system.launcher.alive, system.nodes))
 
 
 def _refuse(store: "redis.Redis", refusal: str, *, on: bool) -> None:
@@ -202,13 +202,13 @@ def _refuse(store: "redis.Redis", refusal: str, *, on: bool) -> None:
 
 def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker) -> None:
     with (
-        cluster_on(broker.url, Application.SERVICE, 1, interval="100ms") as cluster,
-        cluster.service() as client,
+        cluster_on(broker.url, Application.SERVICE, 1, interval="100ms") as system,
+        system.service() as client,
     ):
         client.add_insult("tonto")
         with connected(broker.url) as store:
             client.start_broadcast()
-            eventually(lambda: store.xlen(f"{cluster.namespace}:ticks:recent") > 3)
+            eventually(lambda: store.xlen(f"{system.namespace}:ticks:recent") > 3)
             with client.subscribe() as subscription:
                 store.client_kill_filter(_type="pubsub")
                 ticks = [subscription.receive(10.0) for _ in range(12)]
@@ -217,10 +217,10 @@ def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker
     assert numbers[0] > 3  # nothing from before it subscribed
 
 
-def _through(proxy: Proxy, cluster: System) -> Target:
-    address = _between(proxy, cluster.target.address)
+def _through(proxy: Proxy, system: System) -> Target:
+    address = _between(proxy, system.target.address)
     proxy.is_armed = True
-    return Target(address, Architecture.N_NODE, cluster.namespace)
+    return Target(address, Architecture.N_NODE, system.namespace)
 
 
 def _between(proxy: Proxy, url: str) -> str:

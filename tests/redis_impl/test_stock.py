@@ -76,25 +76,25 @@ def test_the_file_has_350_lines_at_most() -> None:
 
 @pytest.mark.parametrize("architecture", list(Architecture))
 def test_a_bare_client_is_answered_as_the_page_on_protocols_says(
-    system: StartSystem, store: Any, architecture: Architecture
+    start_system: StartSystem, store: Any, architecture: Architecture
 ) -> None:
-    service = system("redis_impl:stock", Application.SERVICE, architecture)
+    service = start_system("redis_impl:stock", Application.SERVICE, architecture)
     assert [ask(store, service, "X1", "tonto") for _ in range(2)] == [True, False]
     assert ask(store, service, "X3") == "tonto"
     assert ask(store, service, "X2", limit=1) == ["tonto"]
     assert [ask(store, service, code) for code in ("X4", "X4", "X5")] == [True, False, True]
     assert ask(store, service, "X6", "tonto") is True
     assert ask(store, service, "X9") == "UNKNOWN_OPERATION"
-    filters = system("redis_impl:stock", Application.FILTER, architecture)
+    filters = start_system("redis_impl:stock", Application.FILTER, architecture)
     assert ask(store, filters, "X1", "quin tonto") == "quin CENSORED"
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))
 def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
-    system: StartSystem, architecture: Architecture
+    start_system: StartSystem, architecture: Architecture
 ) -> None:
     with ExitStack() as stack:
-        service = system("redis_impl", Application.SERVICE, architecture, interval="100ms")
+        service = start_system("redis_impl", Application.SERVICE, architecture, interval="100ms")
         client = stack.enter_context(STOCK.service_client(service.target))
         assert client.add_insult("tonto")
         subscription = stack.enter_context(client.subscribe())
@@ -102,7 +102,7 @@ def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
         tick = subscription.receive(DEADLINE_SECONDS)
         assert tick
         assert tick.insult == "tonto"
-        filters = system("redis_impl", Application.FILTER, architecture)
+        filters = start_system("redis_impl", Application.FILTER, architecture)
         stock = stack.enter_context(STOCK.filter_client(filters.target))
         tuned = stack.enter_context(TUNED.filter_client(filters.target))
         assert stock.filter("quin tonto") == "quin CENSORED"
@@ -110,9 +110,9 @@ def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
 
 
 def test_petitions_go_to_the_nodes_in_turn_and_a_killed_node_is_left_out(
-    system: StartSystem, store: Any
+    start_system: StartSystem, store: Any
 ) -> None:
-    filters = system("redis_impl:stock", Application.FILTER, Architecture.N_NODE, nodes=2)
+    filters = start_system("redis_impl:stock", Application.FILTER, Architecture.N_NODE, nodes=2)
     nodes = f"{filters.namespace}:filter:nodes"
     with filters.filter(DEADLINE_SECONDS) as client:
         texts = [f"{number} tonto" for number in range(50)]
@@ -123,8 +123,8 @@ def test_petitions_go_to_the_nodes_in_turn_and_a_killed_node_is_left_out(
         assert list(client.filter_many(texts, in_flight=10)) == filtered
 
 
-def test_a_client_that_threads_share_gives_each_its_own_answers(system: StartSystem) -> None:
-    filters = system("redis_impl:stock", Application.FILTER)
+def test_a_client_that_threads_share_gives_each_its_own_answers(start_system: StartSystem) -> None:
+    filters = start_system("redis_impl:stock", Application.FILTER)
     texts = [f"tonto {number}" for number in range(100)]
     with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(client.filter, texts))

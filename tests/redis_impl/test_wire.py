@@ -28,17 +28,17 @@ def store(redis_url: str) -> Iterator["redis.Redis"]:
         yield client
 
 
-def push(store: "redis.Redis", cluster: System, raw: bytes) -> str:
+def push(store: "redis.Redis", system: System, raw: bytes) -> str:
     """Push a petition; return the name of the list for its reply."""
-    reply_to = f"{cluster.namespace}:reply:{uuid4().hex}"
-    store.rpush(f"{cluster.namespace}:{cluster.spec.application}", raw.replace(REPLY_TO, reply_to.encode()))
+    reply_to = f"{system.namespace}:reply:{uuid4().hex}"
+    store.rpush(f"{system.namespace}:{system.spec.application}", raw.replace(REPLY_TO, reply_to.encode()))
     return reply_to
 
 
-def ask(store: "redis.Redis", cluster: System, raw: bytes) -> dict[str, Any]:
+def ask(store: "redis.Redis", system: System, raw: bytes) -> dict[str, Any]:
     """Push a petition and return the reply."""
-    reply = store.blpop([push(store, cluster, raw)], timeout=ANSWER_SECONDS)
-    assert reply, f"no reply to {raw[:200]!r}; {cluster.launcher.logs(cluster.nodes[0])[-2000:]}"
+    reply = store.blpop([push(store, system, raw)], timeout=ANSWER_SECONDS)
+    assert reply, f"no reply to {raw[:200]!r}; {system.launcher.logs(system.nodes[0])[-2000:]}"
     return dict(json.loads(reply[1]))
 
 
@@ -49,21 +49,21 @@ def refusal(reply: dict[str, Any]) -> str:
 class RedisWire(Wire):
     """The entry list: the node that works on it in order has got past whatever came before."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
-        self.store = redis.Redis.from_url(cluster.target.address)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self.store = redis.Redis.from_url(system.target.address)
 
     def refusal(self, *sent: Any) -> str:
-        return refusal(ask(self.store, self.cluster, *sent))
+        return refusal(ask(self.store, self.system, *sent))
 
     def result_refusal(self, petition_id: str) -> str:
         return self.refusal(petition("X3", petition_id=petition_id))
 
     def serve(self) -> None:
-        if self.cluster.spec.application is Application.SERVICE:
-            assert ask(self.store, self.cluster, adding(INSULT))["answer"] in (True, False)
+        if self.system.spec.application is Application.SERVICE:
+            assert ask(self.store, self.system, adding(INSULT))["answer"] in (True, False)
         else:
-            assert ask(self.store, self.cluster, adding(f"quin {INSULT}"))["answer"] == "quin CENSORED"
+            assert ask(self.store, self.system, adding(f"quin {INSULT}"))["answer"] == "quin CENSORED"
 
     def close(self) -> None:
         self.store.close()
@@ -89,8 +89,8 @@ class TestFailure(NodeFailure):
     node = "filters"
 
 
-def assert_serves(cluster: System) -> None:
-    with closing(RedisWire(cluster)) as wire:
+def assert_serves(system: System) -> None:
+    with closing(RedisWire(system)) as wire:
         wire.assert_serves()
 
 

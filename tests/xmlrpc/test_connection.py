@@ -9,8 +9,8 @@ from tests.conftest import StartSystem
 from xmlrpc.tuned.connection import XmlRpcConnection
 
 
-def test_calls_share_one_connection(system: StartSystem) -> None:
-    url = system("xmlrpc", Application.SERVICE).target.address
+def test_calls_share_one_connection(start_system: StartSystem) -> None:
+    url = start_system("xmlrpc", Application.SERVICE).target.address
     connection = XmlRpcConnection(url)
     used = set()
     for _ in range(3):
@@ -20,8 +20,8 @@ def test_calls_share_one_connection(system: StartSystem) -> None:
     assert len(used) == 1
 
 
-def test_a_connection_that_the_server_closes_after_its_answer_is_replaced(system: StartSystem) -> None:
-    url = system("xmlrpc", Application.SERVICE).target.address
+def test_a_connection_that_the_server_closes_after_its_answer_is_replaced(start_system: StartSystem) -> None:
+    url = start_system("xmlrpc", Application.SERVICE).target.address
     connection = XmlRpcConnection(url)
     for _ in range(2):
         assert connection.call("system.listMethods", (), 5.0, extra_header="Connection: close\r\n")

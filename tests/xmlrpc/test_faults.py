@@ -13,7 +13,7 @@ class TestFaults(DirectFaults):
     half_a_request = post(GOOD)[:-1]
     too_many = 2000
 
-    def live(self, cluster: System) -> list[str]:
-        with ServerProxy(cluster.target.address) as master:
+    def live(self, system: System) -> list[str]:
+        with ServerProxy(system.target.address) as master:
             nodes: Any = master.get_nodes()
             return list(nodes["service"])

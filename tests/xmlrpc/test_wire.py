@@ -20,8 +20,8 @@ node = one_node("xmlrpc")
 shared_filter = one_node("xmlrpc", Application.FILTER, Architecture.N_NODE)
 
 
-def connected(cluster: System) -> socket.socket:
-    parts = urlsplit(cluster.nodes[0].address)
+def connected(system: System) -> socket.socket:
+    parts = urlsplit(system.nodes[0].address)
     return socket.create_connection((parts.hostname, parts.port), ANSWER_SECONDS)
 
 
@@ -46,9 +46,9 @@ def fault(body: bytes) -> Fault:
 class XmlRpcWire(Wire):
     """One HTTP connection; good requests come from Python's own client."""
 
-    def __init__(self, cluster: System) -> None:
-        super().__init__(cluster)
-        self.connection = connected(cluster)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self.connection = connected(system)
 
     def refusal(self, *sent: Any) -> str:
         self.connection.sendall(*sent)
@@ -57,14 +57,14 @@ class XmlRpcWire(Wire):
         return refused.faultString
 
     def result_refusal(self, petition_id: str) -> str:
-        with ServerProxy(self.cluster.nodes[0].address) as proxy, pytest.raises(Fault) as caught:
+        with ServerProxy(self.system.nodes[0].address) as proxy, pytest.raises(Fault) as caught:
             proxy.result(petition_id)
         assert caught.value.faultCode == -32603
         return caught.value.faultString
 
     def serve(self) -> None:
-        with ServerProxy(self.cluster.nodes[0].address) as proxy:
-            if self.cluster.spec.application is Application.FILTER:
+        with ServerProxy(self.system.nodes[0].address) as proxy:
+            if self.system.spec.application is Application.FILTER:
                 assert proxy.filter(f"quin {INSULT}") == "quin CENSORED"
                 return
             proxy.add_insult(INSULT)
@@ -84,8 +84,8 @@ class TestFailure(NodeFailure):
     node = "shared_filter"
 
 
-def assert_serves(cluster: System) -> None:
-    with closing(XmlRpcWire(cluster)) as wire:
+def assert_serves(system: System) -> None:
+    with closing(XmlRpcWire(system)) as wire:
         wire.assert_serves()
 
 
