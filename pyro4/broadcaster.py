@@ -1,4 +1,4 @@
-"""The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
+"""The broadcaster of n nodes: calls back the subscribers of the shared store."""
 
 from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import Notifier
@@ -29,7 +29,7 @@ class BroadcasterNode:
         self._store.ping()
 
     def join(self) -> None:
-        """Nobody to tell: the broadcaster finds its work in the store."""
+        """Do nothing: the broadcaster finds its work in the store."""
 
     def drain(self, timeout_seconds: float) -> None:
         self._broadcaster.stop(timeout_seconds)

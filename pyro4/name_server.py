@@ -1,4 +1,4 @@
-"""The name server, with our settings and limits; Pyro4's own (``python -m Pyro4.naming``) does as well."""
+"""The name server, with our settings and limits; Pyro4's own (``python -m Pyro4.naming``) works too."""
 
 from lab.options import NodeOptions, node_options, process_parser
 from lab.process.node import run
@@ -25,7 +25,7 @@ class NameServerNode:
         names.close()
 
     def join(self) -> None:
-        """Nobody to tell."""
+        """Do nothing: clients know the address."""
 
     def drain(self, timeout_seconds: float) -> None:
         self._names.stop(timeout_seconds)

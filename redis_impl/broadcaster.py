@@ -28,7 +28,7 @@ class BroadcasterNode:
         self._store.ping()
 
     def join(self) -> None:
-        """Nobody to tell: the broadcaster finds its work in the store."""
+        """Do nothing: the broadcaster finds its work in the store."""
 
     def drain(self, timeout_seconds: float) -> None:
         self._broadcaster.stop(timeout_seconds)

@@ -1,4 +1,4 @@
-"""The broadcaster of n nodes: calls back the subscribers that stand in the shared store."""
+"""The broadcaster of n nodes: calls back the subscribers of the shared store."""
 
 from lab.contract import Architecture
 from lab.options import (

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 DELIVERY_THREADS = 256
 """They start when they are needed. If more subscribers than this are frozen, others wait for a time limit."""
 LEASE_SECONDS = 3.0
-"""How long a broadcaster that does not renew its hold keeps the others of its namespace from theirs."""
+"""How long a broadcaster that does not renew its lease keeps the other ones of its namespace silent."""
 RENEWAL_SECONDS = 1.0
 
 
@@ -25,9 +25,9 @@ class Broadcaster(threading.Thread):
     """While the broadcast is on, sends one random insult per *interval_seconds* through *send*.
 
     The schedule follows the monotonic clock from the start, so a late tick does not delay the next. A tick
-    that a stalled machine missed is left out; no burst follows. Of all broadcasters of a store one sends.
-    If it dies or freezes, another takes over within ``LEASE_SECONDS`` and a renewal, one interval after the
-    last tick.
+    that a stalled machine missed is left out; no burst follows. Of all broadcasters of a store, only one
+    sends. If it dies or freezes, another takes over within ``LEASE_SECONDS`` and a renewal, one interval
+    after the last tick.
     """
 
     def __init__(self, store: Store, send: Callable[[Tick], None], interval_seconds: float) -> None:
@@ -62,7 +62,7 @@ class Broadcaster(threading.Thread):
         if self.is_alive():
             self.join(timeout_seconds)
         if self._epoch:
-            with suppress(LabError):  # the lease will tell
+            with suppress(LabError):  # the lease will end
                 self._store.leave_broadcast(self._owner)
 
     def _step(self) -> None:

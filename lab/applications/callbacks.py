@@ -19,7 +19,7 @@ from lab.validation import clean_subscriber
 
 LOOPBACK_NAME = "localhost"
 NOTIFY_SECONDS = 2.0
-"""A subscriber that has not taken a tick by then has missed it."""
+"""A subscriber that has not taken a tick after this time has missed it."""
 
 
 class SubscriberUri(NamedTuple):

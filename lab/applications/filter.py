@@ -25,7 +25,7 @@ LEASE_SECONDS = 1.5
 """How long a text that its node does not renew stays with it: a dead node's text waits again that soon."""
 RENEWAL_SECONDS = 0.5
 UNDER_WAY_SECONDS = 5.0
-"""How long a repeated ``resolve`` waits for the first before it is told to come again."""
+"""How long a repeated ``resolve`` waits for the first one before it gets Unavailable."""
 LOOK_AGAIN_SECONDS = 0.02
 WORK_LIST_PAUSE_SECONDS = 0.05
 FOLLOW_SECONDS = 0.25
@@ -177,7 +177,7 @@ class FilterParts:
             try:
                 self.application.give_back()
             except LabError as error:
-                log.warning("left without giving back, the leases will tell: %s", error)
+                log.warning("could not give texts back; others get them when their leases end: %s", error)
 
 
 def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
@@ -261,7 +261,7 @@ class Follower:
 def non_blocking_filter_operations(
     architecture: Architecture, application: FilterApplication
 ) -> frozenset[Operation]:
-    """Return the operations that a server may answer where waiting would keep others waiting.
+    """Return the operations that a server may answer in a thread that other clients share.
 
     With its state in memory, these are those that do not work on texts.
     """

@@ -1,4 +1,4 @@
-"""The InsultService over a store. Every argument is checked here; the wires pass on what they were sent."""
+"""The InsultService over a store. Every argument is checked here. The wires pass on what they received."""
 
 from collections.abc import Iterable, Mapping
 
@@ -77,7 +77,7 @@ def perform(
 
 
 def non_blocking_service_operations(architecture: Architecture) -> frozenset[Operation]:
-    """Return the operations that a server may answer where waiting would keep others waiting.
+    """Return the operations that a server may answer in a thread that other clients share.
 
     With its state in memory, these are all.
     """

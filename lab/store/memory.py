@@ -225,7 +225,7 @@ class MemoryStore(Store):
             before = self._results.get(petition_id, now, self._id_ttl)
             if before not in (None, text):
                 raise IdReused()
-            if before is None:  # what stands there is of the id's former life
+            if before is None:  # what is there belongs to an earlier use of the id
                 self._results.remove(petition_id)
                 self._results.put(petition_id, text, now)
             if operation_id:
@@ -260,7 +260,7 @@ class MemoryStore(Store):
         """Memory always answers."""
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there are no connections."""
 
     def _once(self, kind: str, operation_id: str, body: str, effect: Callable[[], bool]) -> bool:
         with self._lock:

@@ -27,7 +27,7 @@ from lab.limits import MAX_REPLY_BYTES
 from lab.settings import settings
 
 FAILURES_AT_MOST = 5
-"""A text whose lease ran out so often is put aside: it may kill each node that works on it."""
+"""A text whose lease ended so often becomes a dead letter: it may kill each node that works on it."""
 
 
 class WaitingText(NamedTuple):
@@ -159,7 +159,7 @@ class BroadcastStore(Protocol):
 
 
 class ResultStore(Protocol):
-    """The work list and the result list of the filter. An *owner* is a name without spaces, or nobody's."""
+    """The work list and the result list of the filter. An *owner* is a name without spaces; empty: none."""
 
     def submit(self, petition_id: str, text: str) -> None:
         """Put *text* on the work list; a second call with the same id within 15 minutes does nothing.
@@ -219,7 +219,7 @@ class Store(InsultStore, BroadcastStore, ResultStore, Protocol):
     """All of it."""
 
     def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store answers; else raise Unavailable."""
 
     def close(self) -> None:
         """Free connections; the state stays."""

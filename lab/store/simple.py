@@ -77,7 +77,7 @@ class SimpleStore(Store):
         return bool(self._redis.get(f"{self._ns}:broadcast") == "1")
 
     def hold_broadcast(self, owner: str, lease_seconds: float) -> Hold | None:
-        return Hold(1, None)  # nobody checks that there is only one broadcaster
+        return Hold(1, None)  # stock does not check that there is only one broadcaster
 
     def leave_broadcast(self, owner: str) -> None:
         pass

@@ -36,12 +36,12 @@ from lab.settings import settings
 from . import wire
 
 FOREIGN_SERIALIZER = "serpent"
-"""What objects read that are not ours, as Pyro4 comes: its own name server, a user's subscriber."""
+"""What objects of Pyro4 as it comes can read: its own name server, a user's subscriber."""
 MESSAGE_SECONDS = 10.0
-"""A message must be there whole this long after its first byte."""
+"""A message must be complete this long after its first byte."""
 _RECEIVE_BYTES = 16 * 1024
 _ANY_REMOTE_ERROR = Exception
-"""A remote error arrives as whatever class it had there."""
+"""Any class may come from the other side as a remote error."""
 
 
 class PyroConnection:
@@ -81,7 +81,7 @@ class PyroConnection:
         return cast(list[str], self._guarded(self._invoke_batch, timeout_seconds, method, texts))
 
     def ping(self, timeout_seconds: float) -> None:
-        """Connect anew; raise Unavailable or DeadlineExceeded if nobody is there."""
+        """Connect again; raise Unavailable or DeadlineExceeded if that fails."""
         self.close()
         self._guarded(self._connect, timeout_seconds)
 
@@ -209,7 +209,7 @@ class PyroConnection:
             return InvalidRequest(Code.MALFORMED, f"{self.uri}: {wire.NOT_SIGNED}")
         if isinstance(error, errors.CommunicationError):
             rejected = error_from_text(str(error).partition(" rejected: ")[2])
-            if rejected and rejected.code is not Code.NOT_FOUND:  # that object is gone, as its node is
+            if rejected and rejected.code is not Code.NOT_FOUND:  # the object is gone, so its node is
                 return rejected
             if "no free workers" in str(error):  # of a name server or a subscriber that is not ours
                 return Overloaded(f"{self.uri} has no free thread; try again later")
@@ -295,7 +295,7 @@ class Receiver:
         try:
             while length < size:
                 missing = size - length
-                is_large = missing > _RECEIVE_BYTES  # then as one piece: memory holds it once
+                is_large = missing > _RECEIVE_BYTES  # as one piece: memory holds it once
                 data = self._socket.recv(max(missing, _RECEIVE_BYTES), socket.MSG_WAITALL if is_large else 0)
                 if not data:
                     raise errors.ConnectionClosedError("receiving: not enough data")

@@ -50,7 +50,7 @@ class InsultMaster:
 
     @checked
     def report_dead(self, uri: str) -> bool:
-        """Look whether the node at URI answers, and drop it if not; true if it was dropped."""
+        """Test whether the node at URI answers, and drop it if not; true if it was dropped."""
         return any(self._master.report_dead(application, uri) for application in Application)
 
     @checked
@@ -115,6 +115,6 @@ class MasterNode:
             self._served.close(1.0)
 
     def _look(self) -> None:
-        """Drop silent nodes, and be found even by a name server that restarted."""
+        """Drop silent nodes, and register again with a name server that restarted."""
         self._master.check_slave()
         self._names.claim(MASTER, self._uri)

@@ -1,7 +1,7 @@
 """The name server, and how nodes and clients use it.
 
-Replaces, of Pyro4: nothing of ``naming.NameServer``, which is extended with limits. What costs others their
-time is refused: regular expressions, names without a bound. Pyro4's own name server does as well.
+Replaces nothing of Pyro4: it extends ``naming.NameServer`` with limits. What costs other clients much time is
+refused: regular expressions, names without a bound. Pyro4's own name server works too.
 """
 
 from collections.abc import Sequence
@@ -57,13 +57,13 @@ class Names:
         return owner == uri
 
     def release(self, name: str, uri: str, timeout_seconds: float = NAMES_SECONDS) -> None:
-        """Forget *name* if it stands for *uri*. A name server that is away is not waited for."""
+        """Forget *name* if it stands for *uri*. Do not wait for a name server that is away."""
         with suppress(LabError):
             if self._find(name, timeout_seconds) == uri:
                 self._connection.call("remove", [name], timeout_seconds)
 
     def lookup(self, name: str, timeout_seconds: float = NAMES_SECONDS) -> str:
-        """Return the URI that *name* stands for; Unavailable if nobody has it."""
+        """Return the URI that *name* stands for; Unavailable if the name is free."""
         try:
             return self._find(name, timeout_seconds)
         except NotFound as error:
@@ -172,7 +172,7 @@ class NameService(naming.NameServer):  # type: ignore[misc]
 
 
 def _check_filters(regex: object, **texts: object) -> None:
-    if regex is not None:  # one that never ends would stop every thread
+    if regex is not None:  # one that takes for ever would stop every thread
         raise InvalidRequest(Code.MALFORMED, "regular expressions are refused; use a prefix")
     for name, text in texts.items():
         if text is not None:

@@ -35,9 +35,9 @@ CLOSE_SECONDS = 1.0
 PULSE_SECONDS = 3.0
 LEASE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
-"""How soon a node notices that the name server or the master is gone; looking costs them nothing."""
+"""How soon a node notices that the name server or the master is gone; they have no work with it."""
 LEAVE_SECONDS = 0.5
-"""Time limit of telling each of them good-bye: a node that drains has little time, and they need not live."""
+"""Time limit of leaving each of them: a node that drains has little time, and they may be dead."""
 
 
 class ObjectServer:
@@ -96,11 +96,11 @@ class NodeServer:
             connection.call(method, arguments, CANARY_SECONDS)
 
     def join(self) -> None:
-        """Be found from now on."""
+        """Register the name, so that clients find this node."""
         self._membership.join(self._uri)
 
     def drain(self, timeout_seconds: float) -> None:
-        """Be found no more, finish the calls under way, close."""
+        """Give up the name, finish the calls under way, close."""
         deadline = Deadline(timeout_seconds)
         self._membership.leave()
         self._in_flight.finish(deadline.left - CLOSE_SECONDS)
@@ -208,7 +208,7 @@ class Membership:
                     self._call_master("heartbeat_slave", self._heartbeat())
 
     def _heartbeat(self) -> str:
-        """Return the heartbeat; its pulse is for information, the master goes by its own clock."""
+        """Return the heartbeat; its pulse is for information, because the master uses its own clock."""
         return json.dumps(
             {
                 "id": self._identifier,

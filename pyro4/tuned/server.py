@@ -3,7 +3,7 @@
 Replaces, of Pyro4: the greeting (``Daemon._handshake``), the answers to fast calls, and the refusals.
 Why: Pyro4 closes the connection on what it cannot read, sends tracebacks, and waits for clients that say
 nothing. Calls off the fast path are made by Pyro4's ``Daemon.handleRequest``. The first daemon of a process
-changes Pyro4's settings (:func:`set_up`), and thereby those of every other daemon in the process.
+changes Pyro4's settings (:func:`set_up`), and so those of every other daemon in the process.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def set_up() -> None:
     config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound
     config.SERIALIZERS_ACCEPTED = wire.SERIALIZERS  # pickle would run the sender's code
     config.SOCK_NODELAY = True
-    config.MAX_RETRIES = 0  # a repeated call needs its operation id; whoever calls repeats it
+    config.MAX_RETRIES = 0  # a repeated call needs its operation id: the caller repeats it
     config.COMPRESSION = False
     config.DETAILED_TRACEBACK = False
     message.Message.from_header = classmethod(wire.read_header)

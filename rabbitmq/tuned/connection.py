@@ -148,7 +148,7 @@ class Connection:
         """Open a channel and call *then* with it. If the broker closes the channel, connect again.
 
         When a queue is deleted, the broker cancels its consumers. Then *on_cancel* is called with the
-        consumer's tag. Without *on_cancel*, connect again; so all is declared and consumed again.
+        consumer's tag. Without *on_cancel*, connect again; then all is declared and consumed again.
         """
 
         def cancelled(frame: object) -> None:
@@ -240,7 +240,7 @@ class Connection:
         finally:
             self._connection = None
             if connection:
-                connection.ioloop.close()  # pika leaves the sockets by which its loop is woken
+                connection.ioloop.close()  # pika does not close the sockets that wake its loop
 
     def _opened(self, connection: pika.SelectConnection) -> None:
         connection.add_on_connection_blocked_callback(self._blocked)

@@ -1,7 +1,8 @@
 """A delivery and its outcome: done, answered with an error, tried again on the retry queue, or dead-lettered.
 
-A node has many messages at a time. When it dies, nobody knows which of them killed it. So all that the broker
-delivers again move to the retry queue. There a node has one message at a time: if it dies, that one did it.
+A node has many messages at a time. When it dies, any of them may be the cause. So all messages that the
+broker delivers again move to the retry queue. From there a node takes one message at a time: if it dies, that
+message is the cause.
 """
 
 import logging
@@ -22,10 +23,10 @@ from .wire import PERSISTENT, UNREADABLE, Kind, Message, dead_of, reply_to, retr
 log = logging.getLogger(__name__)
 
 MOST_DEATHS = 3
-"""So many nodes may end while they have a message alone. Then it is a dead letter.
+"""So many nodes may end while a message is their only one. Then it is a dead letter.
 
-After a broker was killed, a classic queue says of all its messages that they were delivered before. A message
-of the retry queue then counts a death too many. Few messages are there, and not for long.
+After a broker was killed, a classic queue marks all its messages as delivered before. A message of the retry
+queue then counts one death too many. Few messages are there, and for a short time.
 """
 MOST_FAILURES = 4
 BETWEEN_ATTEMPTS = Backoff(0.2, 1.0, least_share=1.0)
@@ -60,7 +61,7 @@ Handler = Callable[[Delivery], list[Message]]
 
 
 class Watch(Protocol):
-    """Hears what a consumer does: the autoscaler needs to know how many messages are in flight."""
+    """Is told what a consumer does: the autoscaler needs to know how many messages are in flight."""
 
     def beside(self) -> "Watch":
         """Return the watch of the consumer of the retry queue, which works at the same time."""
@@ -96,15 +97,15 @@ class RetryQueue:
         return [self._copy(delivery, {})]
 
     def after_death(self, delivery: Delivery) -> list[Message]:
-        """Count a death: a node ended, or was cut off, while it had this message alone."""
+        """Count a death: a node ended, or was cut off, while this was its only message."""
         deaths = _count(delivery.properties, DEATHS) + 1
         if deaths >= MOST_DEATHS:
-            reason = f"{deaths} nodes ended, or were cut off, while they worked on it alone"
+            reason = f"{deaths} nodes ended, or were cut off, while it was their only message"
             return self._dead_letter(delivery, reason)
         return [self._copy(delivery, {DEATHS: deaths, FAILURES: _count(delivery.properties, FAILURES)})]
 
     def after_failure(self, delivery: Delivery, error: Exception) -> list[Message]:
-        """Try a message again later, until it has failed too often. Nobody waits for its reply."""
+        """Try a message that wants no reply again later, until it has failed too often."""
         failures = _count(delivery.properties, FAILURES) + 1
         if failures >= MOST_FAILURES:
             reason = f"{failures} attempts at it failed, the last by {type(error).__name__}"

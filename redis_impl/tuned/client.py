@@ -36,14 +36,14 @@ class PetitionClient:
         after_fork(self)
 
     def forked(self) -> None:
-        """Begin anew in a forked process: the threads that waited do not exist here."""
+        """Begin again in a forked process: the threads that waited do not exist here."""
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MAX_WAITING_CALLS)
 
     def ask(
         self, operation: Operation, data: str | None = None, deadline_seconds: float = 0.0, **more: object
     ) -> object:
-        """Return the answer to *operation*. Without *data*, the field says where to reply, as it must."""
+        """Return the answer to *operation*. Without *data*, that field names the list for the reply."""
         operation_id = new_operation_id()
         reply_to = self._replies.reply_to
         where = {"reply_to": reply_to} if data is not None else {}
@@ -62,7 +62,7 @@ class PetitionClient:
 
     @contextmanager
     def _my_turn(self, deadline: float) -> Iterator[None]:
-        """Let one thread at a time use the connection; one that waits in vain is Overloaded."""
+        """Let one thread at a time use the connection; one whose turn does not come is Overloaded."""
         if not self._places.acquire(blocking=False):
             raise Overloaded(f"{MAX_WAITING_CALLS} calls wait on this client already; try again later")
         try:

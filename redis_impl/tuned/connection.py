@@ -26,9 +26,8 @@ T = TypeVar("T")
 
 class Replies:
     """Sends petitions to *target* and receives replies on a list of its own. For one thread of one process.
-
-    While Redis is away it tries again until the deadline. Nobody knows then what arrived there, and which
-    replies were lost on the way here: every petition that still has no reply is sent again, under its id.
+    While Redis is away it tries again until the deadline. Then it cannot know which petitions arrived, and
+    which replies were lost. So it sends each petition without a reply again, under its id.
     """
 
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
@@ -38,7 +37,7 @@ class Replies:
         # A Redis that stands still is noticed in a fraction of the deadline: no call passes it by more.
         self._timeout_seconds = max(0.25, min(2.0, deadline_seconds / 4))
         self._redis = connect(target.address, self._timeout_seconds)
-        # Whatever stands on the list is read; what is no reply to us is dropped.
+        # All that is on the list is read; what is no reply to us is dropped.
         self._redis.connection_pool.connection_kwargs["encoding_errors"] = "surrogateescape"
         self._push = self._redis.register_script(load("push", Path(__file__).parent))
         self._under_way: dict[str, str] = {}
@@ -48,7 +47,7 @@ class Replies:
         after_fork(self)
 
     def forked(self) -> None:
-        """Use a reply list of this process alone; redis-py opens connections of its own after a fork."""
+        """Use a reply list of this process only; redis-py opens its own connections after a fork."""
         self.reply_to = f"{self.keys.replies}{uuid4().hex}"
         self.forget()
 
@@ -75,7 +74,7 @@ class Replies:
         return answer
 
     def forget(self) -> None:
-        """Forget what nobody waits for any more."""
+        """Forget requests whose callers no longer wait."""
         self._under_way.clear()
         self._arrived.clear()
         self._is_behind = False
@@ -108,7 +107,7 @@ class Replies:
             raws = [waited[1]] if waited else []
         for raw in raws:
             identifier, answer = read_reply(str(raw))
-            if self._under_way.pop(identifier, None) is not None:  # not one that came before
+            if self._under_way.pop(identifier, None) is not None:  # not an earlier one
                 self._arrived[identifier] = answer
 
     def _persist(self, attempt: Callable[[], T], deadline: float, *, was_sent: bool) -> T:
@@ -133,12 +132,12 @@ class Replies:
                 if time.monotonic() + pause_seconds >= deadline:
                     message = f"Redis does not serve: {error}; is it running?"
                     raise (DeadlineExceeded if was_sent else Unavailable)(message) from error
-            except BaseException:  # an interrupt: an answer may come that nobody reads
+            except BaseException:  # an interrupt: an answer may come later, unread
                 self._redis.connection_pool.disconnect()
                 raise
             time.sleep(pause_seconds)
 
 
 def _is_surely_refused(error: redis.RedisError) -> bool:
-    """Tell whether what failed cannot have been done: nobody listened, or Redis said no."""
+    """Tell whether what failed cannot have been done: nothing listened, or Redis refused."""
     return is_refusing_all(error) or isinstance(error.__context__, ConnectionRefusedError)

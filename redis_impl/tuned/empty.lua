@@ -2,7 +2,7 @@
 -- needs: members
 
 -- Give what a node left to the others, at most so many of those that wait; return how many. What it worked on may
--- have killed it: if *is_blamed* that goes to the retry list, with one more delivery in vain.
+-- have killed it: if *is_blamed* that goes to the retry list, with one more death.
 local function empty(node, is_blamed, most)
   local list = entry .. ':node:' .. node
   local processing = list .. ':processing'

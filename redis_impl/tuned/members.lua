@@ -12,7 +12,7 @@ local function is_member(node)
   return lease_end and tonumber(lease_end) > 0
 end
 
--- An entry of the retry list is how often the petition was delivered in vain, a space, and the petition.
+-- An entry of the retry list is the number of nodes that died while they had the petition, a space, and the petition.
 local function counted(item)
   local space = string.find(item, ' ', 1, true)
   return tonumber(string.sub(item, 1, space - 1)), string.sub(item, space + 1)

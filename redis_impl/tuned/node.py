@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 PULSE_SECONDS = 0.5
 SCRIPTS = Path(__file__).parent
 SILENT_SECONDS = 0.7
-"""A node that is silent for so long, and has no connection to Redis, is dead; its lease is not waited for."""
+"""A node that is silent for so long, and has no connection to Redis, is dead, although its lease runs."""
 SHORTEST_PAUSE_SECONDS = 0.005
 ENTRY_WAIT_SECONDS = 0.25
 SILENCE_SECONDS = 1.0
-"""How much longer than asked a wait may last. Redis's waits go by the wall clock, which may be set back."""
+"""How much longer a wait may last than asked. Redis waits by the wall clock, which may be set back."""
 TAKEN_OVER: tuple[float, list[str]] = (PULSE_SECONDS, [])
-"""When a node that was taken over pulses again, and whom it finds silent. Its next batch is refused."""
+"""What a pulse returns to a node that was taken over: when to pulse again, and no silent nodes."""
 
 
 class Membership:
-    """An identity, used once: a node that was taken over goes on under a new one.
+    """An identity, used once. A node that was taken over goes on under a new one.
 
     A pulse in the background renews the lease as long as *is_serving*, and takes over from the dead.
     """
@@ -59,7 +59,7 @@ class Membership:
         is_taken = True
         while is_taken:  # the counter was deleted by hand, and began anew
             self.identifier = str(self._redis.incr(self._keys.identifiers))
-            # From now on each connection says whose it is; that of the counter would not.
+            # From now on each connection has the node's name; the one that asked the counter has not.
             self._redis.connection_pool.connection_kwargs["client_name"] = self._connection_name(
                 self.identifier
             )
@@ -75,22 +75,22 @@ class Membership:
     def shut(self) -> None:
         """Be sent nothing more, but stay a member."""
         self._is_sent_petitions = False
-        with suppress(Unavailable):  # clients cannot push either
+        with suppress(Unavailable):  # while Redis is away, clients cannot push either
             self._beat()
 
     def leave(self) -> None:
-        """Give everything that is left to the others and be no member any more."""
+        """Give all that is left to the others, and leave."""
         self._pulse.stop(1.0)
         if not self.identifier:
             return
         try:
             self._redis.eval(load("leave", SCRIPTS), 1, self._keys.entry, self.identifier)
         except redis.RedisError as error:
-            log.warning("left without saying so, the lease will tell: %s", error)
+            log.warning("could not leave; the others will see when the lease ends: %s", error)
         self._redis.close()
 
     def close(self) -> None:
-        """Renew the lease no more, and let it end by itself."""
+        """Stop renewing the lease, so that it ends by itself."""
         self._pulse.stop(1.0)
         self._redis.close()
 
@@ -107,7 +107,7 @@ class Membership:
         return min(PULSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds + SHORTEST_PAUSE_SECONDS))
 
     def _renewed(self, is_new: bool, gone: list[str]) -> tuple[float, list[str]] | None:
-        """Renew the lease; return when one ends, and who is silent. None: no member, or the name is taken."""
+        """Renew the lease; return when one ends, and the silent nodes. None: no member any more."""
         flags = (int(self._is_sent_petitions), int(is_new))
         moved, pause_seconds, *silent = self._register(
             keys=[self._keys.entry], args=[self.identifier, LEASE_SECONDS, *flags, SILENT_SECONDS, *gone]
@@ -122,7 +122,7 @@ class Membership:
         """Return those of the *silent* nodes whose process is gone: the kernel closes its connections."""
         try:
             there = {str(client.get("name", "")) for client in self._redis.client_list()}
-        except redis.ResponseError:  # not allowed to ask: the lease will tell
+        except redis.ResponseError:  # not allowed to ask: the lease will end
             return []
         return [identifier for identifier in silent if self._connection_name(identifier) not in there]
 
@@ -157,7 +157,7 @@ class EntryWaiter(threading.Thread):
         self._redis.close()
 
     def stop(self) -> bool:
-        """Wait no more; return whether that is sure."""
+        """Stop waiting; return whether it is certain that nothing is moved any more."""
         self._stopping = True
         self.join(ENTRY_WAIT_SECONDS + 2 * SILENCE_SECONDS)
         return not self.is_alive()

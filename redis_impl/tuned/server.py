@@ -42,7 +42,7 @@ WAIT_SECONDS = 0.1
 """How long a node waits on its list before it looks at the retry list."""
 CANARY_SECONDS = 10.0
 MOST_DELIVERIES = 3
-"""So many nodes may die while they have a petition, all but the first while they have it alone."""
+"""So many nodes may die while they have a petition; all but the first while it is their only one."""
 MOST_FAILURES = 4
 UNTIL_THE_STORE_SERVES = Backoff(0.1, 1.0)
 
@@ -59,15 +59,15 @@ def add_batch_option(parser: argparse.ArgumentParser, usual: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Petitions that a node took. One of the retry list comes alone; *in_vain* nodes died of it so far."""
+    """Petitions that a node took. One of the retry list is a batch by itself; *deaths* nodes died of it."""
 
     petitions: list[str] = field(default_factory=list)
-    in_vain: int = 0
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be written for a batch; *replies* are pairs, flat.
+    """What to write for a batch; *replies* are pairs, flat.
 
     *results* are flat as well: petition id, filtered text, and the place of the petition in the batch.
     """
@@ -99,8 +99,8 @@ class Work:
         """Work on *batch*. Raise when the store refuses and the node must go: settle nothing."""
         outcome = Outcome()
         for place, raw in enumerate(batch.petitions):
-            if batch.in_vain >= MOST_DELIVERIES:
-                self._dead_letter_killer(raw, batch.in_vain, outcome)
+            if batch.deaths >= MOST_DELIVERIES:
+                self._dead_letter_killer(raw, batch.deaths, outcome)
             else:
                 self._answer(place, raw, outcome)
         return outcome
@@ -122,7 +122,7 @@ class Work:
         self._reply(raw, petition.reply_to, operation_id, answer, outcome)
 
     def _reply(self, raw: str, reply_to: str, operation_id: str, answer: object, outcome: Outcome) -> None:
-        """Tell the sender. Where there is nobody to tell, what failed goes to the dead letters."""
+        """Tell the sender. If it wants no reply, a petition that failed goes to the dead letters."""
         if reply_to:
             outcome.replies.extend((reply_to, write_reply(operation_id, answer)))
         elif isinstance(answer, InternalError):
@@ -133,7 +133,7 @@ class Work:
             log.info("refused a petition that names no place to reply to: %s", as_text(answer))
 
     def _dead_letter_killer(self, raw: str, deliveries: int, outcome: Outcome) -> None:
-        reason = f"{deliveries} nodes died while they had it, all but the first had it alone"
+        reason = f"{deliveries} nodes died while they had it; all but the first had only this one"
         # Its text is searched, not parsed: parsing may be what kills.
         reply_to, operation_id = reply_to_of(raw, self._keys)
         error_id = uuid4().hex[:12]
@@ -152,7 +152,7 @@ class Work:
     def _performed(
         self, operation: Operation, arguments: dict[str, object], operation_id: str, *, is_awaited: bool
     ) -> object:
-        """Perform; try again as long as the store refuses everybody: that is not the petition's fault.
+        """Perform; try again as long as the store refuses all requests: that is not the petition's fault.
 
         Work that fails, and whose sender does not wait, is tried up to four times.
         A full store is told at once to a sender who waits: its memory may not come back soon.
@@ -214,7 +214,7 @@ class PetitionServer:
 
     @property
     def identifier(self) -> str:
-        """What this node is called now; another one once it was taken over."""
+        """The name of this node; a new one after it was taken over."""
         return self._membership.identifier
 
     def start(self) -> None:
@@ -271,7 +271,7 @@ class PetitionServer:
             self._has_ended = True
 
     def _settled(self, batch: Batch, outcome: Outcome) -> Batch:
-        """Settle a batch and return the next, however often Redis goes away in between."""
+        """Settle a batch and return the next, even if Redis goes away in between."""
         failing = False
         while True:
             try:
@@ -289,16 +289,16 @@ class PetitionServer:
         if not batch.petitions and not wanted:
             return Batch()
         names = (self._keys.prefix, self.identifier)
-        settling = (self._turn, len(batch.petitions), batch.in_vain)
+        settling = (self._turn, len(batch.petitions), batch.deaths)
         limits = (MAX_RESULTS, RESULT_TTL_SECONDS, settings().id_ttl)
         written = (*outcome.replies, *outcome.dead, *outcome.results)
         counts = (len(outcome.replies) // 2, len(outcome.dead))
-        in_vain, *answer = self._settle(
+        deaths, *answer = self._settle(
             keys=[self._keys.entry],
             args=[*names, *settling, wanted, int(self._joined), *limits, *counts, *written],
         )
         self._turn += 1
-        if in_vain < 0:
+        if deaths < 0:
             self._enter_anew(len(batch.petitions))
             return Batch()
         refused, *petitions = answer
@@ -306,7 +306,7 @@ class PetitionServer:
             told = "%d text(s) are dead letters: their id was used for another text, which has a result"
             log.warning(told, refused)
         if petitions or not wanted:
-            return Batch(petitions, in_vain)
+            return Batch(petitions, deaths)
         return self._waited()
 
     def _waited(self) -> Batch:
@@ -320,8 +320,8 @@ class PetitionServer:
         try:
             raw = self._waiting_redis.blmove(source, f"{own}:processing", WAIT_SECONDS, "LEFT", "RIGHT")  # type: ignore[arg-type]
         except redis.RedisError:
-            # Not raised: the batch before is settled. Settled again, it would take this petition with it.
-            return Batch()  # if one was moved, it is on the processing list, which is looked at next
+            # Not raised: the batch before is settled. To settle it again would remove this petition too.
+            return Batch()  # if a petition was moved, it is on the processing list, which is read next
         finally:
             self._is_idle.clear()
         return Batch() if raw is None else Batch([str(raw)])  # an empty petition is one, too

@@ -1,11 +1,11 @@
 -- Settle a batch and take the next, in one step.
--- KEYS: entry list. ARGV: namespace and colon, node, turn of the batch, its size, its deliveries in vain, how many to
+-- KEYS: entry list. ARGV: namespace and colon, node, turn of the batch, its size, its deaths, how many to
 -- take, 0 to take from the own list only, how many results are kept and how long, time to live of ids, numbers of
 -- replies and of dead letters, then pairs of reply list and reply, dead letters, and of each result: petition id,
 -- filtered text, and its place in the batch.
 -- A batch is settled once: a repeated turn, after a connection broke, only takes, and so does one that comes late, when
 -- a later turn is settled. What such a one took is told first.
--- Returns the deliveries in vain of what was taken, the number of results refused because their id is that of another
+-- Returns the deaths of what was taken, the number of results refused because their id is that of another
 -- text, and the petitions. Or -1 to a node that is no member any more: its batch is another's, nothing is settled.
 -- needs: members finish
 
@@ -79,18 +79,18 @@ if size == 0 then hear_results(ns, now()) end
 if redis.call('LLEN', processing) > 0 then
   local left = redis.call('LRANGE', processing, 0, -1)
   if redis.call('GET', retrying) == node then
-    local in_vain, petition = counted(left[1])
-    return {in_vain, refused, petition}
+    local deaths, petition = counted(left[1])
+    return {deaths, refused, petition}
   end
   return {0, refused, unpack(left)}
 end
--- A petition of the retry list is taken alone, and no other node has one meanwhile: it ends one node at a time.
+-- A petition of the retry list is a batch by itself, and no other node has one meanwhile: it ends one node at a time.
 if is_ready and redis.call('LLEN', retry) > 0 then
   local holder = redis.call('GET', retrying)
   if not holder or not is_member(holder) then
     redis.call('SET', retrying, node)
-    local in_vain, petition = counted(redis.call('LMOVE', retry, processing, 'LEFT', 'RIGHT'))
-    return {in_vain, refused, petition}
+    local deaths, petition = counted(redis.call('LMOVE', retry, processing, 'LEFT', 'RIGHT'))
+    return {deaths, refused, petition}
   end
 end
 local taken, bytes = {0, refused}, 0

@@ -26,10 +26,10 @@ CODES: Mapping[Application, Mapping[str, Operation]] = {
 DATA_IS_ARGUMENT = frozenset({Operation.ADD_INSULT, Operation.REMOVE_INSULT, Operation.SUBMIT})
 """Operations whose ``data`` is what they work on; that of the others says where to reply."""
 LEASE_SECONDS = 2.0
-"""How long a node that renews its lease no more is sent petitions, and keeps those that it has."""
+"""How long a node that no longer renews its lease gets petitions, and keeps those that it has."""
 MAX_LIST_NAME_CHARACTERS = 200
 MAX_BARE_CHARACTERS = 4096
-"""So much of a petition may stand outside its strings: tiny values take far more memory than their text."""
+"""So many characters may be outside a petition's strings: tiny values take much more memory than text."""
 MAX_STRINGS = 64
 _WHERE = re.compile(rf'"(?:reply_to|data)"\s*:\s*"([^"\\]{{1,{MAX_LIST_NAME_CHARACTERS}}})"')
 _ID = re.compile(r'"id"\s*:\s*(?:"([^"\\]{1,128})"|([^\s"\\,{}\[\]]{1,128}))')
@@ -94,9 +94,8 @@ def read_petition(raw: str, application: Application, keys: Keys) -> Petition:
 
 
 def reply_to_of(raw: str, keys: Keys) -> tuple[str, str]:
-    """Return where a petition at fault wants its reply, and its id; empty where they cannot be told.
-
-    What cannot be parsed, or is too long to be, has an answer too: so they are looked for in the text, in its
+    """Return where a bad petition wants its reply, and its id; empty where they cannot be found. A petition
+    that cannot be parsed, or is too long for it, gets an answer too. So both are searched in its text, in the
     first and last 64 Ki characters.
     """
     edges = raw if len(raw) <= 2 * MAX_TEXT_BYTES else f"{raw[:MAX_TEXT_BYTES]} {raw[-MAX_TEXT_BYTES:]}"

@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 2000
 MAX_LINGERING = 200
-"""Refused connections beyond that limit that still close lingeringly, so that their clients can read why."""
+"""So many refused connections beyond that limit close slowly, so that their clients can read why."""
 MAX_HEADER_BYTES = 16 * 1024
 MAX_PIPELINED = 16
 MAX_CHUNKS = 4096
 MOST_BYTES = 2 * MAX_REQUEST_BYTES
-"""Of a request with all that is no body: sizes of chunks, their extensions, trailers."""
+"""A request with all that is not its body: sizes of chunks, their extensions, trailers."""
 REQUEST_SECONDS = 10.0
-"""A request must be there whole this long after its first byte."""
+"""A request must be complete this long after its first byte."""
 IDLE_SECONDS = 60.0
 """A connection without a request is closed after this time."""
 LINGER_SECONDS = 2.0
@@ -42,7 +42,7 @@ _CLOSED = b"Connection: close\r\n"
 _KEPT_OLD = b"Connection: keep-alive\r\n"
 """A client of HTTP/1.0 reads until the connection closes, unless it is told that it stays open."""
 _ONCE = frozenset((b"idempotency-key", b"content-length", b"content-encoding", b"host"))
-"""Headers that may come once: of two, another reader would take the other one."""
+"""Headers that may come once: of two, another program could use the other one."""
 _ENCODINGS = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
 
 _REQUEST = re.compile(
@@ -175,7 +175,7 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(DeadlineExceeded(message))
         elif self._transport:
             self._closing = True
-            self._transport.abort()  # what the client has not read by now, it will not
+            self._transport.abort()  # the client has not read for this long; it never will
 
     def close(self) -> None:
         """Close when what was written is sent."""

@@ -25,7 +25,7 @@ SWEEP_SECONDS = 1.0
 STORE_THREADS = 8
 START_SECONDS = 10.0
 LAST_PART = 0.3
-"""Of the time to drain: then what has not begun is given back."""
+"""The last part of the time to drain, in which requests that have not begun are refused."""
 
 T = TypeVar("T")
 

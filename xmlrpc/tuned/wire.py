@@ -41,9 +41,9 @@ MAX_ELEMENTS = 16_000
 MAX_DEPTH = 64
 """Arrays and structs inside one another; a multicall has four."""
 MAX_TAG_BYTES = 64 * 1024
-"""Length of one tag or comment, whose attributes come at once."""
+"""Length of one tag or comment: the parser gives all its attributes at once."""
 _CALL = b"<name>methodName</name>"
-"""Stands once in each call of a multicall, and nowhere else, as long as nothing is quoted with CDATA."""
+"""Is once in each call of a multicall, and nowhere else, if nothing is quoted with CDATA."""
 _PIECE_BYTES = 16 * 1024
 _CONTAINERS = frozenset(("array", "struct"))
 
