@@ -71,6 +71,8 @@ WORDS = {
     r"outlook|staffing": "forecast, capacity formula",
     r"memory back": "return freed heap to the operating system",
     r"oracle": "the reference policy; the optimum",
+    r"who(m)?ever": "who, or a noun",
+    r"in vain": "without success",
 }
 """Words of our own that nobody else knows, and what the field says."""
 ALLOWED_WORDS: dict[str, set[str]] = {

@@ -66,7 +66,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def listening(path: Path) -> socket.socket:
-    """Return a socket that listens at *path*, which is ours: whoever listened there was killed."""
+    """Return a socket that listens at *path*: the pool that listened there was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     path.unlink(missing_ok=True)
     try:

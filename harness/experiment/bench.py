@@ -173,7 +173,7 @@ def _is_loopback(host: str) -> bool:
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
-        return False  # whoever uses it says so
+        return False  # its user gets the error
     return any(ipaddress.ip_address(address).is_loopback for address in found)
 
 

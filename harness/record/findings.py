@@ -127,7 +127,7 @@ class Cost:
 
     @property
     def doubts(self) -> list[str]:
-        """Why nothing may be concluded, and what is wanting for a conclusion."""
+        """Why nothing may be concluded, and what is missing for a conclusion."""
         found = list(self.objections)
         if not self.missing and not found and len(self.rates) < FEWEST_TRIALS:
             found.append(f"fewer than {FEWEST_TRIALS} pairs: no interval")

@@ -24,7 +24,7 @@ ASSUMPTIONS = (
     f"throughput over nodes follows the Universal Scalability Law, up to {FARTHEST} times as many as were "
     "measured; intervals hold 95 of 100 trials of the same machine, not of another;",
     "brokers or stores side by side share nothing: traffic, insults and subscribers are split evenly by "
-    "whoever sends, and a set of insults that all must see is copied to each;",
+    "the senders, and a set of insults that all must see is copied to each;",
     "a component's CPU time per request is what it was at the most nodes; what it spends while idle counts "
     "in, so that limits err to the safe side;",
     f"{' and '.join(SHARED_CORES)} work on one core, RabbitMQ on as many as were there, and are planned "

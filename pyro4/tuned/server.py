@@ -1,4 +1,4 @@
-"""The daemon that serves objects: whatever arrives gets one code, never a traceback, and harms nobody else.
+"""The daemon that serves objects: each message gets one code, never a traceback, and harms no other client.
 
 Replaces, of Pyro4: the greeting (``Daemon._handshake``), the answers to fast calls, and the refusals.
 Why: Pyro4 closes the connection on what it cannot read, sends tracebacks, and waits for clients that say
@@ -33,7 +33,7 @@ from .methods import InFlight, begin_message
 from .nonblocking import ConnectionJob, LockedPool, NonblockingLoop
 
 SERVER_TYPES = ("thread", "multiplex")
-"""The first is the usual one: with multiplex, one silent client stalls everybody."""
+"""The first is the usual one: with multiplex, one silent client stalls all others."""
 THREADS = 1024
 """Connections that each have a thread; Pyro4's 40 refused 60 of 100 idle clients."""
 BACKLOG = 1024
@@ -51,7 +51,7 @@ def set_up() -> None:
     config.THREADPOOL_SIZE_MIN = 1  # every subscriber serves, too: a thousand would keep thousands idle
     config.COMMTIMEOUT = 5.0  # without it one silent client freezes accept
     config.MAX_MESSAGE_SIZE = MAX_REQUEST_BYTES
-    config.ONEWAY_THREADED = False  # a thread for each call that nobody waits for would have no bound
+    config.ONEWAY_THREADED = False  # a thread for each oneway call: their number would have no bound
     config.SERIALIZERS_ACCEPTED = wire.SERIALIZERS  # pickle would run the sender's code
     config.SOCK_NODELAY = True
     config.MAX_RETRIES = 0  # a repeated call needs its operation id: the caller repeats it
@@ -134,7 +134,7 @@ class _Call(NamedTuple):
 class Daemon(Pyro4.Daemon):  # type: ignore[misc]
     """A Pyro4 daemon whose refusals are a ValueError with ``CODE: message``, without a traceback.
 
-    *finished* is called when a message is dealt with and its answer sent, in the thread that did so.
+    *finished* is called after the answer to a message is sent, in the thread that sent it.
     """
 
     def __init__(self, host: str, port: int, finished: Callable[[], None]) -> None:
@@ -170,7 +170,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         """Refuse at once: the thread that accepts must not wait for what a client may never send."""
         reason = as_text(Overloaded("every thread has a connection; close some, or try again later"))
         self._send(conn, message.MSG_CONNECTFAIL, reason, 0, None, is_signed=True)
-        conn.keep_open = True  # or closing it would take the answer back
+        conn.keep_open = True  # else TCP would discard the answer at the close
         self._denied.append((time.monotonic() + LINGER_SECONDS, conn))
         if len(self._denied) > MAX_LINGERING:
             drop(self._denied.popleft()[1])
@@ -198,7 +198,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
         conn.send(reply.to_bytes())
 
     def handleRequest(self, conn: Any) -> None:  # noqa: N802  # Pyro4's name
-        """Answer a message, and those that came with it: who waits for the socket does not see them."""
+        """Answer a message, and those that came with it: waiting for the socket does not show them."""
         self._answer(conn)
         while conn.recv.has_more:
             self._answer(conn)
@@ -211,7 +211,7 @@ class Daemon(Pyro4.Daemon):  # type: ignore[misc]
             if not self._answer_fast(conn):
                 super().handleRequest(conn)
         except (errors.ConnectionClosedError, errors.TimeoutError, errors.SerializeError):
-            raise  # nobody is there, or it is answered already
+            raise  # the client is gone, or it is answered already
         except (errors.PyroError, struct.error, ValueError) as error:
             unread = getattr(error, "pyroMsg", None)
             if unread is None and isinstance(error, errors.SecurityError):

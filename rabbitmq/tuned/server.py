@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 BATCH = 200
 FETCH_SECONDS = 10.0
 SAY_AGAIN_SECONDS = 60.0
-"""A full queue is logged so often."""
+"""The time between two log lines about a full queue."""
 AGAIN_SECONDS = 0.25
 """How long to wait before publishing a message again that a full queue refused."""
 FINISHING_SHARE = 0.6
@@ -349,7 +349,7 @@ class FetchingConsumer(Consumer):
             _refuse(future, "RabbitMQ has not answered the last request for a message yet")
         else:
             self._asked = future
-            # A node that only fetches has no consumer there, so it does not hear that the queue was deleted.
+            # A node that only fetches has no consumer there, so it is not told that the queue was deleted.
             self.declare(channel, lambda: channel.basic_get(queue, self._got))
 
     def _got(self, channel: Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> None:

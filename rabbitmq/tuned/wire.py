@@ -30,7 +30,7 @@ PERSISTENT = 2
 UNREADABLE = "lab-unreadable"
 """A header that stands for headers that cannot be read."""
 PLAIN_ENCODINGS = ("", "utf-8", "utf8", "identity")
-"""Values of ``content_encoding`` that say nothing new of a body."""
+"""Values of ``content_encoding`` that stand for plain UTF-8."""
 
 
 class Names:
@@ -62,7 +62,7 @@ class Names:
     def bind(self, channel: Channel) -> None:
         """Bind the queues to exchanges, on a *channel* that has just declared them. Wait for no answer.
 
-        Here nothing is bound. Call it whenever the queues are declared, so that deleting any of them heals.
+        Here nothing is bound. Call it whenever the queues are declared, so that a deleted one comes back.
         """
 
 

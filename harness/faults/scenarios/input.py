@@ -41,7 +41,7 @@ class Bad(IntEnum):
     """Where malformed input goes in a window. The windows take turns, so that all see the same machine.
 
     What goes to a twin that nobody else uses costs the machine as much, and the node that is measured
-    nothing: on few processors whoever sends makes the good clients wait, whomever it sends to.
+    nothing: on few processors the sender makes the good clients wait, at any target.
     """
 
     NOWHERE = 0
