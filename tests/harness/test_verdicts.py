@@ -39,7 +39,7 @@ def test_stock_is_ranked_among_stock() -> None:
     assert "XML-RPC tuned, one-node and Pyro4 tuned, one-node were fastest: 900 requests/s" in tuned
 
 
-def test_a_work_list_in_redis_is_kept_on_disk_whoever_carries_the_call() -> None:
+def test_a_work_list_in_redis_is_kept_on_disk_with_every_middleware() -> None:
     points = [point("accepted", name, 100.0, nodes=3) for name in ("xmlrpc", "redis_impl")]
     [said] = conclusions(run_of(*points))
     assert "kept on disk" in said

@@ -114,7 +114,7 @@ def test_what_is_not_a_url_of_a_broker_is_wrong_usage(answers: Callable[[str], b
 
 
 @pytest.mark.parametrize(("answers", "scheme"), [(redis_answers, "redis"), (rabbitmq_answers, "amqp")])
-def test_whoever_listens_on_a_port_and_says_nothing_is_no_broker(
+def test_a_process_that_listens_on_a_port_and_says_nothing_is_no_broker(
     answers: Callable[[str], bool], scheme: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

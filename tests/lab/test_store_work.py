@@ -184,7 +184,7 @@ def test_an_owner_whose_name_begins_another_is_another(store: Store) -> None:
     assert [store.release("node"), store.release("node-"), store.release("node-1")] == [0, 0, 1]
 
 
-def test_a_text_that_kills_whoever_takes_it_is_put_aside_with_a_reason(store: Store) -> None:
+def test_a_text_that_kills_each_node_is_put_aside_with_a_reason(store: Store) -> None:
     store.submit("killer", "the text")
     store.submit("b", "text")
     for _ in range(FAILURES_AT_MOST):
