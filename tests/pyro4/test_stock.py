@@ -16,34 +16,6 @@ from tests.conftest import StartSystem
 
 ENDS_WITHIN_SECONDS = 60
 STOCK = MIDDLEWARES["pyro4:stock"]
-TRACE = """
-import sys
-from lab.contract import Architecture, Target
-from pyro4.stock import InsultFilterClient, NameServer, ServiceNode, FilterNode
-from lab.options import NodeOptions
-
-files = set()
-
-def note(frame, event, argument):
-    if event == "call":
-        files.add(frame.f_code.co_filename)
-
-import threading
-threading.setprofile(note)
-names = NameServer(NodeOptions(port=0)).start()
-node = FilterNode(NodeOptions(port=0), names)
-node.start()
-node.join()
-client = InsultFilterClient(Target(names, Architecture.ONE_NODE, "lab-00000000"))
-client.filter("warm")
-files.clear()
-sys.setprofile(note)
-assert client.filter("tonto") == "CENSORED"
-sys.setprofile(None)
-print("\\n".join(sorted(files)), flush=True)
-import os
-os._exit(0)
-"""
 
 
 def proxy_of(system: System) -> Pyro4.Proxy:
@@ -100,19 +72,6 @@ def test_a_tuned_client_that_writes_serpent_drives_a_stock_node(
         assert client.add_insult("tonto")
         assert client.insult_me() == "tonto"
     settings.cache_clear()
-
-
-def test_nothing_of_ours_lies_between_a_stock_client_and_its_library() -> None:
-    traced = subprocess.run(
-        [sys.executable, "-c", TRACE],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=ENDS_WITHIN_SECONDS,
-    ).stdout.splitlines()
-    assert any("Pyro4/core.py" in file for file in traced)
-    assert not [file for file in traced if "tuned" in file or "/lab/process/" in file]
 
 
 def test_a_tuned_client_leaves_the_settings_of_the_library_alone() -> None:

@@ -1,6 +1,8 @@
 """The stock variant: it answers a bare client, works with the tuned one, and shares texts among its nodes."""
 
 import json
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -12,6 +14,7 @@ from lab.contract import Application, Architecture, Target
 from lab.errors import Overloaded, Unavailable
 from lab.middleware import MIDDLEWARES
 from tests.conftest import StartSystem
+from tests.eventually import eventually
 from tests.rabbitmq.rig import PrivateRabbit, channel_to, outcome
 
 DEADLINE_SECONDS = 60.0
@@ -106,3 +109,13 @@ def test_a_client_that_threads_share_has_a_connection_for_each(start_system: Sta
     with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(client.filter, [f"tonto {number}" for number in range(100)]))
     assert answers == [f"CENSORED {number}" for number in range(100)]
+
+
+@pytest.mark.skipif(not shutil.which("amqp-publish"), reason="amqp-publish is not installed")
+def test_a_text_from_amqp_publish_becomes_a_result(system: StartSystem, amqp_url: str) -> None:
+    filters = system("rabbitmq:stock", Application.FILTER)
+    command = ["amqp-publish", f"--url={amqp_url}", "-r", f"{filters.namespace}.filter", "-b", "quin tonto"]
+    subprocess.run(command, check=True, timeout=DEADLINE_SECONDS)
+    with filters.filter(DEADLINE_SECONDS) as client:
+        results = eventually(client.get_results, within=DEADLINE_SECONDS)
+    assert [result.text for result in results] == ["quin CENSORED"]
