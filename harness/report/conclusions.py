@@ -1,7 +1,6 @@
 """What a run shows in sentences: conclusions that its valid points support, and what limits them."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from typing import cast
 
 from harness.analysis.verdicts import (
@@ -93,15 +92,19 @@ def guarantee(run: Run, point: Point) -> str:
 
 
 def _fastest(run: Run) -> Iterator[str]:
-    for (experiment, load), variant in product(LOADS.items(), (STOCK, TUNED)):
-        by_guarantee: dict[str, list[Point]] = {}
-        for point in best_points(run, experiment):
-            if MIDDLEWARES[point.middleware].variant == variant:
-                by_guarantee.setdefault(guarantee(run, point), []).append(point)
-        for kept, points in by_guarantee.items():
-            ranked = sorted(points, key=lambda point: -point.throughput)
-            if len(ranked) > 1:
-                yield f"Of the {variant} systems, with {load} and {kept}, {_ranking(ranked)}"
+    for experiment, load in LOADS.items():
+        found: dict[str, dict[str, list[Point]]] = {}
+        for point in sorted(best_points(run, experiment), key=lambda point: -point.throughput):
+            by_variant = found.setdefault(guarantee(run, point), {STOCK: [], TUNED: []})
+            by_variant[MIDDLEWARES[point.middleware].variant].append(point)
+        for kept, by_variant in found.items():
+            said = [
+                f"of the {variant} systems, {_ranking(ranked)}"
+                for variant, ranked in by_variant.items()
+                if len(ranked) > 1
+            ]
+            if said:
+                yield f"With {load} and {kept}: {'; '.join(said)}."
 
 
 def _ranking(ranked: Sequence[Point]) -> str:
@@ -111,8 +114,8 @@ def _ranking(ranked: Sequence[Point]) -> str:
     p99 = milliseconds(first.measurement.response_ms.get("p99"))
     said = f"{names} {'were' if near else 'was'} fastest: {first.throughput:,.0f} requests/s, p99 {p99} ms"
     if last in near:
-        return f"{said}."
-    return f"{said}; {system_name(last.middleware, last.architecture)} made {last.throughput:,.0f}/s."
+        return said
+    return f"{said}, and {system_name(last.middleware, last.architecture)} made {last.throughput:,.0f}/s"
 
 
 def _tuning(run: Run) -> Iterator[str]:

@@ -141,7 +141,8 @@ LIBRARY_TITLE = "Python functions that one warm filter call runs, client and nod
 
 
 def library_rows(shares: Sequence[LibraryShare]) -> list[list[str]]:
-    """Return a row for each of *shares*, as the columns say; "-" where CPU time was not sampled."""
+    """Return a row for each variant, as the columns say; "-" where CPU time was not sampled."""
+    latest = {share.middleware: share for share in shares}
     return [
         [
             MIDDLEWARES[share.middleware].label,
@@ -149,7 +150,7 @@ def library_rows(shares: Sequence[LibraryShare]) -> list[list[str]]:
             f"{share.of_calls:.0%}",
             f"{share.of_cpu:.0%}" if any(share.samples.values()) else "-",
         ]
-        for share in shares
+        for share in latest.values()
     ]
 
 

@@ -78,8 +78,8 @@ def write_report(run: Run, folder: Path) -> Path:
     environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
     environment.filters |= {"must_hold": must_hold}
     found = list(found_lines(run))
-    faults = run.faults or beside(folder, "faults").faults
-    libraries = run.libraries or beside(folder, "library").libraries
+    faults = run.faults or [trial for one in beside(folder, "faults") for trial in one.faults]
+    libraries = run.libraries or [share for one in beside(folder, "library") for share in one.libraries]
     page = environment.get_template("page.html.jinja").render(
         run=run,
         conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
@@ -124,12 +124,11 @@ def _systems(run: Run) -> dict[str, dict[str, object]]:
     return rows
 
 
-def beside(folder: Path, experiment: str) -> Run:
-    """Return the newest run of *experiment* in the folder beside *folder*; an empty one if there is none."""
-    for path in sorted(folder.resolve().parent.glob(f"*-{experiment}"), reverse=True):
-        with suppress(LabError):
-            return read_run(path / RECORD)
-    return Run(experiment, {}, {})
+def beside(folder: Path, experiment: str) -> Iterator[Run]:
+    """Yield the runs of *experiment* that stand beside *folder*, the oldest first."""
+    for path in sorted(folder.resolve().parent.glob(f"*-{experiment}")):
+        with suppress(LabError):  # cut off, or of another schema
+            yield read_run(path / RECORD)
 
 
 def _plots(folder: Path) -> list[dict[str, str]]:
