@@ -1,117 +1,33 @@
-"""The contestants of a comparison: client processes, what they send, and their windows in turn."""
+"""The contestants of a comparison: clients that are loaded, what they send, and their windows in turn."""
 
-import itertools
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import redis
 
-from harness.load.measure import Processes
+from harness.load.measure import Generators, LocalGenerators
+from harness.load.workload import Driver, Subject
 from harness.record.findings import Finding, Judgement
-from lab.addresses import free_port
 from lab.brokers import redis_server
-from lab.brokers.server import Server
-from lab.contract import InsultFilter, Target
-from lab.errors import LabError, Unavailable
+from lab.contract import InsultService, Target
+from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls
 
-Run = Callable[[float], int]
-"""Sends until ``time.perf_counter()`` is past the deadline; returns how many were answered rightly."""
-Connect = Callable[[], AbstractContextManager[Run]]
-"""Connects one client. It travels to a process of its own."""
-
 CLIENTS = 4
-WARM_UP_SECONDS = 0.3
-START_SECONDS = 60.0
-ANSWER_SECONDS = 60.0
-"""Beyond a window's length, for what was under way when it ended."""
+DEADLINE_SECONDS = 30.0
+TEXT, FILTERED = "hola tonto, adeu", "hola CENSORED, adeu"
+"""What all sides of a comparison filter."""
 
 
 class ContestantFailed(Exception):
     """A side of a comparison failed: nothing may be concluded."""
-
-
-class ClientProcesses:
-    """*clients* processes that send as fast as they are answered; connected and warm when entered."""
-
-    def __init__(self, connect: Connect, clients: int = CLIENTS) -> None:
-        self._connect = connect
-        self._clients = clients
-        self._processes = Processes("client")
-        self.rate = 0.0
-        """Requests per second in the last window, or in the warm-up."""
-        self.cpu_share = 0.0
-        """Of a core that each process used in that window, on average."""
-
-    def __enter__(self) -> Self:
-        for _ in range(self._clients):
-            self._processes.start(_client, self._connect)
-        try:
-            self._answers(START_SECONDS)
-            self.window(WARM_UP_SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the clients."""
-        return self._processes.pids
-
-    def window(self, seconds: float) -> float:
-        """Return the requests per second of all clients, from the first start to the last answer."""
-        self._processes.tell([seconds] * self._clients)
-        answers = self._answers(seconds + ANSWER_SECONDS)
-        done = sum(answer[0] for answer in answers)
-        elapsed = max(answer[2] for answer in answers) - min(answer[1] for answer in answers)
-        self.cpu_share = sum(answer[3] for answer in answers) / elapsed / len(answers)
-        self.rate = done / elapsed
-        return self.rate
-
-    def close(self) -> None:
-        """End the clients."""
-        self._processes.close(grace_seconds=5.0)
-
-    def _answers(self, seconds: float) -> list[tuple[float, ...]]:
-        try:
-            answers = self._processes.answers(seconds)
-        except LabError as error:
-            raise ContestantFailed(error.message) from error
-        for answer in answers:
-            if isinstance(answer, str):
-                raise ContestantFailed(answer)
-        return answers
-
-
-def _client(connect: Connect, pipe: Connection) -> None:
-    """Run a window for each number of seconds that *pipe* brings; what fails is told."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pipe
-    try:
-        with connect() as run:
-            pipe.send(())
-            while True:
-                seconds = pipe.recv()
-                spent, begun = time.process_time(), time.perf_counter()
-                done = run(begun + seconds)
-                pipe.send((done, begun, time.perf_counter(), time.process_time() - spent))
-    except EOFError:
-        pass  # the parent needs no more
-    except Exception as error:  # noqa: BLE001 - whatever it is, this side has failed
-        with suppress(OSError):  # the parent was interrupted, and reads no more
-            pipe.send(f"{type(error).__name__}: {error}")
 
 
 Rates = dict[str, list[float]]
@@ -152,9 +68,33 @@ def alternate(sides: Mapping[str, Contestant], pairs: int, seconds: float) -> Ra
     return rates
 
 
-def loaded(stack: ExitStack, connect: Connect, clients: int = CLIENTS) -> ClientProcesses:
-    """Return connected, warm clients that end with *stack*."""
-    return stack.enter_context(ClientProcesses(connect, clients))
+class Loaded:
+    """A side of a comparison: its clients, connected and warm, each in a process of its own."""
+
+    def __init__(self, load: Generators) -> None:
+        self._load = load
+        self.rate = self.cpu_share = 0.0
+        """Requests per second in the last window, and the part of a core that each process used."""
+
+    def window(self, seconds: float) -> float:
+        """Return the requests per second of all clients."""
+        measured = self._load.closed(seconds)
+        if measured.throughput is None:
+            raise ContestantFailed("requests were lost, refused or answered wrongly")
+        self.rate = measured.throughput
+        self.cpu_share = measured.generator_cpu_seconds / measured.seconds / self._load.processes
+        return self.rate
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the clients."""
+        return self._load.pids
+
+
+def loaded(stack: ExitStack, subject: Subject, clients: int = CLIENTS, in_flight: int = 1) -> Loaded:
+    """Return connected, warm clients of *subject* that end with *stack*."""
+    load = LocalGenerators(subject, clients, processes=clients, in_flight=in_flight)
+    return Loaded(stack.enter_context(load))
 
 
 @contextmanager
@@ -192,79 +132,58 @@ def settled(
     return found(rates)
 
 
-DEADLINE_SECONDS = 30.0
-TEXT, FILTERED = "hola tonto, adeu", "hola CENSORED, adeu"
-"""What all sides of a comparison filter."""
+@dataclass(frozen=True, slots=True)
+class Stepping:
+    """A service at which each client takes *step* after *step*; it is given the number of the request."""
+
+    middleware: str
+    target: Target
+    step: Callable[[InsultService, int], bool]
+
+    def connect(self) -> Driver:
+        client = MIDDLEWARES[self.middleware].service_client(self.target, DEADLINE_SECONDS)
+        return _Steps(client, self.step)
 
 
-def repeated(step: Callable[[], bool]) -> Run:
-    """Return what takes *step* until the deadline; it says whether the answer was right."""
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    client: InsultService
+    step: Callable[[InsultService, int], bool]
 
-    def run(deadline: float) -> int:
-        done = 0
-        while time.perf_counter() < deadline:
-            if not step():
-                raise ValueError("a wrong answer")
-            done += 1
-        return done
+    def request(self, number: int) -> bool:
+        return self.step(self.client, number)
 
-    return run
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        return ((number, self.request(number)) for number in numbers)
 
-
-@contextmanager
-def insult_me(middleware: str, target: Target) -> Iterator[Run]:
-    """Ask for random insults."""
-    with MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS) as client:
-        yield repeated(lambda: bool(client.insult_me()))
+    def close(self) -> None:
+        self.client.close()
 
 
-@contextmanager
-def add_and_remove(middleware: str, target: Target) -> Iterator[Run]:
-    """Add an insult and remove it, in turn, so that the number of insults stays what it is."""
-    with MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS) as client:
-        number = itertools.count()
-
-        def step() -> bool:
-            insult = f"new {os.getpid()} {next(number)}"
-            return client.add_insult(insult) and client.remove_insult(insult)
-
-        yield repeated(step)
+def insult_me(client: InsultService, number: int) -> bool:
+    """Ask for a random insult."""
+    return bool(client.insult_me())
 
 
-def filtered_until(
-    client: InsultFilter, depth: int, deadline: float, text: str = TEXT, filtered: str = FILTERED
-) -> int:
-    """Filter *text* until *deadline*, then wait for those under way; return how often that was."""
-    texts = itertools.takewhile(lambda _: time.perf_counter() < deadline, itertools.repeat(text))
-    done = 0
-    for answer in client.filter_many(texts, depth):
-        if answer != filtered:
-            raise ValueError(f"a wrong answer: {answer[:100]!r}")
-        done += 1
-    return done
+def add_and_remove(client: InsultService, number: int) -> bool:
+    """Add an insult and remove it, so that the number of insults stays what it is."""
+    insult = f"new {number}"
+    return client.add_insult(insult) and client.remove_insult(insult)
 
 
 APPENDFSYNC = ("always", "everysec")
 BARE = "no"
-"""The setting of a Redis as it comes: nothing is kept on the disk."""
+"""Nothing is kept on the disk."""
 
 
 def redis_with(stack: ExitStack, appendfsync: str) -> str:
-    """Start a Redis; *appendfsync*: always, everysec, or BARE for none at all and no password either."""
+    """Start a Redis; *appendfsync*: always, everysec, or BARE for no file at all."""
     path = redis_server.binary()
     if not path:
         raise Unavailable("no redis-server here to start with other settings")
-    folder = Path(tempfile.mkdtemp(prefix="lab-bench-redis-"))
-    if appendfsync == BARE:
-        port = free_port()
-        url = f"redis://127.0.0.1:{port}/0"
-        command = [path, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-        server = Server(command, {}, folder, lambda: redis_server.answers(url))
-        stack.callback(server.close)
-        server.start()
-        return url
-    url, server = redis_server.private(path, folder)
+    url, server = redis_server.private(path, Path(tempfile.mkdtemp(prefix="lab-bench-redis-")))
     stack.callback(server.close)
     with redis.Redis.from_url(url) as client:
-        client.config_set("appendfsync", appendfsync)
+        name = "appendonly" if appendfsync == BARE else "appendfsync"
+        client.config_set(name, appendfsync)
     return url

@@ -4,17 +4,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from harness.experiment.bench import Bench
 from harness.experiment.contestants import (
-    ClientProcesses,
     ContestantFailed,
-    Run,
+    Loaded,
+    Stepping,
     add_and_remove,
     alternate,
     insult_me,
@@ -176,8 +176,7 @@ INSULT_CLIENTS = 2
 """Of each size; those of all sizes are connected at the same time."""
 IN_MEMORY = "xmlrpc"
 """The middleware with which the store in memory is measured: it is the same code in all four."""
-Connect = Callable[[str, Target], AbstractContextManager[Run]]
-OPERATIONS: dict[str, Connect] = {
+OPERATIONS = {
     "insult_me": insult_me,
     "add_insult and remove_insult": add_and_remove,
 }
@@ -198,10 +197,10 @@ def _kept(middleware: str, architecture: Architecture, where: str, terms: Terms)
             system = _stored(stack, middleware, architecture, count, terms.urls)
             targets[count] = system.target
             pids[count] = component_pids(system, terms.urls)
-        for operation, connect in OPERATIONS.items():
+        for operation, step in OPERATIONS.items():
             with ExitStack() as clients_stack:
                 loads = {
-                    count: loaded(clients_stack, partial(connect, middleware, target), INSULT_CLIENTS)
+                    count: loaded(clients_stack, Stepping(middleware, target, step), INSULT_CLIENTS)
                     for count, target in targets.items()
                 }
                 yield _curve(operation, where, middleware, loads, pids, terms)
@@ -230,7 +229,7 @@ def _curve(
     what: str,
     place: str,
     middleware: str,
-    loads: dict[int, ClientProcesses],
+    loads: dict[int, Loaded],
     pids: dict[int, Pids],
     terms: Terms,
 ) -> Curve:

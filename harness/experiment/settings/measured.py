@@ -2,32 +2,28 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 
 from harness.analysis.verdicts import FEWEST_REQUESTS, MOST_GENERATOR_CPU
 from harness.experiment.bench import Bench
 from harness.experiment.contestants import (
     CLIENTS,
-    DEADLINE_SECONDS,
     FILTERED,
     TEXT,
-    ClientProcesses,
     Contestant,
     ContestantFailed,
-    Run,
+    Loaded,
     Terms,
     alternate,
-    filtered_until,
     loaded,
     redis_with,
-    repeated,
     variables,
 )
 from harness.experiment.session import Step
 from harness.experiment.settings import variants
 from harness.experiment.settings.table import DEFAULTS, Change, Setup
+from harness.load.workload import Driver, SystemSubject
 from harness.record.findings import SAME, Cost, noise_of
 from harness.report.formatting import not_here
 from lab.contract import Application, Architecture, Target
@@ -40,19 +36,19 @@ from lab.store.namespace import throwaway_namespace
 PADDING = " whatever else people write"
 
 
-@contextmanager
-def filtering(middleware: str, target: Target, setup: Setup) -> Iterator[Run]:
-    """Filter texts with a client set up so. The process may be changed for it, and stays so."""
-    if setup.variant:
-        from harness.experiment.settings import variants
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The filter at *target*, its clients set up so. Their process may be changed for it, and stays so."""
 
-        variants.apply(*setup.variant)
-    text, filtered = texts(setup.text_bytes)
-    with MIDDLEWARES[middleware].filter_client(target, DEADLINE_SECONDS) as client:
-        if setup.in_flight:
-            yield partial(filtered_until, client, setup.in_flight, text=text, filtered=filtered)
-        else:
-            yield repeated(lambda: client.filter(text) == filtered)
+    middleware: str
+    target: Target
+    setup: Setup
+
+    def connect(self) -> Driver:
+        if self.setup.variant:
+            variants.apply(*self.setup.variant)
+        pool = [texts(self.setup.text_bytes)]
+        return SystemSubject(self.middleware, self.target, Application.FILTER, pool).connect()
 
 
 def texts(length: int) -> tuple[str, str]:
@@ -70,9 +66,9 @@ class Contestants:
         self._urls = urls
         self._count = clients
         self._nodes: dict[Setup, Target] = {}
-        self._usual: dict[Setup, ClientProcesses] = {}
+        self._usual: dict[Setup, Loaded] = {}
 
-    def usual(self, setup: Setup) -> ClientProcesses:
+    def usual(self, setup: Setup) -> Loaded:
         """Return clients that stay until the middleware is done: those of a default."""
         if setup not in self._usual:
             if setup.node not in self._nodes:
@@ -80,17 +76,18 @@ class Contestants:
             self._usual[setup] = self._clients(self._stack, setup, self._nodes[setup.node])
         return self._usual[setup]
 
-    def changed(self, stack: ExitStack, setup: Setup) -> ClientProcesses:
+    def changed(self, stack: ExitStack, setup: Setup) -> Loaded:
         """Return clients that end with *stack*, as does their node, unless one like it runs."""
         return self._clients(stack, setup, self._nodes.get(setup.node) or self._node(stack, setup))
 
-    def again(self, stack: ExitStack, setup: Setup) -> ClientProcesses:
+    def again(self, stack: ExitStack, setup: Setup) -> Loaded:
         """Return clients, and a node, that end with *stack*, though others like them run."""
         return self._clients(stack, setup, self._node(stack, setup))
 
-    def _clients(self, stack: ExitStack, setup: Setup, target: Target) -> ClientProcesses:
+    def _clients(self, stack: ExitStack, setup: Setup, target: Target) -> Loaded:
         with variables(dict(setup.variables)):
-            return loaded(stack, partial(filtering, self._middleware, target, setup), self._count)
+            changed = Changed(self._middleware, target, setup)
+            return loaded(stack, changed, self._count, setup.in_flight or 1)
 
     def _node(self, stack: ExitStack, setup: Setup) -> Target:
         urls = self._urls
@@ -174,7 +171,7 @@ def _described(middleware: str, change: Change | None) -> Cost:
 
 def _loads(
     sides: Contestants, stack: ExitStack, middleware: str, change: Change | None
-) -> tuple[ClientProcesses, ClientProcesses]:
+) -> tuple[Loaded, Loaded]:
     if change is None:
         setup = DEFAULTS[middleware]
         return sides.usual(setup), sides.again(stack, setup)
@@ -182,7 +179,7 @@ def _loads(
     return sides.usual(usual), sides.changed(stack, changed)
 
 
-def _measured(cost: Cost, usual: ClientProcesses, changed: ClientProcesses, terms: Terms) -> Cost:
+def _measured(cost: Cost, usual: Loaded, changed: Loaded, terms: Terms) -> Cost:
     watched = {USUAL: _Watched(usual), CHANGED: _Watched(changed)}
     sides: dict[str, Contestant] = dict(watched)
     rates = alternate(sides, terms.pairs, terms.seconds)
@@ -194,13 +191,13 @@ def _measured(cost: Cost, usual: ClientProcesses, changed: ClientProcesses, term
 class _Watched:
     """A side that notes what speaks against its windows."""
 
-    load: ClientProcesses
+    load: Loaded
     fewest: float = float("inf")
     busiest: float = 0.0
 
     def window(self, seconds: float) -> float:
         """Measure for *seconds*, or for as long as a slow side takes to answer enough."""
-        enough = 2 * FEWEST_REQUESTS / max(self.load.rate, 1.0)
+        enough = 2 * FEWEST_REQUESTS / self.load.rate if self.load.rate else 0.0
         lasting = max(seconds, min(enough, LONGEST_SECONDS))
         rate = self.load.window(lasting)
         self.fewest = min(self.fewest, rate * lasting)

@@ -17,6 +17,7 @@ from harness.experiment.contestants import (
     Rates,
     Terms,
     alternate,
+    loaded,
     redis_with,
     settled,
     variables,
@@ -28,7 +29,6 @@ from harness.experiment.speedup import LATENCY_BOUND, speedup
 from harness.experiment.thresholds import unguarded
 from harness.experiment.thresholds.alone import censoring, memory, worker_start
 from harness.experiment.thresholds.limits import BareLists, BarePika
-from harness.load.measure import Generators, LocalGenerators
 from harness.load.workload import Subject, SystemSubject, Workload
 from harness.record.findings import Finding, Judgement, ratios
 from harness.record.run import Run
@@ -59,19 +59,6 @@ class Ratio:
     bar: float
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """A side of a comparison: its clients, connected and warm."""
-
-    load: Generators
-
-    def window(self, seconds: float) -> float:
-        rate = self.load.closed(seconds).throughput
-        if rate is None:
-            raise ContestantFailed("requests were lost, refused or answered wrongly")
-        return rate
-
-
 class Sides:
     """The sides of one comparison. Their systems and clients end with *stack*."""
 
@@ -81,8 +68,7 @@ class Sides:
 
     def add(self, name: str, subject: Subject) -> None:
         """Add clients of *subject*."""
-        load = LocalGenerators(subject, CLIENTS, processes=CLIENTS, in_flight=self._in_flight)
-        self._sides[name] = _Loaded(self._stack.enter_context(load))
+        self._sides[name] = loaded(self._stack, subject, in_flight=self._in_flight)
 
     def add_system(self, name: str, middleware: str, application: Application, urls: BrokerUrls) -> None:
         """Add a system of one node and its clients."""
