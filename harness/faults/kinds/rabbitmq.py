@@ -62,7 +62,7 @@ KINDS: dict[str, tuple[Properties, bytes, Code]] = {
     "an operation by its name": (*asking("insult_me"), Code.UNKNOWN_OPERATION),
     "an operation in lower case": (*asking("x1"), Code.UNKNOWN_OPERATION),
     "an operation with a control character": (*asking("X\x1b[2J"), Code.UNKNOWN_OPERATION),
-    "an operation as long as there can be": (*asking("x" * 255), Code.UNKNOWN_OPERATION),
+    "an operation of the greatest length": (*asking("x" * 255), Code.UNKNOWN_OPERATION),
     "an operation that is not UTF-8": ({"type": b"\xff"}, b"", Code.BAD_ENCODING),
     "an unknown operation in the header": ({"headers": {"operation": "X9"}}, b"", Code.UNKNOWN_OPERATION),
     "a number as the operation": ({"headers": {"operation": 1}}, b"", Code.UNKNOWN_OPERATION),
@@ -73,12 +73,12 @@ KINDS: dict[str, tuple[Properties, bytes, Code]] = {
         Code.BAD_ENCODING,
     ),
     "a time in a header that is far too late": ({"headers": {"x": FAR_TOO_LATE}}, b"", Code.MALFORMED),
-    "a header that says that headers are unreadable": (
+    "a header of ours for unreadable headers": (
         {"headers": {"lab-unreadable": Written(b"L", b"\x80" + bytes(7))}},
         b"",
         Code.MALFORMED,
     ),
-    "deaths that a stranger counted": (
+    "a wrong header of the retry queue": (
         {"type": "X9", "headers": {"lab-deaths": 99, "lab-not-before": 2**62}},
         b"",
         Code.UNKNOWN_OPERATION,
@@ -105,12 +105,12 @@ KINDS: dict[str, tuple[Properties, bytes, Code]] = {
     "a text in place of a number": (*asking("X4", limit="ten"), Code.WRONG_TYPE),
     "a truth value in place of a number": (*asking("X4", limit=True), Code.WRONG_TYPE),
     "an infinite number": (*asking("X4", limit=float("inf")), Code.WRONG_TYPE),
-    "nothing in place of a text": (*asking("X4", after=None), Code.WRONG_TYPE),
+    "null in place of a text": (*asking("X4", after=None), Code.WRONG_TYPE),
     "a page too large": (*asking("X4", limit=1001), Code.TOO_LARGE),
-    "a page of nothing": (*asking("X4", limit=0), Code.TOO_LARGE),
-    "a name to begin after that is too long": (*asking("X4", after="x" * 201), Code.TOO_LARGE),
-    "nothing to remove": (*asking("X5"), Code.MALFORMED),
-    "something to remove that is too long": ({"type": "X5"}, b"x" * 201, Code.TOO_LARGE),
+    "a page with the limit 0": (*asking("X4", limit=0), Code.TOO_LARGE),
+    "an `after` that is too long": (*asking("X4", after="x" * 201), Code.TOO_LARGE),
+    "an empty insult to remove": (*asking("X5"), Code.MALFORMED),
+    "an insult to remove that is too long": ({"type": "X5"}, b"x" * 201, Code.TOO_LARGE),
 }
 
 CONTROL: dict[str, tuple[Properties, bytes, Code]] = {

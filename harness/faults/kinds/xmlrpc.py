@@ -115,7 +115,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "a control character": (post(call("add_insult", text("\x01"))), Code.MALFORMED),
     "a control character in base64": (post(call("add_insult", "<base64>AQ==</base64>")), Code.MALFORMED),
     "a line break in an insult": (post(call("add_insult", text("a\nb"))), Code.MALFORMED),
-    "base64 that is none": (post(call("add_insult", "<base64>x</base64>")), Code.MALFORMED),
+    "invalid base64": (post(call("add_insult", "<base64>x</base64>")), Code.MALFORMED),
     "a document type": (post(call("insult_me", head="<!DOCTYPE x>")), Code.MALFORMED),
     "a billion laughs": (post(call("add_insult", text("&l9;"), head=BOMB)), Code.MALFORMED),
     "a billion laughs in UTF-16": (
@@ -136,7 +136,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
     "too few arguments": (post(call("add_insult")), Code.MISSING_FIELD),
     "too many arguments": (post(call("add_insult", text("a"), text("b"))), Code.WRONG_TYPE),
     "a number in place of a text": (post(call("add_insult", "<int>42</int>")), Code.WRONG_TYPE),
-    "nothing in place of a text": (post(call("add_insult", "<nil/>")), Code.WRONG_TYPE),
+    "null in place of a text": (post(call("add_insult", "<nil/>")), Code.WRONG_TYPE),
     "an array in place of a text": (
         post(call("add_insult", "<array><data></data></array>")),
         Code.WRONG_TYPE,
@@ -146,9 +146,9 @@ KINDS: dict[str, tuple[bytes, Code]] = {
         post(call("get_insults", text(""), "<boolean>1</boolean>")),
         Code.WRONG_TYPE,
     ),
-    "a number that is none": (post(call("get_insults", text(""), "<int>ten</int>")), Code.MALFORMED),
-    "a decimal that is none": (post(call("add_insult", "<bigdecimal>x</bigdecimal>")), Code.MALFORMED),
-    "a date that is none": (
+    "an invalid number": (post(call("get_insults", text(""), "<int>ten</int>")), Code.MALFORMED),
+    "an invalid decimal number": (post(call("add_insult", "<bigdecimal>x</bigdecimal>")), Code.MALFORMED),
+    "an invalid date": (
         post(call("add_insult", "<dateTime.iso8601>yesterday</dateTime.iso8601>")),
         Code.MALFORMED,
     ),
@@ -168,7 +168,7 @@ KINDS: dict[str, tuple[bytes, Code]] = {
         post(call("add_subscriber", text("http://" + "x" * 3000))),
         Code.TOO_LARGE,
     ),
-    "a multicall of no array": (post(call("system.multicall", text("x"))), Code.WRONG_TYPE),
+    "a multicall without an array": (post(call("system.multicall", text("x"))), Code.WRONG_TYPE),
     "a multicall too large": (post(multicall(INSULT_ME, 1001)), Code.TOO_LARGE),
 }
 
