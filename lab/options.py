@@ -72,25 +72,32 @@ class Parser(argparse.ArgumentParser):
             raise SystemExit(end_with(error)) from error
 
 
+class HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Show the default of an option where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def process_parser(module: str, purpose: str, default_port: int | None = None) -> argparse.ArgumentParser:
     """Return a parser of the options that every process takes."""
     parser = Parser(
         prog=f"python -m {module}",
         description=purpose,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     parser.add_argument("--host", type=host, default=LOOPBACK, help="address to bind")
     parser.add_argument(
         "--port",
         type=port,
         default=default_port,
-        help="port to bind; 0: a free one; none: chosen by the role",
+        help="port to bind; 0: a free one; without it, the usual port of the role",
     )
     parser.add_argument(
         "--advertise",
         type=host,
         metavar="NAME",
-        help="host name under which others reach it",
+        help="host name under which others reach it; without it, that of --host",
     )
     _add_system_options(parser)
     return parser
@@ -101,10 +108,10 @@ def client_parser(module: str, purpose: str) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"python -m {module}",
         description=purpose,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     parser.add_argument(
-        "--address", default="", help="node, master, name server or broker; none: the usual place"
+        "--address", default="", help="node, master, name server or broker; without it, the usual place"
     )
     _add_system_options(parser)
     return parser
@@ -115,7 +122,7 @@ def add_broadcast_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         type=interval,
-        default=BROADCAST_INTERVAL_SECONDS,
+        default=f"{BROADCAST_INTERVAL_SECONDS:g}s",
         metavar="TIME",
         help="time between two broadcast insults, such as 5s or 200ms",
     )
@@ -146,8 +153,8 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         help="a function of your own from text to text, in place of censoring",
     )
-    parser.add_argument("--insults", type=Path, metavar="FILE", help="insults to censor, a line each")
-    parser.add_argument("--on-demand", action="store_true", help="let submitted texts wait for resolve")
+    parser.add_argument("--insults", type=Path, metavar="FILE", help="insults to censor, one on each line")
+    parser.add_argument("--on-demand", action="store_true", help="let submitted texts wait for `resolve`")
 
 
 def node_options(arguments: argparse.Namespace) -> NodeOptions:

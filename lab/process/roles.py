@@ -1,4 +1,4 @@
-"""The command line of a program with several roles: the stock variant of a middleware."""
+"""The command line of a program with several roles: a middleware in one file."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def main_of_roles(
     given = sys.argv[1:] if argv is None else argv
     if given[:1] == [SUBSCRIBER]:
         return subscriber_main(module, connect, default_address, given[1:])
-    parser = process_parser(module, "Run one process of the system, as the library's documentation has it.")
+    parser = process_parser(module, "Run one process of a system.")
     parser.add_argument("role", choices=(*roles, SUBSCRIBER))
     option, default, help_text = entry
     if option:

@@ -246,5 +246,5 @@ def add_server_type_option(parser: argparse.ArgumentParser) -> None:
         "--server-type",
         choices=SERVER_TYPES,
         default=SERVER_TYPES[0],
-        help="a thread for each client, or one for all, in which a silent client stalls the others",
+        help="thread: one for each client; multiplex: one for all, so a silent client stops the others",
     )

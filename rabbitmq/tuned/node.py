@@ -215,7 +215,7 @@ def add_queue_options(parser: argparse.ArgumentParser, usual_prefetch: int) -> N
         "--prefetch",
         type=whole_number(1, 65535),
         metavar="N",
-        help=f"messages at a time; none: {usual_prefetch}, or 3 if each text takes time",
+        help=f"messages at a time; without it, {usual_prefetch}, or 3 if each text takes time",
     )
     parser.add_argument(
         "--queue-type",

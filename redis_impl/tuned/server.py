@@ -53,7 +53,7 @@ def add_batch_option(parser: argparse.ArgumentParser, usual: int) -> None:
         "--batch",
         type=whole_number(1, MAX_BATCH),
         metavar="N",
-        help=f"petitions taken, and settled, in one step; none: {usual}, or 1 where each text takes time",
+        help=f"petitions to take and settle in one step; without it, {usual}, or 1 if each text takes time",
     )
 
 
