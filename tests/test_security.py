@@ -115,7 +115,7 @@ def test_a_password_that_does_not_work_is_not_shown(
 
 @pytest.mark.slow
 def test_a_result_and_its_report_hold_no_password(redis_url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.stress", "redis_impl", "--rate", "50", "--seconds", "1s"]
+    command = [sys.executable, "-m", "tests.stress", "redis_impl", "--rate", "50", "--seconds", "300ms"]
     command += ["--architecture", "one-node", "--results", str(tmp_path)]
     done = run(command, {"LAB_REDIS_URL": redis_url})
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

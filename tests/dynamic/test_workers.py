@@ -61,10 +61,10 @@ def test_a_pool_forks_from_a_single_thread(rig: Rig) -> None:
     assert psutil.Process(number(pool, "pid")).num_threads() == 1
 
 
-def test_fifty_cycles_up_and_down_lose_nothing_and_do_nothing_twice(rig: Rig, load: Load) -> None:
+def test_fifteen_cycles_up_and_down_lose_nothing_and_do_nothing_twice(rig: Rig, load: Load) -> None:
     pool = rig.pool("--max", "8", "--work-time", "5ms")
     with load.at(60):
-        for _ in range(50):
+        for _ in range(15):
             pool.scale(8)
             eventually(lambda: len(workers(pool)) >= 3, within=30.0)
             pool.scale(1)

@@ -22,7 +22,7 @@ from tests.rabbitmq.rig import PrivateRabbit, Worker, letters, outcome
 
 TIMEOUT_SECONDS = 90.0
 """For a broker's restart on a busy machine, too."""
-KILLS = 2
+KILLS = 1
 ENOUGH_MEMORY = "0.4"
 NO_MEMORY = "0.000001"
 

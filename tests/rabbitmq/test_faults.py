@@ -32,10 +32,10 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> str:
     return POISON
 
 
-def test_5_texts_that_kill_their_node_leave_the_others_of_2000_unharmed(
+def test_3_texts_that_kill_their_node_leave_the_others_of_600_unharmed(
     start_system: StartSystem, amqp_url: str, poison: str
 ) -> None:
-    mixed_with_poison(start_system, amqp_url, texts=2_000, poisoned=5)
+    mixed_with_poison(start_system, amqp_url, texts=600, poisoned=3)
 
 
 @pytest.mark.parametrize("queue_type", ["quorum"], indirect=True)
