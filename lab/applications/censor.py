@@ -78,7 +78,8 @@ def _class(ranges: list[tuple[int, int]], most: int = 0x10FFFF) -> str:
 def _some_of(ranges: list[tuple[int, int]], least: int = 1) -> str:
     """Return a regular expression of *least* or more of the characters in *ranges*.
 
-    The few beyond U+FFFF are looked for apart: in one class, they would be compared with every character.
+    The few beyond U+FFFF have a class of their own. In one class, every character would be compared with
+    them.
     """
     within, both = _class(ranges, most=0xFFFF), _class(ranges)
     return rf"(?:[{within}]{{{least},}}|(?=[\U00010000-\U0010ffff])[{both}]{{{least},}})"
@@ -124,7 +125,7 @@ class Censor:
     """A set of insults and the replacement of them in texts.
 
     One thread may add and remove while others censor; this relies on the interpreter's lock. An insult can be
-    found from the moment its key is there, so that is put in place last and taken away first.
+    found as soon as its key is there. So the key is added last and removed first.
     """
 
     def __init__(self, insults: Iterable[str] = ()) -> None:
@@ -341,7 +342,7 @@ def _units(text: str) -> list[str]:
 
 
 def _fold_each(units: list[str]) -> dict[str, str]:
-    """Return each of *units* with what it is compared by; all at once, because each call has its price."""
+    """Return each of *units* with what it is compared by; all at once, because each call takes time."""
     different = set(units)
     folded: dict[str, str] = {}
     if max(map(len, different), default=0) > LONGEST_UNIT:

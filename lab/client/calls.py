@@ -26,11 +26,11 @@ from lab.validation import (
 )
 
 MAX_BATCH_CHARACTERS = 64 * 1024
-"""Escaped for the wire, text grows up to five times; censored, up to nine."""
+"""A text may grow up to five times when it is escaped for the wire, and nine times when it is censored."""
 
 
 class Calls(ABC):
-    """What clients do to perform operations, and to end."""
+    """What every client does: perform operations, and close."""
 
     @abstractmethod
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:

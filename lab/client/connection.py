@@ -67,7 +67,7 @@ class Turns:
         self._lock.release()
 
     def forked(self) -> None:
-        """Begin anew in a forked process: the thread that had the turn does not exist here."""
+        """Begin again in a forked process: the thread that had the turn does not exist here."""
         self._lock = threading.RLock()
 
 
@@ -137,7 +137,7 @@ class StreamConnection(ABC):
     scheme: str
     default_port = 0
     receive_bytes = 64 * 1024
-    """More would be taken from the system, and given back, for each reply: a page fault or two."""
+    """A larger buffer would be allocated and freed for each reply, at the cost of a page fault or two."""
 
     def __init__(self, address: str) -> None:
         self._place = clean_address(address, self.scheme, default_port=self.default_port)
@@ -225,7 +225,8 @@ class StreamConnection(ABC):
 def hundredths(seconds: float | None) -> int:
     """Return *seconds* in hundredths, rounded up; 0 for none.
 
-    So rounded, what is left of a deadline when a call begins is mostly what it was for the call before.
+    Rounded in this way, the time that is left is mostly the same as for the last call, so nothing must be
+    set.
     """
     return max(1, math.ceil(100 * seconds)) if seconds is not None else 0
 

@@ -15,7 +15,7 @@ from lab.operations import Operation
 from lab.validation import clean_insult, clean_timeout
 
 MISSED_AT_MOST = 10_000
-"""So many missed numbers are named, the newest: 14 hours of ticks. It bounds what a false number costs."""
+"""How many missed numbers are named, the newest: 14 hours of ticks. It bounds the cost of a false number."""
 
 
 class Inbox:
@@ -88,7 +88,7 @@ class Inbox:
         """Return the next tick, or None once it is closed; wait at most *seconds*, or for ever."""
         tick = self._ticks.get(timeout=seconds)
         if tick is None:
-            self._ticks.put(None)  # it stays closed for the next who asks
+            self._ticks.put(None)  # closed for the next caller too
             if self._is_refused:
                 raise Unavailable("this subscription was opened before a fork; open one in the new process")
         return tick

@@ -45,7 +45,7 @@ class UnderWay(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A text that was put aside, never finished, and why."""
+    """A dead letter: a text that was never finished, and why."""
 
     petition_id: str
     text: str
@@ -82,7 +82,7 @@ class IdReused(InvalidRequest):
 
 
 def dead_letter(petition_id: str, text: str, failures: int) -> DeadLetter:
-    """Say why a text was put aside."""
+    """Return why a text is a dead letter."""
     reason = f"taken {failures} times and never finished: it may kill the node that works on it"
     return DeadLetter(petition_id, text, reason)
 
@@ -200,7 +200,7 @@ class ResultStore(Protocol):
         """Return how many results were refused because another had taken their text."""
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """Return the newest texts that were put aside after their leases ran out 5 times."""
+        """Return the newest dead letters: texts whose leases ended 5 times."""
 
     def result(self, petition_id: str) -> str | None:
         """Return the result of *petition_id*, or None if there is none (not yet, or not any more)."""

@@ -8,7 +8,7 @@ from itertools import islice
 from lab.store.protocol import FAILURES_AT_MOST, DeadLetter, WaitingText, dead_letter
 
 DEAD_LETTERS = 1_000
-"""So many are kept; the oldest are forgotten first."""
+"""How many are kept; the oldest are dropped first."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class WorkList:
         return WaitingText(petition_id, entry.text, epoch)
 
     def is_taken(self, petition_id: str) -> bool:
-        """Tell whether somebody works on it now."""
+        """Tell whether a node works on it now."""
         return petition_id in self._entries and petition_id not in self._waiting
 
     def renew(self, petition_id: str, epoch: int, lease_end: float) -> bool:
@@ -70,7 +70,7 @@ class WorkList:
         return True
 
     def holds(self, petition_id: str, epoch: int) -> bool:
-        """Tell whether nobody took the text after *epoch*, and nobody finished it."""
+        """Tell whether no node took the text after *epoch*, and none finished it."""
         return petition_id in self._entries and self._entries[petition_id].epoch == epoch
 
     def remove(self, petition_id: str) -> None:
@@ -98,7 +98,7 @@ class WorkList:
             self._give_back(petition_id)
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """Return the newest texts that were put aside."""
+        """Return the newest dead letters."""
         return list(islice(self._dead, limit))
 
     def _lease(self, petition_id: str, entry: Entry, lease_end: float) -> None:
