@@ -177,9 +177,15 @@ WIRES: dict[str, Callable[[Where], Wire]] = {
 }
 
 
+def wire_name(middleware: str) -> str:
+    """Return whose wire a variant speaks: both speak the same."""
+    return middleware.partition(":")[0]
+
+
 def kinds_of(middleware: str) -> list[Kind]:
     """Return the kinds of malformed input that a service of *middleware* is tested with."""
-    kinds: Mapping[str, tuple[Any, ...]] = importlib.import_module(f"harness.faults.kinds.{middleware}").KINDS
+    module = importlib.import_module(f"harness.faults.kinds.{wire_name(middleware)}")
+    kinds: Mapping[str, tuple[Any, ...]] = module.KINDS
     return [
         Kind(name, content[0] if len(content) == 1 else tuple(content), code)
         for name, (*content, code) in kinds.items()
@@ -198,7 +204,7 @@ def wire_to(place: Where) -> Iterator[Wire]:
         return len(value.bytes)
 
     before, data.encode_value = data.encode_value, write
-    wire: Wire = WIRES[place.middleware](place)
+    wire: Wire = WIRES[wire_name(place.middleware)](place)
     try:
         yield wire
     finally:

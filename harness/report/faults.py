@@ -110,7 +110,7 @@ def fault_table(trials: Sequence[FaultTrial]) -> Table:
     """Return what came of each scenario, a line each, a column per variant; it fits 100 columns."""
     tried = tried_names(trials)
     table = Table(
-        title="Faults: what was lost, doubled, hung or late; ok: everything that tuned promises",
+        title="Faults (ok: all that tuned promises)",
         title_justify="left",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),

@@ -112,8 +112,8 @@ def test_a_client_that_threads_share_has_a_connection_for_each(start_system: Sta
 
 
 @pytest.mark.skipif(not shutil.which("amqp-publish"), reason="amqp-publish is not installed")
-def test_a_text_from_amqp_publish_becomes_a_result(system: StartSystem, amqp_url: str) -> None:
-    filters = system("rabbitmq:stock", Application.FILTER)
+def test_a_text_from_amqp_publish_becomes_a_result(start_system: StartSystem, amqp_url: str) -> None:
+    filters = start_system("rabbitmq:stock", Application.FILTER)
     command = ["amqp-publish", f"--url={amqp_url}", "-r", f"{filters.namespace}.filter", "-b", "quin tonto"]
     subprocess.run(command, check=True, timeout=DEADLINE_SECONDS)
     with filters.filter(DEADLINE_SECONDS) as client:

@@ -105,9 +105,9 @@ def test_a_client_that_threads_share_gives_each_its_own_answers(start_system: St
 
 
 @pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli is not installed")
-def test_redis_cli_pushes_a_text_and_reads_its_reply(system: StartSystem, redis_url: str) -> None:
-    filters = system("redis_impl:stock", Application.FILTER)
-    reply_to = f"{filters.namespace}:reply"
+def test_redis_cli_pushes_a_text_and_reads_its_reply(start_system: StartSystem, redis_url: str) -> None:
+    filters = start_system("redis_impl:stock", Application.FILTER)
+    reply_to = f"{filters.namespace}:reply:me"
     petition = json.dumps({"operation": "X1", "data": "quin tonto", "reply_to": reply_to})
     url = redis_url.replace("redis://:", "redis://default:")  # it takes no password without a user
     for command in (["RPUSH", f"{filters.namespace}:filter", petition], ["BLPOP", reply_to, "10"]):

@@ -20,16 +20,16 @@ REQUEST = """<?xml version="1.0"?><methodCall><methodName>filter</methodName>
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_curl_is_answered_and_its_connection_stays_open(system: StartSystem) -> None:
-    url = system("xmlrpc:stock", Application.FILTER).target.address
+def test_curl_is_answered_and_its_connection_stays_open(start_system: StartSystem) -> None:
+    url = start_system("xmlrpc:stock", Application.FILTER).target.address
     command = ["curl", "-sv", url, "-d", REQUEST, "--next", "-sv", url, "-d", REQUEST]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE_SECONDS)
     assert done.stdout.count("<string>quin CENSORED</string>") == 2
     assert "Re-using existing connection" in done.stderr
 
 
-def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(system: StartSystem) -> None:
-    url = system("xmlrpc:stock", Application.SERVICE).target.address
+def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(start_system: StartSystem) -> None:
+    url = start_system("xmlrpc:stock", Application.SERVICE).target.address
     node: Any
     with ServerProxy(url, allow_none=True) as node:
         assert [node.add_insult("tonto"), node.add_insult("tonto")] == [True, False]
@@ -47,8 +47,8 @@ def test_a_bare_proxy_is_answered_as_the_page_on_protocols_says(system: StartSys
 
 
 @pytest.mark.parametrize("architecture", Architecture)
-def test_a_stock_client_drives_tuned_nodes(system: StartSystem, architecture: Architecture) -> None:
-    service = system("xmlrpc", Application.SERVICE, architecture, interval="100ms")
+def test_a_stock_client_drives_tuned_nodes(start_system: StartSystem, architecture: Architecture) -> None:
+    service = start_system("xmlrpc", Application.SERVICE, architecture, interval="100ms")
     with STOCK.service_client(service.target, DEADLINE_SECONDS) as client:
         with pytest.raises(NoInsults):
             client.insult_me()
@@ -58,15 +58,15 @@ def test_a_stock_client_drives_tuned_nodes(system: StartSystem, architecture: Ar
             tick = subscription.receive(DEADLINE_SECONDS)
             assert tick
             assert tick.insult == "tonto"
-    filters = system("xmlrpc", Application.FILTER, architecture)
+    filters = start_system("xmlrpc", Application.FILTER, architecture)
     with STOCK.filter_client(filters.target, DEADLINE_SECONDS) as client:
         assert client.filter("tonto") == "CENSORED"
         assert list(client.filter_many(["tonto", "friend"])) == ["CENSORED", "friend"]
         assert client.result(client.submit("tonto"), DEADLINE_SECONDS) == "CENSORED"
 
 
-def test_a_client_that_threads_share_gives_each_its_own_answers(system: StartSystem) -> None:
-    filters = system("xmlrpc:stock", Application.FILTER)
+def test_a_client_that_threads_share_gives_each_its_own_answers(start_system: StartSystem) -> None:
+    filters = start_system("xmlrpc:stock", Application.FILTER)
     texts = [f"tonto {number}" for number in range(100)]
     with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
         assert list(threads.map(client.filter, texts)) == [f"CENSORED {number}" for number in range(100)]

@@ -28,6 +28,12 @@ def test_what_is_promised_holds(rig: Rig, scenario: Scenario, middleware: str) -
     )
 
 
+def test_stock_over_rabbitmq_loses_no_text_of_a_killed_node_and_may_do_it_twice(rig: Rig) -> None:
+    trial = SCENARIOS["kills"].run(rig, "rabbitmq:stock")
+    assert trial.counts["lost"] == 0, describe_fault(trial)
+    assert trial.counts["applied"] > 0
+
+
 def is_tested(check: Check) -> bool:
     """Leave speeds out; what was never over has no time, and fails."""
     return check.value is None or check.unit not in TIMES or check.what in DEADLINES
