@@ -12,11 +12,10 @@ from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.process.system import System, SystemSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from tests.eventually import eventually
-from tests.systems import system_for
 
 StartSystem = Callable[..., System]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
@@ -74,6 +73,16 @@ def terminal(redis_url: str, amqp_url: str, namespace: str) -> Iterator[dict[str
 def taken_ports() -> list[int]:
     """Return which of the usual ports somebody listens on."""
     return [port for port in USUAL_PORTS if is_open(port)]
+
+
+def system_for(request: pytest.FixtureRequest, spec: SystemSpec, *, supervised: bool = False) -> System:
+    """Return the system of *spec*, not yet started; skip or fail where a broker it needs is missing."""
+    needed = spec.needed_brokers
+    urls = BrokerUrls(
+        redis=request.getfixturevalue("redis_url") if "redis" in needed else "",
+        amqp=request.getfixturevalue("amqp_url") if "rabbitmq" in needed else "",
+    )
+    return System(spec, urls, supervised=supervised)
 
 
 @pytest.fixture

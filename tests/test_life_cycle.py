@@ -24,8 +24,8 @@ from lab.process.launcher import DidNotStart, LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.namespace import throwaway_namespace
 from lab.topology import BROADCASTER, NODE, Role
+from tests.conftest import system_for
 from tests.eventually import eventually
-from tests.systems import system_for
 
 N_NODE = Architecture.N_NODE
 ROLES = [

@@ -22,8 +22,8 @@ from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
 from lab.process.supervisor import RestartPolicy, Supervisor
 from lab.process.system import System, SystemSpec
 from lab.topology import MASTER, NODE
+from tests.conftest import system_for
 from tests.eventually import eventually
-from tests.systems import system_for
 from xmlrpc.client import ServerProxy
 from xmlrpc.topology import FILTER_PORT
 

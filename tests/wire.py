@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.process.system import System, SystemSpec
+from tests.conftest import system_for
 from tests.eventually import eventually
-from tests.systems import system_for
 
 ANSWER_SECONDS = 15.0
 """A generous deadline for any answer."""

@@ -12,7 +12,7 @@ import pytest
 from lab.contract import Application, Architecture
 from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.process.system import System, SystemSpec
-from tests.systems import system_for
+from tests.conftest import system_for
 
 NODES = {Architecture.ONE_NODE: 1, Architecture.N_NODE: 2}
 INTERVAL = "150ms"

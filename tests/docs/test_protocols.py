@@ -29,7 +29,7 @@ from lab.middleware import MIDDLEWARES
 from lab.operations import SIGNATURES
 from lab.process.system import System, SystemSpec
 from lab.settings import settings
-from tests.systems import system_for
+from tests.conftest import system_for
 from xmlrpc.tuned.wire import FAULT_CODES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"

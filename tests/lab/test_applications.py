@@ -11,10 +11,10 @@ from lab.applications import filter as filter_module
 from lab.applications.censor import Censor
 from lab.applications.filter import LEASE_SECONDS, FilterApplication, FilterParts, build_filter, work_through
 from lab.applications.service import ServiceApplication
-from lab.contract import Result, ResultPage
+from lab.contract import Result
 from lab.errors import Code, InternalError, InvalidRequest, Unavailable
 from lab.limits import MAX_TEXT_BYTES, SUBSCRIPTION_LEASE_SECONDS
-from lab.operations import page_from_plain, to_plain
+from lab.operations import page_from_plain
 from lab.options import NodeOptions
 from lab.store import MemoryStore, Store
 from lab.work import Work
@@ -62,11 +62,6 @@ def test_a_subscriber_of_another_middleware_is_refused(
         call(service, "PYRO:obj@host:1")
 
 
-def test_a_text_is_filtered_and_nothing_is_kept(insult_filter: FilterApplication, store: Store) -> None:
-    assert insult_filter.filter("quin Tonto") == "quin CENSORED"
-    assert (store.waiting(), insult_filter.get_results()) == (0, [])
-
-
 @pytest.mark.parametrize(
     ("text", "code"), [(1, Code.WRONG_TYPE), ("x" * (MAX_TEXT_BYTES + 1), Code.TOO_LARGE)]
 )
@@ -78,10 +73,6 @@ def test_a_bad_text_is_neither_filtered_nor_put_on_the_work_list(
             call(text)
         assert caught.value.code is code
     assert store.waiting() == 0
-
-
-def test_the_operation_id_of_a_submit_is_the_id_of_its_petition(insult_filter: FilterApplication) -> None:
-    assert insult_filter.submit("tonto", "operation") == "operation"
 
 
 def test_the_oldest_waiting_text_is_resolved(insult_filter: FilterApplication) -> None:
@@ -108,15 +99,6 @@ def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterAppli
     finally:
         job.stop(TIMEOUT_SECONDS)
     assert [result.petition_id for result in insult_filter.get_results()] == ids[::-1]
-
-
-def test_a_page_of_results_travels_as_plain_values() -> None:
-    page = ResultPage([Result("a", "é"), Result("b", "")])
-    page.more = True
-    plain = to_plain(page)
-    arrived = page_from_plain(plain)
-    assert plain == {"results": [["a", "é"], ["b", ""]], "more": True}
-    assert (arrived, arrived.more, type(arrived[0])) == (page, True, Result)
 
 
 @pytest.mark.parametrize("value", [None, "text", [], {}, {"more": True}])

@@ -21,84 +21,61 @@ def nfd(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 
 
-def test_every_occurrence_of_an_insult_is_replaced() -> None:
-    assert censored("tonto y tonto", "tonto") == "CENSORED y CENSORED"
-
-
-@pytest.mark.parametrize("written", ["tonto", "TONTO", "Tonto", "tOnTo"])
-def test_the_case_of_the_text_does_not_matter(written: str) -> None:
-    assert censored(f"quin {written}!", "tonto") == "quin CENSORED!"
-
-
-@pytest.mark.parametrize("insult", ["TONTO", "ToNtO"])
-def test_the_case_of_the_insult_does_not_matter(insult: str) -> None:
-    assert censored("quin tonto!", insult) == "quin CENSORED!"
+RULE: list[tuple[str, str, list[str], str]] = [
+    ("every occurrence is replaced", "tonto y tonto", ["tonto"], "CENSORED y CENSORED"),
+    ("the case of the text does not matter", "quin tOnTo! TONTO", ["tonto"], "quin CENSORED! CENSORED"),
+    ("the case of the insult does not matter", "quin tonto!", ["ToNtO"], "quin CENSORED!"),
+    ("a word that holds an insult is none", "a classic assassin", ["ass"], "a classic assassin"),
+    ("several words are replaced as one", "Un Cap d'Espinaca, home", ["cap d'espinaca"], "Un CENSORED, home"),
+    ("the longest at a place wins", "tros de quòniam", ["tros", "tros de quòniam", "tros de"], "CENSORED"),
+    ("the shorter where the longer ends early", "tros de pa", ["tros", "tros de quòniam"], "CENSORED de pa"),
+    ("of overlapping ones the left one wins", "a b c", ["a b", "b c"], "CENSORED c"),
+    ("the search goes on behind a match", "a b b c", ["a b", "b c"], "CENSORED CENSORED"),
+    ("a failed longer match hides nothing", "a b c x", ["a b c d", "b c"], "a CENSORED x"),
+    ("punctuation alone is an insult, too", "oh !! no", ["!!"], "oh CENSORED no"),
+    ("punctuation at both ends, too", "say ¿tonto? now", ["¿tonto?"], "say CENSORED now"),
+    ("an accent makes another word", "rúc i ru\u0301c", ["ruc"], "rúc i ru\u0301c"),
+    ("a vowel sign belongs to its word", "गधा गधे", ["गध"], "गधा गधे"),
+    ("Korean needs word boundaries", "바보들 바보", ["바보"], "바보들 CENSORED"),
+    ("selectors alone are never found", "a\ufe0f \ufe0f b", ["\ufe0f"], "a\ufe0f \ufe0f b"),
+    ("a mark belongs to its letter in Thai", "ธิ ธ", ["ธ"], "ธิ CENSORED"),
+    ("and in Japanese", "か\u3099", ["か"], "か\u3099"),
+    ("composed or not", "か\u3099 が", ["が"], "CENSORED CENSORED"),
+    (
+        "the text around keeps its case and form",
+        "İ E\u0301\r\ntonto\t\u00c9 ﬂ\u2028",
+        ["tonto"],
+        "İ E\u0301\r\nCENSORED\t\u00c9 ﬂ\u2028",
+    ),
+]
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["tontos", "xtonto", "tonto_", "tonto1", "1tonto", "tontó", "tonto\u0301", "tontoд", "tontos y tontas"],
+    ("text", "insults", "expected"), [row[1:] for row in RULE], ids=[row[0] for row in RULE]
 )
-def test_an_insult_inside_a_longer_word_is_none(text: str) -> None:
-    assert censored(text, "tonto") == text
+def test_the_rule_of_censoring(text: str, insults: list[str], expected: str) -> None:
+    assert censored(text, *insults) == expected
 
 
-def test_a_word_that_holds_an_insult_is_not_censored() -> None:
-    assert censored("a classic assassin", "ass") == "a classic assassin"
+def test_an_insult_inside_a_longer_word_is_none() -> None:
+    for text in ("tontos", "xtonto", "tonto_", "tonto1", "1tonto", "tontó", "tonto\u0301", "tontoд"):
+        assert censored(text, "tonto") == text
 
 
-@pytest.mark.parametrize(
-    "around", ["{}", "({})", "-{}-", "{},", "«{}»", "\t{}\n", "¡{}!", "{}'s", "\u200b{}"]
-)
-def test_what_is_no_letter_digit_or_underscore_ends_a_word(around: str) -> None:
-    assert censored(around.format("tonto"), "tonto") == around.format("CENSORED")
+def test_what_is_no_letter_digit_or_underscore_ends_a_word() -> None:
+    for around in ("{}", "({})", "-{}-", "{},", "«{}»", "\t{}\n", "¡{}!", "{}'s", "\u200b{}"):
+        assert censored(around.format("tonto"), "tonto") == around.format("CENSORED")
 
 
-def test_an_insult_of_several_words_is_replaced_as_one() -> None:
-    assert censored("Ets un Cap d'Espinaca, home", "cap d'espinaca") == "Ets un CENSORED, home"
+def test_an_insult_of_several_words_matches_only_as_it_is_written() -> None:
+    for text in ("cap d espinaca", "cap d'espinaques", "capd'espinaca", "cap d' espinaca"):
+        assert censored(text, "cap d'espinaca") == text
 
 
-@pytest.mark.parametrize("text", ["cap d espinaca", "cap d'espinaques", "capd'espinaca", "cap d' espinaca"])
-def test_an_insult_of_several_words_matches_only_as_it_is_written(text: str) -> None:
-    assert censored(text, "cap d'espinaca") == text
-
-
-def test_the_longest_insult_at_a_place_wins() -> None:
-    assert censored("tros de quòniam", "tros", "tros de quòniam", "tros de") == "CENSORED"
-
-
-def test_a_shorter_insult_is_found_where_the_longer_is_not_complete() -> None:
-    assert censored("tros de pa", "tros", "tros de quòniam") == "CENSORED de pa"
-
-
-def test_of_overlapping_insults_the_one_further_left_wins() -> None:
-    assert censored("a b c", "a b", "b c") == "CENSORED c"
-
-
-def test_the_search_goes_on_behind_a_match() -> None:
-    assert censored("a b b c", "a b", "b c") == "CENSORED CENSORED"
-
-
-def test_a_failed_longer_match_hides_no_insult_inside_it() -> None:
-    assert censored("a b c x", "a b c d", "b c") == "a CENSORED x"
-
-
-def test_an_insult_of_punctuation_alone_is_replaced() -> None:
-    assert censored("oh !! no", "!!") == "oh CENSORED no"
-
-
-def test_an_insult_that_begins_and_ends_with_punctuation_is_replaced() -> None:
-    assert censored("say ¿tonto? now", "¿tonto?") == "say CENSORED now"
-
-
-@pytest.mark.parametrize("text", ["estúpido", nfd("estúpido"), "ESTÚPIDO", nfd("ESTÚPIDO")])
-@pytest.mark.parametrize("insult", ["estúpido", nfd("estúpido")])
-def test_composed_and_decomposed_letters_are_the_same(text: str, insult: str) -> None:
-    assert censored(f"¡{text}!", insult) == "¡CENSORED!"
-
-
-def test_an_accent_makes_another_word() -> None:
-    assert censored("rúc i ru\u0301c", "ruc") == "rúc i ru\u0301c"
+def test_composed_and_decomposed_letters_are_the_same() -> None:
+    for text in ("estúpido", nfd("estúpido"), "ESTÚPIDO", nfd("ESTÚPIDO")):
+        for insult in ("estúpido", nfd("estúpido")):
+            assert censored(f"¡{text}!", insult) == "¡CENSORED!"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +92,6 @@ def test_an_accent_makes_another_word() -> None:
 )
 def test_insults_of_every_script_are_found(text: str, insult: str) -> None:
     assert censored(f"« {text} »", insult) == "« CENSORED »"
-
-
-def test_a_vowel_sign_belongs_to_its_word() -> None:
-    assert censored("गधा गधे", "गध") == "गधा गधे"
 
 
 @pytest.mark.parametrize(
@@ -142,11 +115,6 @@ def test_a_letter_whose_lower_case_has_another_length_is_found(text: str, insult
 )
 def test_a_text_without_insults_comes_back_unchanged(text: str) -> None:
     assert censored(text, "tonto", "estúpido", "a b") == text
-
-
-def test_the_text_around_a_match_keeps_its_case_and_its_form() -> None:
-    before, after = "İ E\u0301\r\n", "\t\u00c9 ﬂ\u2028"
-    assert censored(f"{before}tonto{after}", "tonto") == f"{before}CENSORED{after}"
 
 
 @pytest.mark.parametrize(
@@ -180,10 +148,6 @@ def test_variation_selectors_are_ignored_both_ways(symbol: str, selector: str) -
     assert censored(f"{selector}a {symbol}", symbol) == f"{selector}a CENSORED"
 
 
-def test_an_insult_of_selectors_alone_is_never_found() -> None:
-    assert censored("a\ufe0f \ufe0f b", "\ufe0f") == "a\ufe0f \ufe0f b"
-
-
 @pytest.mark.parametrize(
     ("insult", "text"),
     [
@@ -200,16 +164,6 @@ def test_an_insult_of_selectors_alone_is_never_found() -> None:
 )
 def test_in_a_script_without_spaces_an_insult_is_found_anywhere(insult: str, text: str) -> None:
     assert censored(text.format(insult), insult) == text.format("CENSORED")
-
-
-def test_a_mark_still_belongs_to_its_letter_in_a_script_without_spaces() -> None:
-    assert censored("ธิ ธ", "ธ") == "ธิ CENSORED"
-    assert censored("か\u3099", "か") == "か\u3099"
-    assert censored("か\u3099 が", "が") == "CENSORED CENSORED"
-
-
-def test_an_insult_in_korean_needs_word_boundaries() -> None:
-    assert censored("바보들 바보", "바보") == "바보들 CENSORED"
 
 
 def test_marks_in_any_order_are_the_same_however_many_there_are() -> None:
@@ -243,35 +197,11 @@ def test_an_automaton_finds_whole_units_only() -> None:
     assert [place for _, *place in found] == [[0, 1], [1, 3], [4, 7]]
 
 
-def test_without_insults_nothing_is_censored() -> None:
-    assert Censor().censor("CENSORED tonto") == "CENSORED tonto"
-
-
-def test_an_added_insult_counts_from_the_next_text() -> None:
-    censor = Censor(["bobo"])
-    assert censor.censor("tonto bobo") == "tonto CENSORED"
-    censor.add("tonto")
-    assert censor.censor("tonto bobo") == "CENSORED CENSORED"
-
-
-def test_a_removed_insult_counts_no_more() -> None:
-    censor = Censor(["tonto", "bobo"])
-    censor.remove("tonto")
-    assert censor.censor("tonto bobo") == "tonto CENSORED"
-
-
 def test_an_insult_added_twice_is_removed_at_once() -> None:
     censor = Censor(["tonto"])
     censor.add("tonto")
     censor.remove("tonto")
     assert (censor.censor("tonto"), len(censor)) == ("tonto", 0)
-
-
-def test_removing_what_is_not_there_does_nothing() -> None:
-    censor = Censor(["tonto"])
-    censor.remove("bobo")
-    censor.remove("Tonto")
-    assert (censor.censor("tonto bobo"), len(censor)) == ("CENSORED bobo", 1)
 
 
 def test_of_two_spellings_one_is_removed_and_the_other_still_censored() -> None:
@@ -282,33 +212,10 @@ def test_of_two_spellings_one_is_removed_and_the_other_still_censored() -> None:
     assert censor.censor("TONTO") == "TONTO"
 
 
-def test_removing_a_longer_insult_leaves_the_shorter() -> None:
-    censor = Censor(["tros", "tros de quòniam"])
-    censor.remove("tros de quòniam")
-    assert censor.censor("tros de quòniam") == "CENSORED de quòniam"
-
-
-def test_removing_a_shorter_insult_leaves_the_longer() -> None:
-    censor = Censor(["tros de quòniam", "tros"])
-    censor.remove("tros")
-    assert censor.censor("tros, tros de quòniam") == "tros, CENSORED"
-
-
-def test_removing_one_of_two_insults_with_the_same_longest_word_leaves_the_other() -> None:
-    censor = Censor(["a rascal", "my rascal"])
-    censor.remove("a rascal")
-    assert censor.censor("a rascal, my rascal") == "a rascal, CENSORED"
-
-
-def test_an_insult_of_punctuation_can_be_removed() -> None:
-    censor = Censor(["!!"])
-    censor.remove("!!")
-    assert censor.censor("oh !! no") == "oh !! no"
-
-
-@pytest.mark.parametrize("insult", default_insults())
-def test_every_insult_that_comes_with_the_lab_is_found(insult: str) -> None:
-    assert Censor(default_insults()).censor(f"x {insult.upper()} x") == "x CENSORED x"
+def test_every_insult_that_comes_with_the_lab_is_found() -> None:
+    censor = Censor(default_insults())
+    for insult in default_insults():
+        assert censor.censor(f"x {insult.upper()} x") == "x CENSORED x"
 
 
 def test_no_character_has_more_than_four_when_it_is_folded_and_decomposed() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.contract import Application, Architecture
+from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 from lab.options import (
     NodeOptions,
@@ -14,25 +14,12 @@ from lab.options import (
     add_filter_options,
     client_parser,
     duration,
-    interval,
     node_options,
     port,
     process_parser,
 )
 from lab.settings import Settings, SettingsError, read_settings
-from lab.topology import NODE, Role, Topology
 from lab.work import Work
-
-TOPOLOGY = Topology(
-    one_node=(Role(NODE, "mw.insult_{application}"),),
-    n_node=(
-        Role("master", "mw.master"),
-        Role("broadcaster", "mw.broadcaster", applications=(Application.SERVICE,)),
-        Role(NODE, "mw.insult_{application}", ("--master", "{master}")),
-    ),
-    one_node_entry=NODE,
-    n_node_entry="master",
-)
 
 
 def parsed(*argv: str) -> NodeOptions:
@@ -95,12 +82,6 @@ def test_a_number_without_a_unit_is_no_time(text: str) -> None:
         duration(text)
 
 
-@pytest.mark.parametrize("text", ["0s", "0ms", "0.0s", "-1s", "soon"])
-def test_an_interval_of_no_time_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        interval(text)
-
-
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("1", 1), ("8000", 8000), ("65535", 65535)])
 def test_a_port_is_a_number_up_to_65535(text: str, number: int) -> None:
     assert port(text) == number
@@ -161,12 +142,6 @@ def test_who_is_given_a_master_is_one_of_n_nodes() -> None:
     assert node_options(parser.parse_args([])).architecture is Architecture.ONE_NODE
     given = ["--master", "http://127.0.0.1:8000"]
     assert node_options(parser.parse_args(given)).architecture is Architecture.N_NODE
-
-
-def test_a_role_has_a_default_port_of_its_own() -> None:
-    parser = process_parser("a.module", "Do something.", default_port=8001)
-    assert node_options(parser.parse_args([])).port == 8001
-    assert node_options(parser.parse_args(["--port", "0"])).port == 0
 
 
 def test_a_client_is_told_where_its_system_is() -> None:
@@ -257,11 +232,6 @@ def test_a_switch_that_is_neither_is_an_error(raw: str) -> None:
         read_settings({"LAB_REQUIRE_BROKERS": raw})
 
 
-@pytest.mark.parametrize(("raw", "number"), [("0", 0), ("60", 60), ("007", 7)])
-def test_a_whole_number_is_read(raw: str, number: int) -> None:
-    assert read_settings({"LAB_PARENT": raw}).parent == number
-
-
 @pytest.mark.parametrize("raw", ["", "-1", "1.5", "15m", "1e3", "0x10", "²", " 1"])
 def test_what_is_no_whole_number_is_an_error(raw: str) -> None:
     with pytest.raises(SettingsError, match="LAB_ID_TTL"):
@@ -287,19 +257,6 @@ def test_a_key_that_is_too_short_is_an_error_that_does_not_show_it() -> None:
         read_settings({"LAB_PYRO_KEY": "xyzzy"})
     assert "xyzzy" not in str(caught.value)
     assert "0123456789abcdef" not in repr(read_settings({"LAB_PYRO_KEY": "0123456789abcdef"}))
-
-
-def names(topology: Topology, architecture: Architecture, application: Application) -> list[str]:
-    return [role.name for role in topology.roles(architecture, application)]
-
-
-def test_a_role_of_one_application_is_not_started_for_the_other() -> None:
-    assert names(TOPOLOGY, Architecture.N_NODE, Application.FILTER) == ["master", "node"]
-
-
-def test_each_architecture_has_its_roles_and_its_entry() -> None:
-    assert names(TOPOLOGY, Architecture.ONE_NODE, Application.FILTER) == ["node"]
-    assert [TOPOLOGY.entry(architecture) for architecture in Architecture] == ["node", "master"]
 
 
 @pytest.mark.parametrize("name", MIDDLEWARES)

@@ -51,27 +51,12 @@ def _name(member: Member | None) -> str | None:
     return member.name if member else None
 
 
-def test_a_node_that_never_joined_is_not_found() -> None:
-    scene = Scene("a")
-    assert scene.registry.find("b", scene.now) is None
-    assert scene.beat("b") == [False]
-    assert scene.live() == ["a"]
-
-
 def test_a_node_lives_to_the_end_of_its_lease() -> None:
     scene = Scene("a")
     scene.now += LEASE_SECONDS
     assert scene.live() == ["a"]
     scene.now += 0.001
     assert scene.live() == []
-
-
-def test_a_node_that_beats_goes_on_living() -> None:
-    scene = Scene("a", "b")
-    for _ in range(10):
-        scene.now += 0.9 * LEASE_SECONDS
-        assert scene.beat("a") == [True]
-    assert scene.live() == ["a"]
 
 
 def test_a_beat_after_the_lease_is_over_is_refused_and_does_not_revive() -> None:
@@ -145,13 +130,6 @@ def test_of_those_with_equally_few_the_one_longest_silent_is_next() -> None:
     assert scene.least(6) == ["b", "c", "a", "b", "c", "a"]
 
 
-def test_a_beat_keeps_the_count_of_assignments() -> None:
-    scene = Scene("a", "b")
-    scene.turns(1)
-    scene.beat("a")
-    assert scene.least(1) == ["b"]
-
-
 def test_a_new_node_is_not_flooded_to_catch_up() -> None:
     scene = Scene("a", "b")
     scene.least(100)
@@ -164,13 +142,6 @@ def test_joining_again_replaces_the_address() -> None:
     scene.join("a", "http://elsewhere")
     assert [member.address for member in scene.registry.live(scene.now)] == ["http://elsewhere"]
     assert scene.turns(2) == ["a", "a"]
-
-
-def test_live_nodes_come_longest_silent_first() -> None:
-    scene = Scene("a", "b", "c")
-    scene.now += 0.1
-    scene.beat("a")
-    assert [member.name for member in scene.registry.live(scene.now)] == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize("jump_seconds", [-3600.0, -0.5])
@@ -290,12 +261,6 @@ def test_a_pause_ends_when_the_job_is_woken(start: Start) -> None:
         return steps.count > 3
 
     assert eventually(woken)
-
-
-def test_a_job_pauses_as_long_as_its_steps_say() -> None:
-    pauses = Pauses()
-    pauses.run(BackgroundJob("count", Steps(LONG_SECONDS), pauses))
-    assert pauses.seconds == [LONG_SECONDS] * 3
 
 
 def test_a_step_that_fails_is_repeated_after_half_a_second() -> None:

@@ -80,11 +80,6 @@ def test_a_dead_node_is_reported_once_and_its_connection_closed() -> None:
     assert [connection.closed for connection in system.connections] == [True, False]
 
 
-def test_every_dead_node_on_the_way_to_a_live_one_is_reported() -> None:
-    system = System("a", "b", "c", dead=("a", "b"))
-    assert (system.call(), system.reported) == ("c", ["a", "b"])
-
-
 def test_a_node_that_cannot_be_connected_to_is_dead() -> None:
     system = System("a", "b")
     connect = system.connect
@@ -279,11 +274,6 @@ def asked(answers: list[str | Exception]) -> Callable[[float], str]:
         return answer
 
     return ask
-
-
-def test_a_result_that_is_there_is_returned_without_a_pause(clock: Clock) -> None:
-    assert wait_for_result(asked(["text"]), "petition", DEADLINE_SECONDS) == "text"
-    assert clock.elapsed == 0
 
 
 def test_a_result_is_asked_for_until_it_is_there() -> None:

@@ -90,14 +90,6 @@ def test_an_operation_repeated_by_many_at_once_has_its_effect_once(store: Store)
     assert store.changes(since).changes == [(True, "tonto")]
 
 
-def test_a_repeated_submit_puts_one_text_on_the_work_list(store: Store) -> None:
-    store.submit("petition", "the text")
-    store.submit("petition", "the text")
-    taken = store.take(60.0)
-    assert taken is not None
-    assert (taken.text, store.take(60.0)) == ("the text", None)
-
-
 @pytest.mark.parametrize("name", BODIES)
 def test_an_id_used_again_with_another_body_is_malformed_and_changes_nothing(
     filled: Store, name: str
@@ -148,14 +140,6 @@ def test_an_id_that_expired_while_its_text_waits_is_not_given_to_another_text(
     assert (taken and taken.text, store.take(60.0)) == ("the text", None)
 
 
-def test_a_submit_repeated_after_its_result_does_nothing(store: Store) -> None:
-    store.submit("petition", "the text")
-    store.take(60.0)
-    store.complete("petition", "the result")
-    store.submit("petition", "the text")
-    assert (store.waiting(), store.result("petition")) == (0, "the result")
-
-
 def test_ids_are_remembered_for_15_minutes(store: Store, later: Later) -> None:
     store.add_insult("tonto", "id")
     store.remove_insult("tonto")
@@ -193,23 +177,11 @@ def test_a_subscriber_is_new_once(store: Store) -> None:
     assert store.subscribers() == [ANA]
 
 
-def test_a_subscriber_that_left_is_listed_no_more(store: Store) -> None:
-    store.add_subscriber(ANA, LEASE_SECONDS)
-    store.add_subscriber(BERT, LEASE_SECONDS)
-    assert store.remove_subscriber(ANA) is True
-    assert store.subscribers() == [BERT]
-
-
 def test_a_subscriber_whose_lease_is_over_is_dropped(store: Store) -> None:
     store.add_subscriber(ANA, OVER)
     store.add_subscriber(BERT, LEASE_SECONDS)
     assert store.subscribers() == [BERT]
     assert store.remove_subscriber(ANA) is False
-
-
-def test_a_subscriber_whose_lease_was_over_is_new_again(store: Store) -> None:
-    store.add_subscriber(ANA, OVER)
-    assert store.add_subscriber(ANA, LEASE_SECONDS) is True
 
 
 def test_a_renewal_replaces_the_lease(store: Store) -> None:
@@ -232,12 +204,6 @@ def test_a_subscriber_that_renews_in_time_stays(store: Store, later: Later) -> N
 def test_starting_the_broadcast_twice_is_answered(store: Store) -> None:
     assert [store.set_broadcast(True), store.set_broadcast(True)] == [True, False]
     assert store.broadcast_on() is True
-
-
-def test_stopping_the_broadcast_twice_is_answered(store: Store) -> None:
-    store.set_broadcast(True)
-    assert [store.set_broadcast(False), store.set_broadcast(False)] == [True, False]
-    assert store.broadcast_on() is False
 
 
 def test_of_many_that_start_the_broadcast_one_did(store: Store) -> None:

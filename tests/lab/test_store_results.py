@@ -34,11 +34,6 @@ def test_a_late_second_result_is_refused(store: Store) -> None:
     assert (store.result("a"), store.get_results(10)) == ("the first", [("a", "the first")])
 
 
-def test_without_results_the_list_is_empty(store: Store) -> None:
-    page = store.get_results(10)
-    assert (page, page.more) == ([], False)
-
-
 @pytest.mark.parametrize(
     ("limit", "given", "more"), [(1, 1, True), (2, 2, True), (3, 3, False), (4, 3, False)]
 )
@@ -111,15 +106,6 @@ def test_what_a_resolve_gave_is_forgotten_with_its_operation_id(store: Store, la
     later(0.3 * HOUR)
     assert store.resolved("operation") is None
     assert store.result("a") == "the result"
-
-
-def test_a_result_older_than_an_hour_is_not_read_although_nothing_has_finished_since(
-    store: Store, later: Later
-) -> None:
-    finish(store, "old")
-    later(1.1 * HOUR)
-    page = store.get_results(10)
-    assert (store.result("old"), page, page.more) == (None, [], False)
 
 
 def test_a_petition_whose_result_is_too_old_can_have_a_new_one(store: Store, later: Later) -> None:

@@ -47,11 +47,6 @@ def test_a_taken_text_is_the_one_submitted(store: Store) -> None:
     assert take(store) == ("petition", "é ß 喂\n\x00")
 
 
-def test_texts_are_taken_oldest_first(store: Store) -> None:
-    submit(store, "c", "a", "b")
-    assert taken(store) == ["c", "a", "b"]
-
-
 def test_a_text_is_taken_by_one_of_many(store: Store) -> None:
     ids = [f"{number:02}" for number in range(40)]
     submit(store, *ids)
@@ -66,20 +61,6 @@ def test_texts_whose_leases_ran_out_together_are_taken_oldest_first(store: Store
         store.take(LEASE_SECONDS)
     later(LEASE_SECONDS + 1)
     assert taken(store) == ["b", "a", "d", "c"]
-
-
-def test_a_lease_that_is_not_over_holds(store: Store, later: Later) -> None:
-    submit(store, "a", "b")
-    store.take(LEASE_SECONDS)
-    later(LEASE_SECONDS / 2)
-    assert taken(store) == ["b"]
-
-
-def test_a_completed_text_is_not_taken_again_when_its_lease_is_over(store: Store) -> None:
-    submit(store, "a")
-    store.take(OVER)
-    finish(store, "a")
-    assert (store.take(LEASE_SECONDS), store.waiting()) == (None, 0)
 
 
 def test_a_text_that_waits_again_is_not_taken_once_its_first_node_completed_it(
@@ -115,15 +96,6 @@ def one(store: Store) -> Store:
     return store
 
 
-def test_a_late_result_is_refused_once_another_took_the_text(one: Store) -> None:
-    frozen = taken_by(one, OVER)
-    taken_over = taken_by(one)
-    assert completes(one, frozen, "late") is False
-    assert one.result("a") is None
-    assert completes(one, taken_over, "result") is True
-    assert (one.result("a"), one.fenced()) == ("result", 1)
-
-
 def test_a_late_result_of_a_text_that_nobody_else_took_counts(one: Store, later: Later) -> None:
     slow = taken_by(one)
     later(LEASE_SECONDS + 1)
@@ -139,13 +111,6 @@ def test_a_late_result_of_a_text_that_waits_again_counts(one: Store) -> None:
     assert completes(one, second, "result") is True
     assert taken_by(one).petition_id == "b"
     assert one.take(LEASE_SECONDS) is None
-
-
-def test_nothing_is_refused_of_who_never_took_it(one: Store) -> None:
-    """Petitions on a broker's queue have no lease here: the first result counts."""
-    taken_by(one)
-    assert one.complete("a", "result") is True
-    assert one.fenced() == 0
 
 
 def test_a_renewed_lease_holds(one: Store, later: Later) -> None:
@@ -168,16 +133,6 @@ def test_what_waits_again_or_is_finished_or_was_never_taken_cannot_be_renewed(on
     assert one.take(LEASE_SECONDS) is None
 
 
-def test_the_texts_of_a_dead_owner_wait_again_at_once(store: Store) -> None:
-    for petition_id in "abcd":
-        store.submit(petition_id, f"text {petition_id}")
-    taken = [taken_by(store, owner=owner) for owner in ("ana", "bert", "ana")]
-    assert store.release("ana") == 2
-    assert [taken_by(store).petition_id for _ in range(3)] == ["a", "c", "d"]
-    assert completes(store, taken[0], "late") is False
-    assert completes(store, taken[1], "result") is True
-
-
 def test_an_owner_whose_name_begins_another_is_another(store: Store) -> None:
     store.submit("a", "text")
     taken_by(store, owner="node-1")
@@ -194,14 +149,6 @@ def test_a_text_that_kills_each_node_is_put_aside_with_a_reason(store: Store) ->
     [letter] = store.dead_letters(10)
     assert (letter.petition_id, letter.text) == ("killer", "the text")
     assert letter.reason.startswith(f"taken {FAILURES_AT_MOST} times")
-
-
-def test_a_text_that_was_put_aside_is_neither_taken_nor_completed_late(store: Store) -> None:
-    store.submit("killer", "the text")
-    late = [taken_by(store, OVER) for _ in range(FAILURES_AT_MOST)]
-    assert store.take(LEASE_SECONDS) is None
-    assert [completes(store, text, "late") for text in late] == [False] * FAILURES_AT_MOST
-    assert (store.waiting(), store.result("killer")) == (0, None)
 
 
 def test_a_text_submitted_again_while_it_is_worked_on_is_not_taken_twice(store: Store, later: Later) -> None:
@@ -238,12 +185,6 @@ def take_for(store: Store, lease_seconds: float = LEASE_SECONDS) -> WaitingText:
     return text
 
 
-def test_a_resolve_that_is_under_way_takes_no_second_text(two: Store) -> None:
-    take_for(two)
-    assert two.take_for(ID, LEASE_SECONDS) == UnderWay("a")
-    assert two.waiting() == 1
-
-
 def test_of_many_that_repeat_a_resolve_at_once_one_takes_a_text(two: Store) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: two.take_for(ID, LEASE_SECONDS), range(40)))
@@ -259,29 +200,12 @@ def test_a_resolve_that_is_done_gives_its_result_again(two: Store) -> None:
     assert (two.resolved(ID), two.waiting()) == (Result("a", "the result"), 1)
 
 
-def test_a_resolve_of_an_empty_text_gives_it_again(store: Store) -> None:
-    store.submit("a", "")
-    store.submit("b", "text b")
-    text = take_for(store)
-    store.complete("a", "", ID, text.epoch)
-    assert store.take_for(ID, LEASE_SECONDS) == Result("a", "")
-
-
 def test_a_resolve_that_found_nothing_finds_nothing_again(store: Store) -> None:
     assert store.take_for(ID, LEASE_SECONDS) is None
     store.submit("a", "text a")
     assert store.take_for(ID, LEASE_SECONDS) is None
     assert store.take_for("another", LEASE_SECONDS) is not None
     assert store.resolved(ID) is None
-
-
-def test_a_resolve_whose_node_died_takes_the_same_text_again(two: Store) -> None:
-    died = take_for(two, OVER)
-    again = take_for(two)
-    assert (again.petition_id, again.epoch > died.epoch) == ("a", True)
-    assert two.complete("a", "late", ID, died.epoch) is False
-    assert two.complete("a", "the result", ID, again.epoch) is True
-    assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
 
 
 def test_a_resolve_whose_node_died_takes_its_text_although_that_waits_again(two: Store) -> None:

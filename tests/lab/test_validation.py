@@ -8,7 +8,6 @@ import pytest
 
 from lab.applications.filter import FilterApplication
 from lab.applications.service import ServiceApplication, perform
-from lab.contract import InsultFilter, InsultService
 from lab.data import default_insults, read_insults
 from lab.errors import (
     Code,
@@ -24,7 +23,7 @@ from lab.errors import (
     error_from,
     error_from_text,
 )
-from lab.limits import MAX_OPERATION_ID_CHARACTERS, MAX_TEXT_BYTES, MAX_URI_CHARACTERS
+from lab.limits import MAX_TEXT_BYTES, MAX_URI_CHARACTERS
 from lab.operations import (
     MUTATING_OPERATIONS,
     SERVICE_OPERATIONS,
@@ -35,10 +34,7 @@ from lab.operations import (
 )
 from lab.store import MemoryStore
 from lab.validation import (
-    clean_after,
     clean_insult,
-    clean_limit,
-    clean_operation_id,
     clean_subscriber,
     clean_text,
 )
@@ -71,11 +67,6 @@ def refusal(check: Check, value: object) -> InvalidRequest:
     return caught.value
 
 
-@pytest.mark.parametrize("insult", ["t", "tonto", "cap d'espinaca", "Tonto", "बुद्धू", "x" * 200, "😈" * 200])
-def test_a_good_insult_is_kept_as_it_is(insult: str) -> None:
-    assert clean_insult(insult) == insult
-
-
 @pytest.mark.parametrize("insult", [" tonto", "tonto ", "\t tonto\n", "\u00a0tonto\u3000", "\u2028tonto"])
 def test_an_insult_is_stripped(insult: str) -> None:
     assert clean_insult(insult) == "tonto"
@@ -95,22 +86,9 @@ def test_an_unusual_character_that_controls_nothing_is_let_in(character: str) ->
     assert clean_insult(f"ton{character}to") == f"ton{character}to"
 
 
-@pytest.mark.parametrize("length", [201, 800, 801, 100_000])
-def test_an_insult_of_more_than_200_characters_is_too_large(length: int) -> None:
-    error = refusal(clean_insult, "x" * length)
-    assert error.code is Code.TOO_LARGE
-    assert str(length) in error.message
-    assert "200" in error.message
-
-
 def test_the_length_of_an_insult_counts_once_it_is_stripped_and_normalised() -> None:
     assert clean_insult("  " + "u\u0301" * 200 + "  ") == "\u00fa" * 200
     assert refusal(clean_insult, "u\u0301" * 201).code is Code.TOO_LARGE
-
-
-def test_the_letter_that_shrinks_most_is_counted_once() -> None:
-    decomposed = "\u03b1\u0313\u0300\u0345"
-    assert clean_insult(decomposed * 200) == "\u1f82" * 200
 
 
 @pytest.mark.parametrize("text", ["", " ", "\x00", "two\r\nlines", "e\u0301", "x" * MAX_TEXT_BYTES])
@@ -124,21 +102,6 @@ def test_a_text_may_have_64_kib_of_utf_8_and_not_a_byte_more(character: str) -> 
     largest = character * count + "x" * rest
     assert clean_text(largest) == largest
     assert refusal(clean_text, largest + "x").code is Code.TOO_LARGE
-
-
-@pytest.mark.parametrize("limit", [1, 2, 999, 1000])
-def test_a_limit_from_1_to_1000_is_good(limit: int) -> None:
-    assert clean_limit(limit) == limit
-
-
-@pytest.mark.parametrize("after", ["", "tonto", "x" * 200, "not\nan insult"])
-def test_a_page_may_start_anywhere(after: str) -> None:
-    assert clean_after(after) == after
-
-
-@pytest.mark.parametrize("value", ["a", "5d41-4a", "~!@#$%^&*()", "x" * MAX_OPERATION_ID_CHARACTERS])
-def test_a_good_operation_id_is_kept(value: str) -> None:
-    assert clean_operation_id(value) == value
 
 
 @pytest.mark.parametrize("uri", [HTTP, "https://[::1]:9000/x?y#z", "HTTP://host"])
@@ -212,12 +175,6 @@ def test_exactly_the_operations_that_change_something_take_an_operation_id(opera
     assert ("operation_id" in parameters) is (operation in MUTATING_OPERATIONS)
 
 
-@pytest.mark.parametrize("operation", [name for name in Operation if not name.endswith("subscriber")])
-def test_every_operation_but_those_on_subscribers_is_in_the_contract(operation: Operation) -> None:
-    contract = InsultService if operation in SERVICE_OPERATIONS else InsultFilter
-    assert hasattr(contract, operation)
-
-
 @pytest.mark.parametrize("name", ["", "add", "ADD_INSULT", "filter", "__init__", None, 1, ["add_insult"], {}])
 def test_an_unknown_operation_is_refused_and_those_there_are_named(name: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -230,12 +187,6 @@ def test_a_name_of_any_length_makes_a_short_message() -> None:
     with pytest.raises(InvalidRequest) as caught:
         operation_named("x" * 1_000_000, SERVICE_OPERATIONS)
     assert len(caught.value.message) < 500
-
-
-def test_arguments_get_their_names() -> None:
-    assert bind(Operation.GET_INSULTS, ["tonto", 10]) == {"after": "tonto", "limit": 10}
-    assert bind(Operation.GET_INSULTS, ["tonto"]) == {"after": "tonto"}
-    assert bind(Operation.GET_INSULTS, []) == {}
 
 
 def test_a_missing_argument_is_named() -> None:
@@ -255,12 +206,6 @@ def test_more_arguments_than_there_are_parameters_are_refused(
     assert caught.value.code is Code.WRONG_TYPE
 
 
-def test_a_performed_operation_gives_the_answer_of_the_application() -> None:
-    application = ServiceApplication(MemoryStore())
-    assert perform(application, Operation.ADD_INSULT, {"insult": " tonto "}) is True
-    assert perform(application, Operation.GET_INSULTS, {"limit": 1}) == ["tonto"]
-
-
 def test_an_operation_performed_again_under_its_id_has_its_effect_once() -> None:
     application = ServiceApplication(MemoryStore())
     answers = [perform(application, Operation.ADD_INSULT, {"insult": "tonto"}, "id") for _ in range(2)]
@@ -272,11 +217,6 @@ def test_a_bad_operation_id_is_refused_before_anything_happens() -> None:
     with pytest.raises(InvalidRequest):
         perform(ServiceApplication(store), Operation.ADD_INSULT, {"insult": "tonto"}, "a b")
     assert store.count_insults() == 0
-
-
-def test_an_operation_that_changes_nothing_needs_no_good_id() -> None:
-    application = ServiceApplication(MemoryStore())
-    assert perform(application, Operation.GET_INSULTS, {}, "a b") == []
 
 
 @pytest.fixture
