@@ -13,7 +13,7 @@ from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 from lab.process.system import System
 
-START_SECONDS = 2.5
+START_SECONDS = 2.0
 
 CLIENTS = 24
 """A multiple of 1, 2, 3, 4, 6 and 8: unevenly shared clients would cost speedup that nodes have."""

@@ -69,17 +69,19 @@ def side_by_side(
     """Measure *variants* under the same loads, a window of each in every block."""
     with ExitStack() as stack:
         systems = {name: stack.enter_context(bench.system(name, architecture)) for name in variants}
+        studies = [("requests", 1, blocks.single), ("pipelined", PIPELINE, blocks.many)]
         loads = {
             (name, depth): bench.load(system, CLIENTS, depth)
             for name, system in systems.items()
-            for depth in (1, PIPELINE)
+            for _, depth, count in studies
+            if count
         }
         for load in loads.values():
             stack.callback(load.close)
         for load in loads.values():
             load.wait_ready()
         make = partial(Generators.closed, seconds=window_seconds)
-        for study, depth, count in (("requests", 1, blocks.single), ("pipelined", PIPELINE, blocks.many)):
+        for study, depth, count in studies:
             for name, block in _in_turn(variants, count):
                 yield bench.point(study, systems[name], loads[name, depth], make, block=block)
         for name, block in _in_turn(variants, blocks.accepted):
