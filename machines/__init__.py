@@ -1,4 +1,4 @@
-"""Several machines, each a Dask worker: by them the lab starts and ends processes, and nothing else.
+"""Several machines, each a Dask worker. The lab uses the workers only to start and end processes.
 
 Only what is run with ``--cluster`` imports this package: Dask is an optional requirement.
 """

@@ -1,4 +1,4 @@
-"""Where a Dask scheduler is."""
+"""The address of a Dask scheduler."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,7 @@ from lab.errors import Code, InvalidRequest, Unavailable
 
 
 def check_scheduler(url: str) -> None:
-    """Raise InvalidRequest if *url* is no scheduler's address, Unavailable if nobody listens there."""
+    """Raise InvalidRequest if *url* is no address of a scheduler, Unavailable if nobody listens there."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -1,4 +1,4 @@
-"""The machines of a Dask scheduler, seen from here: checked, leased, and let go at the end."""
+"""The machines of a Dask scheduler: check them, lease them, and release them at the end."""
 
 import ipaddress
 import logging
@@ -22,7 +22,7 @@ CALL_SECONDS = 20.0
 RENEW_SECONDS = 1.0
 CLOSE_SECONDS = 10.0
 PINNED = {"allow_other_workers": False, "pure": False, "retries": 0}
-"""Dask neither moves, nor caches, nor repeats what it is given."""
+"""Dask must not move, cache or repeat these tasks."""
 HOW_TO = "docs/cluster.md tells how"
 
 
@@ -46,12 +46,17 @@ class FarMachine:
             return getattr(self._actor, method)(*arguments).result(timeout_seconds)
         except LabError:
             raise
-        except (OSError, RuntimeError, KeyError, TimeoutError) as error:  # Dask's ways to say so
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TimeoutError,
+        ) as error:  # what Dask raises when a worker is gone
             self.is_lost = True
             raise self._lost() from error
 
     def close(self) -> None:
-        """End everything there."""
+        """End all processes there."""
         self._ended.set()
         with suppress(LabError):
             self.call("close", timeout_seconds=CLOSE_SECONDS)
@@ -114,7 +119,7 @@ class Machines(Sequence[FarMachine]):
         return not any(machine.is_lost for machine in self)
 
     def close(self) -> None:
-        """End everything on all of them, and say good-bye to the scheduler."""
+        """End all processes on all of them, and leave the scheduler."""
         for machine in self._machines:
             machine.close()
         self._client.close(timeout=CLOSE_SECONDS)  # type: ignore[no-untyped-call]
@@ -151,7 +156,7 @@ def _is_ipv4(host: str) -> bool:
 
 def _connect(scheduler: str) -> Client:
     check_scheduler(scheduler)
-    # Dask tells of every lost connection, at length; we say it in a line of our own.
+    # Dask logs every lost connection with a traceback. We log one line.
     for name in ("distributed", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

@@ -16,7 +16,7 @@ from lab.process.launcher import READY_SECONDS, SHARE_SECONDS, Handle, ProcessSp
 
 LOOK_SECONDS = 0.2
 MARGIN_SECONDS = 5.0
-"""How much later an answer may come than what was waited for there."""
+"""How much longer we wait for an answer than the machine waits itself."""
 NOT_PASSED_ON = frozenset({"LAB_PARENT"})
 
 
@@ -43,7 +43,7 @@ class FarHandle:
 
 
 class DaskLauncher:
-    """A ``lab.process.launcher.Launcher`` over *machines*: the first of each role on the first, and so on.
+    """A ``lab.process.launcher.Launcher`` over *machines*: each role starts at the first one and goes round.
 
     What it starts listens at its machine's address, and has our ``LAB_*`` settings. The processes of a lost
     machine count as killed.
@@ -115,7 +115,7 @@ class DaskLauncher:
         return found
 
     def close(self) -> None:
-        """Stop what still runs, role by role, the last first; what a lost machine ran ends by its lease."""
+        """Stop all processes, the last role first. Those of a lost machine end with its lease."""
         deadline = time.monotonic() + DRAIN_SECONDS
         names = list(dict.fromkeys(handle.spec.name for handle in self._handles))
         for left in reversed(range(len(names))):

@@ -22,13 +22,13 @@ from lab.errors import Unavailable
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec, usable_cores
 
 LEASE_SECONDS = 10.0
-"""Longer than a cut that TCP survives with a pause: after 3 s without a link it sends again within 3 more."""
+"""Longer than a short loss of the network: after 3 s without a link, TCP sends again within 3 s."""
 LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A machine, as results name it; and what must be the same on all."""
+    """A machine as results name it, and the facts that must be the same on all machines."""
 
     name: str
     cores: int
@@ -54,11 +54,11 @@ def describe() -> Description:
     )
 
 
-# Which code of the lab this is: machines that measure together must run the same.
+# The version of the lab's code: machines that measure together must run the same.
 
 
 def commit() -> str:
-    """Return the commit, short; empty where there is no git."""
+    """Return the short name of the commit; empty without git."""
     return _git("rev-parse", "--short", "HEAD")
 
 
@@ -68,7 +68,7 @@ def is_dirty() -> bool:
 
 
 def digest() -> str:
-    """Return a digest of the Python files of all packages: what is the same runs the same."""
+    """Return a digest of the Python files of all packages."""
     whole = hashlib.sha256()
     for path in sorted(ROOT.glob("[!.]*/**/*.py")):
         whole.update(f"{path.relative_to(ROOT)}\n".encode())
@@ -77,7 +77,7 @@ def digest() -> str:
 
 
 class Machine:
-    """Processes are known by numbers. What may take a while leaves the worker's event loop alone."""
+    """Starts and ends processes, named by numbers. Slow steps run outside of the worker's event loop."""
 
     def __init__(self, host: str) -> None:
         self._launcher = LocalLauncher(host)
@@ -90,7 +90,7 @@ class Machine:
         threading.Thread(target=self._watch, name="lease", daemon=True).start()
 
     async def renew(self) -> bool:
-        """Go on for another while; False: it was too late, everything has ended."""
+        """Renew the lease; False: it was over before, and all processes have ended."""
         self._renewed = time.monotonic()
         return not self._closed.is_set()
 
@@ -126,7 +126,7 @@ class Machine:
         return [_spent(self._handles[number].pid) for number in numbers]
 
     async def ask(self, address: str, question: bytes) -> bytes:
-        """Hand *question* to a process of ours that listens on a local socket; return its answer."""
+        """Send *question* to a process of ours that listens on a local socket; return its answer."""
         return await asyncio.to_thread(_ask, address, question)
 
     async def close(self) -> None:

@@ -105,7 +105,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-def test_a_taken_port_is_said_with_who_took_it(lab: Lab) -> None:
+def test_a_taken_port_is_reported_with_who_took_it(lab: Lab) -> None:
     with ExitStack() as stack:
         for port in PORTS:
             with suppress(OSError):
@@ -116,7 +116,7 @@ def test_a_taken_port_is_said_with_who_took_it(lab: Lab) -> None:
     assert "give a master another by --port" in said
 
 
-def test_a_broker_that_does_not_answer_is_said_with_what_to_do(lab: Lab) -> None:
+def test_a_broker_that_does_not_answer_is_reported_with_what_to_do(lab: Lab) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         said = lab.doctor("Redis", LAB_REDIS_URL=f"redis://u:secret@127.0.0.1:{closed.getsockname()[1]}/0")
@@ -125,7 +125,7 @@ def test_a_broker_that_does_not_answer_is_said_with_what_to_do(lab: Lab) -> None
     assert "secret" not in said
 
 
-def test_an_environment_whose_python_is_gone_is_said(lab: Lab) -> None:
+def test_an_environment_whose_python_is_gone_is_reported(lab: Lab) -> None:
     python = lab.root / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/nowhere/python3.11")
@@ -148,7 +148,7 @@ def test_a_python_that_is_too_old_says_so_in_one_line(name: str) -> None:
     assert "needs Python 3.11 or newer" in line
 
 
-def test_a_held_lock_is_said_with_who_holds_it(lab: Lab) -> None:
+def test_a_held_lock_is_reported_with_who_holds_it(lab: Lab) -> None:
     (lab.root / ".lab").mkdir()
     with (lab.root / ".lab" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -170,7 +170,7 @@ def test_a_dead_broker_of_up_is_forgotten(lab_up: Lab) -> None:
     )  # tests beside this one leave, too
 
 
-def test_a_broker_that_refuses_our_password_is_said_with_its_words(lab_up: Lab) -> None:
+def test_a_broker_that_refuses_our_password_is_reported_with_its_words(lab_up: Lab) -> None:
     for kind, what in (("redis", "Redis"), ("rabbitmq", "RabbitMQ")):
         url = re.sub(r":[^:@/]+@", ":wrong-one@", str(lab_up.up()[kind]["url"]))
         variable = "LAB_REDIS_URL" if kind == "redis" else "LAB_AMQP_URL"
@@ -181,7 +181,7 @@ def test_a_broker_that_refuses_our_password_is_said_with_its_words(lab_up: Lab) 
         assert "wrong-one" not in said
 
 
-def test_results_that_cannot_be_written_are_said(lab: Lab) -> None:
+def test_results_that_cannot_be_written_are_reported(lab: Lab) -> None:
     assert lab.doctor("results").startswith("good")
     (lab.root / "results").touch()
     assert "--results" in lab.doctor("results")

@@ -88,7 +88,7 @@ def test_a_process_whose_brokers_are_away_is_not_ready_and_says_why(
 
 
 @pytest.mark.parametrize("middleware", [name for name, one in MIDDLEWARES.items() if one.is_direct])
-def test_a_port_that_is_taken_is_said(middleware: str) -> None:
+def test_a_port_that_is_taken_is_reported(middleware: str) -> None:
     role = MIDDLEWARES[middleware].topology().one_node[0]
     with LocalLauncher() as launcher, socket.create_server(("127.0.0.1", 0)) as somebody:
         port = str(somebody.getsockname()[1])

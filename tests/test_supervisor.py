@@ -232,7 +232,9 @@ def serve(*options: str) -> Iterator[Serve]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_killed_node_is_said_and_there_again_and_nothing_is_left_at_the_end(how: signal.Signals) -> None:
+def test_a_killed_node_is_reported_and_there_again_and_nothing_is_left_at_the_end(
+    how: signal.Signals,
+) -> None:
     with serve("xmlrpc", "filter", "--free-ports") as served:
         pid = int(served.line(r"^node .*\(process (\d+)\)")[1])
         served.line("Ctrl-C ends it")

@@ -34,9 +34,9 @@ USUAL_NODES = 2
 _ONLY_SYSTEM = ("application", "nodes", "interval")
 _ONLY_DYNAMIC = ("policy", "max")
 _EPILOG = """\
-Its page listens on loopback only, and asks for the token in the address that is printed: who has that
-address can start and end processes here. With --host others can reach it, unencrypted: on a network that
-you trust only.
+The page listens on loopback only, and asks for the token in the printed address. Anybody with that address
+can start and end processes here. With --host, other machines can reach the page, without encryption: use it
+only in a network that you trust.
 
   python3 -m lab watch redis_impl                  both applications: every button has something to do
   python3 -m lab watch xmlrpc filter --nodes 3     one of them
@@ -45,7 +45,7 @@ you trust only.
 
 
 def main(argv: list[str]) -> int:
-    """Start what is to be watched and its page; end both at Ctrl-C."""
+    """Start a system or the scaling, and its page; end both at Ctrl-C."""
     options = read_options(argv)
     needed = _needed_brokers(options)
     with _listener(options) as listener, brokers(settings(), needed, yes=options.yes, announce=True) as urls:
@@ -96,7 +96,7 @@ def _system(
 def _served(
     options: argparse.Namespace, watched: Watched, hub: Hub, listening: socket.socket
 ) -> Iterator[None]:
-    """Serve the page in a thread of its own, and say where it is."""
+    """Serve the page in a thread of its own, and print its address."""
     token = secrets.token_urlsafe(BYTES_OF_TOKEN)
     number = listening.getsockname()[1]
     host = _url_host(options.host)
@@ -172,7 +172,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
 
 
 def system_specs(options: argparse.Namespace) -> list[SystemSpec]:
-    """Return the systems to start; the first is to be under load."""
+    """Return the systems to start; the first one gets the load."""
     chosen = options.application or BOTH
     applications = [Application.FILTER, Application.SERVICE] if chosen == BOTH else [Application(chosen)]
     work = f"--work-time={options.work_time or SYSTEM_WORK}"

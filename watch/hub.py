@@ -1,4 +1,4 @@
-"""What happened lately, for every page that is open and every one that comes or comes back."""
+"""The latest samples and events, for every open page and for each page that is opened later."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ MOST_PAGES = 20
 
 Fields = Mapping[str, object]
 Action = Callable[[Fields], Mapping[str, object]]
-"""What a button does with the fields of its form: returns at least `said`, or raises a LabError."""
+"""What a button does with the fields of its form. It returns at least `said`, or raises a LabError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A look at the watched thing: a point of the charts, its processes, and what else the page shows."""
+    """One sample: a point of the charts, the processes, and the other facts that the page shows."""
 
     point: Mapping[str, float | None]
     rows: Sequence[Mapping[str, Any]]
@@ -37,14 +37,14 @@ class Watched(Protocol):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Title, tiles, charts and bounds, as the page wants them."""
+        """Title, tiles, charts and limits, in the form that the page reads."""
 
     @property
     def actions(self) -> Mapping[str, Action]:
-        """What its buttons do, by name."""
+        """The functions of its buttons, by name."""
 
     def sample(self) -> Sample:
-        """Look at it now."""
+        """Take a sample now."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Hub:
     is_over: bool = False
 
     def say(self, kind: str, text: str) -> None:
-        """Add a line of *kind* tick, node or fault; the pages get it with the next sample."""
+        """Add a line of *kind* "tick", "node" or "fault". The pages get it with the next sample."""
         with self._lock:
             self._lines_said += 1
             line = {"number": self._lines_said, "at": time.time(), "t": time.monotonic()}
@@ -76,7 +76,7 @@ class Hub:
         self._wake()
 
     def since(self, number: int, line: int) -> dict[str, Any]:
-        """Return what is newer than the point *number* and the *line*; all that is kept for 0."""
+        """Return what is newer than the point *number* and the *line*; with 0, everything that is kept."""
         with self._lock:
             return {
                 "number": self._number,
@@ -88,7 +88,7 @@ class Hub:
             }
 
     def join(self) -> asyncio.Event:
-        """Return what is set whenever there is something new, for a page; Overloaded if there are many."""
+        """Register a page; return the event that is set when there is news. Overloaded: too many pages."""
         news = asyncio.Event()
         with self._lock:
             if len(self._pages) >= MOST_PAGES:
@@ -102,7 +102,7 @@ class Hub:
             self._pages.pop(news, None)
 
     def close(self) -> None:
-        """Let every page's stream end."""
+        """End the stream of every page."""
         self.is_over = True
         self._wake()
 
@@ -113,7 +113,7 @@ class Hub:
 
 
 class Sampler:
-    """Looks at *watched* once a second, in a thread of its own, and shows it."""
+    """Samples *watched* once a second in a thread of its own, and shows each sample."""
 
     def __init__(self, watched: Watched, hub: Hub) -> None:
         self._watched = watched
@@ -132,9 +132,9 @@ class Sampler:
             try:
                 self._hub.show(self._watched.sample())
             except LabError as error:
-                self._hub.say("fault", f"nothing can be seen: {error.code}: {error.message}")
+                self._hub.say("fault", f"no sample: {error.code}: {error.message}")
             except Exception:
-                log.exception("the page goes on")  # without a new sample it says that nothing is heard
+                log.exception("the page goes on")  # without a new sample it says so
             is_over = self._over.wait(SAMPLE_SECONDS)
 
 

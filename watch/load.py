@@ -1,6 +1,6 @@
-"""A steady load whose rate can be changed while it runs, and what became of its requests.
+"""A steady load with a rate that can be changed while it runs, and the outcome of its requests.
 
-It is an open loop, so that what is late is seen.
+It is an open loop, so late answers show.
 """
 
 import queue
@@ -20,7 +20,7 @@ WINDOW_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Since the last reading, but for the percentiles. Rates are per second, times seconds."""
+    """Figures since the last reading; percentiles are of WINDOW_SECONDS. Rates are per second."""
 
     achieved: float
     failed: float
@@ -77,7 +77,7 @@ MOST_RATE = 500.0
 """Requests per second: what this one process can send while it also serves the page."""
 CALLERS = 16
 MOST_WAITING = 5_000
-"""Requests that are due and not sent; beyond, they are refused here."""
+"""At most so many requests are due and not sent; more are refused here."""
 LONGEST_NAP = 0.5
 
 Send = Callable[[], object]

@@ -1,4 +1,4 @@
-"""Run in the main thread what other threads ask for: processes end with the thread that started them."""
+"""Run the tasks of other threads in the main thread: a process ends with the thread that started it."""
 
 import logging
 import queue
@@ -12,7 +12,7 @@ from lab.operations import new_operation_id
 
 MOST_WAITING = 8
 TIMEOUT_SECONDS = 90.0
-"""For all tasks that wait before it, and for a process that does not get ready."""
+"""Enough for the tasks that wait before, and for a process that never gets ready."""
 
 Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)

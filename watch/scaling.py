@@ -29,7 +29,7 @@ from watch.layout import scaling_layout
 from watch.load import MOST_RATE, Pace
 
 _PREFIX = re.compile(r"(?:[\d-]+ [\d:,]+ )?[A-Z]+ [\w.]+: ")
-"""What a logger puts before its words: the page has a clock and colours."""
+"""What a logger writes before its message. The page has a clock and colours of its own."""
 END_SECONDS = 20.0
 """Its workers finish what they have first."""
 
@@ -42,9 +42,9 @@ class Controller:
         self._ready = threading.Event()
         self._last_words = ""
         self.reading: dict[str, Any] = {}
-        """What it said last; empty before its first decision."""
+        """Its last reading; empty before its first decision."""
         self.address = ""
-        """Of the socket of its pool; empty: it never got ready."""
+        """Where the socket of its pool is; empty: it never got ready."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dynamic", "--json", *arguments],
             cwd=ROOT,
@@ -67,7 +67,7 @@ class Controller:
         return self._process.poll() is None
 
     def wait_ready(self) -> None:
-        """Wait until it controls a pool; Unavailable, with its last words, if it does not come to that."""
+        """Wait until it controls a pool; Unavailable, with its last line, if it ends before."""
         self._ready.wait(READY_SECONDS)
         if not self.address:
             if not self.is_running:
@@ -75,7 +75,7 @@ class Controller:
             raise Unavailable(f"the controller did not start: {self._last_words or 'it said nothing'}")
 
     def close(self) -> None:
-        """Let it end with its workers; kill it if that takes too long."""
+        """Stop it with its workers; kill it if that takes too long."""
         self._process.terminate()
         try:
             self._process.wait(END_SECONDS)
@@ -205,7 +205,7 @@ class WatchedScaling:
         return cast(str, reading["trouble"] or reading["decision"]["reason"]) if reading else "starting"
 
     def _status(self) -> Mapping[str, Any]:
-        """Return what the pool knows of its workers; nothing while there is none."""
+        """Return a row for each worker of the pool; none while there is no pool."""
         with self._asking:
             try:
                 if self._pool is None:

@@ -1,4 +1,4 @@
-"""A system under a small load: its processes, and what the page's buttons do to them."""
+"""A system under a small load: its processes, and the functions of the page's buttons."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ MOST_NODES = 16
 
 
 class Nodes:
-    """All processes of *systems*. What starts or ends one is done by the *main_thread*."""
+    """All processes of *systems*. The *main_thread* starts and ends them."""
 
     def __init__(
         self, systems: Mapping[Application, System], main_thread: MainThreadExecutor, hub: Hub
@@ -48,7 +48,7 @@ class Nodes:
 
     @property
     def serving(self) -> int:
-        """Nodes that run and were not told to stop."""
+        """The number of nodes that run and were not told to stop."""
         return sum(
             system.launcher.alive(node) and not node.told_to_stop
             for system in self._systems.values()
@@ -56,7 +56,7 @@ class Nodes:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what is known of each process, in the order in which they were started."""
+        """Return a row for each process, in the order of their starts."""
         rows = []
         for application, system in self._systems.items():
             for role, handles in list(system.handles.items()):
@@ -88,7 +88,7 @@ class Nodes:
             return {"cpu": None, "up": None}
 
     def _scale(self, given: Fields) -> Mapping[str, object]:
-        """Have *count* nodes of *application*, of those that run or are being started."""
+        """Start or stop nodes until *application* has *count* of them."""
         application, count = self._application(given), given_whole(given, "count")
         if not 0 <= count <= MOST_NODES:
             message = (
@@ -248,7 +248,7 @@ class WatchedSystem:
         return self._systems[self._loaded]
 
     def _stored(self) -> dict[str, object]:
-        """Return what the shared store tells; without it, nothing is known."""
+        """Return the facts from the shared store, all None if it does not answer."""
         try:
             return {"insults": self._store.count_insults(), "broadcast": self._store.broadcast_on()}
         except LabError as error:

@@ -68,7 +68,7 @@ def child_environment(urls: BrokerUrls) -> dict[str, str]:
 
 
 def say(message: str) -> None:
-    """Tell what happens; results stay on standard output."""
+    """Print progress on standard error; results go to standard output."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -132,7 +132,7 @@ def down(argv: list[str]) -> int:
 
 
 def _purge(known: Settings, ended: set[str]) -> None:
-    """Delete our namespace, and nothing else, from the brokers that still run: they are the user's.
+    """Delete only our namespace from the brokers that still run: they belong to the user.
 
     The settings may name one that has just *ended*, as `lab up` proposes.
     """

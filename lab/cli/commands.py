@@ -72,11 +72,11 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
-"""The one table by which the lab finds what is above it: it names modules, and imports none of them."""
+"""The one table of modules above lab/. It names them as text and imports none of them."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: to us alone, unlike Ctrl-C, of which the terminal tells our children too."""
+    """SIGTERM came. It reaches this process alone; the terminal sends Ctrl-C to its children, too."""
 
 
 def main(argv: list[str]) -> int:
@@ -104,7 +104,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _requirements(command: Command, arguments: list[str]) -> str:
-    """Return the file of what *command* needs; to tell how it is used it needs no more than the others."""
+    """Return the requirements file of *command*. For its help, the usual file is enough."""
     if not {"-h", "--help"}.isdisjoint(arguments):
         return USUAL
     has_cluster = any(word.split("=")[0] == "--cluster" for word in arguments)
@@ -130,6 +130,6 @@ def _help() -> str:
 
 
 def _terminate(signum: int, _frame: object) -> None:
-    """Let SIGTERM end us like Ctrl-C: what we started ends too. Once: what comes then is the cleaning up."""
+    """Let SIGTERM end this process as Ctrl-C does. A second one does not stop the clean-up."""
     signal.signal(signum, signal.SIG_IGN)
     raise Terminated

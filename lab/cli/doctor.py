@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sweep(known: Settings, idle_seconds: float) -> None:
-    """Remove what nobody uses, processes first: they hold the rest; nothing that is not ours, ever."""
+    """Remove what nobody uses: processes first, as they hold the rest. Never remove what is not ours."""
     for leftover in leftovers(known, idle_seconds):
         say(f"removing {leftover.what}")
         leftover.remove()
@@ -159,7 +159,7 @@ def _names(pids: set[int] | None) -> str:
 
 
 def _results() -> Finding:
-    """Look whether runs can be written, and how much room there is for them."""
+    """Check that runs can be written, and how much space there is."""
     try:
         with tempfile.TemporaryFile(dir=RESULTS if RESULTS.exists() else ROOT):
             free = shutil.disk_usage(ROOT).free

@@ -1,4 +1,4 @@
-"""What killed runs left behind, and how to remove it: nothing in use, and nothing that is not ours.
+"""What killed runs left behind, and how to remove it. Nothing in use and nothing foreign is removed.
 
 Processes whose starter is gone, folders, sockets, and throw-away namespaces in Redis and RabbitMQ.
 """
@@ -142,7 +142,7 @@ def orphans() -> Iterator[Orphan]:
 
 
 def _end(process: psutil.Process) -> None:
-    """Let *process* drain, end it if that takes longer. Its id is not another's by now: psutil looks."""
+    """Let *process* drain; kill it if that takes too long. psutil checks that the id is still its own."""
     with suppress(psutil.NoSuchProcess):
         process.terminate()
         try:
@@ -162,7 +162,7 @@ def _is_orphaned_node(process: psutil.Process) -> bool:
 
 
 def _is_orphaned_broker(process: psutil.Process) -> bool:
-    """Tell whether it is a private broker that no Python process started: one that nobody will end."""
+    """Tell whether it is a private broker whose starter is gone: nobody will end it."""
     if process.name() not in BROKERS:
         return False
     # Redis rewrites its command, and works in its folder; RabbitMQ's beam is told its folder by variables.
@@ -183,7 +183,7 @@ _KEYS_AT_ONCE = 1000
 
 
 def idle_namespaces(url: str, idle_seconds: float) -> list[str]:
-    """Return the throw-away namespaces in the Redis at *url* of which no key was used for *idle_seconds*.
+    """Return the throw-away namespaces in the Redis at *url* whose keys were not used for *idle_seconds*.
 
     None where no Redis answers.
     """
@@ -204,7 +204,7 @@ def idle_namespaces(url: str, idle_seconds: float) -> list[str]:
 
 
 def idle_queue_namespaces(url: str) -> list[str]:
-    """Return the throw-away namespaces with queues in the RabbitMQ at *url* that nobody can be using.
+    """Return the throw-away namespaces whose queues in the RabbitMQ at *url* nobody uses.
 
     RabbitMQ does not tell when a queue was last used: so those from which nobody consumes and which no
     process names in its command. None where it cannot be asked.

@@ -19,7 +19,7 @@ from lab.settings import settings
 
 
 def main(argv: list[str]) -> int:
-    """Start a system and its brokers, say how to talk to it, keep it up, and end both at Ctrl-C."""
+    """Start a system and its brokers, print how to talk to it, restart what ends, and end both at Ctrl-C."""
     options = _parser().parse_args(argv)
     spec = _spec(options)
     with _only(spec), brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 
 
 def _only(spec: SystemSpec) -> AbstractContextManager[None]:
-    """Refuse to serve the same system twice: clients would not know to which of the two they talk."""
+    """Refuse to serve the same system twice: a client could not tell the two apart."""
     if MIDDLEWARES[spec.middleware].is_direct and not spec.usual_ports:
         return nullcontext()
     return only_process(f"serve {spec.middleware} {spec.application} {spec.architecture} {spec.namespace}")
@@ -145,7 +145,7 @@ def _shell(spec: SystemSpec, address: str) -> str:
 
 
 def _wait(system: System) -> None:
-    """Return when no process runs any more; a second Ctrl-C does not disturb the cleaning up."""
+    """Return when no process runs any more. A second Ctrl-C does not stop the clean-up."""
     if system.supervisor:
         try:
             system.supervisor.wait()

@@ -150,11 +150,11 @@ class Shell(cmd.Cmd):
         return ""
 
     def emptyline(self) -> bool:
-        """Do nothing; cmd would repeat the last word."""
+        """Do nothing: cmd would repeat the last word."""
         return False
 
     def default(self, line: str) -> None:
-        """Answer a word that is none."""
+        """Answer an unknown word."""
         self._fail(f"no word {line.split()[0]!r}; `help` lists them")
 
     def _target(self, application: Application) -> Target:

@@ -102,7 +102,7 @@ def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterAppli
 
 
 @pytest.mark.parametrize("value", [None, "text", [], {}, {"more": True}])
-def test_what_is_no_page_of_results_is_said_to_be_none(value: object) -> None:
+def test_what_is_no_page_of_results_is_refused(value: object) -> None:
     with pytest.raises(InternalError):
         page_from_plain(value)
 

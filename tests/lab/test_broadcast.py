@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_broadcast(schedule: Sched
     assert schedule.sent_at == [10.0, 15.0]
 
 
-def test_who_takes_over_goes_on_an_interval_after_the_last_tick(schedule: Schedule) -> None:
+def test_the_next_broadcaster_goes_on_an_interval_after_the_last_tick(schedule: Schedule) -> None:
     schedule.run(1)  # sent at 5 s
     schedule.clock.now += 2.0
     schedule.run(2)

@@ -84,7 +84,7 @@ def test_an_acknowledged_write_survives_the_kill_of_a_private_redis(private_redi
         assert client.get("kept") == "yes"
 
 
-def test_a_redis_that_forgets_is_said_to(private_redis: Broker) -> None:
+def test_a_redis_that_forgets_is_reported(private_redis: Broker) -> None:
     with redis.Redis.from_url(private_redis.url) as client:
         client.config_set("appendonly", "no")
         said = guarantees(private_redis.url)
@@ -99,7 +99,7 @@ def test_a_given_broker_is_used_and_left_running(private_redis: Broker) -> None:
     assert redis_answers(private_redis.url)
 
 
-def test_a_given_broker_that_does_not_answer_is_said_without_its_password() -> None:
+def test_a_given_broker_that_does_not_answer_is_reported_without_its_password() -> None:
     url = f"redis://:secret@127.0.0.1:{free_port()}/0"
     with pytest.raises(Unavailable, match="does not answer") as raised:
         redis_broker(replace(settings(), redis_url=url))

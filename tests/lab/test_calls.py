@@ -166,17 +166,17 @@ def test_a_tick_that_comes_late_is_dropped(source: Source) -> None:
     assert [tick.number for tick in source.received()] == [5, 6]
 
 
-def test_the_numbers_that_were_missed_are_said_with_the_next_tick(source: Source) -> None:
+def test_the_numbers_that_were_missed_are_given_with_the_next_tick(source: Source) -> None:
     source.deliver(5, 6, 10, 11)
     assert [tick.missed for tick in source.received()] == [(), (), (7, 8, 9), ()]
 
 
-def test_who_waits_is_given_the_tick_when_it_comes(source: Source) -> None:
+def test_a_waiting_reader_gets_the_tick_when_it_comes(source: Source) -> None:
     threading.Timer(0.05, source.deliver, (1,)).start()
     assert source.inbox.receive(TIMEOUT_SECONDS) == Tick(1, "insult 1")
 
 
-def test_who_iterates_while_it_is_closed_is_told_the_end(source: Source) -> None:
+def test_an_iteration_ends_when_the_subscription_is_closed(source: Source) -> None:
     ticks: list[Tick] = []
     reader = threading.Thread(target=lambda: ticks.extend(source.inbox), daemon=True)
     reader.start()
@@ -186,7 +186,7 @@ def test_who_iterates_while_it_is_closed_is_told_the_end(source: Source) -> None
     assert (reader.is_alive(), [tick.number for tick in ticks]) == (False, [1])
 
 
-def test_a_closed_subscription_stays_closed_for_everybody_who_asks(source: Source) -> None:
+def test_a_closed_subscription_stays_closed_for_every_reader(source: Source) -> None:
     source.inbox.close()
     answers: list[object] = []
 
@@ -264,7 +264,9 @@ def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyP
     assert ticks == [Tick(50, "before"), Tick(1, "after"), Tick(3, "on", (2,))]
 
 
-def test_who_was_away_beyond_its_lease_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subscriber_that_was_away_beyond_its_lease_is_told_what_it_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
     renewals: list[int] = []
 

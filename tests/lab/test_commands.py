@@ -232,7 +232,7 @@ def test_an_interpreter_that_has_everything_is_used_as_it_is(clone: Clone) -> No
     assert clone.run() == (0, sys.prefix, "")
 
 
-def test_what_pip_cannot_install_is_said_with_the_fix_and_tried_again(started: Clone) -> None:
+def test_what_pip_cannot_install_is_reported_with_the_fix_and_tried_again(started: Clone) -> None:
     (started.root / "requirements.txt").write_text("labprobe==9.9\n")
     code, _, messages = started.run()
     started.require("3.0")
@@ -297,7 +297,7 @@ def run(line: str, folder: Path) -> Done:
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_wrong_usage_is_said_in_one_line(line: str, folder: Path) -> None:
+def test_wrong_usage_is_one_line(line: str, folder: Path) -> None:
     done = run(line, folder)
     said = done.stderr.splitlines()
     [message] = said

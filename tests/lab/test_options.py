@@ -136,7 +136,7 @@ def test_wrong_usage_names_the_option(capsys: pytest.CaptureFixture[str], argv: 
     assert message.endswith("; see --help\n")
 
 
-def test_who_is_given_a_master_is_one_of_n_nodes() -> None:
+def test_a_node_with_a_master_is_one_of_n_nodes() -> None:
     parser = process_parser("a.module", "Do something.")
     parser.add_argument("--master", default="")
     assert node_options(parser.parse_args([])).architecture is Architecture.ONE_NODE

@@ -115,7 +115,7 @@ def test_a_node_that_dies_does_not_upset_the_turns_of_the_others() -> None:
     assert scene.turns(4) == ["d", "a", "b", "d"]
 
 
-def test_who_has_fewest_assignments_is_next() -> None:
+def test_the_node_with_the_fewest_assignments_is_next() -> None:
     scene = Scene("a", "b")
     scene.turns(2)
     scene.registry.round_robin(scene.now)

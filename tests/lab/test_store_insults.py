@@ -77,7 +77,7 @@ def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
     assert seen == wanted
 
 
-def test_who_follows_is_told_each_change_once(store: Store) -> None:
+def test_a_follower_is_told_each_change_once(store: Store) -> None:
     since = store.version()
     store.add_insult("tonto")
     first = store.changes(since)
@@ -96,7 +96,7 @@ def test_what_had_no_effect_is_no_change(store: Store) -> None:
     assert store.changes(since).changes == []
 
 
-def test_who_follows_hears_of_insults_that_were_added_all_at_once(store: Store) -> None:
+def test_a_follower_hears_of_insults_that_were_added_all_at_once(store: Store) -> None:
     since = store.version()
     store.add_insults(["a", "b"])
     changes = store.changes(since)

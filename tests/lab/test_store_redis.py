@@ -222,7 +222,7 @@ def test_a_dead_nodes_text_is_taken_over_after_the_clock_was_set_forward(
     assert eventually(lambda: redis_store.take(LEASE_SECONDS, "other"))
 
 
-def test_a_dead_nodes_text_is_taken_over_by_those_who_ask_seldom(redis_store: RedisStore) -> None:
+def test_a_dead_nodes_text_is_taken_over_by_nodes_that_ask_seldom(redis_store: RedisStore) -> None:
     """A long silence spares a lease once, not for ever."""
     redis_store.submit("a", "text")
     redis_store.take(0.1, "dead")
@@ -244,7 +244,7 @@ def test_a_dead_broadcasters_hold_ends_after_the_clock_was_set_back(
     assert redis_store.next_tick(hold.epoch) == 1
 
 
-def test_who_broadcasts_goes_on_after_the_clock_was_set_forward(redis_store: RedisStore, jump: Jump) -> None:
+def test_the_broadcaster_goes_on_after_the_clock_was_set_forward(redis_store: RedisStore, jump: Jump) -> None:
     hold = redis_store.hold_broadcast("alive", LEASE_SECONDS)
     assert hold == Hold(hold.epoch if hold else 0, None)
     jump(HOUR)

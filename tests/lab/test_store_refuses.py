@@ -218,7 +218,7 @@ def test_what_was_acknowledged_is_done_after_the_store_refused_and_what_needs_no
 
 
 @pytest.mark.parametrize("name", MIDDLEWARES)
-def test_who_sends_meanwhile_is_told_long_before_the_deadline(
+def test_a_client_that_sends_meanwhile_is_told_long_before_the_deadline(
     request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
 ) -> None:
     with (

@@ -92,7 +92,7 @@ def test_closing_ends_everything_on_all_machines(dask: Dask) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_a_lost_machine_is_said_its_processes_count_as_killed_and_others_go_on(dask: Dask) -> None:
+def test_a_lost_machine_is_reported_its_processes_count_as_killed_and_others_go_on(dask: Dask) -> None:
     host = "127.0.0.3"
     dask.add_worker(host)
     dask.wait(len(HOSTS) + 1)
@@ -126,7 +126,7 @@ def test_a_machine_with_other_code_is_named(dask: Dask, tmp_path: Path) -> None:
             Machines(other.url)
 
 
-def test_a_scheduler_without_workers_is_said() -> None:
+def test_a_scheduler_without_workers_is_reported() -> None:
     with Dask(HOSTS[0]) as empty:
         empty.wait(0)
         with pytest.raises(Unavailable, match="has no workers"):
@@ -140,7 +140,7 @@ def test_what_is_no_address_of_a_scheduler_is_refused(url: str) -> None:
     assert raised.value.code is Code.MALFORMED
 
 
-def test_nobody_at_the_schedulers_address_is_said() -> None:
+def test_nobody_at_the_schedulers_address_is_reported() -> None:
     with pytest.raises(Unavailable, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1"):
         Machines(f"tcp://127.0.0.1:{free_port()}")
 

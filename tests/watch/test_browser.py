@@ -160,7 +160,7 @@ def test_rubbish_shows_the_labs_code(
     browser.trouble.clear()
 
 
-def test_a_lost_connection_is_said_and_comes_back(tab: Tab, command: Watching) -> None:
+def test_a_lost_connection_is_reported_and_comes_back(tab: Tab, command: Watching) -> None:
     os.kill(command.process.pid, signal.SIGSTOP)
     try:
         tab.wait("document.body.dataset.connection === 'lost'")
