@@ -1,24 +1,91 @@
 """The controller, the master of the workers: reads the queues and the pool, asks a policy, tells the pool."""
 
+import bisect
+import json
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Self
 
-from dynamic.decision import Decision, State
-from dynamic.forecast import Forecast
+from dynamic.events.queues import Count, EventQueues
 from dynamic.policies import Policy
+from dynamic.policies.sample import Decision, Sample, State
 from dynamic.pool.client import PoolClient
-from dynamic.pool.shared_statistics import quantile
-from dynamic.pool.status import PoolStatus
-from dynamic.queues import Count, EventQueues
-from dynamic.sample import Sample
-from lab.errors import Unavailable
+from dynamic.pool.status import PoolStatus, quantile
+from lab.errors import Code, InvalidRequest, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Rates (messages per second) from *begin*, a time of the monotonic clock, on.
+
+    *starts*: seconds after it at which each of *rates* begins; the last one ends at *seconds*.
+    *service_rates*: pairs of seconds after it, and messages per second of a busy worker from then on.
+    """
+
+    begin: float
+    starts: tuple[float, ...]
+    rates: tuple[float, ...]
+    seconds: float
+    service_rates: tuple[tuple[float, float], ...]
+
+    def rate_between(self, first: float, last: float) -> float:
+        """Return the highest rate between two times of the monotonic clock."""
+        first, last = first - self.begin, last - self.begin
+        if first >= self.seconds or last < 0:
+            return 0.0
+        low, high = bisect.bisect_right(self.starts, first), bisect.bisect_right(self.starts, last)
+        return max(self.rates[max(0, low - 1) : high], default=0.0)
+
+    def service_rate_at(self, time: float) -> float:
+        """Return messages per second of a busy worker."""
+        rates = [rate for since, rate in self.service_rates if since <= time - self.begin]
+        return rates[-1] if rates else self.service_rates[0][1]
+
+    def write(self, path: Path) -> None:
+        """Write what :meth:`read` reads."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file; InvalidRequest if it is not such a one."""
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            forecast = cls(
+                float(fields["begin"]),
+                tuple(map(float, fields["starts"])),
+                tuple(map(float, fields["rates"])),
+                float(fields["seconds"]),
+                tuple((float(since), float(rate)) for since, rate in fields["service_rates"]),
+            )
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise InvalidRequest(Code.MALFORMED, f"{path}: not a forecast: {error!r}") from error
+        if not forecast.is_whole:
+            message = "as many starts as rates, in order, and numbers that are not negative"
+            raise InvalidRequest(Code.MALFORMED, f"{path}: not a forecast: {message}")
+        return forecast
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says for each time what comes then."""
+        numbers = (self.begin, self.seconds, *self.starts, *self.rates, *chain(*self.service_rates))
+        return (
+            all(0 <= number < math.inf for number in numbers)
+            and all(rate > 0 for _, rate in self.service_rates)
+            and 0 < len(self.starts) == len(self.rates)
+            and list(self.starts) == sorted(self.starts)
+            and len(self.service_rates) > 0
+        )
+
 
 SHOWN_SECONDS = 10.0
 """Response times are shown over the readings of so many seconds."""
 LOST_COUNT = "a count of arrivals was lost with its connection; counting begins anew"
 GONE = "Work_queue was purged, deleted or full"
 SLACK_EVENTS, SLACK_SHARE = 50, 0.5
-"""By how many events, and by which share of them, counts may differ that are not read at the same moment."""
+"""Counts are not read at the same moment. They may differ by so many events, and by this share of them."""
 USUAL_START_SECONDS = 0.05
 """Until a worker has been seen to start."""
 
@@ -56,7 +123,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Before:
+class _LastReading:
     """The last reading that was not void."""
 
     at: float
@@ -77,7 +144,7 @@ class Controller:
     bounds: Bounds
     forecast: Forecast | None = None
     _state: State = field(default_factory=State)
-    _before: _Before | None = None
+    _before: _LastReading | None = None
     _buckets: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -126,7 +193,7 @@ class Controller:
     def _checked(self, count: Count | None, status: PoolStatus) -> tuple[int | None, str]:
         """Return the arrivals, and what is wrong with them.
 
-        What came is what was finished and what the backlog grew by. Count_queue must agree, or somebody
+        The arrivals are what was finished and what the backlog grew by. Count_queue must agree, or a person
         deleted, purged or unbound a queue since the last reading.
         """
         before = self._before
@@ -181,7 +248,7 @@ class Controller:
         return quantile([max(0, new - old) for new, old in zip(buckets, first, strict=True)], 0.99)
 
 
-def _before(now: float, waiting: int, status: PoolStatus) -> _Before:
+def _before(now: float, waiting: int, status: PoolStatus) -> _LastReading:
     backlog = waiting + status.under_way
     counts = status.pid, backlog, status.finished
-    return _Before(now, *counts, status.busy_seconds, status.cpu_seconds)
+    return _LastReading(now, *counts, status.busy_seconds, status.cpu_seconds)

@@ -1,7 +1,6 @@
 """``python -m dynamic.publisher --rate 285``: send events, in a terminal of its own, until Ctrl-C."""
 
 import argparse
-import contextlib
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ from typing import NoReturn
 from uuid import uuid4
 
 from dynamic.events import EventNames
-from dynamic.sender import EventSender
+from dynamic.events.sender import EventSender
 from dynamic.simulator.profiles import SIMULATED
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
 from lab.brokers.locate import locate_rabbitmq
@@ -25,15 +24,16 @@ from lab.limits import DRAIN_SECONDS
 from lab.load.plans import Plan
 from lab.load.profiles import PUBLISHER_RATE, from_trace
 from lab.load.texts import corpus_texts, generated_texts
-from lab.options import client_parser, interval
+from lab.options import client_parser, interval, positive, whole_number
 from lab.process.node import STOP_SIGNALS, die_with
 from lab.settings import settings
 
 SAY_SECONDS = 1.0
+RATE = positive("a rate", most=1e6)
 
 
 class _Stopped(BaseException):
-    """A signal asked for the end; a second one does not wait for what is not confirmed."""
+    """A signal asked for the end. A second signal ends the wait for confirms."""
 
     def __init__(self, number: int) -> None:
         self.code = INTERRUPTED if number == signal.SIGINT else 0
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             return _Publisher(sender, texts).run(offsets)
     except _Stopped as stopped:  # before the first event, or again at the end
         return stopped.code
-    except BrokenPipeError:  # nobody reads what is said any more
+    except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except LabError as error:
@@ -147,30 +147,17 @@ def _poisson(rate: float, draw: random.Random) -> Iterator[float]:
         yield due
 
 
-def _rate(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) <= 1e6:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a rate: events per second, above 0")
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 on")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = client_parser("dynamic.publisher", "Send events to Work_queue and Count_queue until Ctrl-C.")
     load = parser.add_mutually_exclusive_group()
-    load.add_argument("--rate", type=_rate, default=PUBLISHER_RATE, metavar="N", help="events per second")
+    load.add_argument("--rate", type=RATE, default=PUBLISHER_RATE, metavar="N", help="events per second")
     load.add_argument("--profile", choices=SIMULATED, help="instead: rates that change, as in the simulator")
     load.add_argument("--trace", type=Path, metavar="FILE", help="instead: a CSV file of timestamp,value")
-    parser.add_argument("--speed", type=_rate, default=1.0, help="of the trace: so many times faster")
-    parser.add_argument("--scale", type=_rate, default=1.0, help="of the trace: so many times as many")
+    parser.add_argument("--speed", type=RATE, default=1.0, help="of the trace: so many times faster")
+    parser.add_argument("--scale", type=RATE, default=1.0, help="of the trace: so many times as many")
     parser.add_argument("--poisson", action="store_true", help="arrivals as of many independent clients")
     parser.add_argument("--seconds", type=interval, metavar="TIME", help="end after this time")
-    parser.add_argument("--seed", type=_seed, default=1, help="of texts and arrivals")
+    parser.add_argument("--seed", type=whole_number(0, 2**63), default=1, help="of texts and arrivals")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="send its lines, not generated texts")
     return parser
 

@@ -1,6 +1,6 @@
-"""What trials allow to be said: throughput, speedup and comparison with their intervals, and steadiness.
+"""Statistics of trials: throughput, speedup and comparison with their intervals, and stationarity.
 
-Trials are the unit of replication, and noise is taken to be a factor: everything is done on logarithms, and a
+Trials are the unit of replication. Noise is taken to be a factor, so everything is done on logarithms: a
 ratio of 2 is as far from 1 as a ratio of a half. Intervals are Student's t.
 """
 

@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -239,6 +240,23 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         if not text.isdecimal() or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not from {least} to {most}")
         return int(text)
+
+    return read
+
+
+def positive(what: str, *, zero: bool = False, most: float = math.inf) -> Callable[[str], float]:
+    """Return what reads a number above 0, or 0 too; *what* names it in an error."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not (0 < found < math.inf or (zero and found == 0)) or found > most:
+            rule = "0 or above" if zero else "above 0"
+            limit = "" if math.isinf(most) else f", and at most {most:g}"
+            raise argparse.ArgumentTypeError(f"{what} must be a number {rule}{limit}, got {text!r}")
+        return found
 
     return read
 

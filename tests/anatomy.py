@@ -3,10 +3,12 @@
 import argparse
 import sys
 
-from harness.experiment.anatomy import CLIENTS, FULL, QUICK, anatomy_step
+from harness.experiment.anatomy import CLIENTS, FULL, QUICK, anatomy_step, library_step
 from harness.experiment.session import (
     Experiment,
     add_experiment_options,
+    add_middleware_option,
+    add_results_option,
     add_window_options,
     conduct,
     count,
@@ -15,8 +17,8 @@ from harness.experiment.session import (
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Application, Architecture
-from lab.middleware import MIDDLEWARES
-from lab.options import Parser
+from lab.middleware import VARIANTS
+from lab.options import Parser, interval
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,13 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tests.anatomy", description=__doc__)
     add_window_options(parser, QUICK, FULL)
-    parser.add_argument(
-        "--middleware",
-        type=middleware_names,
-        default=list(MIDDLEWARES),
-        metavar="NAME,NAME",
-        help=f"default: {','.join(MIDDLEWARES)}",
-    )
+    add_middleware_option(parser)
     parser.add_argument(
         "--application", type=Application, choices=list(Application), default=Application.FILTER
     )
@@ -61,6 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_experiment_options(parser)
     return parser
+
+
+def library(argv: list[str] | None = None) -> int:
+    """Print how much of a filter call lies in the middleware's library: by calls and by CPU time."""
+    parser = Parser(prog="python3 -m lab library", description=library.__doc__)
+    parser.add_argument(
+        "--only",
+        type=middleware_names,
+        default=list(VARIANTS),
+        metavar="A,B:stock",
+        help="only these variants",
+    )
+    parser.add_argument("--seconds", type=interval, default=2.0, metavar="TIME", help="of sampling (2s)")
+    add_results_option(parser)
+    options = parser.parse_args(argv)
+    steps = [library_step(name, options.seconds) for name in options.only]
+    configuration: dict[str, object] = {"only": options.only, "seconds": options.seconds}
+    experiment = Experiment("library", steps, Workload(), configuration, keeps_raw=False)
+    return conduct(experiment, options.results)
 
 
 if __name__ == "__main__":

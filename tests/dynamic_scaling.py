@@ -5,9 +5,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dynamic.options import count, factor, price, whole
-from dynamic.policies import POLICIES, chosen
-from dynamic.sample import START_PRICE
+from dynamic.policies import POLICIES, add_price_option, chosen
+from dynamic.pool.client import MOST_WORKERS as MOST
 from dynamic.simulator.profiles import SIMULATED
 from harness.experiment.scaling import (
     DEFAULT_POLICIES,
@@ -20,7 +19,7 @@ from harness.experiment.session import Experiment, add_experiment_options, condu
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.load.profiles import Profile, from_trace
-from lab.options import Parser, interval
+from lab.options import Parser, interval, positive, whole_number
 from lab.process.launcher import usable_cores
 
 BURSTS_WORK = "20ms"
@@ -79,11 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         f"(default {','.join(DEFAULT_POLICIES)})",
     )
     _add_load_options(parser)
-    parser.add_argument("--min", type=whole, default=1, help="fewest workers (default 1)")
-    parser.add_argument("--max", type=count, default=50, help="most workers (default 50)")
+    parser.add_argument("--min", type=whole_number(0, MOST), default=1, help="fewest workers (default 1)")
+    parser.add_argument("--max", type=whole_number(1, MOST), default=50, help="most workers (default 50)")
     parser.add_argument(
         "--misjudged",
-        type=factor,
+        type=positive("a factor"),
         default=1.0,
         metavar="FACTOR",
         help="tell the policies a C that is wrong by this factor, such as 1.3 or 0.7 (default 1)",
@@ -91,13 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--together", action="store_true", help="all policies at the same time, each its own system"
     )
-    parser.add_argument(
-        "--start-price",
-        type=price,
-        default=START_PRICE,
-        metavar="SECONDS",
-        help=f"worker-seconds that a start costs, in scores and for adaptive (default {START_PRICE:g})",
-    )
+    add_price_option(parser)
     parser.add_argument(
         "--export",
         choices=["keda"],

@@ -3,21 +3,20 @@
 import argparse
 import sys
 
-from harness.experiment.growth.studies import STUDIES, growth_step, harness_step
+from harness.experiment.growth import STUDIES, growth_step, harness_step
 from harness.experiment.session import (
     FAILED,
     GOOD,
     Experiment,
     add_experiment_options,
+    add_middleware_option,
     conduct,
     count,
-    middleware_names,
 )
 from harness.load.workload import Workload
 from harness.record.findings import missed
 from harness.record.run import Run
 from lab.cli import commands
-from lab.middleware import MIDDLEWARES
 from lab.options import Parser, interval
 
 QUICK, FULL = (0.7, 3), (5.0, 7)
@@ -60,13 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", type=_studies, default=list(STUDIES), metavar="STUDY,STUDY", help=", ".join(STUDIES)
     )
-    parser.add_argument(
-        "--middleware",
-        type=middleware_names,
-        default=list(MIDDLEWARES),
-        metavar="NAME,NAME",
-        help=f"default: {','.join(MIDDLEWARES)}",
-    )
+    add_middleware_option(parser)
     parser.add_argument(
         "--windows", type=count, metavar="N", help="windows of each size, at least 3 to be judged"
     )

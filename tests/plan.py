@@ -22,7 +22,7 @@ from harness.report.planning import (
     runs_from,
 )
 from lab.cli import commands
-from lab.options import Parser, interval
+from lab.options import Parser, interval, positive
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +49,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m lab plan", description=__doc__)
-    parser.add_argument("--rate", type=_rate, metavar="PER_SECOND", help="requests per second to plan for")
+    parser.add_argument(
+        "--rate",
+        type=positive("a rate, in requests per second,", most=1e12),
+        metavar="PER_SECOND",
+        help="requests per second to plan for",
+    )
     parser.add_argument(
         "--objective", type=interval, default=0.05, metavar="TIME", help="p99 to keep (default 50ms)"
     )
@@ -60,16 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     origin.add_argument("--check", type=Path, metavar="DIR", help="predict the most nodes of this run")
     parser.add_argument("--json", action="store_true", help="print data instead of tables")
     return parser
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a rate") from error
-    if not 0 < rate <= 1e12:
-        raise argparse.ArgumentTypeError(f"{text} is not a rate: more than 0, at most 1e12 per second")
-    return rate
 
 
 def _check(folder: Path, *, as_json: bool) -> int:

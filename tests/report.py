@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from harness.experiment.session import finish
 from harness.record.journal import RECORD, RESULTS, read_run
-from harness.report.page import finish
 from lab.cli import commands
 from lab.errors import Code, InvalidRequest
 from lab.options import Parser

@@ -10,8 +10,7 @@ import sys
 
 from harness.experiment.contestants import CLIENTS
 from harness.experiment.session import Experiment, add_results_option, add_window_options, conduct
-from harness.experiment.settings.measured import settings_step
-from harness.experiment.settings.table import DEFAULTS, changes, load_words
+from harness.experiment.settings import DEFAULTS, changes, load_words, settings_step
 from harness.record.run import Run
 from lab.cli import commands
 from lab.options import Parser

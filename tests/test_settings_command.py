@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.experiment.contestants import Terms
-from harness.experiment.settings.measured import measured
-from harness.experiment.settings.table import changes
+from harness.experiment.settings import changes, measured
 from harness.record.findings import SAME
 from harness.record.journal import read_run
 from lab.process.system import BrokerUrls

@@ -161,7 +161,7 @@ class WatchedScaling:
             stack.callback(self._controller.close)
             self._controller.wait_ready()
             self._sender = stack.enter_context(
-                _dynamic("sender", "EventSender")(self._brokers.amqp, self._names)
+                _dynamic("events.sender", "EventSender")(self._brokers.amqp, self._names)
             )
             stack.callback(self._leave_pool)
             self._pace = Pace(self._publish, self._rate)
@@ -227,7 +227,7 @@ class WatchedScaling:
             self._hub.say("fault", f"not published: {error.code}: {error.message}")
 
     def _delete_namespace(self) -> None:
-        with _dynamic("queues", "EventQueues")(
+        with _dynamic("events.queues", "EventQueues")(
             self._brokers.amqp, self._names, settings().queue_type
         ) as queues:
             queues.delete()

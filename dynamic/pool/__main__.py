@@ -18,10 +18,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dynamic.options import add_pool_options
-from dynamic.pool.client import MOST_BYTES, listening, locked, socket_path
-from dynamic.pool.pool import Pool
-from dynamic.pool.worker import WorkerOptions
+from dynamic.pool.client import MOST_BYTES, add_pool_options, listening, locked, socket_path
+from dynamic.pool.pool import Pool, WorkerOptions
 from lab.applications.service import open_node_store
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE
 from lab.brokers.locate import locate_rabbitmq, locate_redis
@@ -37,7 +35,7 @@ MOST_ASKED = 1e6
 MOST_CONNECTIONS = 64
 """Beside the controller's; the one that was silent for longest makes room."""
 TAKE_SECONDS = 0.5
-"""For a client to take its answer: nobody else is served meanwhile."""
+"""For a client to read its answer. No other client is served meanwhile."""
 
 
 class _Connection:
@@ -101,7 +99,7 @@ class PoolProcess:
     def _accept(self) -> None:
         try:
             stream, _ = self._listener.accept()
-        except OSError:  # the client has gone
+        except OSError:  # the client has closed the connection
             return
         stream.settimeout(TAKE_SECONDS)
         connection = _Connection(stream)
@@ -117,7 +115,7 @@ class PoolProcess:
             *lines, connection.buffer = (connection.buffer + received).split(b"\n")
             for line in lines:
                 connection.stream.sendall(json.dumps(self._answer(connection, line)).encode() + b"\n")
-        except OSError:  # it is gone, or does not take its answers
+        except OSError:  # it has closed, or does not read its answers
             received = b""
         if not received or len(connection.buffer) > MOST_BYTES:
             self._drop(connection)
@@ -195,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    for number in STOP_SIGNALS:  # until the pool has its own way
+    for number in STOP_SIGNALS:  # until the pool sets its own handlers
         signal.signal(number, lambda number, _: sys.exit(INTERRUPTED if number == signal.SIGINT else 0))
     die_with(settings().parent)
     try:

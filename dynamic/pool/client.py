@@ -1,5 +1,9 @@
-"""Find or start the pool of a namespace, and talk to it: a socket that only this user can reach."""
+"""Find or start the pool of a namespace, with its options, and talk to it.
 
+Its socket can be reached by this user only.
+"""
+
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -16,10 +20,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from dynamic.pool.status import PoolStatus
+from lab.contract import Architecture
 from lab.errors import Overloaded, Unavailable, error_from
 from lab.limits import DRAIN_SECONDS
+from lab.options import add_filter_options, interval, whole_number
 from lab.process.launcher import READY_SECONDS, ROOT, first_line
+from lab.settings import settings
 
+MOST_WORKERS = 1000
+ORPHAN_SECONDS = 60.0
+DEFAULT_PREFETCH = 1
+"""An event waits in the queue, where the next idle worker takes it, never behind a busy one."""
 ANSWER_SECONDS = 10.0
 OTHER_SECONDS = 5.0
 """For a pool that another controller just starts, to listen."""
@@ -182,10 +193,64 @@ def _other(path: Path) -> PoolClient:
 
 
 def _folder() -> Path:
-    """Return our folder for sockets, made if need be; Unavailable if it is somebody else's."""
+    """Return our folder for sockets, and make it if it is missing; Unavailable if it has another owner."""
     folder = Path(tempfile.gettempdir()) / f"lab-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
         raise Unavailable(f"{folder} is not a folder of yours alone; remove it, or set TMPDIR")
     return folder
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the pool takes beside a filter node's options."""
+    add_filter_options(parser)
+    parser.set_defaults(architecture=Architecture.N_NODE)
+    parser.add_argument(
+        "--max", type=whole_number(1, MOST_WORKERS), default=10, metavar="N", help="most workers"
+    )
+    parser.add_argument(
+        "--spares",
+        type=whole_number(0, MOST_WORKERS),
+        default=1,
+        metavar="N",
+        help="connected workers that wait for the next rise",
+    )
+    parser.add_argument(
+        "--prefetch",
+        type=whole_number(1, MOST_WORKERS),
+        default=DEFAULT_PREFETCH,
+        metavar="N",
+        help="events under way to a worker",
+    )
+    parser.add_argument(
+        "--queue-type",
+        choices=["classic", "quorum"],
+        default=settings().queue_type,
+        help="kind of the durable queues; publishers follow LAB_QUEUE_TYPE",
+    )
+    parser.add_argument(
+        "--orphan-time",
+        type=interval,
+        default=ORPHAN_SECONDS,
+        metavar="TIME",
+        help="workers leave when no controller came for so long",
+    )
+
+
+def pool_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return the command line of the pool that a controller with *arguments* needs."""
+    given = [
+        *("--namespace", arguments.namespace),
+        *("--architecture", arguments.architecture),
+        *("--max", str(arguments.max)),
+        *("--spares", str(arguments.spares)),
+        *("--prefetch", str(arguments.prefetch)),
+        *("--queue-type", arguments.queue_type),
+        *("--orphan-time", f"{arguments.orphan_time:.6f}s"),
+        *("--work-time", f"{arguments.work_time:.6f}s"),
+        *("--work-cpu", f"{arguments.work_cpu:.6f}s"),
+    ]
+    if arguments.insults and arguments.architecture is Architecture.ONE_NODE:
+        given += ["--insults", str(arguments.insults.resolve())]
+    return given

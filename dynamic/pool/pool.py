@@ -1,38 +1,121 @@
 """The pool: it forks workers of code that is imported already, and keeps as many as it was last told.
 
-It has one thread, because it forks: a lock that another thread holds would stay locked in the child. It
-replaces workers that end unasked. It does not know why it was told a number.
+A worker is an InsultFilter node on Work_queue that writes shared statistics. The pool has one thread,
+because it forks: a lock that another thread holds would stay locked in the child. It replaces workers
+that end unasked. It does not know why it was told a number.
 """
 
 import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
-from dynamic.pool.shared_statistics import Phase, SharedStatistics, WorkerReport, WorkerStatistics
-from dynamic.pool.status import PooledWorker, PoolStatus, Totals, reported
-from dynamic.pool.worker import JOIN, LEAVE, ORDERS, WorkerOptions, serve
-from dynamic.sample import KEPT_STARTS
+from dynamic.events import EventNames
+from dynamic.policies.sample import KEPT_STARTS
+from dynamic.pool.client import DEFAULT_PREFETCH
+from dynamic.pool.status import (
+    PULSE_SECONDS,
+    Phase,
+    PooledWorker,
+    PoolStatus,
+    SharedStatistics,
+    Totals,
+    WorkerReport,
+    WorkerStatistics,
+    reported,
+)
 from lab.client.retry import Backoff
+from lab.errors import LabError
 from lab.limits import DRAIN_SECONDS
+from lab.options import NodeOptions
 from lab.process.launcher import usable_cores
+from lab.process.node import die_with
+from lab.work import Work
+from rabbitmq.insult_filter import InsultFilterNode
 
 log = logging.getLogger(__name__)
+
+JOIN, LEAVE = signal.SIGUSR1, signal.SIGTERM
+"""What the pool tells a worker: take events now; finish what was taken, and leave."""
+ORDERS = (JOIN, LEAVE)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What all workers of a pool are told."""
+
+    node: NodeOptions
+    prefetch: int = DEFAULT_PREFETCH
+    queue_type: str = "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class PooledWork(Work):
+    """Work that an experiment can slow down while it runs, and that the canary does not wait for."""
+
+    statistics: WorkerStatistics | None = None
+
+    def perform(self) -> None:
+        if self.statistics is not None and self.statistics.is_ready:
+            slowness = self.statistics.slowness
+            Work(self.wait_seconds * slowness, self.cpu_seconds * slowness).perform()
+
+
+def serve(options: WorkerOptions, statistics: WorkerStatistics, pool: int) -> int:
+    """Work until told to leave; return the exit code. ORDERS are blocked already: none can be missed."""
+    try:
+        die_with(pool)
+        node = _node(options, statistics)
+        try:
+            node.start()
+            node.canary()
+            statistics.enter(Phase.SPARE)
+            if _order(ORDERS, statistics) == JOIN:
+                statistics.enter(Phase.READY)
+                node.join()
+                _order([LEAVE], statistics)
+        finally:
+            node.drain(DRAIN_SECONDS)
+    except LabError as error:
+        log.error("a worker did not start: %s: %s", error.code, error)
+        return 1
+    return 0
+
+
+def _order(orders: Sequence[signal.Signals], statistics: WorkerStatistics) -> int:
+    """Return the next of *orders*, and say meanwhile that we live."""
+    if sys.platform == "darwin":  # it has no sigtimedwait
+        return signal.sigwait(orders)
+    while True:
+        statistics.pulse()
+        received = signal.sigtimedwait(orders, PULSE_SECONDS)
+        if received:
+            return received.si_signo
+
+
+def _node(options: WorkerOptions, statistics: WorkerStatistics) -> InsultFilterNode:
+    work = options.node.work
+    node = replace(options.node, work=PooledWork(work.wait_seconds, work.cpu_seconds, statistics))
+    names = EventNames(node.namespace)
+    return InsultFilterNode(node, options.prefetch, options.queue_type, names, statistics.watch())
+
 
 LEAVING_WORKERS = 64
 """Beyond the most workers: for those that still drain while others have taken their place."""
 BETWEEN_FORKS = Backoff(0.1, 5.0, least_share=1.0)
 """After a worker that ended young: the broker is away, or the code is broken."""
 YOUNG_SECONDS = 1.0
-"""A worker that lived longer did not die of what it was started with."""
+"""A worker that lived longer did not end because of how it was started."""
 FROZEN_SECONDS = 5.0
 """A worker that gives no sign of life for so long is killed and replaced."""
 STARTING_AT_ONCE = 2 * usable_cores()
-"""Starting takes processor time: where all start at once, all are late; in turn, the first work soon."""
+"""Starting takes processor time. If all start at once, all are late; in turn, the first ones work soon."""
 WAVE_SECONDS = 0.01
 """When to see whether some have started and others may."""
 
@@ -87,7 +170,7 @@ class Pool:
         for worker in active[: max(0, len(active) - self._wanted)]:
             self._let_leave(worker)
         missing = max(0, self._wanted - len(active))
-        since = now if self._failures else self._lacking_since or now  # a broken start is not a slow one
+        since = now if self._failures else self._lacking_since or now  # a failed start is not a slow one
         self._lacking_since = since if missing else None
         for spare in self._waiting()[:missing]:
             self._let_join(spare, since)
@@ -100,12 +183,12 @@ class Pool:
             self._fork(joins_since=since)
         if missing or starting:
             return WAVE_SECONDS
-        if not self._has_leaving():  # spares last: they must delay nobody needed
+        if not self._has_leaving():  # spares come last: they must not delay workers that are needed
             lacking = self._spares - len(self._waiting())
-            # After a failure one is tried, though nobody is missing: nothing else would tell that it is over.
+            # After a failure one spare is tried, even if none is missing: only this shows that it is over.
             for _ in range(min(1, lacking) if self._failures else lacking):
                 self._fork()
-        if self.is_empty:  # nobody is wanted, so nobody fails
+        if self.is_empty:  # no worker is wanted, so none fails
             self._failures = 0
         return 1.0
 

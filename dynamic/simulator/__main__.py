@@ -4,45 +4,26 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from dynamic.options import price
 from dynamic.policies import POLICIES, Policy, chosen
-from dynamic.sample import START_PRICE
+from dynamic.policies.sample import START_PRICE
 from dynamic.simulator.optimum import optimum
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
-from dynamic.simulator.scores import Scores
+from dynamic.simulator.scores import Scores, score_table
 from dynamic.simulator.simulation import Setting, arrivals_of, simulate
 from lab.bootstrap import run_program
 from lab.errors import Code, InvalidRequest
 from lab.load.profiles import from_trace
-from lab.options import Parser, duration, interval
+from lab.options import Parser, duration, interval, positive
 
 MOST_EVENTS = 500_000
 """Of a run whose optimum is computed."""
-COLUMNS: dict[str, Callable[[Scores], str]] = {
-    "late %": lambda one: f"{one.late_percent:.2f}",
-    "p99 s": lambda one: f"{one.p99_seconds:.2f}",
-    "worker-s": lambda one: f"{one.worker_seconds:,.0f}",
-    "starts": lambda one: str(one.starts),
-    "over optimum": lambda one: f"{one.over_optimum or 0:.2f}",
-    "under area": lambda one: f"{one.under_area:,.0f}",
-    "under %": lambda one: f"{one.under_percent:.1f}",
-    "over area": lambda one: f"{one.over_area:,.0f}",
-    "over %": lambda one: f"{one.over_percent:.1f}",
-    "actions": lambda one: str(one.actions),
-    "reversals": lambda one: str(one.reversals),
-    "reaction s": lambda one: _seconds(one.reaction_seconds),
-    "settling s": lambda one: _seconds(one.settling_seconds),
-    "lost": lambda one: str(one.lost),
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,7 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--drift", type=float, default=2.0, help="how many times slower they get")
     add("--work-cores", type=int, default=0, help="processors that the work needs; 0: it only waits")
-    add("--start-price", type=price, default=START_PRICE, help="what a start costs, in worker-seconds")
+    add(
+        "--start-price",
+        type=positive("a price, in worker-seconds,", zero=True),
+        default=START_PRICE,
+        help="what a start costs, in worker-seconds",
+    )
     add("--seed", type=int, default=1, help="of arrivals, of work times, and of the profile noisy")
     add("--json", action="store_true", help="print JSON instead of a table")
     return parser
@@ -140,22 +126,13 @@ def _parser() -> argparse.ArgumentParser:
 def _print(setting: Setting, scores: dict[str, Scores], seconds: float) -> None:
     profile, events = setting.profile, next(iter(scores.values())).events
     how = f"{profile.duration_seconds:,.0f} s, {events:,} events, seed {setting.seed}"
-    table = Table(title=f"Simulated: {profile.name} ({profile.description}), {how}")
-    table.add_column("")
-    for name in scores:
-        table.add_column(name, justify="right")
-    for heading, cell in COLUMNS.items():
-        table.add_row(heading, *(cell(one) for one in scores.values()))
     runs = len(scores)
-    Console().print(table)
+    title = f"Simulated: {profile.name} ({profile.description}), {how}"
+    Console().print(score_table(title, list(scores.items())))
     speeds = (
         f"{runs * events / seconds:,.0f} events/s and {runs * setting.readings / seconds:,.0f} readings/s"
     )
     print(f"{runs} runs and the optimum took {seconds:.2f} s: {speeds}")
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,32 +1,27 @@
 """The optimum: the cheapest schedule of workers for a run, found afterwards, knowing every arrival.
 
-Cost is worker-seconds and a price for each start. A schedule decides at the same readings, and its workers
-take as long to start. :func:`best_schedule` is exact, for small runs. :func:`lower_bound` is for any run: no
-schedule is cheaper. It lets workers share one event, and looks at what is due on a grid of GRID_SECONDS; in
-long runs it also allows parts of workers. :func:`achievable` returns the cost of a good schedule, so that the
-two tell how tight the bound is: docs/policies.md has the figures.
+Cost is worker-seconds and a price for each start. A schedule decides at the same readings, and its
+workers take as long to start. No schedule is cheaper than :func:`lower_bound`. It lets workers share one
+event, and looks at what is due on a grid of GRID_SECONDS; in long runs it also allows parts of workers.
+:func:`achievable` returns the cost of a good schedule, so that the two tell how tight the bound is:
+docs/policies.md has the figures.
 """
 
 import math
 from collections.abc import Sequence
-from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-from dynamic.decision import Decision, State
 from dynamic.policies import Policy
-from dynamic.sample import LATE_SHARE, TARGET_SECONDS, Sample
+from dynamic.policies.sample import LATE_SHARE, TARGET_SECONDS, Decision, Sample, State
 from dynamic.simulator.queueing import Seconds, work_times
 from dynamic.simulator.simulation import Setting, arrivals_of, simulate
-from lab.errors import Code, InvalidRequest
 
 GRID_SECONDS = 0.25
 """Distance of the times at which the bound looks at the work that is due."""
-MOST_SCHEDULES = 100_000
 INFEASIBLE = 2
 """The solver's word for it."""
 MOST_WHOLE_READINGS = 20
@@ -41,15 +36,6 @@ MOST_REPAIRS = 100
 
 
 Whole = NDArray[np.int64]
-
-
-class Best(NamedTuple):
-    """The cheapest schedule of a small run."""
-
-    cost: float
-    """Worker-seconds, and the price of the starts; infinite if no schedule keeps so few events late."""
-    schedule: tuple[int, ...]
-    """Workers after each reading."""
 
 
 def allowed_late(events: int) -> int:
@@ -80,32 +66,6 @@ def scheduled(schedule: Sequence[int]) -> Policy:
         return Decision(wanted, state._replace(wanted=wanted), "scheduled")
 
     return policy
-
-
-def best_schedule(setting: Setting, late: int, price: float = 0.0) -> Best:
-    """Return the cheapest schedule of a small run with at most *late* events late.
-
-    Schedules are tried from the cheapest on, and no more when even idle workers would cost more than the best
-    one found. InvalidRequest if there are more than MOST_SCHEDULES.
-    """
-    sizes = range(setting.min_workers, setting.max_workers + 1)
-    if len(sizes) ** setting.readings > MOST_SCHEDULES:
-        raise InvalidRequest(Code.TOO_LARGE, f"more than {MOST_SCHEDULES} schedules; use lower_bound")
-    schedules = np.array(list(product(sizes, repeat=setting.readings)), int)
-    edges = np.append(_readings(setting), setting.profile.duration_seconds)
-    before = np.column_stack([np.full(len(schedules), setting.min_workers), schedules])
-    starts = np.maximum(np.diff(before, axis=1), 0).sum(axis=1)
-    least = before[:, : len(edges) - 1] @ np.diff(edges) + price * starts
-    found = Best(math.inf, ())
-    for number in np.argsort(least, kind="stable"):
-        if least[number] >= found.cost:
-            break
-        schedule = tuple(schedules[number].tolist())
-        run = simulate(scheduled(schedule), setting, keep=False)
-        cost = run.worker_seconds + price * int(starts[number])
-        if cost < found.cost and run.late_events <= late:
-            found = Best(cost, schedule)
-    return found
 
 
 def _readings(setting: Setting) -> Seconds:
@@ -231,7 +191,7 @@ class _Program:
         low, high = np.zeros_like(cost), np.full_like(cost, np.inf)
         low[n], high[n], high[goes_up] = self.setting.min_workers, self.setting.max_workers, 1
         high[n[0]] = self.setting.min_workers
-        high[both[0]] = high[up[0]] = high[down[0]] = 0  # the first ones start, and are nobody's decision
+        high[both[0]] = high[up[0]] = high[down[0]] = 0  # no decision starts the first workers
         low[total], high[total] = np.minimum(self.due, self.possible), self.possible
         integers = np.zeros(len(cost), int)
         integers[n], integers[goes_up] = whole, whole

@@ -1,12 +1,13 @@
 """How well a policy did: late events, what the workers cost, and how calmly they were scaled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
 REVERSAL_SECONDS = 10.0
 
@@ -117,3 +118,35 @@ def reaction_and_settling(supply: Steps, need: Steps, duration: float) -> tuple[
 def _edges(until: float, *times: Numbers) -> Numbers:
     edges = np.unique(np.concatenate([[0.0, until], *times]))
     return edges[(edges >= 0) & (edges <= until)]
+
+
+SCORES: dict[str, Callable[[Scores], str]] = {
+    "late, %": lambda one: f"{one.late_percent:.2f}",
+    "p99, s": lambda one: f"{one.p99_seconds:.2f}",
+    "worker-seconds": lambda one: f"{one.worker_seconds:,.0f}",
+    "starts": lambda one: str(one.starts),
+    "cost over the optimum's": lambda one: "-" if one.over_optimum is None else f"{one.over_optimum:.2f}",
+    "missing worker-seconds": lambda one: f"{one.under_area:,.0f} ({one.under_percent:.0f} % of the time)",
+    "spare worker-seconds": lambda one: f"{one.over_area:,.0f} ({one.over_percent:.0f} % of the time)",
+    "actions": lambda one: str(one.actions),
+    "reversals within 10 s": lambda one: str(one.reversals),
+    "reaction, s": lambda one: _seconds(one.reaction_seconds),
+    "settling, s": lambda one: _seconds(one.settling_seconds),
+    "lost": lambda one: str(one.lost),
+}
+"""What tables show: heading and cell."""
+
+
+def score_table(title: str, scores: Sequence[tuple[str, Scores]]) -> Table:
+    """Return the scores of policies, a column each."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for policy, _ in scores:
+        table.add_column(policy, justify="right")
+    for heading, cell in SCORES.items():
+        table.add_row(heading, *(cell(one) for _, one in scores))
+    return table
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f}"

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dynamic.decision import State
 from dynamic.policies import Policy
-from dynamic.sample import KEPT_STARTS, START_PRICE, TARGET_SECONDS, Sample, needed_workers
+from dynamic.policies.sample import KEPT_STARTS, START_PRICE, TARGET_SECONDS, Sample, State, needed_workers
 from dynamic.simulator.queueing import Queue, Seconds, Times
 from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from lab.errors import Code, InvalidRequest
@@ -157,7 +156,7 @@ class Run:
 
 
 def arrivals_of(setting: Setting) -> Seconds:
-    """Return when the events of a run arrive, whatever its policy."""
+    """Return when the events of a run arrive. They do not depend on the policy."""
     plan = Plan.following(setting.profile, setting.profile.duration_seconds, setting.seed)
     arrivals: Seconds = plan.due_ns / 1e9
     return arrivals

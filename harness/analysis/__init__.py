@@ -1,1 +1,1 @@
-"""What may be said of what was measured: statistics, validity, scalability, plans."""
+"""What may be concluded from measurements: validity, verdicts, scalability, plans."""

@@ -111,7 +111,7 @@ def plan(run: Run, source: str, middleware: str, work: str, rate: float, objecti
     points = usable(run, middleware, work, made.refusals)
     if "computing" not in work:
         made.refusals.append(
-            f"no CPU-bound data: nothing is said of texts that compute; `lab speedup {middleware} "
+            f"no CPU-bound data, so no plan for texts that compute; `lab speedup {middleware} "
             "--work-cpu 2ms` measures them"
         )
     if not points:
@@ -232,7 +232,7 @@ def _cost(made: Plan, points: Sequence[Point], cores: int, rate: float) -> None:
     missing = [name for name, values in spent.items() if min(values) <= 0]
     if missing or not made.limits:
         what = ", ".join(missing) or "a broker or a store"
-        made.refusals.append(f"no CPU time was seen of {what}: nothing is said of where it becomes the limit")
+        made.refusals.append(f"no CPU time was measured for {what}, so its limit is not known")
     if "node" in spent and not missing:
         totals = sum(float(np.median(values)) for name, values in spent.items() if name != "generator")
         made.cores = rate * totals / 1000
@@ -249,7 +249,7 @@ def _log_slopes(usl: Usl, nodes: Sequence[int]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class PredictionCheck:
     """A prediction for *nodes* from trials with up to *known* nodes, and what was measured there."""
 
     middleware: str
@@ -262,9 +262,9 @@ class Checked:
     """The measured throughput lies in the interval of the prediction."""
 
 
-def check(run: Run) -> list[Checked]:
+def check(run: Run) -> list[PredictionCheck]:
     """Predict the most nodes of each speedup of *run*; InvalidRequest says why none can be checked."""
-    checked: list[Checked] = []
+    checked: list[PredictionCheck] = []
     refusals: list[str] = []
     for middleware, work in dict.fromkeys((p.middleware, p.work) for p in run.of("speedup")):
         points = usable(run, middleware, work, refusals)
@@ -276,9 +276,9 @@ def check(run: Run) -> list[Checked]:
         except InvalidRequest as error:
             refusals.append(f"{middleware}, {work}: {error.message}")
             continue
-        predicted, measured = curve.at(most), throughput_estimate(there)
-        is_held = (predicted.low or 0.0) <= measured.value <= (predicted.high or 0.0)
-        checked.append(Checked(middleware, work, curve.most_nodes, most, predicted, measured, is_held))
+        predicted, seen = curve.at(most), throughput_estimate(there)
+        is_held = (predicted.low or 0.0) <= seen.value <= (predicted.high or 0.0)
+        checked.append(PredictionCheck(middleware, work, curve.most_nodes, most, predicted, seen, is_held))
     if not checked:
         why = "; ".join(refusals) or "it has no speedup"
         raise InvalidRequest(

@@ -1,24 +1,47 @@
-"""Measure the anatomy of a request to one system: windows without and with sampling, in turn."""
+"""Measure the anatomy of a request to one system, and how much of a call lies in the middleware's library.
 
+The anatomy comes from windows without and with sampling, in turn. The library's share is counted twice: by
+calls of Python functions in a warm call, and by samples of CPU time under load.
+"""
+
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from harness.experiment.bench import N_NODES, Bench
-from harness.experiment.session import Step
+from harness.experiment.session import Step, needs
 from harness.load.measure import Generators, LocalGenerators
 from harness.load.workload import Driver, Subject
-from harness.probes import sampled
-from harness.probes.parts import part_of, place_of
-from harness.probes.sampling import Sampling, Stack
-from harness.record.findings import GENERATOR, Profile, Repetition
+from harness.probes import probed
+from harness.probes.parts import (
+    REST,
+    Stack,
+    kind_of,
+    kind_of_stack,
+    part_of,
+    place_of,
+    read_stacks,
+    relative,
+)
+from harness.record.findings import (
+    APPLICATION,
+    CARRYING,
+    GENERATOR,
+    LIBRARY,
+    LibraryShare,
+    Profile,
+    Repetition,
+)
 from harness.record.run import Point
 from harness.report.formatting import not_here
-from lab.contract import Architecture
+from lab.contract import Application, Architecture
 from lab.errors import InternalError
 from lab.middleware import MIDDLEWARES
 from lab.process.launcher import ProcessSpec
@@ -29,56 +52,44 @@ QUICK, FULL = (1.0, 5), (5.0, 10)
 """Seconds of a window, and pairs of a window without sampling and one with it."""
 START_SECONDS = 5.0
 """About what it takes to start a system and its load generators, and to end them."""
+LIBRARY_START_SECONDS = 6.0
+"""The same of two systems, without load generators for the first."""
 CLIENTS = 4
+WARM_UP_CALLS, CALLS = 50, 100
+TEXT = "you are a fool, a villain and a friend of mine"
 Seen = Mapping[str, Counter[Stack]]
 
 
-def anatomy(
-    bench: Bench,
-    middleware: str,
-    architecture: Architecture,
-    clients: int,
-    repetitions: int,
-    window_seconds: float,
-) -> Profile:
-    """Return where the CPU time of a request goes."""
-    nodes = N_NODES if architecture is Architecture.N_NODE else 1
-    profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
-    if sampled.WHY_NOT:
-        return replace(profile, missing=sampled.WHY_NOT)
-    missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
-    if missing:
-        return replace(profile, missing=not_here(missing))
-    found: list[Repetition] = []
-    places: dict[str, Counter[str]] = {NODE: Counter(), GENERATOR: Counter()}
-    objections: list[str] = []
-    with _loaded(bench, profile) as windows:
-        for number in range(repetitions):
-            plain, (point, seen) = windows.pair(window_seconds, sampled_first=bool(number % 2))
-            found.append(_repetition(plain, point, seen))
-            objections += [*plain.objections, *point.objections]
-            for component, stacks in seen.items():
-                places[component] += _counted(stacks, place_of)
-    return replace(
-        profile,
-        repetitions=found,
-        places={component: dict(seen) for component, seen in places.items()},
-        objections=objections,
-    )
+class ProbedSystem(System):
+    """A system whose nodes can be looked into with *probe*, at sockets in *folder*."""
 
+    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, probe: str, folder: Path) -> None:
+        super().__init__(spec, brokers)
+        self._probe = (probe, str(folder))
 
-def sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[Stack]:
-    """Return the stacks of a node and its load generators in *seconds*; none where WHY_NOT says so."""
-    if sampled.WHY_NOT:
-        return Counter()
-    profile = Profile(middleware, Architecture.ONE_NODE, bench.workload.application, 1, CLIENTS)
-    with _loaded(bench, profile) as windows:
-        seen = windows.window(seconds, is_sampled=True)[1]
-    return sum(seen.values(), Counter())
+    def _process(self, role: Role) -> ProcessSpec:
+        spec = super()._process(role)
+        if role.name != NODE:
+            return spec
+        return replace(spec, module=probed.__name__, arguments=(*self._probe, spec.module, *spec.arguments))
 
 
 @dataclass(frozen=True, slots=True)
-class _Windows:
+class SampledSubject:
+    """A subject whose load generators let themselves be sampled."""
+
+    subject: Subject
+    folder: Path
+
+    def connect(self) -> Driver:
+        probed.let_sample(self.folder)
+        return self.subject.connect()
+
+
+@dataclass(frozen=True, slots=True)
+class SampledSystem:
+    """A system and its load generators, which are up and can be sampled."""
+
     bench: Bench
     system: System
     load: Generators
@@ -95,53 +106,61 @@ class _Windows:
     def window(self, seconds: float, *, is_sampled: bool) -> tuple[Point, Seen]:
         """Measure one window."""
         pids = {NODE: [node.pid for node in self.system.nodes], GENERATOR: self.load.pids}
-        sampling = Sampling(self.folder, pids)
-        with sampling if is_sampled else nullcontext():
+        nothing: probed.Seen = {}
+        with probed.probing(self.folder, pids) if is_sampled else nullcontext(nothing) as seen:
             closed = partial(Generators.closed, seconds=seconds)
             point = self.bench.point("anatomy", self.system, self.load, closed)
         if not point.throughput:
             raise InternalError("anatomy", "; ".join(point.objections))
-        return point, sampling.stacks
+        texts = {component: [one.decode() for one in some] for component, some in seen.items()}
+        return point, {component: sum(map(read_stacks, some), Counter()) for component, some in texts.items()}
 
 
 @contextmanager
-def _loaded(bench: Bench, profile: Profile) -> Iterator[_Windows]:
-    """Start a system and load generators that let themselves be sampled."""
+def sampled_system(bench: Bench, profile: Profile) -> Iterator[SampledSystem]:
+    """Start what *profile* describes, and its load generators."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-anatomy-")))
         architecture = Architecture(profile.architecture)
         spec = SystemSpec(profile.middleware, bench.workload.application, architecture, profile.nodes)
-        system = stack.enter_context(_SampledCluster(spec, bench.brokers, folder))
-        subject = _SampledSubject(bench.subject(system), folder)
+        system = stack.enter_context(ProbedSystem(spec, bench.brokers, probed.STACKS, folder))
+        subject = SampledSubject(bench.subject(system), folder)
         load = stack.enter_context(LocalGenerators(subject, profile.clients))
-        yield _Windows(bench, system, load, folder)
+        yield SampledSystem(bench, system, load, folder)
 
 
-class _SampledCluster(System):
-    """A system whose nodes let themselves be sampled."""
-
-    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, folder: Path) -> None:
-        super().__init__(spec, brokers)
-        self._folder = folder
-
-    def _process(self, role: Role) -> ProcessSpec:
-        spec = super()._process(role)
-        if role.name != NODE:
-            return spec
-        arguments = (str(self._folder), spec.module, *spec.arguments)
-        return replace(spec, module=sampled.__name__, arguments=arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class _SampledSubject:
-    """A subject whose load generators let themselves be sampled."""
-
-    subject: Subject
-    folder: Path
-
-    def connect(self) -> Driver:
-        sampled.let_sample(self.folder)
-        return self.subject.connect()
+def anatomy(
+    bench: Bench,
+    middleware: str,
+    architecture: Architecture,
+    clients: int,
+    repetitions: int,
+    window_seconds: float,
+) -> Profile:
+    """Return where the CPU time of a request goes."""
+    nodes = N_NODES if architecture is Architecture.N_NODE else 1
+    profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
+    if probed.WHY_NOT:
+        return replace(profile, missing=probed.WHY_NOT)
+    missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
+    if missing:
+        return replace(profile, missing=not_here(missing))
+    found: list[Repetition] = []
+    places: dict[str, Counter[str]] = {NODE: Counter(), GENERATOR: Counter()}
+    objections: list[str] = []
+    with sampled_system(bench, profile) as system:
+        for number in range(repetitions):
+            plain, (point, seen) = system.pair(window_seconds, sampled_first=bool(number % 2))
+            found.append(_repetition(plain, point, seen))
+            objections += [*plain.objections, *point.objections]
+            for component, stacks in seen.items():
+                places[component] += _counted(stacks, place_of)
+    return replace(
+        profile,
+        repetitions=found,
+        places={component: dict(seen) for component, seen in places.items()},
+        objections=objections,
+    )
 
 
 def _repetition(plain: Point, point: Point, seen: Seen) -> Repetition:
@@ -176,3 +195,61 @@ def anatomy_step(
     what = f"anatomy of a request: {MIDDLEWARES[middleware].label}"
     needed = MIDDLEWARES[middleware].needed_brokers(architecture)
     return Step(what, START_SECONDS + 2 * pairs * seconds, needed, measure)
+
+
+def library_step(middleware: str, seconds: float = 2.0) -> Step:
+    """Return the step that measures the library's share of one variant."""
+
+    def measure(bench: Bench) -> Iterator[LibraryShare]:
+        yield library_share(bench, middleware, seconds)
+
+    what = f"the library on the path: {MIDDLEWARES[middleware].label}"
+    expected = LIBRARY_START_SECONDS + seconds
+    return Step(what, expected, needs(middleware, Architecture.ONE_NODE), measure)
+
+
+def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare:
+    """Measure one node of *middleware* (``NAME`` or ``NAME:stock``); sample it for *seconds* under load."""
+    # In a process of its own: importing a tuned variant changes its library, and that is not undone.
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        calls = fresh.submit(counted_calls, middleware, bench.brokers).result()
+    kinds = dict.fromkeys((LIBRARY, CARRYING, APPLICATION, REST), 0.0)
+    for path, count in calls.items():
+        kinds[kind_of(path, middleware)] += count / CALLS
+    samples = dict.fromkeys(kinds, 0)
+    for stack, count in _sampled_stacks(bench, middleware, seconds).items():
+        samples[kind_of_stack(stack, middleware)] += count
+    ours = sorted(relative(path) for path in calls if kind_of(path, middleware) == CARRYING)
+    return LibraryShare(middleware, kinds, samples, tuple(ours))
+
+
+def _sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[Stack]:
+    """Return the stacks of a node and its load generators in *seconds*; none where WHY_NOT says so."""
+    if probed.WHY_NOT:
+        return Counter()
+    profile = Profile(middleware, Architecture.ONE_NODE, bench.workload.application, 1, CLIENTS)
+    with sampled_system(bench, profile) as system:
+        seen = system.window(seconds, is_sampled=True)[1]
+    return sum(seen.values(), Counter())
+
+
+def counted_calls(middleware: str, brokers: BrokerUrls) -> Counter[str]:
+    """Return how many Python functions of each file CALLS warm calls run, client and node together."""
+    spec = SystemSpec(middleware, Application.FILTER)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-library-")))
+        system = stack.enter_context(ProbedSystem(spec, brokers, probed.CALLS, folder))
+        counter = probed.CallCounter()
+        stack.callback(counter.uninstall)
+        counter.install()
+        client = stack.enter_context(system.filter())
+        for _ in range(WARM_UP_CALLS):
+            client.filter(TEXT)
+        with probed.probing(folder, {NODE: [system.nodes[0].pid]}) as seen:
+            counter.start()
+            for _ in range(CALLS):
+                client.filter(TEXT)
+            ours = counter.stop()
+    calls = sum((Counter(json.loads(one)) for one in (ours, *seen[NODE])), Counter[str]())
+    del calls[__file__], calls[probed.__file__]
+    return calls

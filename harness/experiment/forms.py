@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness.experiment.anatomy import anatomy_step
+from harness.experiment.anatomy import anatomy_step, library_step
 from harness.experiment.capacity import Objective
-from harness.experiment.library import library_step
 from harness.experiment.scaling import short_step, thorough_steps
 from harness.experiment.session import Step
 from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND, speedup_step

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dynamic.keda import scaled_object
+from dynamic.calibration import scaled_object
 from dynamic.policies import chosen
-from dynamic.sample import KEPT_STARTS, TARGET_SECONDS, Sample
+from dynamic.policies.sample import KEPT_STARTS, TARGET_SECONDS, Sample
 from dynamic.simulator.optimum import optimum
 from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import Times

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 from dynamic.calibration import calibrated_rate
+from dynamic.controller import Forecast
 from dynamic.events import EventNames
-from dynamic.forecast import Forecast
+from dynamic.events.queues import EventQueues
+from dynamic.events.sender import Completions, EventSender
+from dynamic.policies.sample import TARGET_SECONDS
 from dynamic.pool.client import PoolClient
-from dynamic.queues import EventQueues
-from dynamic.sample import TARGET_SECONDS
-from dynamic.sender import Completions, EventSender
 from dynamic.simulator.simulation import Setting
 from lab.data import default_insults
 from lab.errors import Unavailable

@@ -3,19 +3,21 @@
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
-from harness.record.journal import RESULTS, SPACE_BYTES, Journal, environment, make_results
+from harness.record.journal import RESULTS, SPACE_BYTES, Journal, environment, make_results, write_run
 from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Result, Run, losses
-from harness.report.formatting import as_object, describe, figures, not_here
+from harness.report.formatting import as_object, busy, describe, figures, not_here
 from harness.report.progress import Steps
-from lab.cli.brokers import brokers
+from harness.report.table import print_table
+from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES, middleware_name
@@ -105,8 +107,6 @@ def record(
     as_json: bool = False,
 ) -> int:
     """Let *measure* fill *run*, and keep what it measured whatever happens; return the exit code."""
-    from harness.report.page import finish  # matplotlib takes a second to import: --help need not wait
-
     journal = Journal(run, results, raw_bytes)
     code = GOOD
     try:
@@ -129,6 +129,48 @@ def record(
     if as_json:
         print(json.dumps(as_object(run), indent=1))
     return code or (judge(run) if is_kept else FAILED)
+
+
+def finish(run: Run, folder: Path, *, as_table: bool = True) -> bool:
+    """Write the data, draw it, and say where everything is; return whether it is all in *folder*.
+
+    Where *folder* cannot hold it, it is written to a new temporary folder. If there is no room at all, the
+    record is printed, so that it is not lost.
+    """
+    run.notes += [said for said in (f"LOST: {one}" for one in losses(run)) if said not in run.notes]
+    if as_table:
+        print_table(run)
+    for note in [*run.notes, *filter(None, [busy(run)])]:
+        say(note)
+    for place in _places(folder):
+        try:
+            with keeping(place):
+                _write(run, place)
+        except CannotKeep as error:
+            say(f"NOT WRITTEN: {error.message}")
+        else:
+            return place == folder
+    say("nothing can be written: the record follows on standard output; keep it as run.json")
+    print(json.dumps(asdict(run)))
+    return False
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    yield folder
+    try:
+        yield Path(tempfile.mkdtemp(prefix="lab-results-"))
+    except OSError as error:
+        say(f"NOT WRITTEN: {tempfile.gettempdir()}: cannot be written: {error.strerror}")
+
+
+def _write(run: Run, folder: Path) -> None:
+    from harness.report.page import write_report  # these two take a second to import: --help need not wait
+    from harness.report.plots import draw
+
+    say(f"data:   {write_run(run, folder)}")
+    plots = draw(run, folder / "plots")
+    say(f"plots:  {plots[0].parent if plots else 'none, for want of data'}")
+    say(f"report: {write_report(run, folder)}")
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -224,6 +266,17 @@ def _calibrated(bench: Bench, progress: Steps, run: Run) -> dict[int, float]:
     for depth, rate in rates.items():
         progress.say(f"against nothing, {depth} in flight: {rate:,.0f}/s, {1e6 / rate:.2f} us per request")
     return rates
+
+
+def add_middleware_option(parser: argparse.ArgumentParser) -> None:
+    """Add which middlewares are measured."""
+    parser.add_argument(
+        "--middleware",
+        type=middleware_names,
+        default=list(MIDDLEWARES),
+        metavar="NAME,NAME",
+        help=f"default: {','.join(MIDDLEWARES)}",
+    )
 
 
 def count(text: str) -> int:

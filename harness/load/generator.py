@@ -57,9 +57,9 @@ def run_generator(job: Job, next_planned: "Synchronized[int]", parent: Connectio
             while (window := parent.recv()) is not None:
                 parent.send(_run(job, drivers, window, next_planned))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        pass  # the parent ended, or the user ended everybody
+        pass  # the parent ended, or the user interrupted all
     except LabError as error:
-        with suppress(BrokenPipeError):  # another generator said so before, and the parent went on
+        with suppress(BrokenPipeError):  # another generator has failed before, and the parent has gone on
             parent.send(error)
 
 
@@ -72,7 +72,7 @@ def _run(job: Job, drivers: list[Driver], window: Window, next_planned: "Synchro
         def send(client: int, driver: Driver, notes: Recorder) -> None:
             try:
                 _send(job, client, driver, window, next_planned, notes)
-            except LabError as error:  # the disk is full: told by the main thread, which the parent hears
+            except LabError as error:  # the disk is full: the main thread reports it to the parent
                 errors.append(error)
 
         threads = [
@@ -123,7 +123,7 @@ now = time.perf_counter_ns
 
 
 def closed_loop(driver: Driver, numbers: Iterator[int], recorder: Recorder) -> None:
-    """Send a request when the last is answered. What is planned is what is done: a stall delays both."""
+    """Send a request when the last one is answered. A stall delays the next request, too."""
     for number in numbers:
         _request(driver, number, 0, recorder)
 
@@ -159,8 +159,8 @@ def open_loop(
 ) -> None:
     """Send each request that *take* gives when it is due, however long the others took.
 
-    A late one is sent at once and its response time counts from when it was due: nothing is skipped or put
-    off, so a stall shows in every request that it delayed.
+    A late request is sent at once. Its response time counts from when it was due. No request is skipped or
+    put off, so a stall shows in every request that it delayed.
     """
     while (number := take()) < len(due_ns):
         planned_ns = start_ns + due_ns[number]

@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from harness.load.generator import START_SECONDS, Job, Window, run_generator
@@ -23,7 +22,10 @@ from lab.load.plans import Plan
 
 
 class Processes:
-    """They end with :meth:`close`, or with the process that started them. *what*: their name in errors."""
+    """Processes that take orders and answer, over a pipe each. *what*: their name in errors.
+
+    They end with :meth:`close`, or with the process that started them.
+    """
 
     def __init__(self, what: str) -> None:
         self.context: SpawnContext = multiprocessing.get_context("spawn")
@@ -74,7 +76,7 @@ class Processes:
         return found
 
     def close(self, grace_seconds: float = 2.0) -> None:
-        """Let them end; kill those that still run after *grace_seconds* each. Twice does no harm."""
+        """Let them end; kill those that still run after *grace_seconds* each. Twice is fine."""
         for _, pipe in self._members:
             with suppress(OSError):
                 pipe.close()
@@ -112,9 +114,7 @@ class Generators(ABC):
     def __enter__(self) -> Self:
         return self.wait_ready()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def requests(self, each: int) -> Measurement:

@@ -1,16 +1,53 @@
-"""Which part of a request a stack belongs to: a table, read from the innermost frame outwards."""
+"""Two tables: which part of a request a stack belongs to, and which files are of a middleware's library."""
 
 import linecache
 import re
 import sysconfig
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.probes.sampling import Frame, Stack
-from harness.record.findings import APPLICATION, HANDLING, HARNESS, PARSING, THREADS, TRANSPORT, UNKNOWN
+from harness.record.findings import (
+    APPLICATION,
+    CARRYING,
+    HANDLING,
+    HARNESS,
+    LIBRARY,
+    PARSING,
+    THREADS,
+    TRANSPORT,
+    UNKNOWN,
+)
 from lab.bootstrap import ROOT
+
+_STACK = "most recent call first"
+_FRAME = re.compile(r'^  File "(.*)", line (\d+|\?+) in (.*)$', re.MULTILINE)
+
+
+class Frame(NamedTuple):
+    """A place in the code; *line* is 0 where the interpreter did not know it."""
+
+    path: str
+    line: int
+    function: str
+
+
+Stack = tuple[Frame, ...]
+"""The innermost frame first."""
+
+
+def read_stacks(text: str) -> Counter[Stack]:
+    """Read what faulthandler wrote; a stack without a frame counts as an empty one."""
+    _, *dumps = text.split(_STACK)
+    return Counter(
+        tuple(
+            Frame(path, int(line) if line.isdecimal() else 0, function)
+            for path, line, function in _FRAME.findall(dump)
+        )
+        for dump in dumps
+    )
 
 
 class Rule(NamedTuple):
@@ -72,6 +109,31 @@ def place_of(stack: Stack) -> str:
     """Return the innermost place of *stack* that a rule knows, as people name it: file:function."""
     known = next((frame for frame in stack if _part_of_frame(frame)), None)
     return f"{relative(known.path)}:{known.function}" if known else "nowhere that is known"
+
+
+REST = "rest"
+"""What of Python is neither the lab's nor the middleware's library."""
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "xmlrpc": ("xmlrpc/", "http/", "xml/", "socketserver.py", "email/"),
+    "pyro4": ("Pyro4/", "serpent.py", "msgpack/"),
+    "redis_impl": ("redis/", "hiredis/"),
+    "rabbitmq": ("pika/",),
+}
+_APPLICATION = ("lab/applications/", "lab/store/", "lab/validation.py", "lab/data/")
+
+
+def kind_of(path: str, middleware: str) -> str:
+    """Return which of the four kinds the file at *path* is of, for a variant of *middleware*."""
+    inside = relative(path)
+    if path.startswith(f"{ROOT}/") and ".venv" not in path:
+        return APPLICATION if inside.startswith(_APPLICATION) else CARRYING
+    return LIBRARY if inside.startswith(LIBRARIES[middleware.partition(":")[0]]) else REST
+
+
+def kind_of_stack(stack: Stack, middleware: str) -> str:
+    """Return the kind of the innermost frame that is not of the rest of Python."""
+    kinds = (kind_of(frame.path, middleware) for frame in stack)
+    return next((kind for kind in kinds if kind != REST), REST)
 
 
 @cache

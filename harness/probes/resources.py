@@ -1,20 +1,31 @@
-"""CPU time and memory by component, over a window: generators, nodes, master, broadcaster, brokers."""
+"""CPU time and memory by component, over a window: generators, nodes, master, broadcaster, brokers.
 
+``python -m harness.probes.resources N`` makes N requests against nothing and prints the memory of the
+harness.
+"""
+
+import ctypes
+import json
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 import psutil
 
+from harness.load.measure import LocalGenerators
+from harness.load.workload import NullSubject
 from harness.record.measurement import Usage
 from lab.process.system import BrokerUrls, System
 from machines.launcher import DaskLauncher
 
 SAMPLES_PER_SECOND = 2.0
 Pids = Mapping[str, Sequence[int]]
+CLIENTS = 2
+WARM_UP = 100_000
+"""Requests before the memory is looked at first: what is made once does not grow."""
 
 
 class Meter:
@@ -37,9 +48,7 @@ class Meter:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join()
         self._sample()
@@ -84,11 +93,9 @@ class FarMeter:
         self._here.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._here.__exit__(kind, error, trace)
-        if error is None:
+    def __exit__(self, *exception: object) -> None:
+        self._here.__exit__(*exception)
+        if not any(exception):
             self._after = self._launcher.spent()
 
     @property
@@ -139,3 +146,39 @@ def _process(pid: int) -> psutil.Process | None:
         return psutil.Process(pid)
     except psutil.NoSuchProcess:
         return None
+
+
+def resident(pids: Pids) -> dict[str, float]:
+    """Return the resident mebibytes of each component now."""
+    with Meter(pids) as meter:
+        pass
+    return meter.usage.rss_mib
+
+
+def main(requests: int) -> None:
+    """Make *requests* against nothing; print how many, in how many seconds, and the memory in megabytes.
+
+    ``before`` and ``settled``, afterwards, are without what the allocator of this process keeps though it is
+    free; ``after`` is with it. The load generators do not grow at all.
+    """
+    with LocalGenerators(NullSubject(), CLIENTS, in_flight=50) as generators:
+        generators.requests(WARM_UP // CLIENTS)
+        before = _settled(generators)
+        measured = generators.requests(requests // CLIENTS)
+        found = {"before": before, "after": _megabytes(generators), "settled": _settled(generators)}
+    print(json.dumps({"done": measured.done, "seconds": measured.seconds, **found}))
+
+
+def _settled(generators: LocalGenerators) -> float:
+    with suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+    return _megabytes(generators)
+
+
+def _megabytes(generators: LocalGenerators) -> float:
+    processes = [psutil.Process(), *map(psutil.Process, generators.pids)]
+    return sum(process.memory_info().rss for process in processes) / 1e6
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

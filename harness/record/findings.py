@@ -13,7 +13,7 @@ from lab.topology import NODE
 
 
 class Judgement(StrEnum):
-    """What is said of a row. Nothing is said of one that has no bar, and nothing good of an invalid one."""
+    """The verdict on a row. A row without a bar has none; an invalid row never counts as reached."""
 
     REACHED = "reached"
     MISSED = "missed"
@@ -40,7 +40,7 @@ class Finding:
     rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     objections: Sequence[str] = ()
-    """Why nothing may be concluded; empty: it is valid."""
+    """Why it is invalid; empty: it is valid."""
     missing: str = ""
     """Why it was not measured at all."""
 
@@ -111,7 +111,7 @@ class Cost:
     noise: float | None = None
     """The farthest that the default came from itself in any pair, as a ratio above 1."""
     objections: Sequence[str] = ()
-    """Why nothing may be concluded; empty: it is valid."""
+    """Why it is invalid; empty: it is valid."""
     missing: str = ""
     """Why it was not measured at all."""
 
@@ -185,7 +185,7 @@ class Size:
     memory_mib: dict[str, float] = field(default_factory=dict)
     """Resident, by component, the harness's being "harness"."""
     objections: Sequence[str] = ()
-    """Why nothing may be concluded from it; empty: it is valid."""
+    """Why it is invalid; empty: it is valid."""
 
     @property
     def is_short(self) -> bool:

@@ -56,7 +56,7 @@ class Tally:
 
     @property
     def lost(self) -> int:
-        """Requests of which nothing was heard."""
+        """Requests without any answer."""
         return self.made - self.done - self.wrong - self.failed.total()
 
     def add(self, other: "Tally") -> None:

@@ -149,7 +149,7 @@ class ScalingTrial:
     needed: Series = field(default_factory=Series)
     """The fewest workers that keep events in time."""
     objections: list[str] = field(default_factory=list)
-    """Why nothing may be concluded from it; empty: it is valid."""
+    """Why it is invalid; empty: it is valid."""
     middleware: str = "rabbitmq"
     architecture: str = "n-node"
 
@@ -198,7 +198,7 @@ class Point:
     """What "compare" set apart, such as "A rabbitmq:prefetch=1"."""
     usage: Usage = field(default_factory=Usage)
     objections: list[str] = field(default_factory=list)
-    """Why nothing may be concluded from it; empty: it is valid."""
+    """Why it is invalid; empty: it is valid."""
     generators: list[str] = field(default_factory=list)
     """The machines on which its load generators ran; empty: the one that the run was started on."""
 

@@ -4,14 +4,24 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from harness.record.findings import Profile, ordered
+from harness.record.findings import GENERATOR, PARTS, Profile, Segment, ordered
 from harness.report.formatting import nodes
-from harness.report.plots.cpu import segment_name
 from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
+from lab.topology import NODE
 
 SLOWED = 0.9
 """Sampled at less than this of the usual rate, a system is not the one that was to be looked at."""
+
+LABELS = {
+    "generator": "load generator and client",
+    "node": "nodes",
+    "master": "master",
+    "name_server": "name server",
+    "broadcaster": "broadcaster",
+    "redis": "Redis server",
+    "rabbitmq": "RabbitMQ server",
+}
 
 
 def anatomy_table(profiles: Sequence[Profile]) -> Table:
@@ -32,6 +42,15 @@ def anatomy_table(profiles: Sequence[Profile]) -> Table:
     table.add_row("rate with sampling / without", *(ratio(one.slowed) for one in shown))
     table.add_row("CPU per request, likewise", *(ratio(one.cost) for one in shown))
     return table
+
+
+def segment_name(segment: Segment) -> str:
+    """Return what tables call a segment."""
+    component, part = segment
+    if not part:
+        return LABELS.get(component, component)
+    where = {GENERATOR: "client", NODE: "node"}[component]
+    return f"{where}: {PARTS[part]}"
 
 
 def places(profile: Profile, count: int) -> list[str]:

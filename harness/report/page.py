@@ -1,23 +1,18 @@
-"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured.
-
-At the end of an experiment it is written with the data and the plots."""
+"""One self-contained page: conclusions and caveats first, then tables and plots, then how it was measured."""
 
 import base64
-import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from dynamic.simulator.scores import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
-from harness.record.journal import RECORD, read_run, write_run
-from harness.record.measurement import CannotKeep, keeping
-from harness.record.run import Run, losses
+from harness.record.journal import RECORD, read_run
+from harness.record.run import Run
 from harness.report.conclusions import caveats, conclusions
 from harness.report.faults import (
     broken,
@@ -31,11 +26,9 @@ from harness.report.faults import (
     variant_name,
 )
 from harness.report.findings import LIBRARY_COLUMNS, LIBRARY_TITLE, library_rows
-from harness.report.formatting import busy, capacity, milliseconds, system_name
-from harness.report.plots import draw
-from harness.report.scaling import ROWS, scalings_by_profile, simulated_words
-from harness.report.table import STUDIES, factor_rows, found_lines, print_table
-from lab.cli.brokers import say
+from harness.report.formatting import capacity, milliseconds, system_name
+from harness.report.scaling import scalings_by_profile, simulated_words
+from harness.report.table import STUDIES, factor_rows, found_lines
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import VARIANTS
@@ -88,7 +81,7 @@ def write_report(run: Run, folder: Path) -> Path:
         studies=STUDIES,
         speedups=speedups(run),
         scalings=scalings_by_profile(run),
-        scaling_rows=ROWS,
+        scaling_rows=SCORES,
         factors=factor_rows(run),
         trials=faults,
         faults=by_scenario(faults),
@@ -159,42 +152,3 @@ def _said(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_said, value))
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-
-
-def finish(run: Run, folder: Path, *, as_table: bool = True) -> bool:
-    """Write the data, draw it, and say where everything is; return whether it is all in *folder*.
-
-    Where *folder* cannot hold it, it is written to a new temporary folder. If there is no room at all, the
-    record is printed, so that it is not lost.
-    """
-    run.notes += [said for said in (f"LOST: {one}" for one in losses(run)) if said not in run.notes]
-    if as_table:
-        print_table(run)
-    for note in [*run.notes, *filter(None, [busy(run)])]:
-        say(note)
-    for place in _places(folder):
-        try:
-            with keeping(place):
-                _write(run, place)
-        except CannotKeep as error:
-            say(f"NOT WRITTEN: {error.message}")
-        else:
-            return place == folder
-    say("nothing can be written: the record follows on standard output; keep it as run.json")
-    print(json.dumps(asdict(run)))
-    return False
-
-
-def _places(folder: Path) -> Iterator[Path]:
-    yield folder
-    try:
-        yield Path(tempfile.mkdtemp(prefix="lab-results-"))
-    except OSError as error:
-        say(f"NOT WRITTEN: {tempfile.gettempdir()}: cannot be written: {error.strerror}")
-
-
-def _write(run: Run, folder: Path) -> None:
-    say(f"data:   {write_run(run, folder)}")
-    plots = draw(run, folder / "plots")
-    say(f"plots:  {plots[0].parent if plots else 'none, for want of data'}")
-    say(f"report: {write_report(run, folder)}")

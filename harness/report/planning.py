@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Checked, Limit, Plan, Range
+from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Limit, Plan, PredictionCheck, Range
 from harness.record.journal import RESULTS, read_run
 from harness.record.run import Run
 from harness.report.formatting import capacity, system_name
@@ -81,7 +81,7 @@ def capacities(runs: Sequence[tuple[str, Run]], rate: float, objective_ms: float
     missing = [one for one in MIDDLEWARES if system_name(one, Architecture.N_NODE) not in found]
     if missing:
         command = f"`lab stress M --study capacity --objective {objective_ms:g}`"
-        found["missing"] = f"not supported: {', '.join(missing)}: nobody searched; {command} does"
+        found["missing"] = f"not supported: {', '.join(missing)}: no search was made; {command} makes one"
     return list(found.values())
 
 
@@ -152,7 +152,7 @@ def _plan_sentences(plans: list[Plan], known: list[str]) -> Iterator[str]:
     yield from (f"  {sentence}" for sentence in ASSUMPTIONS)
 
 
-def check_words(one: Checked) -> str:
+def check_words(one: PredictionCheck) -> str:
     return (
         f"{MIDDLEWARES[one.middleware].label}, {one.work}: from 1 to {one.known} nodes, {one.nodes} are "
         f"predicted to make {share_words(one.predicted)}/s; measured {share_words(one.measured)}/s: "

@@ -1,32 +1,15 @@
 """Trials of dynamic scaling in words, for progress, tables and the report."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from dynamic.sample import TARGET_SECONDS
-from dynamic.simulator.scores import Scores
+from dynamic.policies.sample import TARGET_SECONDS
+from dynamic.simulator.scores import score_table
 from harness.record.run import COST_PERCENT, LATE_POINTS, ScalingTrial
 
 if TYPE_CHECKING:
     from harness.record.run import Run
-
-ROWS: dict[str, Callable[[Scores], str]] = {
-    "late, %": lambda one: f"{one.late_percent:.2f}",
-    "p99, s": lambda one: f"{one.p99_seconds:.2f}",
-    "worker-seconds": lambda one: f"{one.worker_seconds:,.0f}",
-    "starts": lambda one: str(one.starts),
-    "cost over the optimum's": lambda one: "-" if one.over_optimum is None else f"{one.over_optimum:.2f}",
-    "missing worker-seconds": lambda one: f"{one.under_area:,.0f} ({one.under_percent:.0f} % of the time)",
-    "spare worker-seconds": lambda one: f"{one.over_area:,.0f} ({one.over_percent:.0f} % of the time)",
-    "actions": lambda one: str(one.actions),
-    "reversals within 10 s": lambda one: str(one.reversals),
-    "reaction, s": lambda one: _seconds(one.reaction_seconds),
-    "settling, s": lambda one: _seconds(one.settling_seconds),
-    "lost": lambda one: str(one.lost),
-}
-"""The score table: heading and cell."""
 
 
 def describe_scaling(trial: ScalingTrial) -> str:
@@ -107,18 +90,9 @@ def scaling_table(trials: list[ScalingTrial]) -> Table:
     """Return the scores of *trials*, all of one profile, a column per policy."""
     first = trials[0]
     title = f"Dynamic scaling, {first.profile} ({first.description}), {first.work} per event; one trial"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for trial in trials:
-        table.add_column(trial.policy, justify="right")
-    for heading, cell in ROWS.items():
-        table.add_row(heading, *(cell(trial.scores) for trial in trials))
+    table = score_table(title, [(trial.policy, trial.scores) for trial in trials])
     simulated = [
         f"{trial.simulated.late_percent:.2f} / {trial.simulated.worker_seconds:,.0f}" for trial in trials
     ]
     table.add_row("simulated: late, % / worker-seconds", *simulated)
     return table
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.1f}"

@@ -51,7 +51,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "faults": Command("tests.faults", "break all four under load; account for every request"),
         "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
         "anatomy": Command("tests.anatomy", "where the CPU time of one request goes, part by part"),
-        "library": Command("tests.library", "how much of a call lies in the middleware's own library"),
+        "library": Command("tests.anatomy:library", "how much of a call lies in the middleware's library"),
         "growth": Command("tests.growth", "cost as insults, subscribers, clients, nodes and requests grow"),
         "bench": Command("tests.bench", "the speed that must hold: bench [--only redis]"),
     },

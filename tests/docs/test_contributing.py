@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.experiment.library import counted_calls
+from harness.experiment.anatomy import counted_calls
 from harness.probes.parts import relative
 from lab.bootstrap import ROOT
 from lab.process.system import BrokerUrls

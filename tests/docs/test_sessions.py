@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynamic.events import EventNames
-from dynamic.queues import EventQueues
+from dynamic.events.queues import EventQueues
 from lab.bootstrap import ROOT
 from lab.middleware import MIDDLEWARES
 from lab.settings import settings
@@ -118,7 +118,7 @@ def test_an_experiment_runs_to_its_end(command: str, experiments: dict[str, "Fut
     said = done.stdout + done.stderr
     # Beside others on a busy machine a comparison may have nothing to judge, and says so.
     assert done.returncode == 0 or "no verdict: fewer than 3 blocks are whole and valid" in said, said
-    assert "report: " in said or "late %" in said, said
+    assert "report: " in said or "late, %" in said, said
     assert "Traceback" not in said
 
 

@@ -12,7 +12,7 @@ import pytest
 from lab.addresses import free_port
 from lab.process.node import STOP_SIGNALS
 from lab.settings import settings
-from tests.dynamic.rig import Rig, ask_broker, number, workers
+from tests.dynamic.conftest import Rig, ask_broker, number, workers
 from tests.eventually import eventually
 
 CONTROLLER, PUBLISHER = "dynamic", "dynamic.publisher"
@@ -23,8 +23,8 @@ USAGE = [
     (CONTROLLER, ["--min", "3", "--max", "2"], "--min 3 is more than --max 2"),
     (CONTROLLER, ["--C", "0"], "above 0"),
     (CONTROLLER, ["--C", "many"], "above 0"),
-    (CONTROLLER, ["--max", "0"], "1 or more"),
-    (CONTROLLER, ["--interval", "0s"], "no time"),
+    (CONTROLLER, ["--max", "0"], "not from 1 to 1000"),
+    (CONTROLLER, ["--interval", "0s"], "too short"),
     (CONTROLLER, ["--policy", "magic"], "no policy 'magic'"),
     (CONTROLLER, ["--policy", "static:hands=3"], "no setting 'hands'"),
     (CONTROLLER, ["--policy", "static:workers=0"], "above 0"),
@@ -32,8 +32,8 @@ USAGE = [
     (CONTROLLER, ["--insults", "/nowhere.txt"], "cannot be read"),
     (CONTROLLER, ["--architecture", "one-node", "--insults", "/nowhere.txt"], "cannot be read"),
     (CONTROLLER, ["--forecast", "/nowhere.json"], "not a forecast"),
-    (PUBLISHER, ["--rate", "0"], "not a rate"),
-    (PUBLISHER, ["--rate", "nan"], "not a rate"),
+    (PUBLISHER, ["--rate", "0"], "a rate must be a number above 0"),
+    (PUBLISHER, ["--rate", "nan"], "a rate must be a number above 0"),
     (PUBLISHER, ["--profile", "magic"], "magic"),
     (PUBLISHER, ["--seed", "-1"], "seed"),
     (PUBLISHER, ["--corpus", "/nowhere.txt"], "cannot be read"),
@@ -184,7 +184,7 @@ def assert_refused(rig: Rig, module: str, told: str, **environment: str) -> str:
 
 
 def assert_one_line(err: str, told: str) -> str:
-    """*told* is said in one line, perhaps after how the program is used."""
+    """The error is one line with *told*, perhaps after the usage."""
     said = err if not err.startswith("usage:") else err.splitlines()[-1] + "\n"
     assert said.count("\n") == 1, err
     assert told in said

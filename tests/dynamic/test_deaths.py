@@ -1,17 +1,26 @@
-"""What is killed, frozen or cut off: workers, controllers, pools. Nothing that was confirmed is lost."""
+"""What is killed, frozen or cut off: workers, controllers, pools, brokers. Nothing confirmed is lost."""
 
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from lab.brokers.server import Server
+from lab.errors import Unavailable
 from lab.process.launcher import ROOT
-from tests.dynamic.rig import Load, Rig, ask_broker, number, workers
+from lab.settings import settings
+from rabbitmq.tuned.queues import QUEUE_TYPES
+from tests.dynamic.conftest import Load, Program, Rig, ask_broker, number, workers
 from tests.eventually import eventually
 
 
-def test_workers_killed_every_second_and_one_frozen_are_replaced_and_nothing_is_lost(
+def test_workers_killed_one_after_the_other_and_one_frozen_are_replaced_and_nothing_is_lost(
     rig: Rig, load: Load
 ) -> None:
     pool = rig.pool("--max", "4", "--work-time", "10ms")
@@ -20,15 +29,14 @@ def test_workers_killed_every_second_and_one_frozen_are_replaced_and_nothing_is_
     frozen = workers(pool)[-1]
     os.kill(frozen, signal.SIGSTOP)
     with load.at(60):
-        for _ in range(5):
+        for _ in range(3):
             killed = next(pid for pid in workers(pool) if pid != frozen)
             os.kill(killed, signal.SIGKILL)
             eventually(lambda killed=killed: killed not in workers(pool))  # type: ignore[misc]
             eventually(lambda: len(workers(pool)) == 4)
-            time.sleep(1.0)  # the next one is killed a second later
     eventually(lambda: frozen not in workers(pool) and len(workers(pool)) == 4, within=20.0)
     load.assert_none_lost()
-    assert number(pool, "crashed") == 6
+    assert number(pool, "crashed") == 4
 
 
 def test_a_worker_that_does_not_start_is_tried_again_less_and_less_often(rig: Rig) -> None:
@@ -141,3 +149,118 @@ def test_a_pool_without_a_controller_drains_and_ends(rig: Rig, load: Load) -> No
 
 def _ready(readings: list[dict[str, Any]]) -> int:
     return int(readings[-1]["sample"]["ready"]) if readings else 0
+
+
+AWAY_SECONDS = 3.0
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[tuple[Broker, Broker]]:
+    """A RabbitMQ and a Redis of our own."""
+    with ExitStack() as stack:
+        try:
+            rabbitmq = stack.enter_context(rabbitmq_broker(settings(), private=True))
+            redis = stack.enter_context(redis_broker(settings(), private=True))
+        except Unavailable as error:
+            if settings().require_brokers:
+                raise
+            pytest.skip(str(error))
+        yield rabbitmq, redis
+
+
+@pytest.fixture
+def own_rig(brokers: tuple[Broker, Broker]) -> Iterator[Rig]:
+    """A rig on brokers of our own, which may be killed."""
+    with Rig(brokers[0].url, brokers[1].url) as rig:
+        yield rig
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_no_worker(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    server = _server(brokers[0])
+    with ExitStack() as stack:
+        scaled = []
+        for queue_type in QUEUE_TYPES:
+            rig = stack.enter_context(Rig(brokers[0].url, brokers[1].url))
+            load, controller = _under_load(rig, "--min", "3", "--max", "3", "--queue-type", queue_type)
+            stack.enter_context(load.at(60))
+            client = rig.client()
+            eventually(lambda one=client: len(workers(one)) == 3)  # type: ignore[misc]
+            scaled.append((rig, load, controller, workers(client)))
+        server.kill()
+        try:
+            for rig, _, controller, before in scaled:
+                eventually(lambda one=controller: _void(one) >= 1, within=20.0)  # type: ignore[misc]
+                assert controller.readings()[-1]["decision"]["wanted"] == 3
+                assert set(before) <= {*workers(rig.client())}
+        finally:
+            server.start()
+        for _, load, controller, _ in scaled:
+            eventually(lambda one=controller: not one.readings()[-1]["trouble"], within=30.0)  # type: ignore[misc]
+            load.stop()
+            load.assert_none_lost(within=60.0)
+            eventually(lambda one=controller: one.readings()[-1]["sample"]["backlog"] == 0, within=20.0)  # type: ignore[misc]
+            seen = [reading["sample"]["arrivals"] or 0 for reading in controller.readings()]
+            assert sum(seen) > 0.5 * load.sent
+            assert controller.end() == 0
+
+
+def test_a_frozen_broker_voids_readings_and_costs_nothing(
+    own_rig: Rig, brokers: tuple[Broker, Broker]
+) -> None:
+    load, controller = _under_load(own_rig, "--policy", "static:workers=2")
+    server = _server(brokers[0])
+    with load.at(60):
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            eventually(lambda: _void(controller) >= 1, within=20.0)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        eventually(lambda: not controller.readings()[-1]["trouble"], within=30.0)
+        assert len(workers(own_rig.client())) == 2
+    load.assert_none_lost(within=60.0)
+    assert controller.end() == 0
+
+
+def test_a_redis_that_is_away_for_seconds_costs_nothing(own_rig: Rig, brokers: tuple[Broker, Broker]) -> None:
+    load, controller = _under_load(own_rig, "--policy", "static:workers=2")
+    server = _server(brokers[1])
+    with load.at(60):
+        server.kill()
+        time.sleep(AWAY_SECONDS)
+        server.start()
+    load.assert_none_lost(within=60.0)
+    assert controller.end() == 0
+
+
+def test_failures_of_workers_that_nobody_wants_any_more_are_forgotten(
+    own_rig: Rig, brokers: tuple[Broker, Broker]
+) -> None:
+    pool = own_rig.pool("--max", "2", "--spares", "0")
+    server = _server(brokers[0])
+    server.kill()
+    try:
+        pool.scale(1)
+        eventually(lambda: number(pool, "failures") > 0, within=20.0)
+        pool.scale(0)
+        eventually(lambda: number(pool, "failures") == 0, within=20.0)
+    finally:
+        server.start()
+
+
+def _under_load(rig: Rig, *arguments: str) -> tuple[Load, Program]:
+    controller = rig.controller("--work-time", "20ms", *arguments)
+    load = Load(rig, arguments[-1] if arguments[-1] in QUEUE_TYPES else "")
+    load.send(100)
+    eventually(lambda: load.done > 20 and workers(rig.client()))
+    return load, controller
+
+
+def _void(controller: Program) -> int:
+    return sum(reading["sample"]["arrivals"] is None for reading in controller.readings())
+
+
+def _server(broker: Broker) -> Server:
+    assert broker.server is not None
+    return broker.server

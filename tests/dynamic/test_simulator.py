@@ -1,20 +1,35 @@
-"""The simulator: known queues, nothing lost, the same seed the same result, and the figures of the design."""
+"""The simulator: known queues, nothing lost, the same seed the same result; its command; the optimum."""
 
+import json
 import math
 import time
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
+from dynamic.calibration import scaled_object
 from dynamic.policies import chosen
-from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator import figures
+from dynamic.simulator.__main__ import main
+from dynamic.simulator.optimum import (
+    achievable,
+    allowed_late,
+    lower_bound,
+    scheduled,
+    started,
+)
+from dynamic.simulator.profiles import FAMILIES, SIMULATED
 from dynamic.simulator.queueing import Queue, Times
 from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.simulator.simulation import Run, Setting, simulate
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest
-from lab.load.profiles import from_trace, spike, steady, step
+from lab.load.profiles import Profile, from_trace, spike, steady, step
 
 REAL_TRACE = ROOT.parent / "shared" / "traces" / "elb_requests_5min.csv"
 
@@ -219,3 +234,151 @@ def test_what_cannot_be_simulated_is_refused() -> None:
         Setting(steady(), phase_seconds=2.0)
     with pytest.raises(InvalidRequest):
         Times(0.1, "gamma")
+
+
+PRICES = some.sampled_from([0.0, 2.0, 10.0])
+
+
+def trace(rates: list[float]) -> Profile:
+    """Return a load of one rate each 2 s."""
+    return Profile(
+        "random", "random", tuple(2.0 * at for at in range(len(rates))), tuple(rates), 2.0 * len(rates)
+    )
+
+
+def run_settings(readings: int, most_rate: float, most_workers: int) -> some.SearchStrategy[Setting]:
+    return some.builds(
+        Setting,
+        profile=some.lists(some.floats(0.5, most_rate), min_size=readings, max_size=readings).map(trace),
+        work=some.builds(
+            Times, some.sampled_from([0.1, 0.3]), some.sampled_from(["constant", "exponential"])
+        ),
+        start=some.builds(Times, some.sampled_from([0.015, 0.4, 1.0])),
+        min_workers=some.integers(0, 1),
+        max_workers=some.just(most_workers),
+        phase_seconds=some.sampled_from([0.0, 0.7]),
+        drift_at=some.sampled_from([None, 3.0]),
+        seed=some.integers(1, 1000),
+    )
+
+
+@settings(max_examples=8, deadline=None)
+@given(setting=run_settings(3, 8.0, 2), late=some.integers(0, 4), price=PRICES)
+def test_no_schedule_of_a_small_run_is_cheaper_than_the_bound(
+    setting: Setting, late: int, price: float
+) -> None:
+    bound = lower_bound(setting, late, price)
+    for schedule in product(range(setting.min_workers, setting.max_workers + 1), repeat=setting.readings):
+        run = simulate(scheduled(schedule), setting)
+        cost = run.worker_seconds + price * started(setting.min_workers, schedule)
+        assert run.late_events > late or bound <= cost + 1e-6
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    setting=run_settings(20, 60.0, 12),
+    price=PRICES,
+    policy=some.sampled_from(
+        ["adaptive", "assignment", "assignment:hold=8", "rate", "reference", "static:workers=5"]
+    ),
+)
+def test_no_policy_is_cheaper_than_the_bound_at_its_own_lateness(
+    setting: Setting, price: float, policy: str
+) -> None:
+    run = simulate(chosen(policy), setting)
+    cost = run.worker_seconds + price * run.starts
+    assert lower_bound(setting, run.late_events, price) <= cost + 1e-6
+
+
+def test_the_bound_is_near_what_a_schedule_reaches() -> None:
+    setting = Setting(trace([20, 80, 150, 60, 30, 90, 40, 20] * 3), start=Times(0.4))
+    late = allowed_late(round(setting.profile.mean_rate * setting.profile.duration_seconds))
+    assert 1 <= achievable(setting, late) / lower_bound(setting, late) <= 1.15
+
+
+def test_a_bound_is_infinite_where_the_most_workers_are_too_few() -> None:
+    assert lower_bound(Setting(steady(100.0, 20.0), max_workers=2), 0) == math.inf
+
+
+def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "noisy", "--policy", "adaptive,assignment", "--work-time", "100ms"]) == 0
+    printed = capsys.readouterr().out
+    assert all(
+        word in printed
+        for word in ("adaptive", "assignment", "late, %", "reversals", "seed 1", "events/s", "readings/s")
+    )
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "step", "--policy", "static:workers=20", "--seed", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seed"] == 3
+    assert found["policies"]["static:workers=20"]["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--min", "3", "--max", "2"], "min <= max"),
+        (["--max", "0"], "max > 0"),
+        (["--policy", "magic"], "no policy 'magic'"),
+        (["--declared-rate", "0"], "above 0"),
+        (["--declared-rate", "nan"], "above 0"),
+        (["--drift", "0"], "above 0"),
+        (["--trace", "/nowhere.csv"], "cannot be read"),
+        (["--seed", "-1"], "seed"),
+        (["--phase", "2s"], "phase"),
+    ],
+)
+def test_bad_usage_is_told_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+
+
+def test_the_figures_tell_late_cost_and_actions_and_compare_the_totals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FAMILIES", {"plateau": lambda seed: FAMILIES["plateau"](seed).until(60.0)})
+    assert figures.main(["--policy", "adaptive,rate", "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("plateau", "over the optimum", "price 10", "4 "))
+    assert figures.main(["--policy", "magic"]) == 2
+    assert figures.main(["--seeds", "0"]) == 2
+
+
+def test_adaptive_is_cheaper_than_its_rivals_on_traces_that_its_constants_did_not_see() -> None:
+    settings = [one for name in ("sessions", "launch") for one in figures.settings_of(FAMILIES[name](31), 31)]
+    for price in figures.PRICES:
+        ratios = [figures.over_rivals("adaptive", setting, price) for setting in settings]
+        assert sum(ratios) / len(ratios) <= 1.02
+
+
+def test_a_scaled_object_has_the_fields_of_keda_and_the_measured_values() -> None:
+    text = scaled_object(rate=9.8, start_seconds=0.4, least=1, most=50)
+    found = yaml.safe_load(text)
+    assert (found["apiVersion"], found["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
+    spec = found["spec"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 50)
+    modes = {trigger["metadata"]["mode"]: trigger["metadata"] for trigger in spec["triggers"]}
+    assert modes["MessageRate"]["value"] == "7"  # 0.8 x 9.8
+    assert modes["QueueLength"]["value"] == "7"  # 9.8 x (2 - 0.1 - 0.4) / 2
+    assert all(isinstance(value, str) for trigger in modes.values() for value in trigger.values())
+    assert modes["MessageRate"]["protocol"] == "http"  # KEDA has no rate over AMQP
+    assert "9.8 messages per second" in text
+    assert "0.4 s after the wish" in text
+
+
+def test_a_worker_slower_than_the_objective_still_gets_whole_values() -> None:
+    found = yaml.safe_load(scaled_object(rate=0.3, start_seconds=5.0, least=0, most=3))
+    assert {trigger["metadata"]["value"] for trigger in found["spec"]["triggers"]} == {"1"}
+    assert (
+        found["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"][
+            "stabilizationWindowSeconds"
+        ]
+        == 100
+    )

@@ -1,5 +1,6 @@
-"""Workers of a pool: quick to start, the oldest leave first, and nothing is lost or done twice on the way."""
+"""Workers of a pool: quick to start, the oldest leave first; what users may choose; how programs end."""
 
+import signal
 import statistics
 
 import psutil
@@ -7,7 +8,8 @@ import pytest
 
 from dynamic.pool.client import PoolClient
 from dynamic.pool.pool import STARTING_AT_ONCE
-from tests.dynamic.rig import Load, Rig, number, workers
+from lab.process.launcher import usable_cores
+from tests.dynamic.conftest import Load, Rig, number, workers
 from tests.eventually import eventually
 
 
@@ -98,3 +100,93 @@ def scale(pool: PoolClient, wanted: int) -> None:
     """Wait until *wanted* workers take events, and all others are gone."""
     pool.scale(wanted)
     eventually(lambda: len(workers(pool)) == wanted and not workers(pool, "leaving"), within=20.0)
+
+
+def test_without_load_there_is_no_worker_and_with_load_there_is(rig: Rig, load: Load) -> None:
+    controller = rig.controller("--min", "0", "--max", "1")
+    client = rig.client()
+    eventually(controller.readings)
+    assert workers(client) == []
+    with load.at(50):
+        eventually(lambda: load.done > 20, within=20.0)
+        assert len(workers(client)) == 1
+    eventually(lambda: workers(client) == [], within=30.0)
+    load.assert_none_lost()
+
+
+def test_queues_may_be_quorum_queues(rig: Rig) -> None:
+    load = Load(rig, "quorum")
+    rig.controller("--queue-type", "quorum", "--min", "2")
+    load.send(200)
+    load.assert_none_lost()
+    assert load.repeated == 0
+
+
+def test_one_node_needs_no_redis(rig: Rig, load: Load) -> None:
+    rig.environment["LAB_REDIS_URL"] = "redis://127.0.0.1:1/0"
+    rig.controller("--architecture", "one-node", "--min", "2")
+    load.send(200)
+    load.assert_none_lost()
+
+
+def test_a_policy_is_told_what_processor_time_the_workers_use(rig: Rig, load: Load) -> None:
+    controller = rig.controller("--work-cpu", "20ms", "--policy", "static:workers=2")
+    with load.at(50):
+        eventually(lambda: [one for one in controller.readings() if one["sample"]["cpu_seconds"] > 0.05])
+    assert controller.readings()[-1]["sample"]["cores"] == usable_cores()
+
+
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("how", "code"), ENDS)
+def test_a_controller_ends_with_its_workers(
+    rig: Rig, load: Load, how: signal.Signals, code: int, times: int
+) -> None:
+    controller = rig.controller("--policy", "static:workers=2", "--work-time", "300ms")
+    client = rig.client()
+    load.send(20)
+    eventually(lambda: len(workers(client)) == 2)
+    for _ in range(times):
+        controller.process.send_signal(how)
+    assert controller.wait() == code
+    assert "Traceback" not in controller.err
+    rig.assert_nothing_left()
+    assert load.repeated == 0
+
+
+def test_a_controller_that_is_told_to_stop_while_it_starts_leaves_nothing(rig: Rig) -> None:
+    for lead in (0.3, 0.6, 0.9):
+        controller = rig.run("dynamic", "--min", "2")
+        with pytest.raises(AssertionError):
+            eventually(lambda: False, within=lead)
+        controller.process.send_signal(signal.SIGINT)
+        assert controller.wait() in (130, -signal.SIGINT)
+        rig.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("how", "code"), ENDS)
+def test_a_pool_drains(rig: Rig, load: Load, how: signal.Signals, code: int) -> None:
+    pool = rig.run("dynamic.pool", "--max", "2", "--work-time", "300ms")
+    pool.wait_ready()
+    client = rig.client()
+    load.send(6)
+    client.scale(2)
+    eventually(lambda: len(workers(client)) == 2)
+    for process in rig.processes():  # as a terminal does: to all of the group
+        process.send_signal(how)
+    assert pool.wait() == code
+    rig.assert_nothing_left()
+    assert load.repeated == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("how", "code"), ENDS)
+def test_a_publisher_ends(rig: Rig, how: signal.Signals, code: int, times: int) -> None:
+    publisher = rig.run("dynamic.publisher", "--rate", "100")
+    eventually(lambda: "sent" in publisher.out)
+    for _ in range(times):
+        publisher.process.send_signal(how)
+    assert publisher.wait() == code
+    assert publisher.err == ""

@@ -1,6 +1,12 @@
-"""Servers of known behaviour, to test the harness against: what it says of them can be checked."""
+"""Servers of known behaviour, to test the harness against: what it says of them can be checked.
 
+As a program it spends three parts of its CPU time in one function and one in another; one thread only waits.
+"""
+
+import hashlib
 import random
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +25,7 @@ class KnownServer:
 
     It stands still from *stall_at_seconds* after its first request on, for *stall_seconds*. A share of the
     requests is lost, answered twice or answered wrongly; these need a pipeline, where a client does not wait
-    for each. *burn_seconds* are spent by the client, not by the server, on each request.
+    for each. *burn_seconds* of CPU time are spent by the client, not by the server, on each request.
     """
 
     free_ns: "Synchronized[int]"
@@ -84,6 +90,38 @@ class _Driver:
         """Nothing to free."""
 
     def _burn(self) -> None:
-        end = now() + int(self._server.burn_seconds * NANOSECONDS)
-        while now() < end:
+        end = time.thread_time() + self._server.burn_seconds
+        while time.thread_time() < end:
             pass
+
+
+DATA = bytes(100_000)
+
+
+def three_parts() -> None:
+    """Compute in Python for 30 ms of CPU time."""
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        sum(range(500))
+
+
+def one_part() -> None:
+    """Compute in C, outside the interpreter's lock, for 10 ms of CPU time."""
+    end = time.thread_time() + 0.01
+    while time.thread_time() < end:
+        hashlib.sha256(DATA)
+
+
+def waits(stream: socket.socket) -> None:
+    """Wait for what never comes."""
+    stream.recv(1)
+
+
+if __name__ == "__main__":
+    ends = socket.socketpair()
+    threading.Thread(target=waits, args=(ends[0],), daemon=True).start()
+    print("{}", flush=True)
+    while True:
+        three_parts()
+        one_part()
+        time.sleep(0.005)

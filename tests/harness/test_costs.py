@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.settings.measured import texts
-from harness.experiment.settings.table import DEFAULTS, SETTINGS, Setting, changes
-from harness.experiment.settings.variants import VARIANTS
+from harness.experiment.changed_code import VARIANTS
+from harness.experiment.settings import DEFAULTS, SETTINGS, Setting, changes, texts
 from harness.record.findings import SAME, Cost, noise_of
 from harness.record.journal import read_run, write_run
 from harness.record.run import Run
@@ -18,49 +17,17 @@ from lab.applications.censor import Censor
 from lab.data import default_insults
 from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
-from lab.middleware import MIDDLEWARES
 from lab.settings import Settings
 from pyro4.tuned.server import SERVER_TYPES
 from rabbitmq.insult_filter import PREFETCH
 from redis_impl.insult_filter import BATCH
 
-SIZES = {"16 B", "1 KiB", "64 KiB"}
-ASKED = {
-    "xmlrpc": {"keep-alive": {"off"}, "multicall": {"1", "10", "100"}, "payload": SIZES},
-    "pyro4": {
-        "serializer": {"serpent"},
-        "server type": {"multiplex"},
-        "batch": {"1", "10", "100"},
-        "payload": SIZES,
-    },
-    "redis_impl": {
-        "batch": {"1", "10", "100"},
-        "in flight": {"1", "10", "1000"},
-        "appendonly": {"everysec", "off"},
-        "payload": SIZES,
-    },
-    "rabbitmq": {
-        "prefetch": {"1", "10", "100", "1000"},
-        "confirms": {"none", "each"},
-        "messages": {"transient"},
-        "queue type": {"quorum"},
-        "acknowledge": {"each"},
-        "payload": SIZES,
-    },
-}
-"""What the table must hold, beside the defaults."""
 VALID = Cost("rabbitmq", "prefetch", "1", "200", "", (100.0, 100.0, 100.0), (50.0, 52.0, 48.0), 1.1)
 
 
 def setting(middleware: str, name: str) -> Setting:
     """Return a line of the table."""
     return next(one for one in SETTINGS if (one.middleware, one.name) == (middleware, name))
-
-
-def test_the_table_holds_what_was_asked_for() -> None:
-    found = {(one.middleware, one.name): set(one.values) for one in SETTINGS}
-    asked = {(name, what): values for name, some in ASKED.items() for what, values in some.items()}
-    assert {key: found[key] & asked[key] for key in asked} == asked
 
 
 def test_a_setting_stands_once_and_its_default_is_no_change() -> None:
@@ -72,11 +39,6 @@ def test_a_setting_stands_once_and_its_default_is_no_change() -> None:
         assert all(
             text.startswith(("weaker guarantee: ", "stronger guarantee: ")) for text in one.promises.values()
         )
-
-
-def test_every_middleware_of_ours_has_a_default() -> None:
-    assert set(DEFAULTS) == {one.middleware for one in SETTINGS}
-    assert set(DEFAULTS) <= set(MIDDLEWARES)
 
 
 @pytest.mark.parametrize("change", changes(), ids=lambda one: f"{one.setting.name} {one.value}")

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.experiment import growth
 from harness.experiment.bench import Bench
-from harness.experiment.growth import studies
-from harness.experiment.growth.studies import STUDIES, insults
-from harness.experiment.growth.subscribers import Heard, lateness
-from harness.experiment.growth.terms import Terms, turning
+from harness.experiment.growth import STUDIES, turning
+from harness.experiment.subscribers import Configuration, Delivery, lateness
 from harness.load.workload import Workload
 from harness.record.findings import MILLISECONDS, NO_MIDDLEWARE, Curve, Judgement, Size, missed
 from harness.record.journal import write_run
 from harness.record.run import Run
-from harness.report.plots.growth import growth_figure
+from harness.report.plots.findings import growth_figure
 from lab.process.system import BrokerUrls
 from tests import report
 from tests.growth import main
@@ -84,9 +83,9 @@ def test_windows_turn() -> None:
 
 def test_lateness_counts_from_the_most_punctual_tick() -> None:
     heard = {
-        7: Heard(first=100.0, last=100.5, count=2),
-        8: Heard(first=102.1, last=102.2, count=2),
-        9: Heard(first=104.3, last=105.0, count=2),
+        7: Delivery(first=100.0, last=100.5, count=2),
+        8: Delivery(first=102.1, last=102.2, count=2),
+        9: Delivery(first=104.3, last=105.0, count=2),
     }
     assert lateness(heard, 2.0) == pytest.approx([500.0, 200.0, 1000.0])
 
@@ -140,17 +139,8 @@ def test_a_run_is_drawn_again_from_its_record(tmp_path: Path, capsys: pytest.Cap
 def test_the_command_measures_one_middleware_to_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [
-        "--middleware",
-        "xmlrpc",
-        "--only",
-        "subscribers",
-        "--windows",
-        "1",
-        "--results",
-        str(tmp_path),
-    ]
-    assert main([*options, "--json"]) == 0
+    options = ["--middleware", "xmlrpc", "--only", "subscribers", "--windows", "1", "--json", "--results"]
+    assert main([*options, str(tmp_path)]) == 0
     [curve] = json.loads(capsys.readouterr().out)["curves"]
     assert [one["size"] for one in curve["sizes"]] == [1, 10, 100]
     assert not any(said for one in curve["sizes"] for said in one["objections"])
@@ -159,26 +149,25 @@ def test_the_command_measures_one_middleware_to_the_end(
     assert (tmp_path / "latest" / "plots" / "growth-subscribers.svg").exists()
 
 
-def test_insults_and_nodes_grow_in_a_real_system(redis_url: str) -> None:
-    terms = Terms(Bench(BrokerUrls(redis=redis_url), Workload()), (1, 2), windows=1, seconds=0.3)
-    curves = [*insults("xmlrpc", terms), *studies.nodes("xmlrpc", terms)]
-    assert [curve.place for curve in curves] == ["in Redis"] * 2 + ["in memory"] * 2 + [""]
+def test_all_that_can_grow_grows_in_a_real_system(redis_url: str) -> None:
+    bench = Bench(BrokerUrls(redis=redis_url), Workload())
+    two = Configuration(bench, (1, 2), windows=1, seconds=0.3)
+    curves = [*growth.insults("xmlrpc", two), *growth.nodes("xmlrpc", two), *growth.clients("xmlrpc", two)]
+    assert [curve.place for curve in curves] == ["in Redis"] * 2 + ["in memory"] * 2 + ["", ""]
     for curve in curves:
         assert [one.size for one in curve.sizes] == [1, 2]
         assert all(one.median > 0 and one.memory_mib["node"] > 1 for one in curve.sizes)
 
 
-def test_clients_and_requests_grow_in_a_real_system() -> None:
-    bench = Bench(BrokerUrls(), Workload())
-    [clients] = studies.clients("xmlrpc", Terms(bench, (1, 4), windows=1, seconds=0.3))
-    assert [one.size for one in clients.sizes] == [1, 4]
-    [requests] = studies.requests("xmlrpc", Terms(bench, (100, 1_000, 10**9), windows=1, seconds=0.3))
+def test_requests_that_would_take_too_long_are_left_out() -> None:
+    sizes = (100, 1_000, 10**9)
+    [requests] = growth.requests("xmlrpc", Configuration(Bench(BrokerUrls(), Workload()), sizes, 1, 0.3))
     assert [one.size for one in requests.sizes] == [100, 1_000]
     assert "1,000,000,000 requests take over" in requests.missing
     assert requests.sizes[-1].memory_mib["harness"] > 1
 
 
 def test_the_harness_alone_is_measured_in_a_program_of_its_own() -> None:
-    [curve] = studies.harness_alone([1_000])
+    [curve] = growth.harness_alone([1_000])
     assert curve.label == "the harness alone"
     assert curve.sizes[0].memory_mib["harness"] > 1

@@ -1,6 +1,13 @@
-"""Runs as files: what is written is read again, and what is something else is one clear error."""
+"""Runs as files: written, read again, refused if damaged; and disks that are full, read-only or gone."""
 
 import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,10 +15,26 @@ from typing import Any
 import pytest
 
 from harness.analysis.verdicts import objections
-from harness.record.journal import new_folder, read_run, write_run
-from harness.record.run import FORMAT, SCHEMA, Run, losses
+from harness.experiment.session import FAILED, GOOD, record
+from harness.load.measure import LocalGenerators
+from harness.load.workload import NullSubject
+from harness.record.journal import (
+    CUT_OFF,
+    JOURNAL,
+    RECORD,
+    SPACE_BYTES,
+    Journal,
+    new_folder,
+    read_run,
+    write_run,
+)
+from harness.record.measurement import CannotKeep
+from harness.record.run import FORMAT, SCHEMA, Result, Run, losses
+from harness.report.formatting import as_object
 from lab.bootstrap import ROOT
+from lab.cli.commands import COMMANDS
 from lab.errors import InvalidRequest
+from tests import report
 from tests.harness.runs import full_run, lossy, point, run_of, window
 
 MAKE_SCHEMA = (
@@ -146,3 +169,193 @@ def test_every_kind_of_loss_is_said_with_who_lost_it(loss: dict[str, Any], said:
 
 def test_what_is_only_invalid_has_lost_nothing() -> None:
     assert losses(run_of(point(measurement=window(seconds=0.1), objections=["too short"]))) == []
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+MANY = 100
+ROOM_KIB = SPACE_BYTES // 1000 + 10_000
+"""Enough for a start."""
+EVERY_EXPERIMENT = {
+    "run": [],
+    "stress": ["xmlrpc"],
+    "speedup": ["xmlrpc"],
+    "compare": ["xmlrpc", "xmlrpc:in_flight=2"],
+    "bench": ["--only", "censor"],
+    "settings": ["--only", "xmlrpc:keep-alive"],
+    "growth": ["--only", "clients"],
+    "anatomy": [],
+    "dynamic": [],
+    "faults": [],
+}
+NEEDED = re.compile(r"about [\d,]+ MB are needed and \d+ [kM]B are free; make room there, or name another")
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int = ROOM_KIB) -> Iterator[Path]:
+    """A file system of *kib* at *folder*."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a run, and little more."""
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go in this test."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+def fill(folder: Path) -> None:
+    """Leave no room in *folder*."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(65_536)) == 65_536:
+                pass
+        except OSError:
+            pass
+
+
+def read_only(folder: Path) -> None:
+    """Let nothing be written in *folder* any more."""
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+
+
+def deleted(folder: Path) -> None:
+    """Delete every run in *folder*."""
+    for one in folder.iterdir():
+        one.unlink() if one.is_symlink() else shutil.rmtree(one)
+
+
+def measured_until(spoil: Callable[[], None]) -> Callable[[Journal], int]:
+    """Return a measurement of many windows; after the first *spoil* is called."""
+
+    def measure(journal: Journal) -> int:
+        journal.keep(point(throughput=1.0))
+        spoil()
+        for number in range(2, MANY):  # a file may have some room left in its last block
+            journal.keep(point(throughput=float(number)))
+        return GOOD
+
+    return measure
+
+
+def kept_elsewhere(folder: Path) -> Run:
+    """Return the run that was written to a new folder in *folder*, whole, with its report."""
+    [place] = folder.glob("lab-results-*")
+    assert "STOPPED" in (place / "report.html").read_text(encoding="utf-8")
+    return read_run(place / RECORD)
+
+
+@as_root
+@pytest.mark.parametrize("spoil", [fill, read_only, deleted])
+def test_what_was_measured_survives_a_disk_that_is_full_read_only_or_gone(
+    spoil: Callable[[Path], None], disk: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of()
+    assert record(run, disk, measured_until(lambda: spoil(disk))) == FAILED
+    kept = [one.throughput for one in kept_elsewhere(elsewhere).points]
+    assert kept == [float(number) for number in range(1, len(run.points) + 1)]
+    assert 2 <= len(kept) < MANY - 1
+    said = capsys.readouterr().err.splitlines()
+    [stopped] = [line for line in said if "STOPPED" in line]
+    assert re.search(
+        rf"STOPPED: {disk}/\S+: cannot be written: .*; what was measured until then is kept", stopped
+    )
+    assert any(line.startswith(f"data:   {elsewhere}") for line in said), said
+
+
+def test_where_nothing_at_all_can_be_written_the_record_is_printed(
+    tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # no file may be longer, on any disk
+
+    try:
+        assert record(run_of(), tmp_path, measured_until(limit)) == FAILED
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    printed = capsys.readouterr().out.splitlines()[-1]
+    (tmp_path / RECORD).write_text(printed, encoding="utf-8")
+    assert [one.throughput for one in read_run(tmp_path / RECORD).points] == [1.0, 2.0]
+
+
+@as_root
+def test_a_record_that_finds_no_room_leaves_the_old_one_and_no_scratch_file(disk: Path) -> None:
+    write_run(run_of(point()), disk)
+    fill(disk)
+    with pytest.raises(CannotKeep, match="No space left"):
+        write_run(full_run(), disk)
+    assert read_run(disk / RECORD).points == [point()]
+    assert not list(disk.glob("*.new"))
+
+
+@as_root
+def test_a_load_generator_without_room_for_its_times_says_so_in_one_error(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with LocalGenerators(NullSubject(), 2, raw=disk) as load:
+        assert load.closed(0.1).done > 0
+        fill(disk)
+        with pytest.raises(CannotKeep, match=f"{disk}: cannot be written: No space left on device"):
+            load.closed(0.5)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_results_with_too_little_room_are_refused_with_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 65_536))
+    with pytest.raises(InvalidRequest, match="about 20 MB are needed and 66 kB are free"):
+        record(run_of(), tmp_path, lambda journal: GOOD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_journal_is_read_as_the_run_that_it_holds_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    whole = full_run()
+    journal = Journal(run_of(), tmp_path)
+    results: list[Result] = [*whole.points, *whole.capacities, *whole.scalings, *whole.profiles]
+    for result in [*results, *whole.findings, *whole.costs, *whole.curves]:
+        journal.keep(result)
+    journal.run.environment["cores"] = 64
+    journal.run.notes.append("a note")
+    journal.update()
+    with (journal.folder / JOURNAL).open("a", encoding="utf-8") as file:
+        file.write('{"points": [{"experi')
+    assert not (journal.folder / RECORD).exists()
+    found_again = read_run(journal.folder / RECORD)
+    assert found_again.notes == ["a note", CUT_OFF]
+    found_again.notes.clear()
+    whole.environment["cores"] = 64
+    assert json.dumps(as_object(found_again)) == json.dumps(as_object(whole))
+
+
+def test_a_run_that_was_cut_off_has_a_report(tmp_path: Path) -> None:
+    journal = Journal(run_of(), tmp_path)
+    journal.keep(point())
+    assert report.main([str(journal.folder)]) == 0
+    assert CUT_OFF in (journal.folder / "report.html").read_text(encoding="utf-8")
+    assert read_run(journal.folder / RECORD).points == [point()]
+    assert not (journal.folder / JOURNAL).exists()
+
+
+@as_root
+def test_every_experiment_asks_for_room_before_it_starts(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64) as folder:
+        for command, options in EVERY_EXPERIMENT.items():
+            with pytest.raises(InvalidRequest, match=NEEDED):
+                COMMANDS[command].run([*options, "--results", str(folder)])

@@ -169,68 +169,51 @@ def test_a_ceiling_of_impossible_figures_is_an_invalid_request(
         cpu_ceiling(nodes, throughput, cpu, cores)
 
 
-def test_a_speedup_at_the_ceiling_is_limited_by_the_cores() -> None:
-    sentence = limit_sentence({2: around(1.8), 8: around(2.4)}, {2: 2.0, 8: 2.5}, usl(), cores=2)
-    assert sentence == (
+FALLS = {2: around(1.9), 3: around(2.3), 8: around(1.5)}
+SENTENCES = {
+    "at the ceiling": (
+        ({2: around(1.8), 8: around(2.4)}, {2: 2.0, 8: 2.5}, usl(), 2),
         "2.40 times (2.35 to 2.45) at 8 nodes: limited by the 2 cores of this machine, which allow 2.50; "
-        "peak not identified."
-    )
-
-
-def test_a_machine_of_one_core_is_named_so() -> None:
-    assert "limited by the only core of this machine" in limit_sentence({3: around(1.2)}, {3: 1.25}, None, 1)
-
-
-def test_a_speedup_whose_interval_holds_the_number_of_nodes_is_linear() -> None:
-    sentence = limit_sentence({1: around(1.0, 0.0), 3: around(2.97)}, {3: 3.0}, usl(), cores=2)
-    assert (
-        sentence == "2.97 times (2.92 to 3.02) at 3 nodes: linear within the interval; peak not identified."
-    )
-
-
-def test_a_speedup_close_to_the_number_of_nodes_is_told_as_a_share_of_it() -> None:
-    assert "at 8 nodes: 95% of linear" in limit_sentence({8: around(7.6)}, {8: 8.0}, None, cores=2)
-
-
-def test_a_speedup_beyond_linear_is_doubted() -> None:
-    assert "doubt the measurement at one node" in limit_sentence({3: around(3.5)}, {3: 3.0}, None, cores=2)
-
-
-def test_a_speedup_far_below_the_ceiling_is_limited_by_something_else() -> None:
-    sentence = limit_sentence({8: around(2.0)}, {8: 4.0}, None, cores=2)
-    assert "limited by something else before the 2 cores of this machine, which allow 4.00" in sentence
-
-
-def test_contention_is_named_where_the_cores_do_not_limit_and_the_law_shows_it() -> None:
-    sentence = limit_sentence({8: around(4.0)}, {8: 8.0}, usl(alpha=around(0.143, 0.02)), cores=64)
-    assert "limited by contention, 14.3% of the work being done one after the other" in sentence
-
-
-def test_no_reason_is_given_where_the_data_show_none() -> None:
-    assert "less than linear, the data do not say why" in limit_sentence(
-        {8: around(4.0)}, {}, usl(), cores=64
-    )
-
-
-def test_an_interval_that_holds_both_a_limit_and_much_less_says_so() -> None:
-    sentence = limit_sentence({8: Estimate(2.2, 1.2, 3.9, 3)}, {8: 2.5}, None, cores=2)
-    assert "the interval is too wide to say what limits it" in sentence
-
-
-def test_two_trials_name_no_limit() -> None:
-    sentence = limit_sentence({3: Estimate(2.9, None, None, 2)}, {3: 3.0}, None, cores=2)
-    assert sentence == "2.90 times at 3 nodes: too few trials to say what limits it."
-
-
-def test_a_speedup_that_falls_is_judged_where_it_is_highest() -> None:
-    speedups = {2: around(1.9), 3: around(2.3), 8: around(1.5)}
-    sentence = limit_sentence(speedups, {2: 2.0, 3: 2.4, 8: 2.4}, usl(peak_nodes=3.4), cores=2)
-    assert sentence == (
+        "peak not identified.",
+    ),
+    "one core": (({3: around(1.2)}, {3: 1.25}, None, 1), "limited by the only core of this machine"),
+    "linear": (
+        ({1: around(1.0, 0.0), 3: around(2.97)}, {3: 3.0}, usl(), 2),
+        "2.97 times (2.92 to 3.02) at 3 nodes: linear within the interval; peak not identified.",
+    ),
+    "nearly linear": (({8: around(7.6)}, {8: 8.0}, None, 2), "at 8 nodes: 95% of linear"),
+    "beyond linear": (({3: around(3.5)}, {3: 3.0}, None, 2), "doubt the measurement at one node"),
+    "far below the ceiling": (
+        ({8: around(2.0)}, {8: 4.0}, None, 2),
+        "limited by something else before the 2 cores of this machine, which allow 4.00",
+    ),
+    "contention": (
+        ({8: around(4.0)}, {8: 8.0}, usl(alpha=around(0.143, 0.02)), 64),
+        "limited by contention, 14.3% of the work being done one after the other",
+    ),
+    "no reason": (({8: around(4.0)}, {}, usl(), 64), "less than linear, the data do not say why"),
+    "a wide interval": (
+        ({8: Estimate(2.2, 1.2, 3.9, 3)}, {8: 2.5}, None, 2),
+        "the interval is too wide to say what limits it",
+    ),
+    "two trials": (
+        ({3: Estimate(2.9, None, None, 2)}, {3: 3.0}, None, 2),
+        "2.90 times at 3 nodes: too few trials to say what limits it.",
+    ),
+    "a fall": (
+        (FALLS, {2: 2.0, 3: 2.4, 8: 2.4}, usl(peak_nodes=3.4), 2),
         "2.30 times (2.25 to 2.35) at 3 nodes: limited by the 2 cores of this machine, which allow 2.40; "
-        "it falls to 1.50 times (1.45 to 1.55) at 8; the peak is at about 3.4 nodes."
-    )
+        "it falls to 1.50 times (1.45 to 1.55) at 8; the peak is at about 3.4 nodes.",
+    ),
+    "one node": (
+        ({1: around(1.0)}, {1: 1.0}, None, 2),
+        "Only one node was measured, which says nothing about scaling.",
+    ),
+}
+"""Speedups, ceilings, the law and the cores; and what is said of them."""
 
 
-def test_one_node_says_nothing_about_scaling() -> None:
-    sentence = limit_sentence({1: around(1.0)}, {1: 1.0}, None, cores=2)
-    assert sentence == "Only one node was measured, which says nothing about scaling."
+@pytest.mark.parametrize("case", SENTENCES)
+def test_the_sentence_names_the_limit_that_the_data_show(case: str) -> None:
+    given, said = SENTENCES[case]
+    assert said in limit_sentence(*given)

@@ -1,18 +1,115 @@
 """Experiments and systems as commands, from their start to their end, also when somebody interrupts them."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from harness.record.journal import read_run
+from harness.record.journal import JOURNAL, RECORD, read_run
 from harness.record.run import Run
 from lab.bootstrap import ROOT
+from tests import report
 from tests.eventually import eventually
-from tests.harness.commands import RESULT, SECONDS, Start
+
+SECONDS = 120.0
+RESULT = re.compile(r"^    .* requests, .*/s", re.MULTILINE)
+"""What progress says of a window."""
+
+
+class Command:
+    """A command that runs in a session of its own, and what it said so far."""
+
+    def __init__(self, redis_url: str, namespace: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "LAB_REDIS_URL": redis_url, "LAB_NAMESPACE": namespace},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def said(self) -> str:
+        """What it wrote to standard error."""
+        return "".join(self._lines)
+
+    def says(self, pattern: "re.Pattern[str]") -> "re.Match[str]":
+        """Wait until it says *pattern*."""
+
+        def look() -> "re.Match[str] | None":
+            assert self._process.poll() is None, self.said
+            return pattern.search(self.said)
+
+        found = eventually(look, within=SECONDS)
+        assert found
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """Return it and all that it started, and what these started."""
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def kill(self) -> None:
+        """End it and all that it started at once: it can write nothing any more."""
+        for one in self.family():
+            one.kill()
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does: the terminal tells all processes of the foreground."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def terminate(self) -> None:
+        """Do what `kill` does: one process is told."""
+        self._process.terminate()
+
+    def ends(self) -> int:
+        """Wait for its end; return the exit code."""
+        code = self._process.wait(SECONDS)
+        self._reader.join(SECONDS)
+        return code
+
+    def close(self) -> None:
+        """End it if a test failed before it did."""
+        if self._process.poll() is None:
+            self.terminate()
+            self.ends()
+
+    def _read(self) -> None:
+        assert self._process.stderr
+        with self._process.stderr as pipe:
+            for line in pipe:
+                self._lines.append(line)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(redis_url: str, namespace: str) -> Iterator[Start]:
+    """Start commands; end those that still run."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Command:
+            command = Command(redis_url, namespace, *arguments)
+            stack.callback(command.close)
+            return command
+
+        yield start
+
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +181,14 @@ def test_a_comparison_ends_with_a_verdict_or_says_why_there_is_none(start: Start
     else:  # a noisy machine
         assert "no verdict" in command.said
         assert code == 1
+
+
+def test_a_killed_command_leaves_a_journal_that_has_a_report(start: Start, tmp_path: Path) -> None:
+    options = ("--architecture", "one-node", "--study", "clients", "--seconds", "0.6s")
+    command = start("stress", "xmlrpc", *options, "--results", str(tmp_path))
+    command.says(RESULT)
+    eventually(lambda: "points" in (tmp_path / "latest" / JOURNAL).read_text(encoding="utf-8"))
+    command.kill()
+    command.ends()
+    assert report.main([str(tmp_path / "latest")]) == 0
+    assert read_run(tmp_path / "latest" / RECORD).points

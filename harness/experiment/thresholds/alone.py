@@ -73,7 +73,7 @@ class _Censoring:
 def memory(terms: Terms) -> Iterator[Finding]:
     """Measure the memory of the harness after millions of requests against nothing."""
     millions = 10 if terms.is_full else 1
-    command = [sys.executable, "-m", "harness.probes.memory", str(millions * 1_000_000)]
+    command = [sys.executable, "-m", "harness.probes.resources", str(millions * 1_000_000)]
     used = []
     for _ in range(3):
         done = subprocess.run(

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
+from harness.experiment import unguarded
 from harness.experiment.bench import Bench
 from harness.experiment.contestants import (
     BARE,
@@ -22,11 +23,10 @@ from harness.experiment.contestants import (
     settled,
     variables,
 )
-from harness.experiment.growth.studies import insults as grown_insults
-from harness.experiment.growth.terms import Terms as GrowthTerms
+from harness.experiment.growth import insults as grown_insults
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
 from harness.experiment.speedup import LATENCY_BOUND, speedup
-from harness.experiment.thresholds import unguarded
+from harness.experiment.subscribers import Configuration as GrowthConfiguration
 from harness.experiment.thresholds.alone import censoring, memory, worker_start
 from harness.experiment.thresholds.limits import BareLists, BarePika
 from harness.load.workload import Subject, SystemSubject, Workload
@@ -199,7 +199,7 @@ def _speedup_findings(label: str, rates: Rates) -> list[Finding]:
 def insults(terms: Terms) -> Iterator[Finding]:
     """Compare a service with a million stored insults with one that has ten."""
     bench = Bench(terms.brokers, Workload())
-    growth = GrowthTerms(bench, (FEW, MANY), terms.pairs, terms.seconds, is_full=True)
+    growth = GrowthConfiguration(bench, (FEW, MANY), terms.pairs, terms.seconds, is_full=True)
     for curve in grown_insults("xmlrpc", growth):
         yield curve.finding
 

@@ -9,11 +9,11 @@ from matplotlib.patches import Patch
 from harness.analysis.verdicts import best_points
 from harness.record.findings import GENERATOR, PARTS, UNKNOWN, Profile, Segment
 from harness.record.run import Run
+from harness.report.anatomy import LABELS
 from harness.report.faults import variant_name
 from harness.report.formatting import nodes
 from harness.report.plots.style import GREY, PLAIN, WIDTH
 from lab.middleware import MIDDLEWARES
-from lab.topology import NODE
 
 COMPONENTS = {
     "generator": "#999999",
@@ -23,15 +23,6 @@ COMPONENTS = {
     "broadcaster": "#CC79A7",
     "redis": "#D55E00",
     "rabbitmq": "#009E73",
-}
-LABELS = {
-    "generator": "load generator and client",
-    "node": "nodes",
-    "master": "master",
-    "name_server": "name server",
-    "broadcaster": "broadcaster",
-    "redis": "Redis server",
-    "rabbitmq": "RabbitMQ server",
 }
 
 
@@ -65,7 +56,7 @@ WHOLE = {"redis": "#D55E00", "rabbitmq": "#D55E00"}
 """Components that are known as a whole only; others are grey."""
 CLIENT_HATCH, UNKNOWN_HATCH = "///", "xxx"
 LEGIBLE_SHARE = 0.06
-"""A shorter stretch bears no number."""
+"""A shorter part of a bar has no number."""
 
 
 def anatomy_figure(profiles: Sequence[Profile]) -> Figure | None:
@@ -146,12 +137,3 @@ def _legend(shown: Sequence[Profile]) -> list[Patch]:
         ),
         Patch(facecolor="white", edgecolor=GREY, label="plain: in the node's"),
     ]
-
-
-def segment_name(segment: Segment) -> str:
-    """Return what tables call a segment."""
-    component, part = segment
-    if not part:
-        return LABELS.get(component, component)
-    where = {GENERATOR: "client", NODE: "node"}[component]
-    return f"{where}: {PARTS[part]}"

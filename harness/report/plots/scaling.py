@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dynamic.sample import TARGET_SECONDS
+from dynamic.policies.sample import TARGET_SECONDS
 from harness.record.run import Run, ScalingTrial, Series
 from harness.report.plots.style import GREY, INVALID, WIDTH, logarithmic
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from pika.channel import Channel
@@ -29,7 +28,22 @@ Finished = Callable[[str, int, bytes], None]
 """Told an event's id, when its answer came (nanoseconds of the monotonic clock), and the answer."""
 
 
-class EventSender:
+class _Connected:
+    """Has a connection to RabbitMQ, and closes it; a context manager."""
+
+    _connection: Connection
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class EventSender(_Connected):
     """Publishes to the events' exchange; safe to call from one thread beside its own.
 
     At least once: what was not confirmed before a connection broke is sent again under the same id. What the
@@ -82,24 +96,13 @@ class EventSender:
             time.sleep(0.01)
         return not self._waiting
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # In the I/O thread.
 
     def _publish(self, event_id: str, message: Message) -> None:
         channel = self._channel
         if channel is None or not channel.is_open:  # it is sent when there is a connection again
             return
-        if event_id in self._sent or event_id not in self._waiting:  # a new connection was faster than we
+        if event_id in self._sent or event_id not in self._waiting:  # a new connection has sent it already
             return
         if time.monotonic() - self._declared_at > RESTORE_SECONDS:
             self._restore(channel)
@@ -184,11 +187,11 @@ class EventSender:
             events.clear()
 
 
-class Completions:
+class Completions(_Connected):
     """Calls *finished*, in a thread of its own, for every answer in the namespace's queue of answers.
 
     The queue is durable and answers are as persistent as their events, so that a broker's restart loses none.
-    If somebody deletes the queue, it is declared and consumed again; the answers in it are lost.
+    A queue that is deleted is declared and consumed again. The answers in it are lost.
     """
 
     def __init__(self, url: str, names: EventNames, finished: Finished) -> None:
@@ -196,17 +199,6 @@ class Completions:
         self._finished = finished
         self._connection = Connection(url, self._set_up, lambda: None)
         self._connection.start()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # In the I/O thread.
 

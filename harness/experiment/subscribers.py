@@ -10,14 +10,31 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from harness.experiment.growth.terms import Terms, resident
+from harness.experiment.bench import Bench
 from harness.load.measure import Processes
-from harness.probes.resources import component_pids
+from harness.probes.resources import component_pids, resident
 from harness.record.findings import MILLISECONDS, Curve, Size
 from lab.contract import Application, Subscription, Target
 from lab.errors import InternalError, LabError, Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.process.system import System, SystemSpec
+from lab.process.system import BrokerUrls, System, SystemSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """How a run measures: *windows* of *seconds* for each of *sizes*."""
+
+    bench: Bench
+    sizes: Sequence[int]
+    windows: int
+    seconds: float
+    is_full: bool = False
+
+    @property
+    def urls(self) -> BrokerUrls:
+        """Where the brokers are."""
+        return self.bench.brokers
+
 
 STUDY = "subscribers"
 PROCESSES = 2
@@ -26,53 +43,53 @@ FILES_EACH = 8
 QUICK_INTERVAL, FULL_INTERVAL = 0.5, 2.0
 """Seconds between ticks: above what the most subscribers of the form take."""
 SUBSCRIBE_SECONDS = 60.0
-"""For those of one size: what takes longer is too many here, and is said to be."""
+"""For the subscribers of one size. If it takes longer, they are too many for this machine."""
 DEADLINE_SECONDS = 30.0
 SKIPPED = 1
 """Ticks at each size that do not count: connections to new subscribers are opened."""
 
 
-def subscribers(middleware: str, terms: Terms) -> Iterator[Curve]:
+def subscribers(middleware: str, config: Configuration) -> Iterator[Curve]:
     """Measure ticks of one node while more and more subscribe; those who have, stay."""
-    interval = FULL_INTERVAL if terms.is_full else QUICK_INTERVAL
+    interval = FULL_INTERVAL if config.is_full else QUICK_INTERVAL
     spec = SystemSpec(middleware, Application.SERVICE, interval=f"{1000 * interval:.0f}ms")
     sizes: list[Size] = []
     missing = ""
     with ExitStack() as stack:
-        _allow_files(max(terms.sizes) * FILES_EACH)
-        system = stack.enter_context(System(spec, terms.urls))
+        _allow_files(max(config.sizes) * FILES_EACH)
+        system = stack.enter_context(System(spec, config.urls))
         client = stack.enter_context(system.service())
         client.add_insult("tonto")
-        audience = stack.enter_context(Audience(middleware, system.target))
+        processes = stack.enter_context(SubscriberProcesses(middleware, system.target))
         client.start_broadcast()
-        for count in terms.sizes:
+        for count in config.sizes:
             try:
-                audience.grow(count)
+                processes.grow(count)
             except LabError as error:
                 missing = f"{count:,} subscribers were too many here: {error.message}"
                 break
-            heard = audience.listen(interval * (terms.windows + SKIPPED + 0.5))
-            sizes.append(_size(count, heard, interval, terms, system, audience))
+            heard = processes.listen(interval * (config.windows + SKIPPED + 0.5))
+            sizes.append(_size(count, heard, interval, config, system, processes))
         client.stop_broadcast()
     what = "due tick to last subscriber"
     yield Curve(STUDY, middleware, what, unit=MILLISECONDS, sizes=sizes, missing=missing)
 
 
 @dataclass(slots=True)
-class Heard:
+class Delivery:
     """When a tick was heard first and last (``time.perf_counter``), and by how many."""
 
     first: float = float("inf")
     last: float = 0.0
     count: int = 0
 
-    def add(self, other: "Heard") -> None:
+    def add(self, other: "Delivery") -> None:
         """Add what others heard of it."""
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.count += other.count
 
 
-def lateness(heard: dict[int, Heard], interval: float) -> list[float]:
+def lateness(heard: dict[int, Delivery], interval: float) -> list[float]:
     """Return by how many milliseconds each tick reached its last subscriber after it was due, tick by tick.
 
     Ticks are due at a fixed interval; the one that was heard earliest for its time is taken to be punctual.
@@ -81,7 +98,7 @@ def lateness(heard: dict[int, Heard], interval: float) -> list[float]:
     return [1000 * (one.last - number * interval - punctual) for number, one in sorted(heard.items())]
 
 
-class Audience:
+class SubscriberProcesses:
     """Subscribers in processes of their own; a context manager."""
 
     def __init__(self, middleware: str, target: Target) -> None:
@@ -90,7 +107,7 @@ class Audience:
         for _ in range(PROCESSES):
             self._processes.start(_listen, middleware, target)
 
-    def __enter__(self) -> "Audience":
+    def __enter__(self) -> "SubscriberProcesses":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -109,11 +126,11 @@ class Audience:
                 raise Unavailable(answer)
         self._count = count
 
-    def listen(self, seconds: float) -> dict[int, Heard]:
+    def listen(self, seconds: float) -> dict[int, Delivery]:
         """Return what was heard of each tick in the coming *seconds*."""
         begun = time.perf_counter()
         time.sleep(seconds)  # how long it listens
-        total: dict[int, Heard] = defaultdict(Heard)
+        total: dict[int, Delivery] = defaultdict(Delivery)
         self._processes.tell([None] * PROCESSES)
         for answer in self._processes.answers(DEADLINE_SECONDS):
             if not isinstance(answer, dict):
@@ -124,21 +141,21 @@ class Audience:
 
 
 @dataclass(slots=True)
-class _Ears:
+class _Deliveries:
     """What the subscribers of one process have heard since they were last asked."""
 
-    heard: dict[int, Heard] = field(default_factory=lambda: defaultdict(Heard))
+    heard: dict[int, Delivery] = field(default_factory=lambda: defaultdict(Delivery))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, subscription: Subscription) -> None:
         for tick in subscription:
             now = time.perf_counter()
             with self.lock:
-                self.heard[tick.number].add(Heard(now, now, 1))
+                self.heard[tick.number].add(Delivery(now, now, 1))
 
-    def told(self) -> dict[int, Heard]:
+    def told(self) -> dict[int, Delivery]:
         with self.lock:
-            told, self.heard = dict(self.heard), defaultdict(Heard)
+            told, self.heard = dict(self.heard), defaultdict(Delivery)
         return told
 
 
@@ -146,39 +163,39 @@ def _listen(middleware: str, target: Target, pipe: Connection) -> None:
     """Subscribe as many as each number that *pipe* brings says; tell what was heard for each None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     logging.disable(logging.WARNING)  # a thousand would say the same line; what they miss is counted
-    ears, count = _Ears(), 0
+    deliveries, count = _Deliveries(), 0
     client = MIDDLEWARES[middleware].service_client(target, DEADLINE_SECONDS)
     try:
         while True:
             wanted = pipe.recv()
             if wanted is None:
-                pipe.send(ears.told())
+                pipe.send(deliveries.told())
                 continue
             for _ in range(wanted - count):
-                threading.Thread(target=ears.follow, args=(client.subscribe(),), daemon=True).start()
+                threading.Thread(target=deliveries.follow, args=(client.subscribe(),), daemon=True).start()
             count = wanted
             pipe.send(count)
     except EOFError:
         pass  # the parent needs no more
-    except Exception as error:  # noqa: BLE001 - whatever it is, so many cannot subscribe
+    except Exception as error:  # noqa: BLE001 - each error means that so many cannot subscribe
         pipe.send(f"{type(error).__name__}: {error}")
 
 
 def _size(
     count: int,
-    heard: dict[int, Heard],
+    heard: dict[int, Delivery],
     interval: float,
-    terms: Terms,
+    config: Configuration,
     system: System,
-    audience: Audience,
+    processes: SubscriberProcesses,
 ) -> Size:
-    numbers: Sequence[int] = sorted(heard)[SKIPPED : SKIPPED + terms.windows]
-    if len(numbers) < terms.windows:
-        raise InternalError("subscribers", f"{len(numbers)} ticks were heard and {terms.windows} are needed")
+    numbers: Sequence[int] = sorted(heard)[SKIPPED : SKIPPED + config.windows]
+    if len(numbers) < config.windows:
+        raise InternalError("subscribers", f"{len(numbers)} ticks were heard and {config.windows} are needed")
     counted = {number: heard[number] for number in numbers}
     missed = sum(count - one.count for one in counted.values())
     objections = [f"{missed:,} of {count * len(numbers):,} ticks were not heard"] if missed else []
-    memory = resident({**component_pids(system, terms.urls), "harness": audience.pids})
+    memory = resident({**component_pids(system, config.urls), "harness": processes.pids})
     return Size(count, lateness(counted, interval), memory, objections)
 
 

@@ -69,7 +69,7 @@ class EventQueues:
         self._connection.close()
 
     def read(self) -> Count:
-        """Count what waits and what arrived, and restore queues and exchange if somebody deleted them.
+        """Count what waits and what arrived, and restore queues and exchange if they were deleted.
 
         The purge counts what it deletes. A purge that answers too late is counted by the next call.
         """
@@ -87,7 +87,7 @@ class EventQueues:
             channel.queue_purge(self._names.count, callback=counted)
 
         waiting = self._ask(ask)
-        arrived, self._arrived = self._arrived, 0  # nothing else is asked, so no other thread writes it now
+        arrived, self._arrived = self._arrived, 0  # no request is under way, so no other thread writes it now
         was_lost, self._is_count_lost = self._is_count_lost, False
         return Count(waiting, None if was_lost else arrived)
 

@@ -1,17 +1,68 @@
-"""Queues and exchange are deleted, purged or filled by hand under load: they come back, and it is said."""
+"""Queues: every event is counted once; what is deleted, purged or filled comes back, and it is told."""
 
 import time
 from typing import Any
 
 import pytest
 
-from dynamic.events import EventNames
-from dynamic.queues import EventQueues
-from dynamic.sender import EventSender
+from dynamic.events import COUNT_ARGUMENTS, EventNames
+from dynamic.events.queues import EventQueues
+from dynamic.events.sender import EventSender
 from lab.errors import Overloaded
 from rabbitmq.tuned.wire import retry_of
-from tests.dynamic.rig import Load, Program, Rig, ask_broker, workers
+from tests.dynamic.conftest import Load, Program, Rig, ask_broker, workers
 from tests.eventually import eventually
+
+EVENTS = 5_000
+
+
+def test_every_event_is_counted_once_over_many_purges(rig: Rig) -> None:
+    with EventQueues(rig.amqp_url, rig.names, "classic") as queues, _sender(rig) as sender:
+        counts: list[int | None] = []
+        for number in range(EVENTS):
+            sender.send("tonto", str(number), time.monotonic_ns())
+            if number % 125 == 0:
+                counts.append(queues.read().arrivals)
+        assert sender.settle(30.0)
+        counts.append(queues.read().arrivals)
+        assert len(counts) > 40
+        assert sum(count or 0 for count in counts) == EVENTS
+        eventually(lambda: queues.read().waiting == EVENTS)
+
+
+def test_texts_on_the_retry_queue_wait_too(rig: Rig) -> None:
+    with EventQueues(rig.amqp_url, rig.names, "classic") as queues:
+        ask_broker(rig, lambda channel: channel.basic_publish("", rig.names.work, b"one"))
+        ask_broker(rig, lambda channel: channel.basic_publish("", retry_of(rig.names.work), b"another"))
+        eventually(lambda: queues.read().waiting == 2)
+
+
+def test_the_queue_of_counts_is_bounded_and_expires(rig: Rig) -> None:
+    with EventQueues(rig.amqp_url, rig.names, "classic"):
+        asked = dict(COUNT_ARGUMENTS)
+        ask_broker(rig, lambda channel: channel.queue_declare(rig.names.count, durable=True, arguments=asked))
+    assert int(str(asked["x-max-length"])) >= EVENTS
+    assert int(str(asked["x-expires"])) >= 600_000
+
+
+def test_nothing_of_the_namespace_is_left_when_it_is_deleted(rig: Rig) -> None:
+    rig.pool("--max", "1").scale(1)
+    with EventQueues(rig.amqp_url, rig.names, "classic") as queues, _sender(rig) as sender:
+        sender.send("tonto", "1", time.monotonic_ns())
+        sender.settle(10.0)
+        rig.end_all()
+        queues.delete()
+    left = [queue for queue in (*rig.names.queues, rig.names.count) if _exists(rig, queue)]
+    assert left == []
+
+
+def _sender(rig: Rig) -> EventSender:
+    return EventSender(rig.amqp_url, rig.names)
+
+
+def _exists(rig: Rig, queue: str) -> bool:
+    return ask_broker(rig, lambda channel: channel.queue_declare(queue, passive=True))
+
 
 HEALED_SECONDS = 10.0
 """A generous deadline: the design asks for 5 s."""
@@ -65,12 +116,8 @@ def test_a_purge_of_the_count_by_hand_does_not_hide_the_arrivals(rig: Rig) -> No
     controller = rig.controller("--policy", "static:workers=1", "--work-time", "300ms")
     load = Load(rig)
     with load.at(300):
-        eventually(
-            lambda: ask_broker(rig, lambda channel: channel.queue_unbind(rig.names.count, rig.names.events))
-        )
-        eventually(lambda: [one for one in controller.readings() if "Count_queue has" in one["trouble"]])
-    said = next(one for one in controller.readings() if "Count_queue has" in one["trouble"])
-    assert said["sample"]["arrivals"] > 50
+        eventually(lambda: _unbound(rig) and _troubles(controller), within=30.0)
+    assert _troubles(controller)[0]["sample"]["arrivals"] > 50
 
 
 def test_a_purged_work_queue_is_told(rig: Rig, load: Load) -> None:
@@ -139,10 +186,6 @@ def _assert_healed(load: Load, controller: Program) -> None:
     eventually(lambda: load.done > done + 60, within=HEALED_SECONDS)
 
 
-def _sender(rig: Rig) -> EventSender:
-    return EventSender(rig.amqp_url, rig.names)
-
-
 def _sends(sender: EventSender) -> bool:
     try:
         sender.send("tonto", "again", time.monotonic_ns())
@@ -155,3 +198,12 @@ def _ready(rig: Rig, names: EventNames) -> int:
     found: list[Any] = []
     ask_broker(rig, lambda channel: found.append(channel.queue_purge(names.work).method.message_count))
     return int(found[0]) if found else 0
+
+
+def _unbound(rig: Rig) -> bool:
+    """Take Count_queue from the exchange: a publisher binds it again each second."""
+    return ask_broker(rig, lambda channel: channel.queue_unbind(rig.names.count, rig.names.events))
+
+
+def _troubles(controller: Program) -> list[dict[str, Any]]:
+    return [one for one in controller.readings() if "Count_queue has" in one["trouble"]]

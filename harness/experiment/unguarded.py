@@ -1,6 +1,6 @@
 """RabbitMQ's filter with nothing kept, of both variants.
 
-``python -m harness.experiment.thresholds.unguarded VARIANT --namespace N`` is a node. Messages are
+``python -m harness.experiment.unguarded VARIANT --namespace N`` is a node. Messages are
 transient, nothing is confirmed, and what is delivered counts as done. The lab offers no such node: this one
 exists to show what the guarantees cost. Each function takes one away from this process.
 """

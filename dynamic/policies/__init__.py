@@ -1,11 +1,11 @@
 """Policies: how many workers a load needs. Pure functions from a Sample and a State to a Decision.
 
-A new policy is one function, and its name is its name on every command line. Whatever it is told by the
-user is a keyword with a default, so that ``--policy doubling:patience=5`` works too::
+A new policy is one function. Its name is its name on every command line. A setting of the user is a keyword
+with a default, so that ``--policy doubling:messages=5`` works too::
 
     @_policy
-    def doubling(sample: Sample, state: State, *, patience: float = 10.0) -> Decision:
-        wish = 2 * sample.workers if sample.backlog > patience * sample.workers else 1
+    def doubling(sample: Sample, state: State, *, messages: float = 10.0) -> Decision:
+        wish = 2 * sample.workers if sample.backlog > messages * sample.workers else 1
         return _decision(sample, state, wish, f"backlog {sample.backlog}")
 
 ``_policy`` enters it into POLICIES and answers void readings with the last number. ``_decision`` keeps the
@@ -13,23 +13,43 @@ bounds. Policies neither read a clock nor keep anything outside of State: simula
 """
 
 import math
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from dynamic.adaptive import after_calm, believe, with_service
-from dynamic.decision import Decision, State
-from dynamic.sample import TARGET_SECONDS, Sample, arrival_rate, ceil, needed_workers
-from dynamic.saturation import as_many_as_help, observe
+from dynamic.policies.adaptive import after_calm, as_many_as_help, estimate, observe, with_service
+from dynamic.policies.sample import (
+    START_PRICE,
+    TARGET_SECONDS,
+    Decision,
+    Sample,
+    State,
+    arrival_rate,
+    ceil,
+    needed_workers,
+)
 from lab.errors import Code, InvalidRequest
+from lab.options import positive
 
 Policy: TypeAlias = Callable[[Sample, State], Decision]
 
 _policies: dict[str, Callable[..., Decision]] = {}
 POLICIES: Mapping[str, Callable[..., Decision]] = MappingProxyType(_policies)
 """By name. All take a Sample and a State; keywords have defaults."""
+
+
+def add_price_option(parser: ArgumentParser) -> None:
+    """Add the price of a start."""
+    parser.add_argument(
+        "--start-price",
+        type=positive("a price", zero=True),
+        default=START_PRICE,
+        metavar="SECONDS",
+        help=f"worker-seconds that a start costs, in scores and for adaptive (default {START_PRICE:g})",
+    )
 
 
 def chosen(text: str) -> Policy:
@@ -48,18 +68,11 @@ def chosen(text: str) -> Policy:
         if key not in known:
             offer = f"it takes {', '.join(known)}" if known else "it takes none"
             raise InvalidRequest(Code.MALFORMED, f"policy {name} has no setting {key!r}; {offer}")
-        numbers[key] = _positive(f"{key} of policy {name}", value)
+        try:
+            numbers[key] = positive(f"{key} of policy {name}")(value)
+        except ArgumentTypeError as error:
+            raise InvalidRequest(Code.MALFORMED, str(error)) from error
     return partial(policy, **numbers)
-
-
-def _positive(what: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InvalidRequest(Code.MALFORMED, f"{what} must be a number above 0, got {text!r}")
-    return number
 
 
 def _policy(decide: Callable[..., Decision]) -> Callable[..., Decision]:
@@ -161,8 +174,8 @@ def static(sample: Sample, state: State, *, workers: float = 10) -> Decision:
 def reference(sample: Sample, state: State, *, target: float = TARGET_SECONDS) -> Decision:
     """Return the fewest workers that keep events in time, knowing the rates to come, and start them in time.
 
-    It knows rates, not arrivals; see :func:`dynamic.sample.needed_workers`. What already waits is done
-    within *target*. It is a rule, not the optimum.
+    It knows rates, not arrivals; see :func:`.sample.needed_workers`. What already waits is done within
+    *target*. It is a rule, not the optimum.
     """
     if sample.coming_rate is None or sample.coming_service_rate is None:
         return _held(sample, state, "the future is not known")
@@ -181,7 +194,7 @@ def adaptive(
     rise: float = 0.3,
     fall: float = 0.25,
     trend: float = 0.3,
-    patience: float = 0.6,
+    surplus: float = 0.6,
     fading: float = 0.2,
     trust: float = 1.0,
 ) -> Decision:
@@ -191,25 +204,25 @@ def adaptive(
     backlog predicted for the next reading would wait longer than the share *tolerated* of that time; then as
     many as leave a wait of the share *rise*, or, if events are about to be late, as many as clear the
     backlog. Fewer are enough when a wait of 0 needs fewer. Then all but those that leave a wait of *fall*
-    stop, after some calm: *patience*, see :func:`dynamic.adaptive.after_calm`. *trend*:
-    :func:`dynamic.adaptive.believe`. *fading* and *trust*: :func:`dynamic.adaptive.with_service`. No more
-    workers come once those added have not helped: :mod:`dynamic.saturation`.
+    stop, after some calm: *surplus*, see :func:`.adaptive.after_calm`. *trend*: :func:`.adaptive.estimate`.
+    *fading* and *trust*: :func:`.adaptive.with_service`. No more workers come where they do not help:
+    :func:`.adaptive.as_many_as_help`.
     """
     evidence = observe(sample, state.evidence)
     if evidence != state.evidence:
         state = state._replace(evidence=evidence)
-    believed, state = believe(sample, with_service(sample, state, fading, trust), trend)
+    load, state = estimate(sample, with_service(sample, state, fading, trust), trend)
     was = sample.workers if state.wanted is None else state.wanted
-    wish, reason = was, believed.words()
-    if was < believed.needed(tolerated):
-        wish = max(believed.needed(rise), believed.to_clear() if believed.is_behind else 0)
-    elif was > believed.needed(0.0):
-        wish = min(was, believed.needed(fall))
+    wish, reason = was, load.words()
+    if was < load.needed(tolerated):
+        wish = max(load.needed(rise), load.to_clear() if load.is_behind else 0)
+    elif was > load.needed(0.0):
+        wish = min(was, load.needed(fall))
     wish, reason = as_many_as_help(sample, evidence, wish, reason)
     if wish >= was:
         return _decision(sample, state._replace(calm=(), surplus=0.0), wish, reason)
     if evidence.limit is None:
-        wish, state, why = after_calm(sample, state, was, wish, patience)
+        wish, state, why = after_calm(sample, state, was, wish, surplus)
         reason += f"; {why}" if why else ""
     return _decision(sample, state, wish, reason)
 

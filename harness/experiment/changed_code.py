@@ -1,6 +1,6 @@
 """What a setting does that the lab does not offer: our own code changed, in the process that asks for it.
 
-``python -m harness.experiment.settings.variants SETTING VALUE [OPTIONS]`` is a RabbitMQ filter node
+``python -m harness.experiment.changed_code SETTING VALUE [OPTIONS]`` is a RabbitMQ filter node
 with this change.
 """
 
@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any
 
 import rabbitmq.insult_filter
-from harness.experiment.thresholds.unguarded import alter_channels, confirm_nothing, send_transient
+from harness.experiment.unguarded import alter_channels, confirm_nothing, send_transient
 from rabbitmq.tuned.server import Consumer
 from xmlrpc.tuned.connection import XmlRpcConnection
 

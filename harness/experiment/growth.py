@@ -1,10 +1,10 @@
-"""What grows, how far in the quick form and in the full one, and how each study is measured."""
+"""What a request costs as there is more of everything (`lab growth`): what grows, how far, and how."""
 
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +20,12 @@ from harness.experiment.contestants import (
     insult_me,
     loaded,
 )
-from harness.experiment.growth.subscribers import subscribers
-from harness.experiment.growth.terms import Study, Terms, resident, turning
 from harness.experiment.session import Step
 from harness.experiment.speedup import CLIENTS as SHARED_CLIENTS
 from harness.experiment.speedup import LATENCY_BOUND, speedup
+from harness.experiment.subscribers import Configuration, subscribers
 from harness.load.measure import Generators
-from harness.probes.resources import Pids, component_pids
+from harness.probes.resources import Pids, component_pids, resident
 from harness.record.findings import NO_MIDDLEWARE, Curve, Size
 from harness.record.run import Point
 from harness.report.formatting import not_here
@@ -48,39 +47,48 @@ CHUNK_SECONDS = 20.0
 PROGRAM_SECONDS = 900.0
 MIB_PER_MB = 1e6 / 2**20
 
+Study = Callable[[str, Configuration], Iterator[Curve]]
+"""Measures one middleware."""
 
-def clients(middleware: str, terms: Terms) -> Iterator[Curve]:
+
+def turning(sizes: Sequence[int], windows: int) -> Iterator[int]:
+    """Yield each of *sizes* once per window, in turning order, so that a drift favours none."""
+    for number in range(windows):
+        yield from list(sizes)[:: -1 if number % 2 else 1]
+
+
+def clients(middleware: str, config: Configuration) -> Iterator[Curve]:
     """Measure closed loops of more and more clients of one node, all connected at the same time."""
-    points: dict[int, list[Point]] = {count: [] for count in terms.sizes}
+    points: dict[int, list[Point]] = {count: [] for count in config.sizes}
     with ExitStack() as stack:
-        system = stack.enter_context(terms.bench.system(middleware, Architecture.ONE_NODE))
-        loads = {count: terms.bench.load(system, count) for count in terms.sizes}
+        system = stack.enter_context(config.bench.system(middleware, Architecture.ONE_NODE))
+        loads = {count: config.bench.load(system, count) for count in config.sizes}
         for load in loads.values():
             stack.callback(load.close)
         for load in loads.values():
             load.wait_ready()
-        for count in turning(terms.sizes, terms.windows):
-            points[count].append(_window(terms, system, loads[count]))
+        for count in turning(config.sizes, config.windows):
+            points[count].append(_window(config, system, loads[count]))
         harness = {count: _harness(load) for count, load in loads.items()}
     yield Curve(
         "clients",
         middleware,
         "filter, one request in flight each",
-        sizes=[_size(count, points[count], harness[count]) for count in terms.sizes],
+        sizes=[_size(count, points[count], harness[count]) for count in config.sizes],
     )
 
 
-def nodes(middleware: str, terms: Terms) -> Iterator[Curve]:
+def nodes(middleware: str, config: Configuration) -> Iterator[Curve]:
     """Measure more and more nodes that wait 5 ms per text, all numbers of them up at the same time."""
-    points: dict[int, list[Point]] = {count: [] for count in terms.sizes}
-    usual = max(terms.sizes) <= FEW_NODES
+    points: dict[int, list[Point]] = {count: [] for count in config.sizes}
+    usual = max(config.sizes) <= FEW_NODES
     for point in speedup(
-        terms.bench,
+        config.bench,
         [middleware],
-        terms.sizes,
+        config.sizes,
         LATENCY_BOUND,
-        blocks=terms.windows,
-        window_seconds=terms.seconds,
+        blocks=config.windows,
+        window_seconds=config.seconds,
         clients=SHARED_CLIENTS if usual else MANY_NODES_CLIENTS,
     ):
         points[point.nodes].append(point)
@@ -88,21 +96,21 @@ def nodes(middleware: str, terms: Terms) -> Iterator[Curve]:
         "nodes",
         middleware,
         "filter, 5 ms waiting per text",
-        sizes=[_size(count, points[count], {}) for count in terms.sizes],
+        sizes=[_size(count, points[count], {}) for count in config.sizes],
     )
 
 
-def requests(middleware: str, terms: Terms) -> Iterator[Curve]:
+def requests(middleware: str, config: Configuration) -> Iterator[Curve]:
     """Make more and more requests of one system that stays up: the sizes count from its start."""
     sizes: list[Size] = []
     missing, done, begun = "", 0, time.monotonic()
     with ExitStack() as stack:
-        system = stack.enter_context(terms.bench.system(middleware, Architecture.ONE_NODE))
-        load = stack.enter_context(terms.bench.load(system, CLIENTS, IN_FLIGHT))
-        for count in terms.sizes:
+        system = stack.enter_context(config.bench.system(middleware, Architecture.ONE_NODE))
+        load = stack.enter_context(config.bench.load(system, CLIENTS, IN_FLIGHT))
+        for count in config.sizes:
             rate = sizes[-1].median if sizes else 0.0
             seconds = (count - done) / rate if rate else 0.0
-            if not terms.is_full and time.monotonic() - begun + seconds > QUICK_SECONDS:
+            if not config.is_full and time.monotonic() - begun + seconds > QUICK_SECONDS:
                 missing = (
                     f"{count:,} requests take over {QUICK_SECONDS:.0f} s at {rate:,.0f}/s: --full makes them"
                 )
@@ -111,7 +119,7 @@ def requests(middleware: str, terms: Terms) -> Iterator[Curve]:
             while done < count:
                 each = _each(count - done, rate)
                 make = partial(Generators.requests, each=each)
-                points.append(terms.bench.point("requests", system, load, make))
+                points.append(config.bench.point("requests", system, load, make))
                 done += CLIENTS * each
                 rate = points[-1].throughput
             sizes.append(_size(count, points, _harness(load)))
@@ -129,8 +137,8 @@ def harness_alone(sizes: Sequence[int]) -> Iterator[Curve]:
     yield Curve("requests", NO_MIDDLEWARE, "against nothing", sizes=measured)
 
 
-def _window(terms: Terms, system: System, load: Generators) -> Point:
-    return terms.bench.point("growth", system, load, partial(Generators.closed, seconds=terms.seconds))
+def _window(config: Configuration, system: System, load: Generators) -> Point:
+    return config.bench.point("growth", system, load, partial(Generators.closed, seconds=config.seconds))
 
 
 def _size(count: int, points: Sequence[Point], harness: dict[str, float]) -> Size:
@@ -157,7 +165,7 @@ def _harness(load: Generators) -> dict[str, float]:
 
 
 def _against_nothing(count: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "harness.probes.memory", str(count)]
+    command = [sys.executable, "-m", "harness.probes.resources", str(count)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
     )
@@ -167,7 +175,6 @@ def _against_nothing(count: int) -> dict[str, float]:
     return said
 
 
-STUDY = "insults"
 FLAT = 0.95
 """The share of its rate that a service keeps when it stores more insults."""
 CALLS = 1000
@@ -182,28 +189,28 @@ OPERATIONS = {
 }
 
 
-def insults(middleware: str, terms: Terms) -> Iterator[Curve]:
+def insults(middleware: str, config: Configuration) -> Iterator[Curve]:
     """Measure one node with its insults in Redis, and, with one middleware, in its memory."""
-    yield from _kept(middleware, Architecture.N_NODE, "in Redis", terms)
+    yield from _kept(middleware, Architecture.N_NODE, "in Redis", config)
     if middleware == IN_MEMORY:
-        yield from _kept(middleware, Architecture.ONE_NODE, "in memory", terms)
+        yield from _kept(middleware, Architecture.ONE_NODE, "in memory", config)
 
 
-def _kept(middleware: str, architecture: Architecture, where: str, terms: Terms) -> Iterator[Curve]:
+def _kept(middleware: str, architecture: Architecture, where: str, config: Configuration) -> Iterator[Curve]:
     with ExitStack() as stack:
         targets: dict[int, Target] = {}
         pids: dict[int, Pids] = {}
-        for count in terms.sizes:
-            system = _stored(stack, middleware, architecture, count, terms.urls)
+        for count in config.sizes:
+            system = _stored(stack, middleware, architecture, count, config.urls)
             targets[count] = system.target
-            pids[count] = component_pids(system, terms.urls)
+            pids[count] = component_pids(system, config.urls)
         for operation, step in OPERATIONS.items():
             with ExitStack() as clients_stack:
                 loads = {
                     count: loaded(clients_stack, Stepping(middleware, target, step), INSULT_CLIENTS)
                     for count, target in targets.items()
                 }
-                yield _curve(operation, where, middleware, loads, pids, terms)
+                yield _curve(operation, where, middleware, loads, pids, config)
 
 
 def _stored(
@@ -231,15 +238,15 @@ def _curve(
     middleware: str,
     loads: dict[int, Loaded],
     pids: dict[int, Pids],
-    terms: Terms,
+    config: Configuration,
 ) -> Curve:
     named = {str(count): load for count, load in loads.items()}
-    rates = alternate(named, terms.windows, terms.seconds)
+    rates = alternate(named, config.windows, config.seconds)
     sizes = [
         Size(count, rates[str(count)], resident({**pids[count], "harness": load.pids}))
         for count, load in loads.items()
     ]
-    return Curve(STUDY, middleware, what, place, sizes=sizes, bar=FLAT)
+    return Curve("insults", middleware, what, place, sizes=sizes, bar=FLAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +327,8 @@ def growth_step(study: str, middleware: str, windows: int, seconds: float, *, is
         if missing:
             yield Curve(study, middleware, "not measured", missing=not_here(missing))
             return
-        terms = Terms(bench, growth.sizes(is_full=is_full), windows, seconds, is_full)
-        yield from _measured(growth.measure(middleware, terms))
+        config = Configuration(bench, growth.sizes(is_full=is_full), windows, seconds, is_full)
+        yield from _measured(growth.measure(middleware, config))
 
     return Step(f"{study}: {label}", growth.expected(windows, seconds, is_full=is_full), frozenset(), measure)
 

@@ -1,7 +1,7 @@
 """Events: what publishers send to a fanout exchange, which copies each to Work_queue and Count_queue.
 
 Controller, workers and publishers each declare and bind all of it, and repeat that when something was
-deleted. So it does not matter who starts first, and what is deleted by hand is there again soon.
+deleted. So the order of the starts does not matter, and what is deleted by hand soon exists again.
 """
 
 from collections.abc import Callable, Mapping
@@ -99,5 +99,5 @@ def clock() -> str:
     """Return which clock time.monotonic_ns() reads here: the kernel's name for this boot of this host."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux: nobody else's clock is known to be the same
+    except OSError:  # not Linux: no other clock is known to be the same
         return ""

@@ -1,1 +1,0 @@
-"""What each setting costs: one change at a time from the default, in alternating windows (`lab settings`)."""
