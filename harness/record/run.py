@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from dynamic.simulator.scores import Scores
 from harness.record.findings import Cost, Curve, Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
+from lab.middleware import MIDDLEWARES, Promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,10 @@ class Run:
         ]
 
 
+MOST_CLIENTS = 40
+"""That Pyro4 serves at once as it comes; what :data:`Promise.MANY_CLIENTS` goes beyond."""
+
+
 def list_of(result: Result) -> str:
     """Return the name of the list of a :class:`Run` that holds results like *result*."""
     return _LISTS[type(result)]
@@ -297,13 +302,21 @@ FORMAT = TypeAdapter(Run)
 """The format of ``run.json``, as docs/run.schema.json has it."""
 
 
+def is_refusal(point: Point) -> bool:
+    """Tell whether a variant only refused requests, under more clients than it promises to serve at once."""
+    measured, variant = point.measurement, MIDDLEWARES[point.middleware]
+    if variant.promises(Promise.MANY_CLIENTS) or point.clients * point.in_flight <= MOST_CLIENTS:
+        return False
+    return bool(measured.failed) and not (measured.lost or measured.wrong or measured.duplicates)
+
+
 def losses(run: Run) -> list[str]:
     """Return a sentence for each result in which a request was lost or answered wrongly; points: or twice."""
     found = [
         f"{point.middleware} {point.architecture}, {point.nodes} node(s), {point.clients} clients x "
         f"{point.in_flight}: {'; '.join(point.objections)}"
         for point in run.points
-        if point.measurement.throughput is None
+        if point.measurement.throughput is None and not is_refusal(point)
     ]
     return found + [
         f"{trial.policy} on {trial.profile}: {trial.lost} events lost, {trial.wrong} answered wrongly"

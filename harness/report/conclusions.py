@@ -11,7 +11,7 @@ from harness.analysis.verdicts import (
     is_start_of_ramp,
     speedups,
 )
-from harness.record.run import Point, Run
+from harness.record.run import MOST_CLIENTS, Point, Run, is_refusal
 from harness.report.anatomy import profile_caveats
 from harness.report.faults import variant_name
 from harness.report.formatting import busy, capacity, milliseconds, system_name, times
@@ -73,6 +73,12 @@ def caveats(run: Run) -> list[str]:
             "Only systems that keep the same are ranked against each other. XML-RPC and Pyro4 keep nothing "
             "of a call. Redis and RabbitMQ keep every text before it is worked on. What that costs is not "
             "measured here."
+        )
+    for point in filter(is_refusal, run.points):
+        name = system_name(point.middleware, point.architecture)
+        found.append(
+            f"{name} does not promise to serve more than {MOST_CLIENTS} clients at once. With "
+            f"{point.clients * point.in_flight} requests in flight: {'; '.join(point.objections)}."
         )
     if busy(run):
         found.append(busy(run))

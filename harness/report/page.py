@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from dynamic.simulator.scores import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
 from harness.record.journal import RECORD, read_run
-from harness.record.run import Run
+from harness.record.run import Run, is_refusal
 from harness.report.conclusions import caveats, conclusions
 from harness.report.faults import (
     broken,
@@ -69,7 +69,7 @@ def write_report(run: Run, folder: Path) -> Path:
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
     environment.filters["simulated"] = simulated_words
     environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
-    environment.filters |= {"must_hold": must_hold}
+    environment.filters |= {"must_hold": must_hold, "is_refusal": is_refusal}
     found = list(found_lines(run))
     faults = run.faults or [trial for one in beside(folder, "faults") for trial in one.faults]
     libraries = run.libraries or [share for one in beside(folder, "library") for share in one.libraries]

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
-from harness.record.run import Point, Run
+from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.faults import fault_table, variant_name
 from harness.report.findings import cost_lines, curve_lines, finding_lines, growth_table, library_table
@@ -102,7 +102,7 @@ def factor_rows(run: Run) -> list[list[str]]:
 
 def _cell(point: Point) -> str:
     if not point.measurement.throughput:
-        return "[red]requests lost[/red]"
+        return "refused" if is_refusal(point) else "[red]requests lost[/red]"
     text = f"{point.throughput:,.0f} ({milliseconds(point.measurement.response_ms.get('p99'))})"
     return text if point.is_valid else f"[red]invalid {text}[/red]"
 

@@ -68,10 +68,8 @@ def point(
         middleware,
         str(Architecture.ONE_NODE if nodes == 1 else Architecture.N_NODE),
         nodes,
-        clients=4,
-        in_flight=1,
         measurement=measurement or window(throughput),
-        **{"usage": USAGE, **changes},
+        **{"clients": 4, "in_flight": 1, "usage": USAGE, **changes},
     )
 
 

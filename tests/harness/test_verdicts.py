@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.verdicts import comparison_of, objections, speedups
 from harness.record.measurement import Measurement
-from harness.record.run import Capacity, Run
+from harness.record.run import Capacity, Run, losses
 from harness.report.conclusions import caveats, conclusions
 from harness.statistics import Verdict, speedup_estimate
 from tests.harness.runs import compare_points, full_run, lossy, point, run_of, speedup_points, window
@@ -330,3 +330,18 @@ def test_without_blocks_nothing_is_compared(run: Run) -> None:
 def test_a_busy_machine_is_a_caveat() -> None:
     assert any("busy" in line for line in caveats(run_of(environment={"cores": 2, "load_before": 1.1})))
     assert not any("busy" in line for line in caveats(run_of(environment={"cores": 2, "load_before": 1.0})))
+
+
+def test_a_stock_variant_that_refuses_more_clients_than_it_promises_to_serve_has_lost_nothing() -> None:
+    refused = lossy(failed={"UNAVAILABLE": 200})
+    crowd = point("pipelined", "pyro4:stock", measurement=refused, in_flight=50, objections=["200 refused"])
+    assert losses(run_of(crowd)) == []
+    assert any(
+        "does not promise to serve more than 40 clients at once" in said for said in caveats(run_of(crowd))
+    )
+    for other in (
+        replace(crowd, middleware="pyro4"),
+        replace(crowd, in_flight=1),
+        replace(crowd, measurement=lossy(lost=1, failed={"UNAVAILABLE": 1})),
+    ):
+        assert len(losses(run_of(other))) == 1
