@@ -43,6 +43,8 @@ def harms(trial: FaultTrial) -> list[str]:
             continue
         word = HARMS.get(check.what, "late" if check.unit == "s" else "failed")
         count = f" {number(check.value)}" if check.limit == 0 and check.value else ""
+        if word == "refused" and check.value is not None:
+            count = f" {100 - check.value:.0f} %"
         found.append(f"{word}{count}")
     return list(dict.fromkeys(found))
 

@@ -364,6 +364,8 @@ def stock_trial(**more: Any) -> FaultTrial:
 
 def test_what_a_stock_variant_loses_is_a_result_and_no_failure() -> None:
     assert harms(stock_trial()) == ["lost 3", "doubled 2", "hung"]
+    half = replace(stock_trial(), checks=[Check("answered", 48.0, 99.0, "%", is_least=True)])
+    assert harms(half) == ["refused 52 %"]
     assert describe_fault(stock_trial()).startswith("RESULT kills, xmlrpc:stock: lost 3 BROKEN")
     assert next(sentences([stock_trial()])).startswith("XML-RPC stock kept what tuned promises in 0 of 1")
 
