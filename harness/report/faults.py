@@ -31,6 +31,9 @@ HARMS = {
     "not moved while it was frozen": "stuck",
     "other codes than documented": "codes",
     "process ended": "died",
+    "replies harmed": "not tried",
+    "trials that came to their end": "no end",
+    "errors outside the contract": "bugs",
     "poisoned and not dead-lettered with a reason": "unreported",
 }
 """What the table calls a check that is not kept; one that is not here is "late" or "failed"."""
