@@ -1,5 +1,6 @@
 """The one tree of errors. Every wire carries the same codes; no traceback ever reaches a client."""
 
+import copyreg
 from enum import StrEnum
 
 
@@ -28,6 +29,10 @@ class LabError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be pickled, whatever its constructor takes: Dask sends errors from machine to machine."""
+        return copyreg.__newobj__, (type(self), self.message), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidRequest(LabError):

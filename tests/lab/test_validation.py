@@ -1,6 +1,7 @@
 """What is let in and what is refused, with which code, and how errors and requests travel."""
 
 import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from lab.operations import (
     bind,
     operation_named,
 )
+from lab.process.launcher import DidNotStart
 from lab.store import MemoryStore
 from lab.validation import (
     clean_insult,
@@ -138,6 +140,12 @@ def test_an_error_written_as_text_is_read_as_what_it_was(error: LabError) -> Non
     arrived = error_from_text(as_text(error))
     assert arrived is not None
     assert (type(arrived), arrived.code, arrived.message) == (type(error), error.code, error.message)
+
+
+def test_an_error_is_the_same_after_it_was_pickled() -> None:
+    for error in (*ERRORS, DidNotStart("node did not start: why", 2)):
+        arrived = pickle.loads(pickle.dumps(error))
+        assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))
 
 
 def test_every_code_has_an_error() -> None:
