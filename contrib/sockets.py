@@ -11,12 +11,11 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from lab.addresses import listener
-from lab.client.calls import batches
 from lab.client.connection import StreamConnection
 from lab.client.retry import Deadline
 from lab.errors import Code, InvalidRequest, LabError, error_from
@@ -130,11 +129,9 @@ class InsultServiceClient(DirectServiceClient):
 class InsultFilterClient(DirectFilterClient):
     wire = WIRE
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
-        for batch in batches(texts, in_flight):
-            calls = [(Operation.FILTER.value, [text], "") for text in batch]
-            answers = self.ask(lambda node, left: cast(Connection, node).call_all(calls, left))  # noqa: B023
-            yield from cast(list[str], answers)
+    def filtered(self, texts: list[str]) -> list[str]:
+        calls = [(Operation.FILTER.value, [text], "") for text in texts]
+        return cast(list[str], self.ask(lambda node, left: cast(Connection, node).call_all(calls, left)))
 
 
 LACKS = frozenset((Promise.BOUNDED_INPUT, Promise.SILENT_CLIENTS_HARMLESS))

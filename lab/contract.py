@@ -136,7 +136,8 @@ class InsultFilter(Client, Protocol):
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         """Yield the filtered *texts* in their order, keeping up to *in_flight* (1-1,000) under way.
 
-        Indirect middlewares pipeline them. Direct ones send batches of *in_flight* in one request.
+        Indirect middlewares pipeline them. Direct ones keep that many calls under way, each on a connection
+        of its own; their clients have ``filter_batch(texts)`` as well, which sends many in one request.
         """
 
     def submit(self, text: str) -> str:

@@ -1,8 +1,8 @@
 """Node and client of the InsultFilter over Pyro4."""
 
-from collections.abc import Iterator
+from typing import Self
 
-from lab.client.calls import FilterCalls, batches
+from lab.client.calls import DirectFilterCalls
 from lab.contract import Application, Target
 from lab.errors import Code, InvalidRequest
 from lab.limits import DEFAULT_DEADLINE_SECONDS
@@ -22,23 +22,22 @@ class InsultFilterNode(DirectFilter):
         super().__init__(wire_of(server_type), options, 0, name_server)
 
 
-class InsultFilterClient(NodeClient, FilterCalls):
+class InsultFilterClient(NodeClient, DirectFilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
-        for batch in batches(texts, in_flight):
-            yield from self._filtered(batch)
+    def another(self) -> Self:
+        return type(self)(self._target, self.deadline_seconds)
 
-    def _filtered(self, batch: list[str]) -> list[str]:
+    def filtered(self, texts: list[str]) -> list[str]:
         try:
-            return self.batch(Operation.FILTER, batch)
+            return self.ask(lambda node, left: node.batch(Operation.FILTER, texts, left))
         except InvalidRequest as error:
             if error.code is not Code.TOO_LARGE:
                 raise
-            return [self.filter(text) for text in batch]  # together their answers grew too large
+            return list(map(self.filter, texts))  # together their answers grew too large
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,8 @@
 """Node and client of the InsultFilter over XML-RPC."""
 
-from collections.abc import Iterator
-from typing import cast
+from typing import Self, cast
 
-from lab.client.calls import FilterCalls, batches
+from lab.client.calls import DirectFilterCalls
 from lab.contract import Application, Target
 from lab.errors import Code
 from lab.limits import DEFAULT_DEADLINE_SECONDS
@@ -25,18 +24,19 @@ class InsultFilterNode(DirectFilter):
         super().__init__(WIRE, options, FILTER_PORT, master)
 
 
-class InsultFilterClient(NodeClient, FilterCalls):
+class InsultFilterClient(NodeClient, DirectFilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
-        for batch in batches(texts, in_flight):
-            calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in batch]
-            answers = self.ask(lambda node, left: node.call("system.multicall", (calls,), left))  # noqa: B023
-            for text, answer in zip(batch, cast(list[object], answers), strict=True):
-                yield self._unpacked(text, answer)
+    def another(self) -> Self:
+        return type(self)(self._target, self.deadline_seconds)
+
+    def filtered(self, texts: list[str]) -> list[str]:
+        calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in texts]
+        answers = self.ask(lambda node, left: node.call("system.multicall", (calls,), left))
+        return list(map(self._unpacked, texts, cast(list[object], answers)))
 
     def _unpacked(self, text: str, answer: object) -> str:
         if isinstance(answer, list):

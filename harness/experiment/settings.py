@@ -38,7 +38,9 @@ class Setup:
     """How a system and its clients run. A setting changes one thing of it; the rest is as it comes."""
 
     in_flight: int = 0
-    """Texts under way per client, or in a batch; 0: one call after the other."""
+    """Texts under way per client; 0: one call after the other."""
+    batch: int = 0
+    """Texts in one request of the client; 0: one."""
     text_bytes: int = 64
     node_arguments: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
@@ -51,15 +53,20 @@ class Setup:
     @property
     def node(self) -> "Setup":
         """What of it concerns the node: where that is the same, one node serves."""
-        return replace(self, in_flight=0, text_bytes=0)
+        return replace(self, in_flight=0, batch=0, text_bytes=0)
 
 
 Apply = Callable[[Setup, str], Setup]
 
 
 def in_flight(setup: Setup, value: str) -> Setup:
-    """Let each client have so many texts under way; "off": none but the one it waits for."""
-    return replace(setup, in_flight=0 if value == "off" else int(value))
+    """Let each client have so many texts under way."""
+    return replace(setup, in_flight=int(value))
+
+
+def batch(setup: Setup, value: str) -> Setup:
+    """Let each client send so many texts in one request; "off": one, which is no batch."""
+    return replace(setup, batch=0 if value == "off" else int(value))
 
 
 def payload(setup: Setup, value: str) -> Setup:
@@ -123,7 +130,7 @@ _MULTIPLEX = "weaker guarantee: a silent client stalls all others"
 
 SETTINGS = (
     Setting("xmlrpc", "keep-alive", "on", ("off",), variant("keep-alive")),
-    Setting("xmlrpc", "multicall", "off", _BATCHES, in_flight),
+    Setting("xmlrpc", "multicall", "off", _BATCHES, batch),
     Setting("xmlrpc", "payload", "64 B", _SIZES, payload),
     Setting("pyro4", "serializer", "msgpack", ("serpent",), variable("LAB_PYRO_SERIALIZER")),
     Setting(
@@ -134,7 +141,7 @@ SETTINGS = (
         node_option("--server-type"),
         {"multiplex": _MULTIPLEX},
     ),
-    Setting("pyro4", "batch", "off", _BATCHES, in_flight),
+    Setting("pyro4", "batch", "off", _BATCHES, batch),
     Setting("pyro4", "payload", "64 B", _SIZES, payload),
     Setting("redis_impl", "batch", "500", _BATCHES, node_option("--batch")),
     Setting("redis_impl", "in flight", "250", ("1", "10", "1000"), in_flight),
@@ -228,7 +235,8 @@ class Changed:
         if self.setup.variant:
             changed_code.apply(*self.setup.variant)
         pool = [texts(self.setup.text_bytes)]
-        return SystemSubject(self.middleware, self.target, Application.FILTER, pool).connect()
+        in_batches = bool(self.setup.batch)
+        return SystemSubject(self.middleware, self.target, Application.FILTER, pool, in_batches).connect()
 
 
 def texts(length: int) -> tuple[str, str]:
@@ -267,7 +275,7 @@ class Contestants:
     def _clients(self, stack: ExitStack, setup: Setup, target: Target) -> Loaded:
         with variables(dict(setup.variables)):
             changed = Changed(self._middleware, target, setup)
-            return loaded(stack, changed, self._count, setup.in_flight or 1)
+            return loaded(stack, changed, self._count, setup.batch or setup.in_flight or 1)
 
     def _node(self, stack: ExitStack, setup: Setup) -> Target:
         urls = self._urls

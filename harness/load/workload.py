@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from operator import eq
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lab.contract import Application, InsultFilter, InsultService, Target
 from lab.data import default_insults
@@ -81,18 +82,23 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SystemSubject:
-    """A system of the lab; *pool* has texts and what the filter must make of them."""
+    """A system of the lab; *pool* has texts and what the filter must make of them.
+
+    *in_batches*: what is under way at once travels in one request, where the middleware has batches.
+    """
 
     middleware: str
     target: Target
     application: Application
     pool: list[tuple[str, str]]
+    in_batches: bool = False
 
     def connect(self) -> Driver:
         middleware = MIDDLEWARES[self.middleware]
         if self.application is Application.SERVICE:
             return _ServiceDriver(middleware.service_client(self.target, DEADLINE_SECONDS))
-        return _FilterDriver(middleware.filter_client(self.target, DEADLINE_SECONDS), self.pool)
+        drive = _BatchDriver if self.in_batches else _FilterDriver
+        return drive(middleware.filter_client(self.target, DEADLINE_SECONDS), self.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,19 @@ class _FilterDriver:
 
     def close(self) -> None:
         self._client.close()
+
+
+class _BatchDriver(_FilterDriver):
+    """Sends batches; what *in_flight* says is the size of one."""
+
+    def request(self, number: int) -> bool:
+        return all(is_right for _, is_right in self.pipeline(iter([number]), 1))
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        client: Any = self._client
+        while batch := list(islice(numbers, in_flight)):
+            texts, expected = zip(*(self._pool[number % len(self._pool)] for number in batch), strict=True)
+            yield from zip(batch, map(eq, client.filter_batch(texts), expected), strict=True)
 
 
 class _ServiceDriver:

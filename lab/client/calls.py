@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self, cast
 
 from lab.client.retry import wait_for_result
 from lab.contract import ResultPage
-from lab.limits import MAX_PAGE
+from lab.limits import MAX_BATCH, MAX_PAGE
 from lab.operations import Operation, page_from_plain
 from lab.validation import (
     clean_after,
@@ -104,6 +106,39 @@ class FilterCalls(Calls):
 
     def resolve(self) -> str | None:
         return cast("str | None", self.perform(Operation.RESOLVE))
+
+
+class DirectFilterCalls(FilterCalls):
+    """The same over a direct middleware: concurrent calls in place of a pipeline, and batches."""
+
+    @abstractmethod
+    def another(self) -> "DirectFilterCalls":
+        """Return a client of the same system, with a connection of its own."""
+
+    @abstractmethod
+    def filtered(self, texts: list[str]) -> list[str]:
+        """Return *texts*, which are checked, filtered in one request."""
+
+    def filter_batch(self, texts: Iterable[str]) -> list[str]:
+        """Filter all *texts*, as many in one request as fit: up to 1,000, or 64 Ki characters."""
+        return [text for batch in batches(clean_texts(texts), MAX_BATCH) for text in self.filtered(batch)]
+
+    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+        idle: SimpleQueue[DirectFilterCalls] = SimpleQueue()
+        with ExitStack() as opened:
+
+            def filter_one(text: str) -> str:
+                try:
+                    client = idle.get_nowait()
+                except Empty:
+                    client = self.another()
+                    opened.callback(client.close)
+                try:
+                    return cast(str, client.perform(Operation.FILTER, text))
+                finally:
+                    idle.put(client)
+
+            yield from concurrently(filter_one, texts, in_flight)
 
 
 def concurrently(filter_one: Callable[[str], str], texts: Iterable[str], in_flight: int) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The nodes of a direct middleware, without its wire: service, filter, broadcaster, master, subscriptions."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 from urllib.parse import urlsplit
 
 from lab.addresses import listener
@@ -10,7 +11,7 @@ from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
-from lab.client.calls import Calls, FilterCalls, ServiceCalls
+from lab.client.calls import Calls, DirectFilterCalls, ServiceCalls
 from lab.client.direct import TICK_ID, CallConnection, DirectClient
 from lab.client.retry import MOST_OF_IT, Deadline
 from lab.client.subscription import Inbox, receive_by_callback
@@ -195,10 +196,10 @@ class DirectServiceClient(DirectClient[CallConnection], ServiceCalls):
         return receive_ticks(self.wire, type(self)(self._target, self.deadline_seconds))
 
 
-class DirectFilterClient(DirectClient[CallConnection], FilterCalls):
+class DirectFilterClient(DirectClient[CallConnection], DirectFilterCalls):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*, over :attr:`wire`.
 
-    Its texts travel one at a time, unless the middleware has batches.
+    Each text is a request of its own, unless the middleware has batches.
     """
 
     wire: Wire
@@ -206,8 +207,11 @@ class DirectFilterClient(DirectClient[CallConnection], FilterCalls):
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds, self.wire.connect, self.wire.answers)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
-        return map(self.filter, texts)
+    def another(self) -> Self:
+        return type(self)(self._target, self.deadline_seconds)
+
+    def filtered(self, texts: list[str]) -> list[str]:
+        return list(map(self.filter, texts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from contextlib import closing
 from lab.client.direct import DirectClient
 from lab.client.retry import Deadline
 from lab.contract import Application, Architecture, Target
-from lab.operations import Operation
 
 from .connection import PyroConnection, answers
 from .name_server import MASTER, NAMES_SECONDS, Names
@@ -46,10 +45,6 @@ class NodeClient(DirectClient[PyroConnection]):
     def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
         locator = NameLocator(target)
         super().__init__(target, application, deadline_seconds, PyroConnection, answers, locator)
-
-    def batch(self, operation: Operation, texts: list[str]) -> list[str]:
-        """Return the answers to *operation* for each of *texts*; raise the first error among them."""
-        return self.ask(lambda node, left: node.batch(operation, texts, left))
 
 
 def report_dead(name_server: str, application: Application, uri: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.client.calls import MAX_BATCH_CHARACTERS, batches
+from lab.client.calls import MAX_BATCH_CHARACTERS, DirectFilterCalls, batches
 from lab.client.connection import CallGuard
 from lab.client.subscription import MISSED_AT_MOST, Inbox
 from lab.contract import Tick
@@ -302,3 +302,36 @@ def test_in_a_forked_process_a_subscription_refuses_and_its_source_is_left_alone
     assert inbox.receive(5.0) == Tick(1, "tonto")
     inbox.close()
     assert left == [os.getpid()]
+
+
+class _Client(DirectFilterCalls):
+    """Answers only while *together* calls are under way at once, each on a client of its own."""
+
+    def __init__(self, together: threading.Barrier, opened: list["_Client"]) -> None:
+        self.together, self.opened = together, opened
+        self.busy = threading.Lock()
+        self.is_closed = False
+        opened.append(self)
+
+    def another(self) -> "_Client":
+        return _Client(self.together, self.opened)
+
+    def filtered(self, texts: list[str]) -> list[str]:
+        return texts
+
+    def perform(self, operation: object, *arguments: object, deadline_seconds: float = 0.0) -> object:
+        assert self.busy.acquire(blocking=False)
+        self.together.wait(10.0)
+        self.busy.release()
+        return arguments[0]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_direct_client_keeps_so_many_calls_under_way_each_on_a_connection_of_its_own() -> None:
+    opened: list[_Client] = []
+    client = _Client(threading.Barrier(4), opened)
+    texts = [str(number) for number in range(40)]
+    assert list(client.filter_many(texts, in_flight=4)) == texts
+    assert (len(opened), [each.is_closed for each in opened]) == (5, [False, True, True, True, True])

@@ -1,23 +1,18 @@
 """Shared by the tests of RabbitMQ: a private broker, a supervisor, background work, bare channels."""
 
-import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pika
 from pika.spec import BasicProperties
 
+from harness.faults.by_hand import rabbitmqctl
 from lab.brokers import Broker
-from lab.brokers.rabbitmq_server import script
 from lab.brokers.server import Server
 from lab.errors import LabError
 from lab.process.system import System
-
-CTL_SECONDS = 60.0
 
 
 class PrivateRabbit:
@@ -30,12 +25,7 @@ class PrivateRabbit:
 
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl``; return what it prints."""
-        command = [str(Path(script()).with_name("rabbitmqctl")), "-q", "-n", "lab@localhost", *arguments]
-        environment = {**os.environ, **self.server._environment}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=CTL_SECONDS, check=True
-        )
-        return done.stdout
+        return rabbitmqctl(self.server, *arguments)
 
     def queues(self, namespace: str) -> list[str]:
         """Return the names of the queues of *namespace*."""

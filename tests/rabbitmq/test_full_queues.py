@@ -1,12 +1,12 @@
 """A policy limits a queue, and it is full: senders are told at once, and accepted texts are done."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
+from harness.faults.by_hand import full_queue
 from lab.contract import Application, Architecture
 from lab.errors import Overloaded
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -17,18 +17,6 @@ DEADLINE_SECONDS = 60.0
 TEXTS = 600
 
 
-@contextmanager
-def full(rabbit: PrivateRabbit, queue: str, length: int) -> Iterator[None]:
-    """Let *queue* refuse messages while *length* messages wait in it."""
-    limit = f'{{"max-length": {length}, "overflow": "reject-publish"}}'
-    pattern = f"^{queue.replace('.', '[.]')}$"
-    rabbit.ctl("set_policy", "full", pattern, limit, "--apply-to", "queues")
-    try:
-        yield
-    finally:
-        rabbit.ctl("clear_policy", "full")
-
-
 def test_a_text_for_a_full_work_queue_is_overloaded_at_once(rabbit: PrivateRabbit, redis_url: str) -> None:
     spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, node_arguments=("--on-demand",))
     with (
@@ -36,7 +24,7 @@ def test_a_text_for_a_full_work_queue_is_overloaded_at_once(rabbit: PrivateRabbi
         system.filter(deadline_seconds=DEADLINE_SECONDS) as client,
     ):
         accepted = client.submit("tonto 1")
-        with full(rabbit, f"{system.namespace}.filter", 1):
+        with full_queue(rabbit.server, f"{system.namespace}.filter", 1):
             asks: tuple[Callable[[], object], ...] = (
                 partial(client.submit, "tonto"),
                 partial(client.filter, "tonto"),
@@ -64,10 +52,10 @@ def test_an_event_for_a_full_queue_is_overloaded_at_once(rabbit: PrivateRabbit, 
         system.service(deadline_seconds=DEADLINE_SECONDS) as client,
     ):
         assert client.add_insult("tonto")
-        with full(rabbit, f"{system.namespace}.broadcaster", 0):
+        with full_queue(rabbit.server, f"{system.namespace}.broadcaster", 0):
             eventually(lambda: is_refused_at_once(client.start_broadcast))
             assert client.get_insults() == ["tonto"], "the node serves what does not go on to the broadcaster"
-        with full(rabbit, f"{system.namespace}.service", 0):
+        with full_queue(rabbit.server, f"{system.namespace}.service", 0):
             eventually(lambda: is_refused_at_once(partial(client.add_insult, "bobo")))
         assert client.add_insult("bobo")
 
@@ -85,7 +73,7 @@ def test_a_node_keeps_its_connection_and_does_all_texts_while_the_retry_queue_is
     )
     with System(spec, BrokerUrls(redis_url, rabbit.url)) as system, system.filter() as client:
         queue = f"{system.namespace}.filter"
-        with full(rabbit, f"{queue}.retry", length):
+        with full_queue(rabbit.server, f"{queue}.retry", length):
             ids = [client.submit(f"tonto {number}") for number in range(TEXTS)]
             system.launcher.kill(system.nodes[0])
             if length:

@@ -6,11 +6,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
-import redis
 
+from harness.faults.by_hand import full_redis, read_only_redis
 from harness.faults.proxy import Harm, Proxy
 from lab.addresses import free_port
 from lab.brokers import Broker
@@ -23,6 +23,17 @@ from redis_impl.insult_service import InsultServiceClient
 from redis_impl.tuned.client import MAX_WAITING_CALLS
 from tests.eventually import eventually
 from tests.redis_impl.private import SEED, cluster_on, connected, kill_and_restart
+
+
+@contextmanager
+def paused(url: str) -> Iterator[None]:
+    """Let Redis answer nobody, for longer than the nodes' time limits; it ends by itself."""
+    with connected(url) as store:
+        store.execute_command("CLIENT", "PAUSE", 6000, "ALL")  # type: ignore[no-untyped-call]
+    yield
+
+
+REFUSALS = {"full": full_redis, "read-only": read_only_redis, "blocked": paused}
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +171,12 @@ def test_a_redis_that_stands_still_holds_nobody_beyond_the_deadline(broker: Brok
 
 def test_a_redis_without_memory_is_overloaded(broker: Broker) -> None:
     with cluster_on(broker.url, Application.FILTER, 1) as system, system.filter(1.0) as client:
-        with connected(broker.url) as store:
-            store.config_set("maxmemory", 1)
-            try:
-                with pytest.raises(Overloaded):
-                    client.submit("tonto")
-            finally:
-                store.config_set("maxmemory", 0)
+        with full_redis(broker.url), pytest.raises(Overloaded):
+            client.submit("tonto")
         assert client.filter("tonto") == "CENSORED"
 
 
-@pytest.mark.parametrize("refusal", ["full", "read-only", "blocked"])
+@pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("options", [(), ("--batch", "1")])
 def test_what_was_pushed_is_done_after_redis_refused_everybody_and_nothing_is_dead_lettered(
     broker: Broker, refusal: str, options: tuple[str, ...]
@@ -182,22 +188,11 @@ def test_what_was_pushed_is_done_after_redis_refused_everybody_and_nothing_is_de
                 petition = {"operation": "X1", "data": insult, "id": insult.replace(" ", "-")}
                 pipe.rpush(f"{system.namespace}:service", json.dumps(petition))
             pipe.execute()
-        _refuse(store, refusal, on=True)
-        time.sleep(3.0)  # not before an assertion: longer than the leases
-        _refuse(store, refusal, on=False)
+        with REFUSALS[refusal](broker.url):
+            time.sleep(3.0)  # not before an assertion: longer than the leases
         eventually(lambda: store.zcard(f"{system.namespace}:insults") == len(insults), within=20.0)
         assert not store.exists(f"{system.namespace}:service:dead")
         assert all(map(system.launcher.alive, system.nodes))
-
-
-def _refuse(store: "redis.Redis", refusal: str, *, on: bool) -> None:
-    if refusal == "full":
-        store.config_set("maxmemory", int(on))
-    elif refusal == "blocked":
-        if on:  # it ends by itself, after more than the nodes' time limits
-            store.execute_command("CLIENT", "PAUSE", 6000, "ALL")  # type: ignore[no-untyped-call]
-    else:
-        store.execute_command("REPLICAOF", *(("127.0.0.1", free_port()) if on else ("NO", "ONE")))  # type: ignore[no-untyped-call]
 
 
 def test_a_subscriber_whose_connection_breaks_gets_what_it_missed(broker: Broker) -> None:

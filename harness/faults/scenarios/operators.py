@@ -1,0 +1,210 @@
+"""What operators do: delete queues and keys, fill or block a broker, set the clock, start things twice."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from harness.faults.by_hand import (
+    HOUR_SECONDS,
+    WallClock,
+    deletable,
+    full_queue,
+    full_redis,
+    move_stored_times,
+    out_of_memory,
+    read_only_redis,
+)
+from harness.faults.injector import Injector
+from harness.faults.ledger import Entry, percentile, resumed
+from harness.faults.load import Load, Stream
+from harness.faults.rig import ALL, BOTH, TEXTS, Rig, Scenario, settled, systems, trial
+from harness.faults.scenarios.nodes import frozen
+from harness.faults.site import Site, dead_letters, site
+from harness.record.run import Check, Fault, FaultTrial
+from lab.contract import Application, Architecture
+from lab.errors import Code
+from lab.load.plans import Plan
+from lab.process.launcher import DidNotStart, Handle
+
+CLIENTS = 4
+RATE = 80.0
+SERVED_AGAIN_SECONDS = 5.0
+REFUSED_WITHIN_SECONDS = 1.0
+FIRST_AT_SECONDS = 1.0
+REFUSALS = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
+
+
+def deleted(rig: Rig, middleware: str) -> FaultTrial:
+    """Delete the queues or keys of a filter one after the other while texts come."""
+    most, pause = rig.of((3, 0.7), (8, 1.0), (100, SERVED_AGAIN_SECONDS))
+    had = 0
+    with site(middleware, Application.FILTER, rig.brokers) as system:
+        names = sorted(deletable(system))
+        plan = Plan.constant(RATE, FIRST_AT_SECONDS + (min(most, len(names)) + 2) * pause)
+        load = Load(systems([system]), Stream(rig.seed, TEXTS), plan, CLIENTS)
+        injector = Injector(load, [system], rig.seed)
+        chosen = injector.chance.sample(names, min(most, len(names)))
+        with load:
+            injector.wait(FIRST_AT_SECONDS)
+            for name in chosen:
+                injector.faults.append(Fault("deleted", name, round(load.seconds(), 3)))
+                had += deletable(system)[name]() if name in deletable(system) else 0
+                injector.wait(load.seconds() + pause)
+        ended = settled(load, injector, [system], SERVED_AGAIN_SECONDS)
+        gone = frozenset(ended.account.lost[:had])  # what was deleted is nowhere, and counted as such
+        ended = settled(load, injector, [system], 0.0, gone)
+    again = [resumed(load.start_ns + int(f.at_seconds * 1e9), ended.entries) for f in injector.faults]
+    worst = None if None in again else max(filter(None, again), default=None)
+    checks = [Check("everyone served again", worst, SERVED_AGAIN_SECONDS, "s")]
+    figures = {"deleted texts": float(had), "of them acknowledged": float(len(gone))}
+    return trial("deleted", middleware, rig, ended, checks, figures=figures)
+
+
+DELETED = Scenario(
+    "deleted",
+    "queues or keys deleted by hand under load: an error, no id for what is nowhere; served again <= 5 s",
+    deleted,
+    18.0,
+    75.0,
+)
+
+
+def full(rig: Rig, middleware: str) -> FaultTrial:
+    """Let the broker and the store refuse everybody for a while, in each way that they know."""
+    lasting = rig.of(1.5, 2.5, 8.0)
+    times: list[tuple[int, int]] = []
+    with site(middleware, Application.FILTER, rig.brokers) as system:
+        refusals = _refusals(system)
+        plan = Plan.constant(RATE, FIRST_AT_SECONDS + len(refusals) * 2 * lasting)
+        load = Load(systems([system]), Stream(rig.seed, TEXTS), plan, CLIENTS)
+        injector = Injector(load, [system], rig.seed)
+        with load:
+            injector.wait(FIRST_AT_SECONDS)
+            for name, refusing in refusals.items():
+                with refusing():
+                    injector.faults.append(Fault(name, "broker", round(load.seconds(), 3)))
+                    begun = load.seconds()
+                    injector.wait(begun + lasting)
+                times.append((int(begun * 1e9), int(load.seconds() * 1e9)))
+                injector.wait(load.seconds() + lasting)
+        ended = settled(load, injector, [system])
+        letters = dead_letters(system)
+    refused = [entry for entry in ended.entries if entry.code]
+    again = [resumed(load.start_ns + end, ended.entries) for _, end in times]
+    worst = None if None in again else max(filter(None, again), default=None)
+    waited = percentile([(entry.done_ns - entry.sent_ns) / 1e9 for entry in refused], 0.99)
+    checks = [
+        Check("refused with another code", len(_otherwise(refused)), 0),
+        Check("refused, p99", waited or 0.0, REFUSED_WITHIN_SECONDS, "s"),
+        Check("dead letters", len(letters), 0),
+        Check("everyone served again", worst, SERVED_AGAIN_SECONDS, "s"),
+    ]
+    return trial("full", middleware, rig, ended, checks, figures={"refused": float(len(refused))})
+
+
+def _otherwise(refused: list[Entry]) -> list[Entry]:
+    return [entry for entry in refused if entry.code not in REFUSALS]
+
+
+def _refusals(system: Site) -> Mapping[str, Callable[[], AbstractContextManager[None]]]:
+    url = system.brokers.urls.redis
+    refusals: dict[str, Callable[[], AbstractContextManager[None]]] = {
+        "full store": partial(full_redis, url),
+        "read-only store": partial(read_only_redis, url),
+    }
+    server = system.brokers.by_kind["rabbitmq"].server if system.middleware.broker == "rabbitmq" else None
+    if server:
+        refusals["full queue"] = partial(full_queue, server, f"{system.namespace}.filter", 0)
+        refusals["blocked"] = partial(out_of_memory, server)
+    return refusals
+
+
+FULL = Scenario(
+    "full",
+    "a queue or store full, read-only or blocked for 8 s: refused at once, no dead letter, the rest is done",
+    full,
+    20.0,
+    60.0,
+)
+
+
+def clock(rig: Rig, middleware: str, seconds: int) -> FaultTrial:
+    """Freeze a node and set the wall clock of all by *seconds*, within the node's lease."""
+    with tempfile.TemporaryDirectory(prefix="lab-clock-") as folder:
+        wall = WallClock(Path(folder))
+
+        def jump(system: Site) -> None:
+            wall.shift(seconds)
+            move_stored_times(system.brokers.urls.redis, system.namespace, seconds)
+
+        made = frozen(rig, middleware, jump, wall.environment)
+    if not wall.environment:
+        made.notes.append("libfaketime is missing: only the times in Redis were moved")
+    return replace(made, scenario="clock-back" if seconds < 0 else "clock-forward")
+
+
+def _clock(name: str, seconds: int) -> Scenario:
+    promise = f"the wall clock set {name} by an hour while a node is frozen: taken over as without it"
+    return Scenario(f"clock-{name}", promise, partial(clock, seconds=seconds), 16.0, 50.0)
+
+
+CLOCK_BACK = _clock("back", -HOUR_SECONDS)
+CLOCK_FORWARD = _clock("forward", HOUR_SECONDS)
+
+
+def twice(rig: Rig, middleware: str) -> FaultTrial:
+    """Start each process of n nodes, and the one node, once more: it must be refused, or serve as one."""
+    refused: list[str] = []
+    served: list[Handle] = []
+    broken: list[str] = []
+    with ExitStack() as stack:
+        sites = [
+            stack.enter_context(site(middleware, application, rig.brokers)) for application in Application
+        ]
+        alone = stack.enter_context(
+            site(middleware, Application.SERVICE, rig.brokers, architecture=Architecture.ONE_NODE)
+        )
+        load = Load(systems(sites), Stream(rig.seed, BOTH), Plan.constant(RATE, 60.0), CLIENTS)
+        injector = Injector(load, sites, rig.seed)
+        with load:
+            for system, first in _first_of_each([*sites, alone]):
+                handle = system.launcher.spawn(first.spec)
+                what = f"{system.spec.architecture} {system.spec.application} {first.spec.name}"
+                injector.faults.append(Fault("started twice", what, round(load.seconds(), 3)))
+                try:
+                    system.launcher.wait_ready(handle)
+                    served.append(handle)
+                except DidNotStart as error:
+                    is_right = error.exit_code == 2 and len(error.message.splitlines()) == 1
+                    (refused if is_right else broken).append(f"{what}: {error.message}")
+            with alone.service() as client:
+                stored = [client.add_insult(f"tonto {number}") for number in range(10)]
+                kept = len(client.get_insults()) if all(stored) else 0
+            injector.wait(load.seconds() + 1.0)
+            load.stop()
+        ended = settled(load, injector, sites)
+    checks = [
+        Check("neither refused nor served", len(broken), 0),
+        Check("insults kept by the one node", kept, 10.0, is_least=True),
+    ]
+    figures = {"refused": float(len(refused)), "serving as one": float(len(served))}
+    return trial("twice", middleware, rig, ended, checks, figures=figures, notes=broken)
+
+
+def _first_of_each(sites: list[Site]) -> Iterator[tuple[Site, Handle]]:
+    for system in sites:
+        for handles in system.handles.values():
+            yield system, handles[0]
+
+
+TWICE = Scenario(
+    "twice",
+    "one node, master or broadcaster started twice: the second says so and exits 2, or both serve as one",
+    twice,
+    14.0,
+    15.0,
+    ALL,
+)
