@@ -20,9 +20,11 @@ from lab.limits import MAX_INSULT_CHARACTERS
 _Counted = TypeVar("_Counted")
 
 CENSORED = "CENSORED"
-CLEAN_CHUNKS = 50_000
-"""So many pieces of text, of at most so many characters, are remembered because they hold no insult."""
-CLEAN_CHARACTERS = 64
+REMEMBERED = 50_000
+"""So many chunks of text, of at most so many characters, are remembered with what is written for them."""
+REMEMBERED_CHARACTERS = 64
+LOOKED_AT_ALONE = 200
+"""Of a text with more chunks that hold insults, these are not replaced one by one."""
 STEPS_OF_A_LOOK = 15
 """What it costs to look for a sequence, beside the units that it has."""
 
@@ -57,6 +59,7 @@ _WORD = re.compile(r"(\w\w+)")
 """A word of more than one character, in a plain text. Python's engine skips fast what begins with a class."""
 _WORD_OR_SPACES = re.compile(r"(\w\w+|\s\s+)")
 _TWO_SPACES = re.compile(r"\s\s")
+_SPACES = re.compile(r"(\s+)")
 _NOT_PLAIN = re.compile("[^\0-\u02bb\u02bd-\u02ff\u0370-\u0482\u048a-\u058f\u1e00-\u20cf\u2100-\u2bff]")
 """A text without any of these is *plain*: it has no mark, no selector, and no script without spaces."""
 _ALIKE = re.compile(f"[{APOSTROPHES}{HYPHENS}]")
@@ -142,7 +145,13 @@ class Censor:
         self._sequences = Sequences()
         """The insults of several units."""
         self._clean: set[str] = set()
-        """Pieces between spaces that hold no key."""
+        """Chunks, which is what stands between spaces, that hold no key."""
+        self._written: dict[str, str] = {}
+        """What is written for a chunk that holds one; empty if that depends on the chunks beside it."""
+        self._spaced_keys: Counter[str] = Counter()
+        """The keys of insults with spaces."""
+        self._reach = 0
+        """So many spaces has the insult with the most."""
         for insult in insults:
             self.add(insult)
 
@@ -155,41 +164,91 @@ class Censor:
             return
         self._insults.add(insult)
         self._count(insult, 1)
-        if self._clean:  # a new one: a thread that looks at a text now fills the old one
-            self._clean = set()
+        # New ones: a thread that looks at a text now fills the old ones.
+        self._clean, self._written = set(), {}
 
     def remove(self, insult: str) -> None:
         """Censor *insult* no more; nothing happens if it is not there."""
         if insult in self._insults:
             self._insults.discard(insult)
             self._count(insult, -1)
+            self._written = {}
 
     def censor(self, text: str) -> str:
         """Return *text* with each insult replaced: from left to right, at each place the longest."""
         # Most texts hold no insult, and then this is all: one pass to words, one look-up each.
         if text.isascii() and not self._ascii_symbols:
             words = text.encode().translate(_WORDS_ONLY).split()
-            return text if self._ascii_words_view.isdisjoint(words) else self._replace(text, set(), set())
-        clean, chunks = self._clean, text.split()
+            if self._ascii_words_view.isdisjoint(words):
+                return text
+        clean, written, chunks = self._clean, self._written, text.split()
         if clean.issuperset(chunks):
             return text
-        unknown = set(chunks) - clean
-        part = " ".join(unknown)
-        if 2 * len(part) < len(text) and self._keys.keys().isdisjoint(_fold_each(_units(part)).values()):
-            _remember(clean, unknown)
+        others = set(chunks) - clean
+        found = {chunk: known for chunk in others if (known := written.get(chunk)) is not None}
+        if unknown := others - found.keys():
+            found |= self._look_at(unknown, clean, written)
+        if not found:
             return text
-        return self._replace(text, clean, unknown)
+        pieces = _SPACES.split(text)
+        if all(found.values()):
+            return "".join(map(found.get, pieces, pieces))
+        return self._replace_near(text, pieces, found)
 
     __call__ = censor
 
-    def _replace(self, text: str, clean: set[str], unknown: set[str]) -> str:
+    def _look_at(self, unknown: set[str], clean: set[str], written: dict[str, str]) -> dict[str, str]:
+        """Return what is written for those of the *unknown* chunks that hold a key, and remember all."""
+        found = dict.fromkeys((chunk for chunk in unknown if len(chunk) > REMEMBERED_CHARACTERS), "")
+        listed = list(unknown - found.keys())
+        units = _units(" " + " ".join(listed))
+        folded, keys = _fold_each(units), self._keys
+        hits = {unit: low in self._spaced_keys for unit, low in folded.items() if low in keys}
+        suspects: dict[str, bool] = {}
+        place = -1
+        for unit in units if hits else ():
+            if unit[0] == " ":
+                place += 1
+            elif unit in hits:
+                suspects[listed[place]] = suspects.get(listed[place], False) or hits[unit]
+        if len(clean) + len(listed) > REMEMBERED:
+            clean.clear()
+        clean.update(unknown - suspects.keys() - found.keys())
+        if len(suspects) > LOOKED_AT_ALONE:
+            return found | dict.fromkeys(suspects, "")
+        known = {chunk: "" if is_spaced else self._replace(chunk) for chunk, is_spaced in suspects.items()}
+        if len(written) + len(known) > REMEMBERED:
+            written.clear()
+        written.update(known)
+        return found | known
+
+    def _replace_near(self, text: str, pieces: list[str], found: dict[str, str]) -> str:
+        """Replace in the chunks that are *found*; of some, with as many beside them as an insult can have."""
+        near = {chunk for chunk, alone in found.items() if not alone}
+        places = [place for place, piece in enumerate(pieces) if piece in near]
+        # Selectors can stand alone between spaces, and are no chunk of an insult then.
+        if 8 * len(places) > len(pieces) or (not text.isascii() and _SELECTORS.search(text)):
+            return self._replace(text)
+        reach, done = 2 * self._reach, 0
+        windows: list[tuple[int, int]] = []
+        for place in places:
+            start, end = max(0, place - reach), place + reach + 1
+            if windows and start <= windows[-1][1]:
+                start, _ = windows.pop()
+            windows.append((start, end))
+        written: list[str] = []
+        for start, end in [*windows, (len(pieces), len(pieces))]:
+            alone = pieces[done:start]
+            written += map(found.get, alone, alone)
+            written.append(self._replace("".join(pieces[start:end])))
+            done = end
+        return "".join(written)
+
+    def _replace(self, text: str) -> str:
         if not text.isascii() and (leading := _SELECTORS.match(text)):  # they belong to nothing
-            return leading[0] + self._replace(text[leading.end() :], clean, unknown)
+            return leading[0] + self._replace(text[leading.end() :])
         units = _units(text)
         folded = _fold_each(units)
-        if self._keys.keys().isdisjoint(folded.values()):
-            _remember(clean, unknown)
-            return text
         matches = self._sequences.find(units, folded)
         one_unit = self._units
         if hits := {unit for unit, low in folded.items() if low in one_unit}:
@@ -200,6 +259,7 @@ class Censor:
         units = _units_of_insult(insult)
         if not units:  # nothing but variation selectors
             return
+        self._reach = max(self._reach, units.count(" "))
         if step < 0:
             self._count_key(units, step)
         if len(units) == 1:
@@ -212,6 +272,8 @@ class Censor:
     def _count_key(self, units: list[str], step: int) -> None:
         words = [unit for unit in units if unit[0].isalnum() or unit[0] == "_"]
         key = max(words or [unit for unit in units if unit != " "], key=len)
+        if " " in units:
+            _change(self._spaced_keys, key, step)
         _change(self._keys, key, step)
         if all(map(str.isascii, units)):
             if words:
@@ -305,12 +367,6 @@ class Automaton:
         code = {unit: self._codes.get(low, "\0") for unit, low in folded.items()}
         coded = "".join(map(code.__getitem__, units))
         return self._search(coded)
-
-
-def _remember(clean: set[str], chunks: set[str]) -> None:
-    if len(clean) + len(chunks) > CLEAN_CHUNKS:
-        clean.clear()
-    clean.update([chunk for chunk in chunks if len(chunk) <= CLEAN_CHARACTERS])
 
 
 def _with_matches(units: list[str], matches: list[tuple[int, int, int]]) -> list[str]:

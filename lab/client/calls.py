@@ -67,7 +67,7 @@ class ServiceCalls(Calls):
         return cast(list[str], self.perform(Operation.GET_INSULTS, clean_after(after), clean_limit(limit)))
 
     def insult_me(self) -> str:
-        return cast(str, self.perform(Operation.INSULT_ME))
+        return str(self.perform(Operation.INSULT_ME))
 
     def start_broadcast(self) -> bool:
         return bool(self.perform(Operation.START_BROADCAST))
@@ -84,7 +84,7 @@ class FilterCalls(Calls):
         """Yield the filtered *texts*, which are checked, in their order; *in_flight* of them under way."""
 
     def filter(self, text: str) -> str:
-        return cast(str, self.perform(Operation.FILTER, clean_text(text)))
+        return str(self.perform(Operation.FILTER, clean_text(text)))
 
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         checked, most = clean_texts(texts), clean_in_flight(in_flight)

@@ -51,12 +51,13 @@ class Turns:
 
     def __init__(self) -> None:
         # The same thread may enter twice: so an interrupt just after the lock was taken blocks only others.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Try it first without :meth:`take`: nearly always it is free, and a call less is time."""
         after_fork(self)
 
     def take(self, timeout_seconds: float) -> None:
         """Wait until no other thread has the turn; DeadlineExceeded after *timeout_seconds*."""
-        if not self._lock.acquire(timeout=max(0.0, timeout_seconds)):
+        if not self.lock.acquire(timeout=max(0.0, timeout_seconds)):
             message = (
                 "another thread used this client until the deadline; give each thread a client of its own"
             )
@@ -64,11 +65,11 @@ class Turns:
 
     def release(self) -> None:
         """Let the next thread take its turn."""
-        self._lock.release()
+        self.lock.release()
 
     def forked(self) -> None:
         """Begin again in a forked process: the thread that had the turn does not exist here."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
 
 class CallGuard(Turns):
@@ -97,7 +98,7 @@ class CallGuard(Turns):
         taken for that of the next call. So *exchange* returns an error that is the reply, and does not raise
         it.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self.lock.acquire(blocking=False):
             self.take(timeout_seconds)
         try:
             if self._is_unread:  # an interrupt came where the line below could not run
@@ -110,12 +111,12 @@ class CallGuard(Turns):
             if self._is_unread or self._is_closed:
                 self._drop()
                 self._is_unread = False
-            self._lock.release()
+            self.lock.release()
 
     def close(self) -> None:
         """Close the connection, after the call that another thread makes on it."""
         self._is_closed = True
-        if not self._lock.acquire(blocking=False):
+        if not self.lock.acquire(blocking=False):
             return  # that call closes it; now, its number could become another connection's
         try:
             self._drop()

@@ -109,9 +109,13 @@ class DirectClient(Calls, Generic[ToNode]):
     def perform(self, operation: Operation, *arguments: object, deadline_seconds: float = 0.0) -> object:
         """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
         operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
-        return self.ask(
-            lambda node, left: node.call(operation, arguments, left, operation_id), deadline_seconds
-        )
+
+        def call(node: ToNode, left: float) -> object:
+            return node.call(operation, arguments, left, operation_id)
+
+        if self._locator.has_others:
+            return self.ask(call, deadline_seconds)
+        return self._failover.call(call, deadline_seconds or self.deadline_seconds)
 
     def ask(self, call: Callable[[ToNode, float], Answer], deadline_seconds: float = 0.0) -> Answer:
         """Return what *call* returns, given a connection and the seconds left. It may be called again."""

@@ -85,16 +85,15 @@ class RetryBudget:
         self._per_second = per_second
         self._per_call = per_call
         self._counted_at = time.monotonic()
-
-    def earn(self) -> None:
-        """Note a call."""
-        self._left = min(self._at_once, self._left + self._per_call)
+        self.calls = 0
+        """To be counted up at each call."""
 
     def spend(self) -> bool:
         """Take one retry from what is left; False if nothing is."""
         now = time.monotonic()
-        self._left = min(self._at_once, self._left + self._per_second * (now - self._counted_at))
-        self._counted_at = now
+        earned = self._per_second * (now - self._counted_at) + self._per_call * self.calls
+        self._left = min(self._at_once, self._left + earned)
+        self._counted_at, self.calls = now, 0
         if self._left < 1:
             return False
         self._left -= 1
@@ -137,39 +136,40 @@ class Failover(Generic[ToNode]):
         turns.
         """
         deadline = time.monotonic() + deadline_seconds
-        self._turns.take(deadline_seconds)
+        lock = self._turns.lock
+        if not lock.acquire(blocking=False):
+            self._turns.take(deadline_seconds)
         try:
-            return self._call(attempt, deadline, deadline_seconds)
+            attempts = 0
+            self._budget.calls += 1
+            while True:
+                try:
+                    connection = self._connection or self._connected(deadline - time.monotonic())
+                    return attempt(connection, max(LEAST_SECONDS, deadline - time.monotonic()))
+                except DeadlineExceeded:
+                    if self._report_dead:  # it may be frozen: the next call goes elsewhere
+                        self._drop(self._report_dead, LEAST_SECONDS)
+                    raise
+                except Unavailable as error:
+                    attempts += 1
+                    self._give_up_on_node(error, attempts, deadline, deadline_seconds)
         finally:
-            self._turns.release()
+            lock.release()
 
-    def _call(
-        self, attempt: Callable[[ToNode, float], Answer], deadline: float, deadline_seconds: float
-    ) -> Answer:
-        attempts = 0
-        self._budget.earn()
-        while True:
-            try:
-                connection = self._connected(deadline - time.monotonic())
-                return attempt(connection, max(LEAST_SECONDS, deadline - time.monotonic()))
-            except DeadlineExceeded:
-                if self._report_dead:  # it may be frozen: the next call goes elsewhere
-                    self._drop(self._report_dead, LEAST_SECONDS)
-                raise
-            except Unavailable as error:
-                if not self._address or self._report_dead is None:  # there is no other node: raise at once
-                    self.close()
-                    raise
-                self._drop(self._report_dead, max(LEAST_SECONDS, deadline - time.monotonic()))
-                if not self._budget.spend():
-                    raise
-                attempts += 1
-                pause_seconds = BETWEEN_NODES.pause(attempts)
-                if time.monotonic() + pause_seconds >= deadline:
-                    raise DeadlineExceeded(
-                        f"no node answered within {deadline_seconds:g} s: {error}"
-                    ) from error
-            time.sleep(pause_seconds)
+    def _give_up_on_node(
+        self, error: Unavailable, attempts: int, deadline: float, deadline_seconds: float
+    ) -> None:
+        """Drop the node and wait before the next; raise what ends the call if there must be no next."""
+        if not self._address or self._report_dead is None:  # there is no other node: raise at once
+            self.close()
+            raise error
+        self._drop(self._report_dead, max(LEAST_SECONDS, deadline - time.monotonic()))
+        if not self._budget.spend():
+            raise error
+        pause_seconds = BETWEEN_NODES.pause(attempts)
+        if time.monotonic() + pause_seconds >= deadline:
+            raise DeadlineExceeded(f"no node answered within {deadline_seconds:g} s: {error}") from error
+        time.sleep(pause_seconds)
 
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""

@@ -72,7 +72,7 @@ class PyroConnection:
         operation_id: str = "",
     ) -> object:
         """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
-        annotations = wire.annotations_of(operation_id)
+        annotations = wire.annotations_of(operation_id) if operation_id else {}
         invoke = self._invoke_fast if self._is_fast else self._invoke
         return self._guarded(invoke, timeout_seconds, method, arguments, annotations)
 
