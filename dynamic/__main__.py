@@ -35,7 +35,7 @@ from dynamic.pool.client import (
     socket_path,
 )
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
-from lab.brokers.locate import locate_rabbitmq, locate_redis
+from lab.brokers import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.data import default_insults, read_insults
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable

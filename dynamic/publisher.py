@@ -18,7 +18,7 @@ from dynamic.events import EventNames
 from dynamic.events.sender import EventSender
 from dynamic.simulator.profiles import SIMULATED
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
-from lab.brokers.locate import locate_rabbitmq
+from lab.brokers import locate_rabbitmq
 from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import DRAIN_SECONDS
 from lab.load.plans import Plan

@@ -1,6 +1,6 @@
 """Which processes make up one-node and n-node over RabbitMQ. Clients are given the broker's URL."""
 
-from lab.brokers.locate import locate_rabbitmq
+from lab.brokers import locate_rabbitmq
 from lab.contract import Application, Architecture
 from lab.topology import BROADCASTER, NODE, Role, Topology
 

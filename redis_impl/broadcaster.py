@@ -1,7 +1,7 @@
 """The broadcaster of n nodes: publishes what the shared store says is to be broadcast."""
 
 from lab.applications.broadcast import Broadcaster
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.contract import Architecture
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from lab.applications.filter import build_filter
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.client.calls import FilterCalls
 from lab.contract import Application, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS

@@ -2,7 +2,7 @@
 
 from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.client.calls import ServiceCalls
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target

@@ -1,6 +1,6 @@
 """Which processes make up one-node and n-node over Redis. Clients are given the broker's URL."""
 
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.contract import Application, Architecture
 from lab.topology import BROADCASTER, NODE, Role, Topology
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 
-from lab.brokers.rabbitmq_queues import queue_names
+from lab.brokers.rabbitmq_server import queue_names
 from lab.contract import Application, Architecture
 from lab.errors import DeadlineExceeded, LabError, Unavailable
 from lab.middleware import MIDDLEWARES

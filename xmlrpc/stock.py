@@ -29,7 +29,7 @@ from lab.applications.broadcast import FanOut
 from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.background import heartbeat
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.client.calls import FilterCalls, ServiceCalls, concurrently
 from lab.client.subscription import Inbox
 from lab.contract import Application, Architecture, Target, Tick

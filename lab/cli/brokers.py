@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from lab.brokers import Broker, rabbitmq_broker, redacted, redis_broker
-from lab.brokers.locate import located
+from lab.brokers import Broker, located, rabbitmq_broker, redacted, redis_broker
 from lab.brokers.provide import private_rabbitmq, private_redis
 from lab.brokers.state import FOLDER, Running, announced, changing, running, write_state
 from lab.errors import Unavailable

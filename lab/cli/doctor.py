@@ -12,11 +12,9 @@ from pathlib import Path
 
 from lab.addresses import is_open
 from lab.bootstrap import PYTHON, ROOT, VENV, pins
-from lab.brokers import rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
-from lab.brokers.locate import located
-from lab.brokers.ports import described, listeners
+from lab.brokers import located, rabbitmq_broker, rabbitmq_server, redis_broker, redis_server
 from lab.brokers.provide import RABBITMQ_FIX, REDIS_FIX
-from lab.brokers.state import lock_holders
+from lab.brokers.state import described, listeners, lock_holders
 from lab.cli.brokers import say
 from lab.cli.leftovers import leftovers
 from lab.errors import Unavailable

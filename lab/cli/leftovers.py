@@ -17,11 +17,9 @@ from pathlib import Path
 import psutil
 import redis
 
-from lab.brokers import rabbitmq_server, redis_server
-from lab.brokers.locate import located
-from lab.brokers.ports import described
-from lab.brokers.rabbitmq_queues import delete_queues, queue_names
-from lab.brokers.state import FOLDER, changing, ended, read_state, write_state
+from lab.brokers import located, rabbitmq_server, redis_server
+from lab.brokers.rabbitmq_server import delete_queues, queue_names
+from lab.brokers.state import FOLDER, changing, described, ended, read_state, write_state
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES
 from lab.process.launcher import ROOT

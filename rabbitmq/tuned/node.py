@@ -9,7 +9,7 @@ from uuid import uuid4
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
-from lab.brokers.locate import locate_rabbitmq
+from lab.brokers import locate_rabbitmq
 from lab.contract import Tick
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
 from lab.options import NodeOptions, whole_number

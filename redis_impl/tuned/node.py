@@ -11,7 +11,7 @@ from urllib.parse import quote
 import redis
 
 from lab.background import BackgroundJob
-from lab.brokers.locate import locate_redis
+from lab.brokers import locate_redis
 from lab.errors import Unavailable
 from lab.store.lua import load
 from lab.store.redis_store import connect, translated
