@@ -1,4 +1,4 @@
-"""A program of Pyro4 that is started wrongly says why in one line, without a traceback, and ends."""
+"""A program of Pyro4 finds its name server, or says why not in one line, without a traceback, and ends."""
 
 import os
 import socket
@@ -9,11 +9,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
-from lab.contract import Architecture, Target
+from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from lab.middleware import MIDDLEWARES
+from pyro4.tuned.connection import PyroConnection
+from pyro4.tuned.methods import expose
 from pyro4.tuned.name_server import Names
+from pyro4.tuned.server import ServedObjects
+from tests.conftest import StartSystem
+from tests.eventually import eventually
 
 ENDS_WITHIN_SECONDS = 30
 GENEROUS_SECONDS = 10.0
@@ -104,3 +110,57 @@ def test_a_setting_that_is_wrong_is_named(module: str, variable: str) -> None:
 def test_what_is_no_url_of_redis_is_named(url: str) -> None:
     code, said = start("broadcaster", LAB_REDIS_URL=url)
     assert (code, "LAB_REDIS_URL" in said) == (WRONG_USAGE, True)
+
+
+LOOKS = 20
+TIME_LIMIT_SECONDS = 5.0
+
+
+@pytest.fixture
+def foreign_name_server() -> Iterator[str]:
+    """The address of a ``python -m Pyro4.naming``."""
+    port = free_port()
+    command = [sys.executable, "-m", "Pyro4.naming", "--host", "127.0.0.1", "--port", str(port), "--nobc"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: is_open(port))
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def test_a_node_is_found_by_the_name_server_that_comes_with_pyro4(foreign_name_server: str) -> None:
+    uri = "PYRO:insult.service@127.0.0.1:4711"
+    names = Names(foreign_name_server)
+    names.claim("insult.service", uri)
+    assert names.lookup("insult.service") == uri
+    names.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "advertised", "found"),
+    [("127.0.0.1", "lab.test", "lab.test"), ("::1", "lab.test", "lab.test"), ("127.0.0.1", "::1", "[::1]")],
+)
+def test_an_object_has_the_address_by_which_others_reach_it(host: str, advertised: str, found: str) -> None:
+    served = ServedObjects(host, 0, advertised)
+    port = served.daemon.sock.getsockname()[1]
+    assert served.serve({"tonto": expose(type("Tonto", (), {"ask": str}))()}) == {
+        "tonto": f"PYRO:tonto@{found}:{port}"
+    }
+    served.close(1.0)
+
+
+@pytest.mark.parametrize("serializer", [None, "serpent"])
+def test_looking_at_a_silent_connection_does_not_wait_for_it(
+    start_system: StartSystem, serializer: str | None
+) -> None:
+    system = start_system("pyro4", Application.SERVICE)
+    connection = PyroConnection(system.nodes[0].address, serializer)
+    assert connection.is_lost()  # it was never opened
+    connection.call("get_insults", (), TIME_LIMIT_SECONDS)
+    began = time.monotonic()
+    assert not any(connection.is_lost() for _ in range(LOOKS))
+    assert time.monotonic() - began < TIME_LIMIT_SECONDS  # one look would take as long, if it waited
+    system.launcher.kill(system.nodes[0])
+    eventually(connection.is_lost)
+    connection.close()

@@ -1,20 +1,23 @@
 """The steps on lists, one by one, on a real Redis: who may settle, where petitions go when a node dies."""
 
+import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
 
 from lab.contract import Application
+from lab.process.system import System
 from lab.store.lua import load
 from redis_impl.tuned.server import SCRIPTS
 from redis_impl.tuned.wire import Keys
 from tests.eventually import eventually
-from tests.redis_impl.private import SEED, connected
+from tests.redis_impl.private import SEED, cluster_on, connected
 
 LEASE = 0.05
 
@@ -232,3 +235,75 @@ def test_no_petition_is_pushed_to_a_list_that_nobody_serves(lists: Lists, redis_
     assert len(there) == sum(pushed)
     assert len(set(there)) == sum(pushed)
     assert lists.store.keys(f"{lists.keys.entry}:node:*") == []
+
+
+PETITIONS = 100
+DEADLINE_SECONDS = 5.0
+"""A node that looks at the entry list only every 0.1 s needs 10 s for them."""
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator["redis.Redis"]:
+    with connected(redis_url) as client:
+        yield client
+
+
+def ask(store: "redis.Redis", system: System, text: str) -> str:
+    """Push a text to the entry list as any client may, and wait for its reply."""
+    reply_to = f"{system.namespace}:reply:{uuid4().hex}"
+    petition = {"operation": "X1", "data": text, "reply_to": reply_to}
+    store.rpush(f"{system.namespace}:filter", json.dumps(petition))
+    answer = store.blpop([reply_to], timeout=10)
+    assert answer
+    return str(json.loads(answer[1])["answer"])
+
+
+def test_petitions_one_after_the_other_are_served_at_once_by_idle_nodes(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    with cluster_on(redis_url, Application.FILTER, 3) as system:
+        started = time.monotonic()
+        for number in range(PETITIONS):
+            assert ask(store, system, f"{number} tonto") == f"{number} CENSORED"
+        took = time.monotonic() - started
+    print(f"{1000 * took / PETITIONS:.2f} ms each")
+    assert took < DEADLINE_SECONDS
+
+
+def test_a_petition_goes_to_an_idle_node_not_to_one_that_is_occupied(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    """Each text takes a second. Two at a time are done by two nodes, never by one after the other."""
+    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "1s") as system:
+        eventually(lambda: len(store.zrange(f"{system.namespace}:filter:nodes", 0, -1)) == 2)
+        for _ in range(3):
+            replies = [f"{system.namespace}:reply:{uuid4().hex}" for _ in range(2)]
+            started = time.monotonic()
+            for reply_to in replies:
+                petition = {"operation": "X1", "data": "tonto", "reply_to": reply_to}
+                store.rpush(f"{system.namespace}:filter", json.dumps(petition))
+            for reply_to in replies:
+                assert store.blpop([reply_to], timeout=10)
+            assert time.monotonic() - started < 1.9
+
+
+def test_what_waits_on_the_entry_list_survives_nodes_that_are_killed_or_stop_while_they_wait_there(
+    redis_url: str, store: "redis.Redis"
+) -> None:
+    with cluster_on(redis_url, Application.FILTER, 3) as system:
+        sent = 0
+        killed, stopped = system.nodes[:2]
+        ends: list[Callable[[], object]] = [
+            lambda: system.launcher.kill(killed),
+            lambda: system.launcher.stop(stopped),
+        ]
+        for end in ends:
+            for number in range(50):
+                sent += 1
+                petition = {"operation": "X1", "data": f"{sent} tonto", "id": str(sent)}
+                store.rpush(f"{system.namespace}:filter", json.dumps(petition))
+                if number == 25:
+                    end()
+        results = f"{system.namespace}:results"
+        eventually(lambda: store.hlen(results) == sent, within=15.0)
+        assert store.hgetall(results) == {str(number): f"{number} CENSORED" for number in range(1, sent + 1)}
