@@ -71,15 +71,6 @@ MUTATING_OPERATIONS = frozenset(
 """Operations whose repetition must have its effect once: they carry an operation id."""
 
 
-def operation_named(name: object, among: Sequence[Operation]) -> Operation:
-    """Return the operation called *name*, or raise UNKNOWN_OPERATION naming those there are."""
-    for operation in among:
-        if operation == name:
-            return operation
-    known = ", ".join(among)
-    raise InvalidRequest(Code.UNKNOWN_OPERATION, f"no operation {str(name)[:60]!r} here; there are: {known}")
-
-
 def bind(operation: Operation, arguments: Sequence[object]) -> dict[str, object]:
     """Name positional *arguments*, or raise MISSING_FIELD or WRONG_TYPE when their number is off."""
     signature = SIGNATURES[operation]

@@ -31,7 +31,6 @@ from lab.operations import (
     SIGNATURES,
     Operation,
     bind,
-    operation_named,
 )
 from lab.process.launcher import DidNotStart
 from lab.store import MemoryStore
@@ -181,20 +180,6 @@ def test_the_signature_of_an_operation_is_that_of_the_application(operation: Ope
 def test_exactly_the_operations_that_change_something_take_an_operation_id(operation: Operation) -> None:
     parameters = inspect.signature(getattr(application_of(operation), operation)).parameters
     assert ("operation_id" in parameters) is (operation in MUTATING_OPERATIONS)
-
-
-@pytest.mark.parametrize("name", ["", "add", "ADD_INSULT", "filter", "__init__", None, 1, ["add_insult"], {}])
-def test_an_unknown_operation_is_refused_and_those_there_are_named(name: object) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        operation_named(name, SERVICE_OPERATIONS)
-    assert caught.value.code is Code.UNKNOWN_OPERATION
-    assert "add_insult" in caught.value.message
-
-
-def test_a_name_of_any_length_makes_a_short_message() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        operation_named("x" * 1_000_000, SERVICE_OPERATIONS)
-    assert len(caught.value.message) < 500
 
 
 def test_a_missing_argument_is_named() -> None:
