@@ -92,12 +92,13 @@ def full(rig: Rig, middleware: str) -> FaultTrial:
                 injector.wait(load.seconds() + lasting)
         ended = settled(load, injector, [system])
         letters = dead_letters(system)
-    refused = [entry for entry in ended.entries if entry.code]
+    begun_ns = [load.start_ns + begin for begin, _ in times]
+    refused = [entry for entry in ended.entries if entry.code and not _was_under_way(entry, begun_ns)]
     again = [resumed(load.start_ns + end, ended.entries) for _, end in times]
     worst = None if None in again else max(filter(None, again), default=None)
     waited = percentile([(entry.done_ns - entry.sent_ns) / 1e9 for entry in refused], 0.99)
     checks = [
-        Check("refused with another code", len(_otherwise(refused)), 0),
+        Check("refused with another code", sum(entry.code not in REFUSALS for entry in refused), 0),
         Check("refused, p99", waited or 0.0, REFUSED_WITHIN_SECONDS, "s"),
         Check("dead letters", len(letters), 0),
         Check("everyone served again", worst, SERVED_AGAIN_SECONDS, "s"),
@@ -105,8 +106,12 @@ def full(rig: Rig, middleware: str) -> FaultTrial:
     return trial("full", middleware, rig, ended, checks, figures={"refused": float(len(refused))})
 
 
-def _otherwise(refused: list[Entry]) -> list[Entry]:
-    return [entry for entry in refused if entry.code not in REFUSALS]
+def _was_under_way(entry: Entry, begun_ns: list[int]) -> bool:
+    """Tell whether a request was sent before a refusal began, or as it began, and had no answer in time."""
+    late = entry.code == Code.DEADLINE_EXCEEDED
+    return late and any(
+        entry.sent_ns < at + int(1e9 * REFUSED_WITHIN_SECONDS) and entry.done_ns > at for at in begun_ns
+    )
 
 
 def _refusals(system: Site) -> Mapping[str, Callable[[], AbstractContextManager[None]]]:
