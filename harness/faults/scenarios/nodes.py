@@ -77,14 +77,15 @@ def frozen(
     middleware: str,
     then: Callable[[Site], None] = lambda _: None,
     environment: Mapping[str, str] | None = None,
+    work: tuple[str, ...] = WORK,
 ) -> FaultTrial:
     """Freeze one of three nodes at work; thaw it when its work has moved, or after 30 s at full size.
 
-    *then*: what else is done at once. *environment*: variables of all processes.
+    *then*: what else is done at once. *environment*: variables of all processes. *work*: of a node, per text.
     """
     seconds = rig.of(2.0, 3.0, 32.0)
     with site(
-        middleware, Application.FILTER, rig.brokers, node_arguments=WORK, environment=environment
+        middleware, Application.FILTER, rig.brokers, node_arguments=work, environment=environment
     ) as system:
         load = Load(
             {Application.FILTER: system},

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from harness.faults.by_hand import (
@@ -18,7 +19,7 @@ from harness.faults.by_hand import (
     read_only_redis,
 )
 from harness.faults.injector import Injector
-from harness.faults.ledger import Entry, percentile, resumed
+from harness.faults.ledger import Entry, Outcome, percentile
 from harness.faults.load import Load, Stream
 from harness.faults.rig import ALL, BOTH, TEXTS, Rig, Scenario, settled, systems, trial
 from harness.faults.scenarios.nodes import frozen
@@ -34,6 +35,8 @@ RATE = 80.0
 SERVED_AGAIN_SECONDS = 5.0
 REFUSED_WITHIN_SECONDS = 1.0
 FIRST_AT_SECONDS = 1.0
+CLOCK_WORK = ("--work-cpu", "20ms")
+"""Under libfaketime, ``time.sleep`` of this Python fails."""
 REFUSALS = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 
 
@@ -56,9 +59,8 @@ def deleted(rig: Rig, middleware: str) -> FaultTrial:
         ended = settled(load, injector, [system], SERVED_AGAIN_SECONDS)
         gone = frozenset(ended.account.lost[:had])  # what was deleted is nowhere, and counted as such
         ended = settled(load, injector, [system], 0.0, gone)
-    again = [resumed(load.start_ns + int(f.at_seconds * 1e9), ended.entries) for f in injector.faults]
-    worst = None if None in again else max(filter(None, again), default=None)
-    checks = [Check("everyone served again", worst, SERVED_AGAIN_SECONDS, "s")]
+    at = [load.start_ns + int(fault.at_seconds * 1e9) for fault in injector.faults]
+    checks = [Check("served again", _served_again(at, ended.entries), SERVED_AGAIN_SECONDS, "s")]
     figures = {"deleted texts": float(had), "of them acknowledged": float(len(gone))}
     return trial("deleted", middleware, rig, ended, checks, figures=figures)
 
@@ -94,16 +96,26 @@ def full(rig: Rig, middleware: str) -> FaultTrial:
         letters = dead_letters(system)
     begun_ns = [load.start_ns + begin for begin, _ in times]
     refused = [entry for entry in ended.entries if entry.code and not _was_under_way(entry, begun_ns)]
-    again = [resumed(load.start_ns + end, ended.entries) for _, end in times]
-    worst = None if None in again else max(filter(None, again), default=None)
+    over = [load.start_ns + end for _, end in times]
     waited = percentile([(entry.done_ns - entry.sent_ns) / 1e9 for entry in refused], 0.99)
     checks = [
         Check("refused with another code", sum(entry.code not in REFUSALS for entry in refused), 0),
         Check("refused, p99", waited or 0.0, REFUSED_WITHIN_SECONDS, "s"),
         Check("dead letters", len(letters), 0),
-        Check("everyone served again", worst, SERVED_AGAIN_SECONDS, "s"),
+        Check("served again", _served_again(over, ended.entries), SERVED_AGAIN_SECONDS, "s"),
     ]
     return trial("full", middleware, rig, ended, checks, figures={"refused": float(len(refused))})
+
+
+def _served_again(at_ns: list[int], entries: list[Entry]) -> float | None:
+    """Return after how long each operation was served again, at the worst: of what was sent after a fault."""
+    waits: list[float | None] = []
+    for at, operation in product(at_ns, TEXTS):
+        sent = (entry for entry in entries if entry.operation is operation and entry.sent_ns > at)
+        done = (entry.done_ns for entry in sent if entry.outcome is Outcome.ACKNOWLEDGED)
+        first = min(done, default=None)
+        waits.append(None if first is None else (first - at) / 1e9)
+    return None if None in waits else max(filter(None, waits), default=None)
 
 
 def _was_under_way(entry: Entry, begun_ns: list[int]) -> bool:
@@ -145,7 +157,7 @@ def clock(rig: Rig, middleware: str, seconds: int) -> FaultTrial:
             wall.shift(seconds)
             move_stored_times(system.brokers.urls.redis, system.namespace, seconds)
 
-        made = frozen(rig, middleware, jump, wall.environment)
+        made = frozen(rig, middleware, jump, wall.environment, CLOCK_WORK)
     if not wall.environment:
         made.notes.append("libfaketime is missing: only the times in Redis were moved")
     return replace(made, scenario="clock-back" if seconds < 0 else "clock-forward")
