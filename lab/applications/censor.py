@@ -200,7 +200,8 @@ class Censor:
     def _look_at(self, unknown: set[str], clean: set[str], written: dict[str, str]) -> dict[str, str]:
         """Return what is written for those of the *unknown* chunks that hold a key, and remember all."""
         found = dict.fromkeys((chunk for chunk in unknown if len(chunk) > REMEMBERED_CHARACTERS), "")
-        listed = list(unknown - found.keys())
+        # Of selectors alone there is no unit: they belong to the space before them.
+        listed = [chunk for chunk in unknown if chunk not in found and not _SELECTORS.fullmatch(chunk)]
         units = _units(" " + " ".join(listed))
         folded, keys = _fold_each(units), self._keys
         hits = {unit: low in self._spaced_keys for unit, low in folded.items() if low in keys}
