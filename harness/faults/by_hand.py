@@ -15,7 +15,6 @@ from harness.faults.site import Site
 from lab.addresses import free_port
 from lab.brokers.rabbitmq_server import script
 from lab.brokers.server import Server
-from lab.store.lua import load
 from lab.store.redis_store import connect
 
 CTL_SECONDS = 60.0
@@ -154,9 +153,3 @@ def _library() -> str:
         return ""
     found = (line for line in said.stdout.splitlines() if line.startswith("LD_PRELOAD="))
     return next(found, "").partition("=")[2]
-
-
-def move_stored_times(url: str, namespace: str, seconds: int) -> None:
-    """Move all times of leases in Redis, as if its clock had been set *seconds* forward: it cannot be set."""
-    with connect(url) as redis:
-        redis.eval(load("move_times", Path(__file__).parent), 1, f"{namespace}:", -seconds)

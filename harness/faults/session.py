@@ -13,7 +13,7 @@ from harness.faults.scenarios.drain import DRAIN
 from harness.faults.scenarios.input import BOMBS, MALFORMED
 from harness.faults.scenarios.network import NETWORK, REPLIES, SILENT
 from harness.faults.scenarios.nodes import FROZEN, KILLS, MASTERS
-from harness.faults.scenarios.operators import CLOCK_BACK, CLOCK_FORWARD, DELETED, FULL, TWICE
+from harness.faults.scenarios.operators import DELETED, FULL, TWICE
 from harness.faults.scenarios.poison import POISONED
 from harness.faults.scenarios.subscribers import SUBSCRIBERS
 from harness.faults.site import NODES, Brokers
@@ -32,7 +32,7 @@ from lab.settings import settings
 _NODES = (KILLS, FROZEN, MASTERS, POISONED, DRAIN)
 _BROKERS_AND_NETWORK = (REDIS_KILLED, RABBITMQ_KILLED, REPLIES, NETWORK)
 _CLIENTS = (MALFORMED, BOMBS, SILENT, SUBSCRIBERS)
-_OPERATORS = (DELETED, FULL, CLOCK_BACK, CLOCK_FORWARD, TWICE)
+_OPERATORS = (DELETED, FULL, TWICE)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for scenario in (*_NODES, *_BROKERS_AND_NETWORK, *_CLIENTS, *_OPERATORS)

@@ -1,7 +1,6 @@
 """Nodes and masters that are killed or frozen under load."""
 
 import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from harness.faults.injector import Injector, times
@@ -72,21 +71,10 @@ MOVES_WITHIN_SECONDS = 15.0
 AFTER_THAW_SECONDS = 2.0
 
 
-def frozen(
-    rig: Rig,
-    middleware: str,
-    then: Callable[[Site], None] = lambda _: None,
-    environment: Mapping[str, str] | None = None,
-    work: tuple[str, ...] = WORK,
-) -> FaultTrial:
-    """Freeze one of three nodes at work; thaw it when its work has moved, or after 30 s at full size.
-
-    *then*: what else is done at once. *environment*: variables of all processes. *work*: of a node, per text.
-    """
+def frozen(rig: Rig, middleware: str) -> FaultTrial:
+    """Freeze one of three nodes at work; thaw it when its work has moved, or after 30 s at full size."""
     seconds = rig.of(2.0, 3.0, 32.0)
-    with site(
-        middleware, Application.FILTER, rig.brokers, node_arguments=work, environment=environment
-    ) as system:
+    with site(middleware, Application.FILTER, rig.brokers, node_arguments=WORK) as system:
         load = Load(
             {Application.FILTER: system},
             Stream(rig.seed, TEXTS),
@@ -99,7 +87,6 @@ def frozen(
             node = injector.chance.choice(system.live)
             place = injector.freeze(system, node)
             try:
-                then(system)
                 injector.wait(float("inf"))
                 left = MOVES_WITHIN_SECONDS - (load.seconds() - injector.faults[place].at_seconds)
                 moved = settled(load, injector, [system], max(left, 0.0))

@@ -1,20 +1,14 @@
-"""What operators do: delete queues and keys, fill or block a broker, set the clock, start things twice."""
+"""What operators do: delete queues and keys, fill or block a broker, start things twice."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 from harness.faults.by_hand import (
-    HOUR_SECONDS,
-    WallClock,
     deletable,
     full_queue,
     full_redis,
-    move_stored_times,
     out_of_memory,
     read_only_redis,
 )
@@ -22,7 +16,6 @@ from harness.faults.injector import Injector
 from harness.faults.ledger import Entry, Outcome, percentile
 from harness.faults.load import Load, Stream
 from harness.faults.rig import ALL, BOTH, TEXTS, Rig, Scenario, settled, systems, trial
-from harness.faults.scenarios.nodes import frozen
 from harness.faults.site import Site, dead_letters, site
 from harness.record.run import Check, Fault, FaultTrial
 from lab.contract import Application, Architecture
@@ -35,8 +28,6 @@ RATE = 80.0
 SERVED_AGAIN_SECONDS = 5.0
 REFUSED_WITHIN_SECONDS = 1.0
 FIRST_AT_SECONDS = 1.0
-CLOCK_WORK = ("--work-cpu", "20ms")
-"""Under libfaketime, ``time.sleep`` of this Python fails."""
 REFUSALS = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 
 
@@ -146,30 +137,6 @@ FULL = Scenario(
     20.0,
     60.0,
 )
-
-
-def clock(rig: Rig, middleware: str, seconds: int) -> FaultTrial:
-    """Freeze a node and set the wall clock of all by *seconds*, within the node's lease."""
-    with tempfile.TemporaryDirectory(prefix="lab-clock-") as folder:
-        wall = WallClock(Path(folder))
-
-        def jump(system: Site) -> None:
-            wall.shift(seconds)
-            move_stored_times(system.brokers.urls.redis, system.namespace, seconds)
-
-        made = frozen(rig, middleware, jump, wall.environment, CLOCK_WORK)
-    if not wall.environment:
-        made.notes.append("libfaketime is missing: only the times in Redis were moved")
-    return replace(made, scenario="clock-back" if seconds < 0 else "clock-forward")
-
-
-def _clock(name: str, seconds: int) -> Scenario:
-    promise = f"the wall clock set {name} by an hour while a node is frozen: taken over as without it"
-    return Scenario(f"clock-{name}", promise, partial(clock, seconds=seconds), 16.0, 50.0)
-
-
-CLOCK_BACK = _clock("back", -HOUR_SECONDS)
-CLOCK_FORWARD = _clock("forward", HOUR_SECONDS)
 
 
 def twice(rig: Rig, middleware: str) -> FaultTrial:
