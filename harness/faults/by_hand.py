@@ -1,4 +1,4 @@
-"""What somebody does to a broker by hand: deletes, purges, limits, blocks, and sets the clock."""
+"""What somebody does to a broker by hand: deletes, purges, limits and blocks."""
 
 import os
 import subprocess
@@ -19,7 +19,6 @@ from lab.store.redis_store import connect
 
 CTL_SECONDS = 60.0
 USUAL_MEMORY_SHARE = "0.4"
-HOUR_SECONDS = 3600
 QUEUES = ("filter", "filter.retry", "filter.control", "filter.dead")
 WORK_LIST = ("waiting", "texts", "taken", "taken:lengths", "taken:heard", "holders", "owned", "epoch")
 """The keys of a direct middleware's work list. Those of results stay: what they have is done."""
@@ -117,39 +116,3 @@ def _keys(site: Site) -> dict[str, Callable[[], int]]:
     with connect(site.brokers.urls.redis) as redis:
         found = sorted(str(name) for name in redis.scan_iter(f"{prefix}filter*"))
     return {name.removeprefix(prefix): partial(delete, name) for name in found}
-
-
-class WallClock:
-    """The wall clock of processes that are started with :attr:`environment`; their monotonic clock is real.
-
-    Without libfaketime there is no environment, and they keep the real time.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "wall clock"
-        self.environment: dict[str, str] = {}
-        library = _library()
-        if library:
-            self.environment = {
-                "LD_PRELOAD": library,
-                "FAKETIME_TIMESTAMP_FILE": str(self._file),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # old and new versions
-                "DONT_FAKE_MONOTONIC": "1",
-            }
-        self.shift(0)
-
-    def shift(self, seconds: int) -> None:
-        """Set the clock to *seconds* after the real time; negative: before it."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}", encoding="ascii")
-        new.replace(self._file)  # in one step: who reads half of it has another time
-
-
-def _library() -> str:
-    try:
-        said = subprocess.run(["faketime", "-f", "+0", "env"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    found = (line for line in said.stdout.splitlines() if line.startswith("LD_PRELOAD="))
-    return next(found, "").partition("=")[2]
