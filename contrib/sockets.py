@@ -129,7 +129,7 @@ class InsultServiceClient(DirectServiceClient):
 class InsultFilterClient(DirectFilterClient):
     wire = WIRE
 
-    def filtered(self, texts: list[str]) -> list[str]:
+    def _filtered(self, texts: list[str]) -> list[str]:
         calls = [(Operation.FILTER.value, [text], "") for text in texts]
         return cast(list[str], self.ask(lambda node, left: cast(Connection, node).call_all(calls, left)))
 

@@ -302,7 +302,7 @@ class InsultFilterClient(_Client, FilterCalls):
 
     application = Application.FILTER
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Keep *in_flight* calls under way, each on a connection of its own."""
         return concurrently(self.filter, texts, in_flight)
 

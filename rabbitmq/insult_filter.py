@@ -157,7 +157,7 @@ class InsultFilterClient(FilterQueueClient, FilterCalls):
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, deadline_seconds)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[tuple[str, Request]] = deque()
         try:
             for text in texts:

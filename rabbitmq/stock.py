@@ -330,7 +330,7 @@ class InsultFilterClient(_Client, FilterCalls):
         """Publish *text*; no node needs to be up."""
         return self.connection.publish(self._queue, "", clean_text(text), wants_reply=False)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Publish up to *in_flight* texts, then read their answers as they come."""
         waiting: deque[str] = deque()
         for text in texts:

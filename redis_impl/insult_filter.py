@@ -59,7 +59,7 @@ class InsultFilterClient(FilterPetitionClient, FilterCalls):
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, deadline_seconds)
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         under_way: deque[str] = deque()
         with self._my_turn(time.monotonic() + self.deadline_seconds):
             while self._fill(under_way, texts, in_flight) or under_way:

@@ -331,7 +331,7 @@ class InsultFilterClient(_Client, FilterCalls):
         self.push([petition])
         return cast(str, petition["id"])
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Push up to *in_flight* texts in a pipeline, then wait for their answers."""
         while batch := [self.petition(Operation.FILTER, text) for text in itertools.islice(texts, in_flight)]:
             self.push(batch)

@@ -30,10 +30,10 @@ class InsultFilterClient(NodeClient, DirectFilterCalls):
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds)
 
-    def another(self) -> Self:
+    def _another(self) -> Self:
         return type(self)(self._target, self.deadline_seconds)
 
-    def filtered(self, texts: list[str]) -> list[str]:
+    def _filtered(self, texts: list[str]) -> list[str]:
         calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in texts]
         answers = self.ask(lambda node, left: node.call("system.multicall", (calls,), left))
         return list(map(self._unpacked, texts, cast(list[object], answers)))

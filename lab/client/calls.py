@@ -80,7 +80,7 @@ class FilterCalls(Calls):
     """The methods of :class:`~lab.contract.InsultFilter`; how many texts travel at once is each wire's."""
 
     @abstractmethod
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Yield the filtered *texts*, which are checked, in their order; *in_flight* of them under way."""
 
     def filter(self, text: str) -> str:
@@ -88,7 +88,7 @@ class FilterCalls(Calls):
 
     def filter_many(self, texts: Iterable[str], in_flight: int = 100) -> Iterator[str]:
         checked, most = clean_texts(texts), clean_in_flight(in_flight)
-        return self.filter_checked(checked, most)
+        return self._filter_checked(checked, most)
 
     def submit(self, text: str) -> str:
         return cast(str, self.perform(Operation.SUBMIT, clean_text(text)))
@@ -112,18 +112,18 @@ class DirectFilterCalls(FilterCalls):
     """The same over a direct middleware: concurrent calls in place of a pipeline, and batches."""
 
     @abstractmethod
-    def another(self) -> "DirectFilterCalls":
+    def _another(self) -> "DirectFilterCalls":
         """Return a client of the same system, with a connection of its own."""
 
     @abstractmethod
-    def filtered(self, texts: list[str]) -> list[str]:
+    def _filtered(self, texts: list[str]) -> list[str]:
         """Return *texts*, which are checked, filtered in one request."""
 
     def filter_batch(self, texts: Iterable[str]) -> list[str]:
         """Filter all *texts*, as many in one request as fit: up to 1,000, or 64 Ki characters."""
-        return [text for batch in batches(clean_texts(texts), MAX_BATCH) for text in self.filtered(batch)]
+        return [text for batch in batches(clean_texts(texts), MAX_BATCH) for text in self._filtered(batch)]
 
-    def filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+    def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         idle: SimpleQueue[DirectFilterCalls] = SimpleQueue()
         with ExitStack() as opened:
 
@@ -131,7 +131,7 @@ class DirectFilterCalls(FilterCalls):
                 try:
                     client = idle.get_nowait()
                 except Empty:
-                    client = self.another()
+                    client = self._another()
                     opened.callback(client.close)
                 try:
                     return cast(str, client.perform(Operation.FILTER, text))

@@ -207,10 +207,10 @@ class DirectFilterClient(DirectClient[CallConnection], DirectFilterCalls):
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(target, Application.FILTER, deadline_seconds, self.wire.connect, self.wire.answers)
 
-    def another(self) -> Self:
+    def _another(self) -> Self:
         return type(self)(self._target, self.deadline_seconds)
 
-    def filtered(self, texts: list[str]) -> list[str]:
+    def _filtered(self, texts: list[str]) -> list[str]:
         return list(map(self.filter, texts))
 
 

@@ -313,10 +313,10 @@ class _Client(DirectFilterCalls):
         self.is_closed = False
         opened.append(self)
 
-    def another(self) -> "_Client":
+    def _another(self) -> "_Client":
         return _Client(self.together, self.opened)
 
-    def filtered(self, texts: list[str]) -> list[str]:
+    def _filtered(self, texts: list[str]) -> list[str]:
         return texts
 
     def perform(self, operation: object, *arguments: object, deadline_seconds: float = 0.0) -> object:
