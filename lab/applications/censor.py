@@ -205,19 +205,19 @@ class Censor:
         units = _units(" " + " ".join(listed))
         folded, keys = _fold_each(units), self._keys
         hits = {unit: low in self._spaced_keys for unit, low in folded.items() if low in keys}
-        suspects: dict[str, bool] = {}
+        censored: dict[str, bool] = {}
         place = -1
         for unit in units if hits else ():
             if unit[0] == " ":
                 place += 1
             elif unit in hits:
-                suspects[listed[place]] = suspects.get(listed[place], False) or hits[unit]
+                censored[listed[place]] = censored.get(listed[place], False) or hits[unit]
         if len(clean) + len(listed) > REMEMBERED:
             clean.clear()
-        clean.update(unknown - suspects.keys() - found.keys())
-        if len(suspects) > LOOKED_AT_ALONE:
-            return found | dict.fromkeys(suspects, "")
-        known = {chunk: "" if is_spaced else self._replace(chunk) for chunk, is_spaced in suspects.items()}
+        clean.update(unknown - censored.keys() - found.keys())
+        if len(censored) > LOOKED_AT_ALONE:
+            return found | dict.fromkeys(censored, "")
+        known = {chunk: "" if is_spaced else self._replace(chunk) for chunk, is_spaced in censored.items()}
         if len(written) + len(known) > REMEMBERED:
             written.clear()
         written.update(known)
