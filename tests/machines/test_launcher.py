@@ -118,7 +118,8 @@ def test_workers_at_loopback_are_refused_for_a_run(dask: Dask) -> None:
 
 
 def test_a_machine_with_other_code_is_named(dask: Dask, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "lab", tmp_path / "lab")
+    for package in ("lab", "machines"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     with Dask(HOSTS[0]) as other:
         other.add_foreign_worker(HOSTS[0], tmp_path)
         other.wait(1)
