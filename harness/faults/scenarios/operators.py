@@ -28,6 +28,8 @@ RATE = 80.0
 SERVED_AGAIN_SECONDS = 5.0
 REFUSED_WITHIN_SECONDS = 1.0
 FIRST_AT_SECONDS = 1.0
+BUT_RABBITMQ = tuple(name for name in ALL if not name.startswith("rabbitmq"))
+"""Not yet over RabbitMQ: a deleted queue does not count what nodes hold of it, and its tool takes seconds."""
 REFUSALS = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 
 
@@ -62,6 +64,7 @@ DELETED = Scenario(
     deleted,
     18.0,
     75.0,
+    BUT_RABBITMQ,
 )
 
 
@@ -136,6 +139,7 @@ FULL = Scenario(
     full,
     20.0,
     60.0,
+    BUT_RABBITMQ,
 )
 
 
