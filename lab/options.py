@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -116,6 +117,24 @@ def client_parser(module: str, purpose: str) -> argparse.ArgumentParser:
     )
     _add_system_options(parser)
     return parser
+
+
+def add_yes_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--yes``, which every command takes that may need a broker."""
+    parser.add_argument("--yes", action=_Yes, nargs=0, help="install a missing broker without asking")
+
+
+class _Yes(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        install_without_asking()
+
+
+def install_without_asking() -> None:
+    """Let this process, and those that it starts, install a missing broker; SettingsError if it never may."""
+    if settings().install == "never":
+        raise SettingsError("LAB_INSTALL=never forbids --yes; leave one of the two out")
+    os.environ["LAB_INSTALL"] = "yes"
+    settings.cache_clear()
 
 
 def add_broadcast_options(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,8 @@ class Settings:
     """Prefix of every key, queue and exchange."""
     id_ttl: int = 900
     """Seconds for which operation ids are remembered."""
+    install: str = "ask"
+    """Whether to install a missing broker: ask, yes, or never. As root without a terminal, ask means yes."""
     require_brokers: bool = False
     """Fail where a missing broker would otherwise mean a skip (CI)."""
     queue_type: str = "classic"
@@ -70,6 +72,7 @@ MIN_KEY_CHARACTERS = 16
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCHEMES = {"LAB_REDIS_URL": ("redis", "rediss", "unix"), "LAB_AMQP_URL": ("amqp", "amqps")}
 _CHOICES = {
+    "LAB_INSTALL": ("ask", "yes", "never"),
     "LAB_QUEUE_TYPE": ("classic", "quorum"),
     "LAB_PYRO_SERIALIZER": ("msgpack", "serpent"),
     "LAB_LOG_LEVEL": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),

@@ -8,12 +8,10 @@ doubles or hangs is a RESULT, not a failure.
 
 import argparse
 import sys
-from pathlib import Path
 
-from harness.experiment.session import middleware_names
+from harness.experiment.session import add_results_option, middleware_names
 from harness.faults.rig import Scenario, Size
 from harness.faults.session import SCENARIOS, Order, conduct
-from harness.record.journal import RESULTS
 from lab.cli import commands
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP
 from lab.options import Parser, interval
@@ -53,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         help="instead: all side by side for so long, such as 30m, a fault every 30 s; tells what grows",
     )
     parser.add_argument("--seed", type=int, default=1, help="of faults and texts (default 1)")
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
-    )
+    add_results_option(parser)
     return parser
 
 

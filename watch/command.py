@@ -16,7 +16,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.options import LOOPBACK, Parser, duration, interval, namespace, port
+from lab.options import LOOPBACK, Parser, add_yes_option, duration, interval, namespace, port
 from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     """Start a system or the scaling, and its page; end both at Ctrl-C."""
     options = read_options(argv)
     needed = _needed_brokers(options)
-    with _listener(options) as listener, brokers(settings(), needed, yes=options.yes, announce=True) as urls:
+    with _listener(options) as listener, brokers(settings(), needed, announce=True) as urls:
         missing = needed - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
@@ -234,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default=LOOPBACK, help="address of the page (default 127.0.0.1)")
     parser.add_argument("--port", type=port, default=0, help="port of the page (default: a free one)")
-    parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")
+    add_yes_option(parser)
     return parser
 
 

