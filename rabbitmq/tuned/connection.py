@@ -18,7 +18,12 @@ from typing import Generic, TypeVar, cast
 import pika
 from pika.adapters.utils.io_services_utils import _AsyncTransportBase
 from pika.channel import Channel, ContentFrameAssembler
-from pika.exceptions import AMQPError, AMQPHeartbeatTimeout, InvalidFieldTypeException
+from pika.exceptions import (
+    AMQPError,
+    AMQPHeartbeatTimeout,
+    ChannelClosedByBroker,
+    InvalidFieldTypeException,
+)
 from pika.frame import Body, Header, Method
 from pika.spec import Basic, BasicProperties
 
@@ -35,6 +40,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 4
 """The broker gives the work of a silent node to others after two to three of these."""
 CONNECT_SECONDS = 5.0
+NOT_FOUND = 404
 BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try again later"
 UNTIL_THE_BROKER_SERVES = Backoff(0.1, 1.0)
 # pika logs every failed attempt with a traceback. We log one line.
@@ -143,13 +149,24 @@ class Connection:
         self.call(self._ask)
 
     def open_channel(
-        self, then: Callable[[Channel], None], on_cancel: Callable[[str], None] | None = None
+        self,
+        then: Callable[[Channel], None],
+        on_cancel: Callable[[str], None] | None = None,
+        on_missing: Callable[[], None] | None = None,
     ) -> None:
         """Open a channel and call *then* with it. If the broker closes the channel, connect again.
 
         When a queue is deleted, the broker cancels its consumers. Then *on_cancel* is called with the
         consumer's tag. Without *on_cancel*, connect again; then all is declared and consumed again.
+        *on_missing* is called, and the connection kept, if the channel is closed because a queue is not there.
         """
+
+        def closed(channel: Channel, error: Exception) -> None:
+            is_missing = isinstance(error, ChannelClosedByBroker) and error.reply_code == NOT_FOUND
+            if on_missing and is_missing and self._connection and self._connection.is_open:
+                on_missing()
+            else:
+                self._channel_closed(channel, error)
 
         def cancelled(frame: object) -> None:
             if on_cancel:
@@ -159,7 +176,7 @@ class Connection:
 
         def opened(channel: Channel) -> None:
             channel._content_assembler = _BoundedAssembler()
-            channel.add_on_close_callback(self._channel_closed)
+            channel.add_on_close_callback(closed)
             channel.add_on_cancel_callback(cancelled)
             then(channel)
 

@@ -54,6 +54,8 @@ class Delivery(NamedTuple):
     body: bytes
     redelivered: bool = False
     """The broker has delivered it before, and it was not acknowledged."""
+    consumer: str = ""
+    """The tag of the consumer that got it."""
 
 
 Handler = Callable[[Delivery], list[Message]]

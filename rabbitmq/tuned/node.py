@@ -157,20 +157,29 @@ class QueueNode:
 
     def _open_consumers(self) -> None:
         self._to_open = len(self._consumers)
-        for index, consumer in enumerate(self._consumers):
-            own_queue = "" if index else self._own_queue
-            self._connection.open_channel(
-                lambda channel, each=consumer, own=own_queue: self._open(each, channel, own),  # type: ignore[misc]
-                consumer.cancelled,
-            )
+        for consumer in self._consumers:
+            self._open_channel(consumer)
 
-    def _open(self, consumer: Consumer, channel: Channel, own_queue: str) -> None:
-        consumer.open(channel, own_queue)
-        if self._joined:  # a new connection of a node that serves already
-            consumer.consume()
-        self._to_open -= 1
-        if not self._to_open:
-            self._connection.ready()
+    def _open_channel(self, consumer: Consumer) -> None:
+        own_queue = self._own_queue if consumer is self._consumers[0] else ""
+
+        def opened(channel: Channel) -> None:
+            consumer.open(channel, own_queue)
+            if self._joined:  # a new channel of a node that serves already
+                consumer.consume()
+            self._to_open -= 1
+            if not self._to_open:
+                self._connection.ready()
+
+        self._connection.open_channel(opened, consumer.cancelled, lambda: self._open_again(consumer))
+
+    def _open_again(self, consumer: Consumer) -> None:
+        """Open a channel in place of one that is closed because a queue was deleted before it was consumed."""
+        consumer.lost()
+        self._to_open += 1
+        publisher = self._publisher
+        if publisher and publisher.is_open:
+            self._declare_all(publisher, lambda: self._open_channel(consumer))
 
     def _end_canary(self, answer: object) -> None:
         if not self._canary.done():

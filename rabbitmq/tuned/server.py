@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pika.channel import Channel
+from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from lab.errors import Overloaded, Unavailable
@@ -79,6 +80,10 @@ class Consumer:
         self._finish_by = 0.0
         self._consumers: dict[str, str] = {}
         """The queues that are consumed, by the tags that the broker knows."""
+        self._beginning: set[str] = set()
+        """Consumers that the broker has not confirmed yet."""
+        self._cancelled: set[str] = set()
+        """Consumers whose queue was deleted: no other node will get what they were given."""
         self.declare: Callable[[Channel, Callable[[], None]], None] = lambda channel, then: then()
         """Declare all queues on a channel, then call the function."""
         self._settled: threading.Event | None = None
@@ -107,6 +112,11 @@ class Consumer:
     def cancelled(self, consumer: str) -> None:
         """Declare a deleted queue and consume it again. *consumer* is the tag that the broker cancelled."""
         queue, channel = self._consumers.pop(consumer, ""), self._channel
+        self._cancelled.add(consumer)
+        if consumer in self._beginning:  # its queue was deleted before RabbitMQ confirmed it
+            confirmed = Method(channel.channel_number, Basic.ConsumeOk(consumer))
+            # RabbitMQ never does now, and pika would hold all other requests on this channel back until then.
+            channel.callbacks.process(channel.channel_number, Basic.ConsumeOk, channel, confirmed)
         if not queue or self._stopping.is_set():
             return
         log.warning("the queue %s was deleted; declaring and consuming it again", queue)
@@ -118,14 +128,14 @@ class Consumer:
         self.declare(channel, declared)
 
     def lost(self) -> None:
-        """Forget all deliveries of the broken connection. The broker delivers them again."""
+        """Forget the channel. The broker delivers again what was not acknowledged on it, but for deleted queues."""
         self._channel = None
         self._forget()
         self._say_when_settled()
 
     def _forget(self) -> None:
         self._consumers = {}
-        self._deliveries.clear()
+        self._beginning.clear()
         self._unconfirmed.clear()
         self._confirms.clear()
         self._held = 0
@@ -133,13 +143,19 @@ class Consumer:
         self._count(delivered=0, settled=0)
 
     def _consume(self, queue: str) -> None:
-        self._consumers[self._channel.basic_consume(queue, self._delivered)] = queue
+        consumer = self._channel.basic_consume(queue, self._delivered, callback=self._begun)
+        self._consumers[consumer] = queue
+        self._beginning.add(consumer)
+
+    def _begun(self, frame: Method) -> None:
+        self._beginning.discard(frame.method.consumer_tag)
 
     def _delivered(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         tag = method.delivery_tag
-        self._deliveries.append(Delivery(channel, tag, properties, body, method.redelivered))
+        delivery = Delivery(channel, tag, properties, body, method.redelivered, method.consumer_tag)
+        self._deliveries.append(delivery)
         self._wake.set()
         self._count(tag, self._settled_tag)
 
@@ -153,6 +169,11 @@ class Consumer:
             self._unconfirmed.append(_Unconfirmed(self._confirms.published, tag))
         else:
             self._acknowledge(tag)
+
+    def _publish_all(self, messages: list[Message]) -> None:
+        if self._channel and self._channel.is_open:
+            for message in messages:
+                self._publish(message)
 
     def _publish(self, message: Message) -> None:
         message.publish(self._channel)
@@ -287,19 +308,23 @@ class Consumer:
     def _work_on(self, batch: list[Delivery]) -> bool:
         """Work on *batch* and acknowledge it. Return False if this node stops and leaves some to others."""
         messages: list[Message] = []
+        of_deleted: list[Message] = []
         finished: Delivery | None = None
         all_done = True
         for delivery in batch:
-            if delivery.channel is not self._channel:  # another node has it now
+            is_open = delivery.channel is self._channel
+            if not is_open and delivery.consumer not in self._cancelled:  # another node has it now
                 continue
             try:
                 if self._stopping.is_set() and time.monotonic() > self._finish_by:
                     raise NotFinished
-                messages += self._outcome.of(delivery)
+                (messages if is_open else of_deleted).extend(self._outcome.of(delivery))
             except NotFinished:
                 all_done = False
                 break
-            finished = delivery
+            finished = delivery if is_open else finished
+        if of_deleted:
+            self._connection().call(lambda: self._publish_all(of_deleted))
         if finished:
             channel, tag = finished.channel, max(finished.tag, *self._fetched, 0)
             self._fetched.clear()
