@@ -158,7 +158,7 @@ class Connection:
 
         When a queue is deleted, the broker cancels its consumers. Then *on_cancel* is called with the
         consumer's tag. Without *on_cancel*, connect again; then all is declared and consumed again.
-        *on_missing* is called, and the connection kept, if the channel is closed because a queue is not there.
+        *on_missing* is called, and the connection kept, if the channel is closed because a queue is missing.
         """
 
         def closed(channel: Channel, error: Exception) -> None:

@@ -174,7 +174,7 @@ class QueueNode:
         self._connection.open_channel(opened, consumer.cancelled, lambda: self._open_again(consumer))
 
     def _open_again(self, consumer: Consumer) -> None:
-        """Open a channel in place of one that is closed because a queue was deleted before it was consumed."""
+        """Open a channel in place of one that was closed: a queue was deleted just before it was consumed."""
         consumer.lost()
         self._to_open += 1
         publisher = self._publisher

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 200
 FETCH_SECONDS = 10.0
+SURE_SECONDS = 1.0
+"""So long after a deletion a queue is consumed once more. RabbitMQ may confirm a consumer of a queue that is
+deleted at that moment, and never cancel it."""
 SAY_AGAIN_SECONDS = 60.0
 """The time between two log lines about a full queue."""
 AGAIN_SECONDS = 0.25
@@ -107,7 +110,7 @@ class Consumer:
         """Begin to consume the shared queues."""
         if self._channel and self._channel.is_open and not self._consumers and not self._stopping.is_set():
             for queue in self._queues:
-                self._consume(queue)
+                self._consume(queue, in_doubt=bool(self._cancelled))
 
     def cancelled(self, consumer: str) -> None:
         """Declare a deleted queue and consume it again. *consumer* is the tag that the broker cancelled."""
@@ -123,12 +126,12 @@ class Consumer:
 
         def declared() -> None:
             if channel is self._channel and not self._stopping.is_set():
-                self._consume(queue)
+                self._consume(queue, in_doubt=True)
 
         self.declare(channel, declared)
 
     def lost(self) -> None:
-        """Forget the channel. The broker delivers again what was not acknowledged on it, but for deleted queues."""
+        """Forget the channel. What was not acknowledged on it is delivered again, if its queue is there."""
         self._channel = None
         self._forget()
         self._say_when_settled()
@@ -142,10 +145,18 @@ class Consumer:
         self._fetched.clear()
         self._count(delivered=0, settled=0)
 
-    def _consume(self, queue: str) -> None:
+    def _consume(self, queue: str, *, in_doubt: bool = False) -> None:
         consumer = self._channel.basic_consume(queue, self._delivered, callback=self._begun)
         self._consumers[consumer] = queue
         self._beginning.add(consumer)
+        if in_doubt:
+            self._connection().later(SURE_SECONDS, lambda: self._consume_anew(consumer))
+
+    def _consume_anew(self, consumer: str) -> None:
+        queue = self._consumers.pop(consumer, "")
+        if queue and self._channel and self._channel.is_open and not self._stopping.is_set():
+            self._channel.basic_cancel(consumer)
+            self._consume(queue)
 
     def _begun(self, frame: Method) -> None:
         self._beginning.discard(frame.method.consumer_tag)
