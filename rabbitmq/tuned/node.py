@@ -175,7 +175,7 @@ class QueueNode:
 
     def _open_again(self, consumer: Consumer) -> None:
         """Open a channel in place of one that was closed: a queue was deleted just before it was consumed."""
-        consumer.lost()
+        consumer.missing()
         self._to_open += 1
         publisher = self._publisher
         if publisher and publisher.is_open:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 200
 FETCH_SECONDS = 10.0
+DELETED = "the queue %s was deleted; declaring and consuming it again"
 SURE_SECONDS = 1.0
 """So long after a deletion a queue is consumed once more. RabbitMQ may confirm a consumer of a queue that is
 deleted at that moment, and never cancel it."""
@@ -122,13 +123,19 @@ class Consumer:
             channel.callbacks.process(channel.channel_number, Basic.ConsumeOk, channel, confirmed)
         if not queue or self._stopping.is_set():
             return
-        log.warning("the queue %s was deleted; declaring and consuming it again", queue)
+        log.warning(DELETED, queue)
 
         def declared() -> None:
             if channel is self._channel and not self._stopping.is_set():
                 self._consume(queue, in_doubt=True)
 
         self.declare(channel, declared)
+
+    def missing(self) -> None:
+        """Forget the channel: it was closed because a queue was deleted just before it was consumed."""
+        for queue in self._queues:
+            log.warning(DELETED, queue)
+        self.lost()
 
     def lost(self) -> None:
         """Forget the channel. What was not acknowledged on it is delivered again, if its queue is there."""
