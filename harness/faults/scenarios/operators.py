@@ -29,7 +29,7 @@ SERVED_AGAIN_SECONDS = 5.0
 REFUSED_WITHIN_SECONDS = 1.0
 FIRST_AT_SECONDS = 1.0
 BUT_RABBITMQ = tuple(name for name in ALL if not name.startswith("rabbitmq"))
-"""Not yet over RabbitMQ: a deleted queue does not count what nodes hold of it, and its tool takes seconds."""
+"""Not yet over RabbitMQ: its tool takes longer than the load lasts."""
 REFUSALS = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 
 
@@ -48,13 +48,15 @@ def deleted(rig: Rig, middleware: str) -> FaultTrial:
             for name in chosen:
                 injector.faults.append(Fault("deleted", name, round(load.seconds(), 3)))
                 had += deletable(system)[name]() if name in deletable(system) else 0
+                # RabbitMQ confirms a message that arrives as its queue is deleted, and does not count it.
+                had += CLIENTS if system.middleware.broker == "rabbitmq" else 0
                 injector.wait(load.seconds() + pause)
         ended = settled(load, injector, [system], SERVED_AGAIN_SECONDS)
         gone = frozenset(ended.account.lost[:had])  # what was deleted is nowhere, and counted as such
         ended = settled(load, injector, [system], 0.0, gone)
     at = [load.start_ns + int(fault.at_seconds * 1e9) for fault in injector.faults]
     checks = [Check("served again", _served_again(at, ended.entries), SERVED_AGAIN_SECONDS, "s")]
-    figures = {"deleted texts": float(had), "of them acknowledged": float(len(gone))}
+    figures = {"deleted texts, at most": float(had), "of them acknowledged": float(len(gone))}
     return trial("deleted", middleware, rig, ended, checks, figures=figures)
 
 
@@ -64,7 +66,6 @@ DELETED = Scenario(
     deleted,
     18.0,
     75.0,
-    BUT_RABBITMQ,
 )
 
 
