@@ -108,6 +108,7 @@ def test_a_text_sent_while_its_queue_is_deleted_gets_an_id_or_an_error(
         while sender.is_alive():
             deleted += channel.queue_delete(queue).method.message_count
     sender.finish()
+    eventually(partial(has_both_nodes, rabbit.url, queue), within=DEADLINE_SECONDS)
     assert {type(error) for error in refused} <= {Unavailable}
     with filters.filter(deadline_seconds=DEADLINE_SECONDS) as client:
         eventually(lambda: filtered(client, "tonto") == "CENSORED", within=DEADLINE_SECONDS)
