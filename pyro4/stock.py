@@ -12,8 +12,8 @@ the node with the fewest clients::
     python -m pyro4.stock service --architecture n-node   and each node
     python -m pyro4.stock subscriber
 
-``lab/middleware.py`` says what this variant does not promise. A repeated request has its effect twice. A
-killed node loses the text that it works on. Forty silent clients keep everybody else out.
+It does not promise everything (``lab/middleware.py``): a repeated request has its effect twice, a killed node
+loses the text that it works on, and forty silent clients keep everybody else out.
 """
 
 import itertools
@@ -72,9 +72,8 @@ def _answering(method: Any) -> Any:
     return answer
 
 
-def serve(host: str, target: object, names: Iterable[str], name: str | None = None) -> str:
+def serve(daemon: Any, target: object, names: Iterable[str], name: str | None = None) -> str:
     """Serve the methods *names* of *target* in a thread; return the URI."""
-    daemon = Pyro4.Daemon(host)
     uri = daemon.register(exposed(target, names), name)
     threading.Thread(target=daemon.requestLoop, daemon=True).start()
     return str(uri)
@@ -147,7 +146,7 @@ class Master(Node):
 
     def start(self) -> str:
         names = ("next_identifier", "heartbeat_slave", "get_resolver_slave", "get_resolver_filter")
-        uri = serve(self._options.host, self, names, "master.service")
+        uri = serve(Pyro4.Daemon(self._options.host), self, names, "master.service")
         register(self._name_server, "master.service", uri)
         return uri
 
@@ -172,7 +171,7 @@ class _Process(Node):
         if self._is_one_of_n:
             number = str(call(master_of(self._name_server, NOTIFY_SECONDS), "next_identifier"))
         self._name = f"{KINDS[self.application]}{number}.service"
-        self._uri = serve(self._options.host, target, names, self._name)
+        self._uri = serve(Pyro4.Daemon(self._options.host), target, names, self._name)
         return self._uri
 
     def canary(self) -> None:
@@ -288,11 +287,13 @@ class InsultServiceClient(_Client, ServiceCalls):
                 inbox.deliver(int(bytes(Pyro4.current_context.annotations["TICK"])), insult)
                 return True
 
-        uri = serve("127.0.0.1", Subscriber(), ("notify",))
-        inbox = Inbox(
-            lambda: self.perform(Operation.REMOVE_SUBSCRIBER, uri),
-            lambda: self.perform(Operation.ADD_SUBSCRIBER, uri),
-        )
+        def leave() -> None:
+            self.perform(Operation.REMOVE_SUBSCRIBER, uri)
+            daemon.shutdown()
+
+        daemon = Pyro4.Daemon("127.0.0.1")
+        uri = serve(daemon, Subscriber(), ("notify",))
+        inbox = Inbox(leave, lambda: self.perform(Operation.ADD_SUBSCRIBER, uri))
         self.perform(Operation.ADD_SUBSCRIBER, uri)
         return inbox
 
@@ -332,7 +333,6 @@ def register(name_server: str, name: str, uri: str) -> None:
 
 
 def names_at(name_server: str, seconds: float) -> Any:
-    """Return a proxy of the name server at *name_server*, ``HOST:PORT``."""
     return proxy_of(f"PYRO:Pyro.NameServer@{name_server}", seconds)
 
 

@@ -15,6 +15,7 @@ from dynamic.events.queues import EventQueues
 from lab.bootstrap import ROOT
 from lab.middleware import MIDDLEWARES
 from lab.settings import settings
+from tests.eventually import eventually
 from tests.sessions import TIMEOUT_SECONDS, Block, blocks_of, here, play, run
 
 README = ROOT / "README.md"
@@ -69,12 +70,12 @@ def test_the_scaling_session_shows_what_the_readme_says(terminal: dict[str, str]
                 assert process.stdout is not None
                 assert "0 ready" in process.stdout.readline()
                 assert run(publisher.command, terminal).endswith(publisher.output[-24:])
+                eventually(lambda: queues.read().waiting == 0, within=TIMEOUT_SECONDS)
                 process.send_signal(signal.SIGTERM)
                 shown = process.stdout.read().splitlines()
                 assert process.wait(TIMEOUT_SECONDS) == 0
             finally:
                 process.kill()
-        assert queues.read().waiting == 0
         queues.delete()
     assert any(line.fullmatch(one) and " 0 ready" not in one for one in shown)
 

@@ -39,7 +39,7 @@ from tests.harness.runs import (
     window,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:isSet:DeprecationWarning")  # Pyro4's
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
 ALL_PLOTS = (*PLOTS, "scaling-frontier", "scaling-step", "tornado-rabbitmq", "growth-insults")
