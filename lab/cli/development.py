@@ -13,7 +13,7 @@ from lab.process.launcher import usable_cores
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4
-SIDE_BY_SIDE = ["-n", str(max(2, min(4, usable_cores()))), "--dist", "loadgroup"]
+SIDE_BY_SIDE = ["-n", str(max(3, min(4, usable_cores()))), "--dist", "loadgroup"]
 """Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
