@@ -201,7 +201,7 @@ def test_an_unknown_variable_is_an_error_that_names_it_and_those_there_are(name:
 def test_every_field_is_a_variable(field: str) -> None:
     default = getattr(Settings(), field)
     given = {"queue_type": "quorum", "log_level": "ERROR", "pyro_key": "0123456789abcdef"}
-    more = {"middlewares": "contrib.sockets", "pyro_serializer": "serpent"}
+    more = {"middlewares": "contrib.sockets", "pyro_serializer": "serpent", "install": "never"}
     more |= {"redis_url": "redis://127.0.0.1:1", "amqp_url": "amqp://127.0.0.1:1"}
     raw = {**given, **more}.get(field, "1")
     read = getattr(read_settings({f"LAB_{field.upper()}": raw}), field)
