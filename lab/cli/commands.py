@@ -34,7 +34,9 @@ DEVELOPMENT = "requirements-dev.txt"
 GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
-        "run": Command("tests.run", "measure all four, stock and tuned, and draw the plots: about three minutes"),
+        "run": Command(
+            "tests.run", "measure all four, stock and tuned, and draw the plots: about three minutes"
+        ),
     },
     "Systems": {
         "serve": Command("lab.cli.serve", "start a whole system: serve MIDDLEWARE APPLICATION [--nodes N]"),
