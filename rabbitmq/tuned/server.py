@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 BATCH = 200
 FETCH_SECONDS = 10.0
 DELETED = "the queue %s was deleted; declaring and consuming it again"
-SURE_SECONDS = 1.0
-"""So long after a deletion a queue is consumed once more. RabbitMQ may confirm a consumer of a queue that is
-deleted at that moment, and never cancel it."""
+ANEW_SECONDS, IN_DOUBT_SECONDS = 1.0, 30.0
+"""For so long after a deletion a queue is consumed anew each second. RabbitMQ may confirm a consumer of a
+queue that is deleted at that moment, and never cancel it."""
 SAY_AGAIN_SECONDS = 60.0
 """The time between two log lines about a full queue."""
 AGAIN_SECONDS = 0.25
@@ -86,6 +86,7 @@ class Consumer:
         """The queues that are consumed, by the tags that the broker knows."""
         self._beginning: set[str] = set()
         """Consumers that the broker has not confirmed yet."""
+        self._in_doubt_until = 0.0
         self._cancelled: set[str] = set()
         """Consumers whose queue was deleted: no other node will get what they were given."""
         self.declare: Callable[[Channel, Callable[[], None]], None] = lambda channel, then: then()
@@ -111,12 +112,13 @@ class Consumer:
         """Begin to consume the shared queues."""
         if self._channel and self._channel.is_open and not self._consumers and not self._stopping.is_set():
             for queue in self._queues:
-                self._consume(queue, in_doubt=bool(self._cancelled))
+                self._consume(queue)
 
     def cancelled(self, consumer: str) -> None:
         """Declare a deleted queue and consume it again. *consumer* is the tag that the broker cancelled."""
         queue, channel = self._consumers.pop(consumer, ""), self._channel
         self._cancelled.add(consumer)
+        self._in_doubt_until = time.monotonic() + IN_DOUBT_SECONDS
         if consumer in self._beginning:  # its queue was deleted before RabbitMQ confirmed it
             confirmed = Method(channel.channel_number, Basic.ConsumeOk(consumer))
             # RabbitMQ never does now, and pika would hold all other requests on this channel back until then.
@@ -127,12 +129,13 @@ class Consumer:
 
         def declared() -> None:
             if channel is self._channel and not self._stopping.is_set():
-                self._consume(queue, in_doubt=True)
+                self._consume(queue)
 
         self.declare(channel, declared)
 
     def missing(self) -> None:
         """Forget the channel: it was closed because a queue was deleted just before it was consumed."""
+        self._in_doubt_until = time.monotonic() + IN_DOUBT_SECONDS
         for queue in self._queues:
             log.warning(DELETED, queue)
         self.lost()
@@ -152,18 +155,18 @@ class Consumer:
         self._fetched.clear()
         self._count(delivered=0, settled=0)
 
-    def _consume(self, queue: str, *, in_doubt: bool = False) -> None:
+    def _consume(self, queue: str) -> None:
         consumer = self._channel.basic_consume(queue, self._delivered, callback=self._begun)
         self._consumers[consumer] = queue
         self._beginning.add(consumer)
-        if in_doubt:
-            self._connection().later(SURE_SECONDS, lambda: self._consume_anew(consumer))
+        if time.monotonic() < self._in_doubt_until:
+            self._connection().later(ANEW_SECONDS, lambda: self._consume_anew(consumer))
 
     def _consume_anew(self, consumer: str) -> None:
-        queue = self._consumers.pop(consumer, "")
-        if queue and self._channel and self._channel.is_open and not self._stopping.is_set():
+        is_open = self._channel and self._channel.is_open and not self._stopping.is_set()
+        if is_open and consumer in self._consumers:
             self._channel.basic_cancel(consumer)
-            self._consume(queue)
+            self._consume(self._consumers.pop(consumer))
 
     def _begun(self, frame: Method) -> None:
         self._beginning.discard(frame.method.consumer_tag)
