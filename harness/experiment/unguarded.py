@@ -82,16 +82,12 @@ def alter_channels(alter: Callable[[Any], object]) -> None:
     """Let *alter* change each channel of this process when it is opened."""
     open_channel = Connection.open_channel
 
-    def opened(
-        connection: Connection,
-        then: Callable[[Any], None],
-        on_cancel: Callable[[str], None] | None = None,
-    ) -> None:
+    def opened(connection: Connection, then: Callable[[Any], None], *callbacks: Any) -> None:
         def altered(channel: Any) -> None:
             alter(channel)
             then(channel)
 
-        open_channel(connection, altered, on_cancel)
+        open_channel(connection, altered, *callbacks)
 
     Connection.open_channel = opened  # type: ignore[method-assign,assignment]
 
