@@ -1,17 +1,22 @@
 """The two stores that the store's tests run over, and the time that passes for them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import count
 from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from lab.errors import LabError
+from lab.process.system import System
 from lab.store import MemoryStore, Store
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from lab.store.redis_store import RedisStore, connect
+from tests.eventually import eventually
 
 MakeStore = Callable[[], Store]
 OpenRedis = Callable[[str], RedisStore]
@@ -121,3 +126,35 @@ def age(url: str, namespace: str, seconds: float) -> None:
                     client.zincrby(key, -seconds, member)
             elif (left := client.pttl(key)) > 0:
                 client.pexpire(key, left - int(1000 * seconds))
+
+
+@contextmanager
+def submitted(system: System, *refusals: type[LabError]) -> Iterator[dict[str, str]]:
+    """Submit texts all the time; give the results that those must have which were acknowledged.
+
+    *refusals* are errors with which a text may be refused.
+    """
+    accepted: dict[str, str] = {}
+    is_over = threading.Event()
+
+    def submit() -> None:
+        with system.filter() as client:
+            for number in count():
+                if is_over.wait(0.005):
+                    return
+                with suppress(*refusals):
+                    accepted[client.submit(f"{number} tonto")] = f"{number} CENSORED"
+
+    submitting = threading.Thread(target=submit)
+    submitting.start()
+    try:
+        yield accepted
+    finally:
+        is_over.set()
+        submitting.join()
+
+
+def await_more(accepted: dict[str, str]) -> None:
+    """Wait until 30 more texts were acknowledged."""
+    enough = len(accepted) + 30
+    eventually(lambda: len(accepted) > enough, within=15.0)

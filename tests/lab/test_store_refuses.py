@@ -1,10 +1,8 @@
 """A store that is full, read-only or refuses everybody: no text is to blame, all is done afterwards."""
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -24,8 +22,10 @@ from lab.store.protocol import FAILURES_AT_MOST
 from lab.store.redis_store import RedisStore, as_lab_error, connect
 from lab.work import Work
 from tests.eventually import eventually
+from tests.lab.conftest import await_more, submitted
 
 LEASE_SECONDS = 0.2
+REFUSALS = (Overloaded, Unavailable, DeadlineExceeded)
 REFUSING_SECONDS = 3.0
 """Longer than the leases of nodes and of texts."""
 
@@ -166,41 +166,12 @@ def start(
     return System(spec, BrokerUrls(redis=broker.url, amqp=amqp))
 
 
-@contextmanager
-def submitted(system: System) -> Iterator[dict[str, str]]:
-    """Submit texts all the time; give the results that those must have which were acknowledged."""
-    accepted: dict[str, str] = {}
-    is_over = threading.Event()
-
-    def submit() -> None:
-        with system.filter(deadline_seconds=2.0) as client:
-            for number in count():
-                if is_over.is_set():
-                    return
-                with suppress(Overloaded, Unavailable, DeadlineExceeded):
-                    accepted[client.submit(f"{number} tonto")] = f"{number} CENSORED"
-                time.sleep(0.002)
-
-    submitting = threading.Thread(target=submit)
-    submitting.start()
-    try:
-        yield accepted
-    finally:
-        is_over.set()
-        submitting.join()
-
-
-def await_more(accepted: dict[str, str]) -> None:
-    enough = len(accepted) + 30
-    eventually(lambda: len(accepted) > enough)
-
-
 @pytest.mark.parametrize("name", MIDDLEWARES)
 def test_what_was_acknowledged_is_done_after_the_store_refused_and_what_needs_no_store_goes_on(
     request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
 ) -> None:
     with start(request, name, Application.FILTER, broker, "--work-time", "5ms") as system:
-        with submitted(system) as accepted, system.filter(deadline_seconds=30.0) as another:
+        with submitted(system, *REFUSALS) as accepted, system.filter(deadline_seconds=30.0) as another:
             for refuse in (full, read_only):
                 await_more(accepted)
                 refuse(client, True)

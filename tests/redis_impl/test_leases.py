@@ -273,10 +273,10 @@ def test_petitions_one_after_the_other_are_served_at_once_by_idle_nodes(
 def test_a_petition_goes_to_an_idle_node_not_to_one_that_is_occupied(
     redis_url: str, store: "redis.Redis"
 ) -> None:
-    """Each text takes a second. Two at a time are done by two nodes, never by one after the other."""
-    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "1s") as system:
+    """Each text takes three seconds. Two at a time are done by two nodes, never by one after the other."""
+    with cluster_on(redis_url, Application.FILTER, 2, "--work-time", "3s") as system:
         eventually(lambda: len(store.zrange(f"{system.namespace}:filter:nodes", 0, -1)) == 2)
-        for _ in range(3):
+        for _ in range(2):
             replies = [f"{system.namespace}:reply:{uuid4().hex}" for _ in range(2)]
             started = time.monotonic()
             for reply_to in replies:
@@ -284,7 +284,7 @@ def test_a_petition_goes_to_an_idle_node_not_to_one_that_is_occupied(
                 store.rpush(f"{system.namespace}:filter", json.dumps(petition))
             for reply_to in replies:
                 assert store.blpop([reply_to], timeout=10)
-            assert time.monotonic() - started < 1.9
+            assert time.monotonic() - started < 5.9
 
 
 def test_what_waits_on_the_entry_list_survives_nodes_that_are_killed_or_stop_while_they_wait_there(
