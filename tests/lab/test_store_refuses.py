@@ -25,7 +25,7 @@ from tests.eventually import eventually
 from tests.lab.conftest import await_more, submitted
 
 LEASE_SECONDS = 0.2
-REFUSALS = (Overloaded, Unavailable, DeadlineExceeded)
+REFUSED_WITH = (Overloaded, Unavailable, DeadlineExceeded)
 REFUSING_SECONDS = 3.0
 """Longer than the leases of nodes and of texts."""
 
@@ -171,7 +171,7 @@ def test_what_was_acknowledged_is_done_after_the_store_refused_and_what_needs_no
     request: pytest.FixtureRequest, broker: Broker, client: Any, name: str
 ) -> None:
     with start(request, name, Application.FILTER, broker, "--work-time", "5ms") as system:
-        with submitted(system, *REFUSALS) as accepted, system.filter(deadline_seconds=30.0) as another:
+        with submitted(system, *REFUSED_WITH) as accepted, system.filter(deadline_seconds=30.0) as another:
             for refuse in (full, read_only):
                 await_more(accepted)
                 refuse(client, True)
