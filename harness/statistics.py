@@ -1,7 +1,8 @@
 """Statistics of trials: throughput, speedup and comparison with their intervals, and stationarity.
 
 Trials are the unit of replication. Noise is taken to be a factor, so everything is done on logarithms: a
-ratio of 2 is as far from 1 as a ratio of a half. Intervals are Student's t.
+ratio of 2 is as far from 1 as a ratio of a half. Intervals are Student's t. Their rates of error are counted
+in simulated experiments by tests/harness/test_statistics.py; docs/measuring-reference.md has the figures.
 """
 
 import math
@@ -10,17 +11,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from lab.errors import Code, InvalidRequest
 
+Floats = NDArray[np.float64]
 LEVEL = 0.95
 FEWEST_TRIALS = 3
 """Below this no interval is given and nothing is called different."""
+EQUIVALENT = 1.05
+"""What differs by a smaller factor is the same for who has to choose."""
 FEWEST_SLICES = 6
-"""With five slices no order of them has a probability below 1 %."""
-TREND_LEVEL = 0.01
-TREND_CHANGE = 0.10
+TREND_T = 3.5
+"""Standard errors by which a change within a window must be shown."""
+QUARTER_CHANGE, HALF_CHANGE, RISE = 0.20, 0.15, 0.20
+"""Of a window's mean: a smaller change of its first quarter, of a half, or along all of it moves the mean by
+5 % at most, or 7.5 %, and is let pass."""
+MOST_CORRELATION = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,8 @@ class Verdict(StrEnum):
 
     FASTER = "faster"
     SLOWER = "slower"
-    NO_DETECTABLE_DIFFERENCE = "no detectable difference"
+    EQUIVALENT = "equivalent within 5 %"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,16 @@ class Comparison:
     noise_ratio: float
     effect_size: float | None
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The ratio of two throughputs that were measured in the same blocks, and what it shows."""
+
+    ratio: Estimate
+    verdict: Verdict
+    p_value: float
+    """The chance of such a ratio if there were no difference; 1 with too few blocks for an interval."""
 
 
 def throughput_estimate(throughputs: Sequence[float], level: float = LEVEL) -> Estimate:
@@ -78,68 +98,123 @@ def speedup_estimate(at_n: Sequence[float], at_one: Sequence[float], level: floa
     return _estimate(_differences(_logarithms("at_n", at_n), _logarithms("at_one", at_one)), level)
 
 
+def paired(over: Sequence[float], under: Sequence[float], noise_ratio: float = 1.0) -> Paired:
+    """Compare *over* with *under*, one throughput of each per block.
+
+    *noise_ratio*: how far the same may come from itself; what lies within it is not called different.
+    """
+    _check_blocks(over=over, under=under)
+    ratios = _differences(_logarithms("over", over), _logarithms("under", under))
+    return Paired(_estimate(ratios, LEVEL), _verdict(ratios, math.log(noise_ratio)), _p_value(ratios))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return *p_values* as many tests at once allow them (Holm's correction), in the same order.
+
+    Where those below 0.05 are called findings, there is a false one in at most 5 % of runs, however many
+    changes are tested.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
 def compare(
     a: Sequence[float], b: Sequence[float], a_again: Sequence[float], level: float = LEVEL
 ) -> Comparison:
     """Compare B with A from blocks in each of which A was measured, and B, and A again.
 
     B is paired with the geometric mean of the block's two measurements of A, which takes a quarter off the
-    variance of the ratio and cancels a drift that is steady over the block. It is called different if both
-    hold:
+    variance of the ratio and cancels a drift that is steady over the block. It is equivalent if two one-sided
+    tests show that the ratio is within 5 % of 1, also if a habit of the machine (below) has moved it. Else it
+    is called different if both hold:
 
     - the interval of its ratio at *level* excludes 1: against chance;
     - the ratio lies beyond the noise floor (:func:`_noise`): against a habit of the machine, such as a first
       run of each block that is always slower, which no number of blocks removes from the interval.
 
     A against A is therefore called different in at most 1 - *level* of the comparisons, even where the first
-    or the last run of each block is off by a constant factor; where none is, in about 1 % with 5 blocks.
+    or the last run of each block is off by a constant factor; where none is, in about 1 % with 5 blocks. What
+    differs by 5 % or more is called equivalent in at most 5 %.
     """
     _check_blocks(a=a, b=b, a_again=a_again)
     first, again = _logarithms("a", a), _logarithms("a_again", a_again)
     middle = [(one + other) / 2 for one, other in zip(first, again, strict=True)]
     ratios = _differences(_logarithms("b", b), middle)
-    ratio = _estimate(ratios, level)
-    noise = _noise(_differences(again, first), level)
+    repeats = _differences(again, first)
+    noise = _noise(repeats, level)
     spread = stdev(ratios) if len(ratios) > 1 else 0.0
     effect_size = fmean(ratios) / spread if spread else None
-    return Comparison(ratio, math.exp(noise), effect_size, _verdict(ratio, noise))
+    verdict = _verdict(ratios, noise, abs(fmean(repeats)) / 2, level)
+    return Comparison(_estimate(ratios, level), math.exp(noise), effect_size, verdict)
 
 
 def slower_than(comparison: Comparison, fraction: float) -> bool:
     """Say whether B is shown to be slower than A by more than *fraction* of A's throughput.
 
-    It is when B's verdict is slower and the whole interval of the ratio lies below 1 - *fraction*.
+    It is when the ratio is beyond the noise and its whole interval lies below 1 - *fraction*.
     """
     if not 0 <= fraction < 1:
         raise InvalidRequest(
             Code.MALFORMED, f"fraction: {fraction} is not at least 0 and below 1 (10% is 0.1)"
         )
     high = comparison.ratio.high
-    return comparison.verdict is Verdict.SLOWER and high is not None and high < 1 - fraction
+    is_beyond_noise = abs(math.log(comparison.ratio.value)) > math.log(comparison.noise_ratio)
+    return is_beyond_noise and high is not None and high < 1 - fraction
 
 
 def is_stationary(counts: Sequence[float]) -> bool:
     """Say whether the throughput in equal slices of a window, *counts* (six or more), stays where it is.
 
-    It does not if there is a trend (Mann and Kendall's test, two-sided, at 1 %) and the means of the two
-    halves differ by more than 10 % of the window's mean. A steady window is called unsteady in at most 1 % of
-    cases if its slices are independent, and hardly ever if they vary by 5 %; in about 1 % if they vary by 5 %
-    and follow each other (autocorrelation 0.5). Of windows of ten slices that vary by 5 %, a ramp of 30 % is
-    seen in 8 of 10 and a step of 20 % in 3 of 10; of windows of twenty, both in 9 of 10. A dip in the middle
-    is no trend.
+    It does not if its first quarter differs from the rest, or one half from the other, or it rises or falls
+    throughout, by more than matters (``QUARTER_CHANGE``, ``HALF_CHANGE``, ``RISE``) and by ``TREND_T``
+    standard errors. These are of slices that follow each other: the correlation of the residuals counts.
     """
     if len(counts) < FEWEST_SLICES:
         message = f"counts: {len(counts)} slices are too few to show a trend; give {FEWEST_SLICES} or more"
         raise InvalidRequest(Code.MALFORMED, message)
     if not all(math.isfinite(count) and count >= 0 for count in counts):
         raise InvalidRequest(Code.MALFORMED, "counts: each must be a number, 0 or more")
-    half = len(counts) // 2
-    change = abs(fmean(counts[-half:]) - fmean(counts[:half]))
-    if change <= TREND_CHANGE * fmean(counts):
-        return True
-    from scipy.stats import kendalltau  # a second to import: --help need not wait for it
+    number, mean = len(counts), fmean(counts)
+    places = np.arange(number)
+    shapes = (
+        (places < round(number / 4), QUARTER_CHANGE),
+        (places < number // 2, HALF_CHANGE),
+        (places / (number - 1), RISE),
+    )
+    values = np.asarray(counts, dtype=np.float64)
+    for shape, least in shapes:
+        change, error = _change(values, np.asarray(shape, dtype=np.float64))
+        if abs(change) > least * mean and abs(change) > TREND_T * error:
+            return False
+    return True
 
-    return float(kendalltau(range(len(counts)), counts).pvalue) >= TREND_LEVEL
+
+def _change(values: Floats, shape: Floats) -> tuple[float, float]:
+    """Return how much of *shape* is in *values* by least squares, and its standard error.
+
+    The residuals are taken to follow each other as a first-order autoregression; its estimate is corrected
+    for the few slices. Where they do, a mean of many slices is worth that of few.
+    """
+    number, lags = len(values), np.arange(1, len(values))
+    shape = shape - shape.mean()
+    size = float(shape @ shape)
+    change = float(values @ shape) / size
+    residuals = values - values.mean() - change * shape
+    square = float(residuals @ residuals)
+    if not square:
+        return change, 0.0
+    seen = float(residuals[1:] @ residuals[:-1]) / square
+    kept = min(max((number * seen + 2) / (number - min(5, number - 3)), 0.0), MOST_CORRELATION) ** lags
+    overlap = np.array([shape[lag:] @ shape[:-lag] for lag in lags]) / size
+    inflation = 1 + 2 * float(kept @ overlap)
+    of_mean = 1 + 2 * float(kept @ (1 - lags / number))
+    variance = square / max(number - of_mean - inflation, 0.15 * number)
+    return change, math.sqrt(variance * inflation / size)
 
 
 def check_throughputs(name: str, throughputs: Sequence[float]) -> None:
@@ -170,12 +245,32 @@ def _noise(repeats: Sequence[float], level: float) -> float:
     return abs(fmean(repeats)) / 2 + t_quantile(len(repeats) - 1, level) * _standard_error(repeats)
 
 
-def _verdict(ratio: Estimate, noise: float) -> Verdict:
-    if ratio.low is None or ratio.high is None or abs(math.log(ratio.value)) <= noise:
-        return Verdict.NO_DETECTABLE_DIFFERENCE
-    if ratio.low > 1:
-        return Verdict.FASTER
-    return Verdict.SLOWER if ratio.high < 1 else Verdict.NO_DETECTABLE_DIFFERENCE
+def _verdict(ratios: Sequence[float], noise: float, habit: float = 0.0, level: float = LEVEL) -> Verdict:
+    """Judge the log *ratios* of B over A.
+
+    Up to *noise* A comes from itself. *habit* is what it differs from itself on average.
+    """
+    if len(ratios) < FEWEST_TRIALS:
+        return Verdict.UNDECIDED
+    mean, error = fmean(ratios), _standard_error(ratios)
+    one_sided, two_sided = (
+        t_quantile(len(ratios) - 1, probability) * error for probability in (level, (1 + level) / 2)
+    )
+    if abs(mean) + one_sided + habit <= math.log(EQUIVALENT):
+        return Verdict.EQUIVALENT
+    if abs(mean) <= max(noise, two_sided):
+        return Verdict.UNDECIDED
+    return Verdict.FASTER if mean > 0 else Verdict.SLOWER
+
+
+def _p_value(ratios: Sequence[float]) -> float:
+    """Return the two-sided p of Student's test that the log *ratios* are 0 on average."""
+    if len(ratios) < FEWEST_TRIALS:
+        return 1.0
+    error = _standard_error(ratios)
+    if not error:
+        return float(fmean(ratios) == 0)
+    return 2 * float(stdtr(len(ratios) - 1, -abs(fmean(ratios)) / error))
 
 
 def _estimate(logarithms: Sequence[float], level: float) -> Estimate:

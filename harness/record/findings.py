@@ -148,7 +148,7 @@ class Cost:
         if not self.is_valid or found is None or found.low is None or found.high is None:
             return None
         if found.low <= 1 <= found.high or abs(math.log(found.value)) <= math.log(self.noise or 1.0):
-            return Verdict.NO_DETECTABLE_DIFFERENCE
+            return Verdict.UNDECIDED
         return Verdict.FASTER if found.value > 1 else Verdict.SLOWER
 
 

@@ -79,8 +79,8 @@ def test_only_names_middlewares_settings_and_values() -> None:
 
 def test_a_cost_is_concluded_from_its_interval_and_the_noise() -> None:
     assert VALID.verdict is Verdict.SLOWER
-    assert replace(VALID, noise=2.5).verdict is Verdict.NO_DETECTABLE_DIFFERENCE
-    assert replace(VALID, rates=(40.0, 100.0, 190.0)).verdict is Verdict.NO_DETECTABLE_DIFFERENCE
+    assert replace(VALID, noise=2.5).verdict is Verdict.UNDECIDED
+    assert replace(VALID, rates=(40.0, 100.0, 190.0)).verdict is Verdict.UNDECIDED
     assert replace(VALID, rates=(210.0, 200.0, 205.0)).verdict is Verdict.FASTER
 
 

@@ -62,7 +62,7 @@ def _figure(run: Run, middleware: str) -> Figure | None:
     axes.set_xlabel(
         "requests per second over those of the default (dashed line): right is faster, left is slower.\n"
         "Black bars: 95 % interval (Student's t on logarithms). Hatched: what is promised changes.\n"
-        "Grey: as far as the default came from itself. Pale: no detectable difference.",
+        "Grey: as far as the default came from itself. Pale: undecided.",
         fontsize=8,
     )
     load = cast("dict[str, str]", run.configuration.get("loads", {})).get(middleware, "")
@@ -88,7 +88,7 @@ def _row(axes: Axes, place: int, cost: Cost) -> None:
             left=1.0,
             height=0.7,
             color=LOOKS[cost.middleware].colour,
-            alpha=PALE if cost.verdict is Verdict.NO_DETECTABLE_DIFFERENCE else 1.0,
+            alpha=PALE if cost.verdict is Verdict.UNDECIDED else 1.0,
             hatch="///" if cost.promise else None,
             edgecolor="white",
         )
