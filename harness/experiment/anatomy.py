@@ -44,9 +44,8 @@ from harness.report.formatting import not_here
 from lab.contract import Application, Architecture
 from lab.errors import InternalError
 from lab.middleware import MIDDLEWARES
-from lab.process.launcher import ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
-from lab.topology import NODE, Role
+from lab.topology import NODE
 
 QUICK, FULL = (1.0, 5), (5.0, 10)
 """Seconds of a window, and pairs of a window without sampling and one with it."""
@@ -58,20 +57,6 @@ CLIENTS = 4
 WARM_UP_CALLS, CALLS = 50, 100
 TEXT = "you are a fool, a villain and a friend of mine"
 Seen = Mapping[str, Counter[Stack]]
-
-
-class ProbedSystem(System):
-    """A system whose nodes can be looked into with *probe*, at sockets in *folder*."""
-
-    def __init__(self, spec: SystemSpec, brokers: BrokerUrls, probe: str, folder: Path) -> None:
-        super().__init__(spec, brokers)
-        self._probe = (probe, str(folder))
-
-    def _process(self, role: Role) -> ProcessSpec:
-        spec = super()._process(role)
-        if role.name != NODE:
-            return spec
-        return replace(spec, module=probed.__name__, arguments=(*self._probe, spec.module, *spec.arguments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +107,11 @@ def sampled_system(bench: Bench, profile: Profile) -> Iterator[SampledSystem]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-anatomy-")))
         architecture = Architecture(profile.architecture)
-        spec = SystemSpec(profile.middleware, bench.workload.application, architecture, profile.nodes)
-        system = stack.enter_context(ProbedSystem(spec, bench.brokers, probed.STACKS, folder))
+        probe = (probed.__name__, probed.STACKS, str(folder))
+        spec = SystemSpec(
+            profile.middleware, bench.workload.application, architecture, profile.nodes, through=probe
+        )
+        system = stack.enter_context(System(spec, bench.brokers))
         subject = SampledSubject(bench.subject(system), folder)
         load = stack.enter_context(LocalGenerators(subject, profile.clients))
         yield SampledSystem(bench, system, load, folder)
@@ -235,10 +223,12 @@ def _sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[St
 
 def counted_calls(middleware: str, brokers: BrokerUrls) -> Counter[str]:
     """Return how many Python functions of each file CALLS warm calls run, client and node together."""
-    spec = SystemSpec(middleware, Application.FILTER)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-library-")))
-        system = stack.enter_context(ProbedSystem(spec, brokers, probed.CALLS, folder))
+        probe = (probed.__name__, probed.CALLS, str(folder))
+        system = stack.enter_context(
+            System(SystemSpec(middleware, Application.FILTER, through=probe), brokers)
+        )
         counter = probed.CallCounter()
         stack.callback(counter.uninstall)
         counter.install()

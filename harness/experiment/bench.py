@@ -1,36 +1,31 @@
 """What all measurements of a run have in common: brokers, texts, raw times, machines, limits."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
+from urllib.parse import urlsplit
 
 from harness.analysis.verdicts import objections
-from harness.load.measure import Generators, LocalGenerators
+from harness.load.measure import PROCESSES, Generators, LocalGenerators
 from harness.load.workload import NullSubject, Subject, SystemSubject, Workload
 from harness.probes.resources import meter
 from harness.record.measurement import Measurement
 from harness.record.run import Point
 from lab.contract import Application, Architecture
 from lab.data import default_insults
-from lab.process.system import BrokerUrls, System, SystemSpec
-
-if TYPE_CHECKING:  # needs Dask
-    from machines.far import Machines
-import ipaddress
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
 from lab.errors import Code, InvalidRequest
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
+from lab.store import open_store
+from xmlrpc.client import ServerProxy
 
 if TYPE_CHECKING:  # needs Dask
     from machines.far import Machines
-
 
 NULL_SECONDS = 0.3
 N_NODES = 3
@@ -43,6 +38,9 @@ class Conditions(TypedDict, total=False):
     work: str
     block: int
     setting: str
+    guarantee: str
+    batch: int
+    factors: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +76,12 @@ class Bench:
         pool = self.workload.pool() if application is Application.FILTER else []
         return SystemSubject(system.spec.middleware, system.target, application, pool)
 
-    def generators(self, subject: Subject, clients: int, in_flight: int = 1) -> Generators:
-        """Return load generators for *subject*, on every machine; they are not yet started."""
+    def generators(
+        self, subject: Subject, clients: int, in_flight: int = 1, processes: int = PROCESSES
+    ) -> Generators:
+        """Return load generators for *subject*, on every machine; they are not yet ready."""
         if self.machines is None:
-            return LocalGenerators(subject, clients, in_flight=in_flight, raw=self.raw)
+            return LocalGenerators(subject, clients, processes=processes, in_flight=in_flight, raw=self.raw)
         from harness.load.far import FarGenerators
 
         return FarGenerators(self.machines, subject, clients, in_flight=in_flight, raw=self.raw)
@@ -95,15 +95,16 @@ class Bench:
         **conditions: Unpack[Conditions],
     ) -> Point:
         """Measure one window of *system*, with what its components spend."""
-        with meter(system, self.brokers) as spent:
+        with meter(system, system.urls) as spent:
             measured = make(load)
+        is_batch = bool(conditions.get("batch"))
         return Point(
             experiment,
             system.spec.middleware,
             system.spec.architecture,
             len(system.nodes),
             load.clients,
-            load.in_flight,
+            1 if is_batch else load.in_flight,
             measured,
             application=system.spec.application,
             usage=spent.usage,
@@ -124,11 +125,27 @@ def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int,
     return rates
 
 
-def store_insults(system: System) -> None:
-    """Store the insults that ``insult_me`` hands out; those that are there already stay."""
-    with system.service() as client:
-        for insult in default_insults():
-            client.add_insult(insult)
+STORED = "insult number "
+"""What stored insults are called, where their number is what is studied."""
+CALLS = 1000
+"""In one multicall, or in one call of the store."""
+
+
+def store_insults(system: System, count: int = 0) -> None:
+    """Store *count* insults of a service; 0: those that come with the lab. What is there already stays."""
+    names = (f"{STORED}{number}" for number in range(count)) if count else iter(default_insults())
+    if count and system.spec.architecture is Architecture.N_NODE:
+        with closing(open_store(system.urls.redis, system.namespace)) as store:
+            while batch := list(islice(names, CALLS)):
+                store.add_insults(batch)
+    elif count and system.spec.middleware == "xmlrpc":
+        with ServerProxy(system.target.address) as proxy:
+            while batch := list(islice(names, CALLS)):
+                proxy.system.multicall([{"methodName": "add_insult", "params": [name]} for name in batch])
+    else:
+        with system.service() as client:
+            for name in names:
+                client.add_insult(name)
 
 
 VARIABLES = {"redis": "LAB_REDIS_URL", "rabbitmq": "LAB_AMQP_URL"}

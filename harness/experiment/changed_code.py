@@ -1,22 +1,44 @@
-"""What a setting does that the lab does not offer: our own code changed, in the process that asks for it.
+"""What the lab does not offer: code changed in the process that asks for it, to show what it costs.
 
-``python -m harness.experiment.changed_code SETTING VALUE [OPTIONS]`` is a RabbitMQ filter node
-with this change.
+``python -m harness.experiment.changed_code CHANGE,CHANGE MODULE [OPTIONS]`` runs a node's MODULE with these
+changes; CHANGE is SETTING=VALUE. Each changes both variants of a middleware.
 """
 
+import importlib
 import sys
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import rabbitmq.insult_filter
-from harness.experiment.unguarded import alter_channels, confirm_nothing, send_transient
+from pika import BasicProperties, DeliveryMode
+from pika.adapters.blocking_connection import BlockingChannel
+
+import rabbitmq.tuned.client as client_module
+from harness.load.workload import Driver, Subject
+from rabbitmq.tuned.connection import Confirms, Connection
 from rabbitmq.tuned.server import Consumer
+from rabbitmq.tuned.wire import Message
 from xmlrpc.tuned.connection import XmlRpcConnection
 
 
-def apply(setting: str, value: str) -> None:
-    """Change the code of this process."""
-    VARIANTS[setting, value]()
+def apply(changes: Sequence[str]) -> None:
+    """Change the code of this process; it stays so."""
+    for change in changes:
+        CHANGES[change]()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Clients of *subject* with *changes*: each load generator is a process of its own."""
+
+    subject: Subject
+    changes: tuple[str, ...]
+
+    def connect(self) -> Driver:
+        apply(self.changes)
+        return self.subject.connect()
 
 
 def close_each_time() -> None:
@@ -28,6 +50,39 @@ def close_each_time() -> None:
         connection._head += "Connection: close\r\n"
 
     XmlRpcConnection.__init__ = closing  # type: ignore[method-assign,assignment]
+
+
+def send_transient() -> None:
+    """Let RabbitMQ's requests, and so their replies, not outlive the broker."""
+    vars(client_module)["PERSISTENT"] = DeliveryMode.Transient.value
+    publish = BlockingChannel.basic_publish
+
+    def publish_transient(
+        channel: BlockingChannel, exchange: str, key: str, body: bytes, about: BasicProperties, **rest: Any
+    ) -> None:
+        about.delivery_mode = DeliveryMode.Transient.value
+        publish(channel, exchange, key, body, about, **rest)
+
+    BlockingChannel.basic_publish = publish_transient
+
+
+def confirm_nothing() -> None:
+    """Let nobody wait for RabbitMQ to say that it keeps a message."""
+
+    def settle(consumer: Consumer, channel: Any, tag: int, messages: list[Message]) -> None:
+        if channel is not consumer._channel or not channel.is_open:
+            return
+        for message in messages:
+            channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
+        consumer._acknowledge(tag)
+
+    def unconfirmed(channel: Any) -> None:
+        channel.confirm_delivery = lambda ack, callback=lambda _: None: callback(None)
+
+    Consumer._settle = settle  # type: ignore[method-assign,assignment]
+    Confirms.add = lambda confirms, message: None  # type: ignore[method-assign,assignment]
+    alter_channels(unconfirmed)
+    BlockingChannel.confirm_delivery = lambda channel: None
 
 
 def confirm_each() -> None:
@@ -47,13 +102,45 @@ def acknowledge_each() -> None:
     Consumer._acknowledge = acknowledge  # type: ignore[method-assign,assignment]
 
 
-VARIANTS = {
-    ("keep-alive", "off"): close_each_time,
-    ("confirms", "none"): confirm_nothing,
-    ("confirms", "each"): confirm_each,
-    ("messages", "transient"): send_transient,
-    ("acknowledge", "each"): acknowledge_each,
+def acknowledge_nothing() -> None:
+    """Let what RabbitMQ delivers count as done."""
+    open_guarded, consume = Consumer.open, BlockingChannel.basic_consume
+
+    def open_unguarded(consumer: Consumer, channel: Any, own_queue: str = "") -> None:
+        channel.basic_consume = partial(channel.basic_consume, auto_ack=True)
+        open_guarded(consumer, channel, own_queue)
+
+    def consume_at_once(channel: BlockingChannel, queue: str, deliver: Any, **_: object) -> str:
+        return str(consume(channel, queue, deliver, auto_ack=True))
+
+    Consumer.open = open_unguarded  # type: ignore[method-assign,assignment]
+    Consumer._acknowledge = lambda consumer, tag: None  # type: ignore[method-assign,assignment]
+    BlockingChannel.basic_consume = consume_at_once
+    BlockingChannel.basic_ack = lambda channel, tag, multiple=False: None
+
+
+CHANGES = {
+    "keep-alive=off": close_each_time,
+    "confirms=none": confirm_nothing,
+    "confirms=each": confirm_each,
+    "messages=transient": send_transient,
+    "acknowledge=each": acknowledge_each,
+    "acknowledge=none": acknowledge_nothing,
 }
+
+
+def alter_channels(alter: Callable[[Any], object]) -> None:
+    """Let *alter* change each channel of this process when it is opened."""
+    open_channel = Connection.open_channel
+
+    def opened(connection: Connection, then: Callable[[Any], None], *callbacks: Any) -> None:
+        def altered(channel: Any) -> None:
+            alter(channel)
+            then(channel)
+
+        open_channel(connection, altered, *callbacks)
+
+    Connection.open_channel = opened  # type: ignore[method-assign,assignment]
 
 
 class _OneByOne:
@@ -84,10 +171,11 @@ class _OneByOne:
 
 
 def main(argv: list[str]) -> int:
-    """Serve as ``rabbitmq.insult_filter`` does, but changed."""
-    setting, value, *options = argv
-    apply(setting, value)
-    return rabbitmq.insult_filter.main(options)
+    """Run the module as it runs by itself, but changed."""
+    changes, module, *options = argv
+    apply(changes.split(","))
+    code: int = importlib.import_module(module).main(options)
+    return code
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ class Changed:
 
     def connect(self) -> Driver:
         if self.setup.variant:
-            changed_code.apply(*self.setup.variant)
+            changed_code.apply(["=".join(self.setup.variant)])
         pool = [texts(self.setup.text_bytes)]
         in_batches = bool(self.setup.batch)
         return SystemSubject(self.middleware, self.target, Application.FILTER, pool, in_batches).connect()
@@ -292,7 +292,7 @@ def _changed_node(stack: ExitStack, variant: tuple[str, str], urls: BrokerUrls) 
     namespace = throwaway_namespace()
     stack.callback(MIDDLEWARES["rabbitmq"].delete_queues, urls.amqp, namespace)
     launcher = stack.enter_context(LocalLauncher())
-    arguments = (*variant, "--namespace", namespace)
+    arguments = ("=".join(variant), "rabbitmq.insult_filter", "--namespace", namespace)
     launcher.start(ProcessSpec("changed", changed_code.__name__, arguments, urls.environment()))
     return Target(urls.amqp, namespace=namespace)
 

@@ -4,6 +4,7 @@ docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from pydantic import TypeAdapter
 
@@ -175,7 +176,15 @@ class ScalingTrial:
         return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
 
 
-SCHEMA = 7
+SCHEMA = 8
+
+
+class Guarantee(StrEnum):
+    """What is promised of a request that was accepted."""
+
+    NOTHING = "nothing kept"
+    MEMORY = "in the broker's memory"
+    DISK = "on disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +205,13 @@ class Point:
     block: int = 0
     """Points of one block were measured close together, in random order: they are compared in pairs."""
     setting: str = ""
-    """What "compare" set apart, such as "A rabbitmq:prefetch=1"."""
+    """Its turn in a comparison, and whose: "A: redis_impl", "B: rabbitmq, prefetch 1", "A again: ..."."""
+    guarantee: str = ""
+    """What is promised of an accepted request: a :class:`Guarantee`."""
+    batch: int = 0
+    """Texts in one request; 0: no batches."""
+    factors: dict[str, str] = field(default_factory=dict)
+    """What its experiment varied, by name, such as {"prefetch": "1"}."""
     usage: Usage = field(default_factory=Usage)
     objections: list[str] = field(default_factory=list)
     """Why it is invalid; empty: it is valid."""

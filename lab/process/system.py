@@ -59,6 +59,8 @@ class SystemSpec:
     interval: str = "5s"
     usual_ports: bool = False
     """Bind the ports that clients try first, not free ones."""
+    through: tuple[str, ...] = ()
+    """A module and its arguments; it runs the own module of each node. None: nodes run by themselves."""
 
     @property
     def needed_brokers(self) -> frozenset[str]:
@@ -90,7 +92,7 @@ class System:
         self.middleware = MIDDLEWARES[spec.middleware]
         self.namespace = spec.namespace or f"lab-{secrets.token_hex(4)}"
         self.handles: dict[str, list[Handle]] = {}
-        self._brokers = brokers
+        self.urls = brokers
         self._insults = insults
         self.launcher: Launcher = launcher or LocalLauncher()
         self.supervisor: Supervisor | None = None
@@ -161,9 +163,9 @@ class System:
     def delete_namespace(self) -> None:
         """Delete every key, queue and exchange of the namespace."""
         if "redis" in self.spec.needed_brokers:
-            delete_namespace(self._brokers.redis, self.namespace)
+            delete_namespace(self.urls.redis, self.namespace)
         if "rabbitmq" in self.spec.needed_brokers:
-            self.middleware.delete_queues(self._brokers.amqp, self.namespace)
+            self.middleware.delete_queues(self.urls.amqp, self.namespace)
 
     def _roles(self) -> tuple[Role, ...]:
         return self.middleware.topology().roles(self.spec.architecture, self.spec.application)
@@ -174,11 +176,15 @@ class System:
         arguments = [argument.format_map(names) for argument in role.arguments]
         arguments += ["--namespace", self.namespace, "--architecture", self.spec.architecture]
         arguments += self._role_arguments(role)
+        module = role.module.format(application=self.spec.application)
+        if self.spec.through and role.name == NODE:
+            module, *before = (*self.spec.through, module)
+            arguments = [*before, *arguments]
         return ProcessSpec(
             name=role.name,
-            module=role.module.format(application=self.spec.application),
+            module=module,
             arguments=tuple(arguments),
-            environment=self._brokers.environment(),
+            environment=self.urls.environment(),
         )
 
     def _next(self, handle: Handle) -> ProcessSpec:
@@ -216,7 +222,7 @@ class System:
         return arguments
 
     def _broker_url(self) -> str:
-        return self._brokers.redis if self.middleware.broker == "redis" else self._brokers.amqp
+        return self.urls.redis if self.middleware.broker == "redis" else self.urls.amqp
 
     def _seed(self) -> None:
         if (
@@ -224,7 +230,7 @@ class System:
             or self.spec.application is not Application.FILTER
         ):
             return
-        store = open_store(self._brokers.redis, self.namespace)
+        store = open_store(self.urls.redis, self.namespace)
         if not store.count_insults():
             store.add_insults(self._insults if self._insults is not None else default_insults())
         store.close()

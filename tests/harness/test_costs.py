@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.changed_code import VARIANTS
+from harness.experiment.changed_code import CHANGES
 from harness.experiment.settings import DEFAULTS, SETTINGS, Setting, changes, texts
 from harness.record.findings import SAME, Cost, noise_of
 from harness.record.journal import read_run, write_run
@@ -47,7 +47,7 @@ def test_a_change_changes_one_thing(change: object) -> None:
     fields = usual.__slots__
     assert len([name for name in fields if getattr(usual, name) != getattr(changed, name)]) == 1
     if changed.variant:
-        assert changed.variant in VARIANTS
+        assert "=".join(changed.variant) in CHANGES
 
 
 def test_the_defaults_in_the_table_are_those_of_the_code() -> None:

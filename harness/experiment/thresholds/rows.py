@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from harness.experiment import unguarded
 from harness.experiment.bench import Bench
 from harness.experiment.contestants import (
     BARE,
@@ -15,6 +14,7 @@ from harness.experiment.contestants import (
     TEXT,
     Contestant,
     ContestantFailed,
+    Loaded,
     Rates,
     Terms,
     alternate,
@@ -25,20 +25,20 @@ from harness.experiment.contestants import (
 )
 from harness.experiment.growth import insults as grown_insults
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
+from harness.experiment.side import Side
 from harness.experiment.speedup import LATENCY_BOUND, speedup
 from harness.experiment.subscribers import Configuration as GrowthConfiguration
 from harness.experiment.thresholds.alone import censoring, memory, worker_start
 from harness.experiment.thresholds.limits import BareLists, BarePika
-from harness.load.workload import Subject, SystemSubject, Workload
+from harness.load.measure import Generators
+from harness.load.workload import Subject, Workload
 from harness.record.findings import Finding, Judgement, ratios
-from harness.record.run import Run
+from harness.record.run import Guarantee, Run
 from harness.report.formatting import not_here
-from lab.contract import Application, Architecture, Target
+from lab.contract import Application, Architecture
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES, STOCK, TUNED, VARIANTS
-from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls, System, SystemSpec
-from lab.store.namespace import throwaway_namespace
 
 IN_FLIGHT = 100
 """Per client, where a client can have many."""
@@ -69,6 +69,10 @@ class Sides:
     def add(self, name: str, subject: Subject) -> None:
         """Add clients of *subject*."""
         self._sides[name] = loaded(self._stack, subject, in_flight=self._in_flight)
+
+    def add_load(self, name: str, load: Generators) -> None:
+        """Add clients that are ready."""
+        self._sides[name] = Loaded(load)
 
     def add_system(self, name: str, middleware: str, application: Application, urls: BrokerUrls) -> None:
         """Add a system of one node and its clients."""
@@ -132,7 +136,11 @@ def rabbitmq_filter(terms: Terms) -> Iterator[Finding]:
         sides = Sides(stack, terms, IN_FLIGHT)
         for name, variant in ((TUNED, "rabbitmq"), (STOCK, f"rabbitmq:{STOCK}")):
             sides.add_system(f"{name}, {ON_DISK}", variant, Application.FILTER, urls)
-            sides.add(f"{name}, {NOTHING_KEPT}", _unguarded(stack, name, variant, urls))
+            side = Side(variant, text_bytes=len(TEXT), guarantee=Guarantee.NOTHING)
+            _, load = replace(side, in_flight=IN_FLIGHT, processes=CLIENTS).start(
+                Bench(urls, Workload()), stack
+            )
+            sides.add_load(f"{name}, {NOTHING_KEPT}", load)
         sides.add(BARE_PIKA, BarePika(urls.amqp))
         asked = [_over_stock(ON_DISK, 2.0), _over_stock(NOTHING_KEPT, 2.0)]
         asked.append(Ratio(f"{TUNED}, {ON_DISK}", BARE_PIKA, 0.7))
@@ -145,17 +153,6 @@ def _over_stock(guarantee: str, bar: float) -> Ratio:
 
 def _filter_words(middleware: str) -> str:
     return f"{MIDDLEWARES[middleware].label} filter, {CLIENTS} clients x {IN_FLIGHT} in flight"
-
-
-def _unguarded(stack: ExitStack, variant: str, middleware: str, urls: BrokerUrls) -> Subject:
-    """Start a node of RabbitMQ that guarantees nothing; return its clients."""
-    namespace = throwaway_namespace()
-    stack.callback(MIDDLEWARES[middleware].delete_queues, urls.amqp, namespace)
-    launcher = stack.enter_context(LocalLauncher())
-    arguments = (variant, "--namespace", namespace)
-    launcher.start(ProcessSpec("unguarded", unguarded.__name__, arguments, urls.environment()))
-    target = Target(urls.amqp, namespace=namespace)
-    return unguarded.Unguarded(SystemSubject(middleware, target, Application.FILTER, [(TEXT, FILTERED)]))
 
 
 def speedups(terms: Terms) -> Iterator[Finding]:

@@ -1,0 +1,324 @@
+"""A side of an experiment: one system and its load, each factor a field; and how it is started."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import redis
+
+from harness.experiment.bench import N_NODES, STORED, Bench, Conditions, store_insults
+from harness.experiment.changed_code import Changed, main
+from harness.load.measure import PROCESSES, Generators
+from harness.load.workload import Driver, Subject, SystemSubject
+from harness.record.run import Guarantee
+from lab.brokers import redis_server
+from lab.contract import Application, Architecture, InsultService, Target
+from lab.data import default_insults
+from lab.errors import Code, InvalidRequest, Unavailable
+from lab.middleware import MIDDLEWARES, Middleware
+from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.work import load_handler
+
+FILTER, SUBMIT, INSULT_ME, ADD_AND_REMOVE, TICKS = "filter", "submit", "insult_me", "add and remove", "ticks"
+APPLICATIONS = {
+    FILTER: Application.FILTER,
+    SUBMIT: Application.FILTER,
+    INSULT_ME: Application.SERVICE,
+    ADD_AND_REMOVE: Application.SERVICE,
+    TICKS: Application.SERVICE,
+}
+"""By operation: what clients ask for, over and over. Ticks of a broadcast come unasked."""
+APPENDFSYNC = {Guarantee.NOTHING: "no", Guarantee.MEMORY: "everysec", Guarantee.DISK: "always"}
+UNGUARDED = {
+    Guarantee.NOTHING: ("messages=transient", "confirms=none", "acknowledge=none"),
+    Guarantee.MEMORY: ("messages=transient",),
+    Guarantee.DISK: (),
+}
+"""What is changed in nodes and clients of RabbitMQ, which as they come keep all on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One system and its load. What is left empty, or 0, is as the system comes."""
+
+    middleware: str
+    architecture: Architecture = Architecture.ONE_NODE
+    nodes: int = 0
+    clients: int = 4
+    in_flight: int = 1
+    batch: int = 0
+    """Texts in one request; 0: no batches."""
+    text_bytes: int = 0
+    """Length of the texts; 0: generated ones, or the lines of *corpus*."""
+    corpus: Path | None = None
+    work: str = ""
+    """Declared work per text: "5ms waiting" or "2ms computing"."""
+    handler: str = ""
+    """A user's own function of texts, ``module:function``, in the place of the censoring."""
+    unchecked: bool = False
+    """Do not compare the handler's answers: it is not deterministic."""
+    guarantee: Guarantee | None = None
+    operation: str = FILTER
+    insults: int = 0
+    """Stored insults; 0: those that come with the lab."""
+    subscribers: int = 0
+    """Of the broadcast, which then runs."""
+    processes: int = PROCESSES
+    """Load generators."""
+    options: tuple[str, ...] = ()
+    """Options of the nodes, such as ``--prefetch=1``."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Variables of the environment of nodes and clients."""
+    changes: tuple[str, ...] = ()
+    """Changes of our own code (:mod:`harness.experiment.changed_code`) in nodes and clients."""
+    label: str = ""
+    """What results call it."""
+
+    def __post_init__(self) -> None:
+        for said in self._refusals():
+            raise InvalidRequest(Code.MALFORMED, said)
+
+    @property
+    def application(self) -> Application:
+        """Which application it takes."""
+        return APPLICATIONS[self.operation]
+
+    @property
+    def described(self) -> Middleware:
+        """What its variant declares."""
+        return MIDDLEWARES[self.middleware]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The brokers without which it cannot be started."""
+        return self.described.needed_brokers(self.architecture)
+
+    @property
+    def system_key(self) -> "Side":
+        """What of it concerns the system: sides that are alike in it may share one that stays up."""
+        return replace(
+            self,
+            clients=1,
+            in_flight=1,
+            batch=0,
+            text_bytes=0,
+            corpus=None,
+            unchecked=False,
+            operation=INSULT_ME if self.application is Application.SERVICE else FILTER,
+            processes=PROCESSES,
+            label="",
+        )
+
+    def start(self, bench: Bench, stack: ExitStack) -> tuple[System, Generators]:
+        """Start fresh processes and load generators, which end with *stack*."""
+        system = self.start_system(bench, stack)
+        return system, stack.enter_context(self.load(bench, system))
+
+    def start_system(self, bench: Bench, stack: ExitStack) -> System:
+        """Start the system, its brokers where the guarantee asks for other ones, and store insults."""
+        if bench.machines and (self.guarantee or self.variables or self.changes):
+            told = "a guarantee, variables and changed code hold for processes of this machine only"
+            raise InvalidRequest(Code.MALFORMED, f"--cluster: {told}")
+        urls = bench.brokers
+        if self.guarantee and "redis" in self.needs:
+            urls = replace(urls, redis=redis_with(stack, APPENDFSYNC[self.guarantee]))
+        changes = self._changes
+        is_changed = changes and not self.described.is_direct  # of direct ones only clients are changed
+        spec = SystemSpec(
+            self.middleware,
+            self.application,
+            self.architecture,
+            self.nodes or (N_NODES if self.architecture is Architecture.N_NODE else 1),
+            node_arguments=self._node_arguments,
+            through=(main.__module__, ",".join(changes)) if is_changed else (),
+        )
+        launcher = bench.machines.launcher() if bench.machines else None
+        with environment(dict(self.variables)):
+            system = stack.enter_context(System(spec, urls, launcher=launcher))
+        if self.application is Application.SERVICE:
+            store_insults(system, self.insults)
+        return system
+
+    def load(self, bench: Bench, system: System) -> Generators:
+        """Return load generators for *system*, which is up; they are not yet ready."""
+        with environment(dict(self.variables)):
+            depth = self.batch or self.in_flight
+            return bench.generators(self._subject(bench, system), self.clients, depth, self.processes)
+
+    def conditions(self, bench: Bench) -> Conditions:
+        """Return what a point of it says besides who was measured."""
+        return {"work": self.work, "guarantee": str(self.kept(bench.brokers)), "batch": self.batch}
+
+    def kept(self, brokers: BrokerUrls) -> Guarantee:
+        """Return what is promised of an accepted request, given the *brokers* that there are."""
+        if self.guarantee:
+            return self.guarantee
+        if self.described.is_direct and not self._is_stored:
+            return Guarantee.NOTHING
+        broker = self.described.broker or "redis"
+        said = [one for one in brokers.descriptions if one.lower().startswith(broker)]
+        return Guarantee.MEMORY if any("WEAK" in one for one in said) else Guarantee.DISK
+
+    @property
+    def _is_stored(self) -> bool:
+        """Whether what a direct middleware accepts goes to Redis."""
+        return self.architecture is Architecture.N_NODE and self.operation != FILTER
+
+    @property
+    def _changes(self) -> tuple[str, ...]:
+        kept = UNGUARDED[self.guarantee] if self.guarantee and self.described.broker == "rabbitmq" else ()
+        return (*kept, *self.changes)
+
+    @property
+    def _node_arguments(self) -> tuple[str, ...]:
+        length, _, kind = self.work.partition(" ")
+        work = (f"--work-time={length}" if kind == "waiting" else f"--work-cpu={length}",) if length else ()
+        handler = (f"--handler={self.handler}",) if self.handler else ()
+        return (*work, *handler, *self.options)
+
+    def _subject(self, bench: Bench, system: System) -> Subject:
+        subject: Subject
+        if self.application is Application.SERVICE:
+            subject = ServiceSubject(self.middleware, system.target, self.operation)
+        else:
+            pool, is_batch = self._pool(bench), bool(self.batch)
+            subject = SystemSubject(self.middleware, system.target, self.application, pool, is_batch)
+        return Changed(subject, self._changes) if self._changes else subject
+
+    def _pool(self, bench: Bench) -> list[tuple[str, str]]:
+        """Return texts and what the filter must make of them."""
+        if self.text_bytes:
+            pool = [known_text(self.text_bytes)]
+        else:
+            corpus = self.corpus or bench.workload.corpus
+            pool = replace(bench.workload, application=self.application, corpus=corpus).pool()
+        if not self.handler:
+            return pool
+        if self.unchecked:
+            return [(text, Anything()) for text, _ in pool]
+        handle = load_handler(self.handler)
+        return [(text, handle(text)) for text, _ in pool]
+
+    def _refusals(self) -> Iterator[str]:
+        """Yield what cannot be together, and what is possible."""
+        is_direct, name = self.described.is_direct, self.middleware
+        if self.architecture is Architecture.ONE_NODE and self.nodes > 1:
+            yield f"nodes: {self.nodes} cannot be of one-node; leave the architecture out, or give n-node"
+        if self.guarantee not in (None, Guarantee.NOTHING) and is_direct and not self._is_stored:
+            yield (
+                f"guarantee: {self.guarantee!s} is not possible for {self.operation} over {name}, "
+                f"{self.architecture!s}; possible is {Guarantee.NOTHING!s}"
+            )
+        if self.guarantee and self.described.broker == "" and not is_direct:
+            yield f"guarantee: {name} has no broker whose guarantee can be changed"
+        if self.batch and not is_direct:
+            yield f"batch: {name} has no batches; XML-RPC and Pyro4 have"
+        if self.batch and self.in_flight > 1:
+            yield "batch: batches are sent one after the other; leave in flight out"
+        if self.application is Application.SERVICE and (self.work or self.handler or self.batch):
+            yield f"operation: {self.operation} takes no work, no handler and no batches; filter does"
+        if self.insults and self.application is Application.FILTER:
+            yield f"insults: stored ones are for insult_me and add and remove, not for {self.operation}"
+
+
+class Anything(str):
+    """Equals every text: an answer that nobody checks."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str)
+
+    def __ne__(self, other: object) -> bool:
+        return not isinstance(other, str)
+
+
+TEXT, FILTERED = "hola tonto, adeu", "hola CENSORED, adeu"
+PADDING = " whatever else people write"
+DEADLINE_SECONDS = 30.0
+
+
+def known_text(length: int) -> tuple[str, str]:
+    """Return a text of *length* bytes, at least 16, with one insult; and what the filter must make of it."""
+    rest = (PADDING * (length // len(PADDING) + 1))[: length - len(TEXT)]
+    return TEXT + rest, FILTERED + rest
+
+
+@contextmanager
+def environment(given: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that are started meanwhile have these variables; our own settings were read before."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def redis_with(stack: ExitStack, appendfsync: str) -> str:
+    """Start a Redis; *appendfsync*: always, everysec, or "no" for no file at all."""
+    path = redis_server.binary()
+    if not path:
+        raise Unavailable("no redis-server here to start with other settings")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-redis-")))
+    url, server = redis_server.private(path, folder)
+    stack.callback(server.close)
+    with redis.Redis.from_url(url) as client:
+        name = "appendonly" if appendfsync == "no" else "appendfsync"
+        client.config_set(name, appendfsync)
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSubject:
+    """A service at which each client asks for random insults, or adds insults and removes them."""
+
+    middleware: str
+    target: Target
+    operation: str
+
+    def connect(self) -> Driver:
+        client = MIDDLEWARES[self.middleware].service_client(self.target, DEADLINE_SECONDS)
+        return _ServiceDriver(client, STEPS.get(self.operation, _insult_me))
+
+
+def _insult_me(client: InsultService, number: int) -> bool:
+    insult = client.insult_me()
+    return insult.startswith(STORED) or insult in _KNOWN
+
+
+def _add_and_remove(client: InsultService, number: int) -> bool:
+    """Add an insult and remove it, so that the number of insults stays what it is."""
+    insult = f"new {number}"
+    return client.add_insult(insult) and client.remove_insult(insult)
+
+
+_KNOWN = frozenset(default_insults())
+STEPS: dict[str, Callable[[InsultService, int], bool]] = {
+    INSULT_ME: _insult_me,
+    ADD_AND_REMOVE: _add_and_remove,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _ServiceDriver:
+    client: InsultService
+    step: Callable[[InsultService, int], bool]
+
+    def request(self, number: int) -> bool:
+        return self.step(self.client, number)
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        """Make one after the other: there is nothing to pipeline."""
+        return ((number, self.request(number)) for number in numbers)
+
+    def close(self) -> None:
+        self.client.close()
