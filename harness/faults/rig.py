@@ -62,6 +62,8 @@ class Scenario:
     """About what a trial takes at reduced size."""
     full_seconds: float
     middlewares: Sequence[str] = ALL
+    missing: Callable[[], str] = str
+    """Say what it needs beside brokers and is not here, with the fix; empty: nothing."""
 
 
 @dataclass(slots=True)

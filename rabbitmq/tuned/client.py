@@ -323,7 +323,7 @@ class QueueClient:
     def _blocked(self) -> None:
         """End all that RabbitMQ has not confirmed: it reads nothing more now."""
         for request in self._confirms.waiting:
-            request.settle(Overloaded(f"{BLOCKED}. It was sent, and is done if RabbitMQ reads it later"))
+            request.settle(Unavailable(f"{BLOCKED}. It was sent, and is done if RabbitMQ reads it later"))
         self._pending.settle_unsent(Overloaded(BLOCKED))
 
     def _lost(self) -> None:

