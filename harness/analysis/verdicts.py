@@ -6,7 +6,7 @@ from statistics import median
 from typing import cast
 
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
-from harness.record.measurement import Measurement
+from harness.record.measurement import Measurement, Usage
 from harness.record.run import Point, Run
 from harness.statistics import Comparison, Estimate, compare, is_stationary, speedup_estimate
 from lab.contract import Architecture
@@ -24,7 +24,16 @@ LEAST_ACHIEVED = 0.99
 then no fault of theirs, and the response times say so."""
 
 
-def client_bound(measured: Measurement, *, processes: int, null_rate: float = 0.0) -> list[str]:
+MOST_BUSY = 0.95
+"""Of all cores: above, the load generators are the limit if nothing else spends more."""
+MOST_STEAL = 0.02
+LITTLE = 0.05
+"""By how much the requests under way may differ from what was to be kept under way."""
+
+
+def client_bound(
+    measured: Measurement, *, processes: int, null_rate: float = 0.0, usage: Usage | None = None
+) -> list[str]:
     """Return in words why the load generators, and not the system, may have been the limit."""
     found = []
     share = measured.generator_cpu_seconds / max(measured.seconds, 1e-9) / processes
@@ -33,14 +42,24 @@ def client_bound(measured: Measurement, *, processes: int, null_rate: float = 0.
     rate = measured.throughput or 0.0
     if null_rate and null_rate < LEAST_HEADROOM * rate:
         found.append(f"client-bound: the load generators alone make {null_rate:,.0f}/s, less than twice this")
+    most = max(usage.cpu_seconds.values(), default=0.0) if usage else 0.0
+    if usage and not found and usage.busy_share > MOST_BUSY and measured.generator_cpu_seconds > most:
+        found.append("client-bound: all cores were busy, and the load generators took most of them")
     return found
 
 
-def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0) -> list[str]:
+def objections(
+    measured: Measurement,
+    *,
+    processes: int,
+    null_rate: float = 0.0,
+    in_flight: int = 0,
+    usage: Usage | None = None,
+) -> list[str]:
     """Return in words what is wrong with *measured*; nothing if it can be relied on.
 
     *processes* load generators made it; against a middleware that takes no time they make *null_rate*
-    requests per second (0: not measured).
+    requests per second (0: not measured). *in_flight* requests were to be kept under way (0: a plan says).
     """
     if not (measured.made and measured.is_whole):
         return [_losses(measured)]
@@ -49,11 +68,17 @@ def objections(measured: Measurement, *, processes: int, null_rate: float = 0.0)
         found.append(f"{measured.out_of_range} response times were under 1 us or over 60 s")
     if measured.seconds < SHORTEST_SECONDS or measured.done < FEWEST_REQUESTS:
         found.append(f"too short: {measured.done:,} requests in {measured.seconds:.2f} s")
-    found += client_bound(measured, processes=processes, null_rate=null_rate)
+    found += client_bound(measured, processes=processes, null_rate=null_rate, usage=usage)
+    if usage and usage.steal_share > MOST_STEAL:
+        found.append(f"steal time: other guests of this hardware had {usage.steal_share:.1%} of its cores")
     late, p99 = measured.late_p99_ms, measured.response_ms.get("p99")
     keeps_up = (measured.achieved_share or 0.0) >= LEAST_ACHIEVED
     if keeps_up and late is not None and late > max(LATE_MS, LATE_SHARE * (p99 or 0.0)):
         found.append(f"sent late: the 99th percentile of the delay before sending is {late:.1f} ms")
+    if in_flight and not found and abs(measured.under_way - in_flight) > LITTLE * in_flight:
+        found.append(
+            f"Little's law: {measured.under_way:.3g} requests were under way on average, not {in_flight}"
+        )
     if not found and not is_stationary(measured.slices):
         found.append("not stationary: the throughput changed within the window")
     return found

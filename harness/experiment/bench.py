@@ -109,7 +109,11 @@ class Bench:
             application=system.spec.application,
             usage=spent.usage,
             objections=objections(
-                measured, processes=load.processes, null_rate=self.null_rates.get(load.in_flight, 0.0)
+                measured,
+                processes=load.processes,
+                null_rate=self.null_rates.get(load.in_flight, 0.0),
+                in_flight=0 if measured.offered else load.clients * load.in_flight,
+                usage=spent.usage,
             ),
             generators=list(load.hosts),
             **conditions,
@@ -117,10 +121,12 @@ class Bench:
 
 
 def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int, float]:
-    """Measure what the load generators make against a middleware that takes no time."""
+    """Measure what the load generators make, all answers checked, against what takes no time."""
     rates = {}
+    is_filter = bench.workload.application is Application.FILTER
+    subject = NullSubject(bench.workload.pool() if is_filter else ())
     for depth in depths:
-        with bench.generators(NullSubject(), clients, depth) as load:
+        with bench.generators(subject, clients, depth) as load:
             rates[depth] = load.closed(NULL_SECONDS).throughput or 0.0
     return rates
 

@@ -1,23 +1,31 @@
 """Capacity: the highest rate that a system sustains, and how response times grow on the way there."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 
-from harness.analysis.verdicts import LEAST_ACHIEVED, client_bound
+import numpy as np
+
+from harness.analysis.verdicts import LATE_MS, LEAST_ACHIEVED, client_bound
 from harness.experiment.bench import Bench
+from harness.load.generator import PIPELINED
 from harness.load.measure import Generators
 from harness.record.measurement import Measurement, samples_needed
-from harness.record.run import Capacity, Point
-from lab.contract import Architecture
+from harness.record.run import MOST_CLIENTS, Capacity, Point
+from lab.contract import Application, Architecture
 from lab.load.plans import Plan
+from lab.middleware import MIDDLEWARES, Promise
 from lab.process.system import System
 
-CLIENTS = 32
-"""Clients block, so there must be enough of them to have the whole rate under way."""
+CALLERS, MOST_CALLERS = 32, 512
+"""At first, and at most. There must be enough of them to have the whole rate under way."""
+WINDOWS = 3
+"""At each rate, unless the first two agree. The majority counts."""
 PRECISION = 0.05
 MOST_BACKLOG_GROWTH = 0.01
-"""Of the rate, for the upper bound of the backlog's slope."""
+"""Of the rate: what the backlog's slope must not be shown to exceed."""
 SHARES = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00, 1.05)
 """Of the capacity, for the sweep."""
 LEAST_RATE, MOST_RATE = 20.0, 1_000_000.0
@@ -39,61 +47,165 @@ def capacity(
     bench: Bench, middleware: str, architecture: Architecture, objective: Objective, *, sweep: bool = True
 ) -> Iterator[Point | Capacity]:
     """Search the capacity; then, with *sweep*, measure at 10-105 % of it, on the same system."""
-    with bench.system(middleware, architecture) as system, bench.load(system, CLIENTS) as load:
-        guess = load.closed(objective.window_seconds / 2).throughput or LEAST_RATE
+    with bench.system(middleware, architecture) as system, Callers(bench, system) as callers:
+        guess = callers.load.closed(objective.window_seconds / 2).throughput or LEAST_RATE
         seeds = iter(range(bench.workload.seed, bench.workload.seed + 1000))
-
         bound: list[str] = []
 
         def attempt(rate: float) -> Measurement:
-            measured = load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
-            bound[:] = bound or client_bound(measured, processes=load.processes)
+            measured = callers.open(rate, objective, seeds)
+            bound[:] = bound or client_bound(measured, processes=callers.load.processes)
             return measured
 
         found = search(attempt, objective, guess / 2)
-        yield _described(found, system, load, objective, bound)
+        yield _described(found, system, callers.load, objective, bound)
         if sweep and found.low:
             for share in SHARES:
                 rate = share * found.low
                 plan = Plan.poisson(rate, objective.seconds_for(rate), next(seeds))
-                yield bench.point("sweep", system, load, partial(Generators.open, plan=plan))
+                yield bench.point("sweep", system, callers.load, partial(Generators.open, plan=plan))
+
+
+class CallerBound(Exception):
+    """All callers were busy, and there can be no more of them: it was not the system that was measured."""
+
+
+class Callers:
+    """As many callers as a rate takes. Those of indirect middlewares do not wait for each answer.
+
+    A context manager; :attr:`load` are the load generators of now.
+    """
+
+    def __init__(self, bench: Bench, system: System) -> None:
+        variant = MIDDLEWARES[system.spec.middleware]
+        self._bench, self._system, self._stack = bench, system, ExitStack()
+        self._most = MOST_CALLERS if variant.promises(Promise.MANY_CLIENTS) else MOST_CLIENTS
+        self._depth = 1
+        if not variant.is_direct:
+            self._most = CALLERS
+            self._depth = 1 if system.spec.application is Application.SERVICE else PIPELINED
+        self.load: Generators
+
+    def __enter__(self) -> "Callers":
+        self._start(CALLERS)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def open(self, rate: float, objective: Objective, seeds: Iterator[int]) -> Measurement:
+        """Measure a window of *rate*, with more callers if they were the limit; else CallerBound."""
+        while True:
+            measured = self.load.open(Plan.poisson(rate, objective.seconds_for(rate), next(seeds)))
+            in_flight = self.load.clients * self.load.in_flight
+            if not is_caller_bound(measured, in_flight, objective):
+                return measured
+            if self.load.clients >= self._most:
+                raise CallerBound(f"caller-bound: {self.load.clients} callers")
+            self._start(min(4 * self.load.clients, self._most))
+
+    def _start(self, callers: int) -> None:
+        self._stack.close()
+        self.load = self._stack.enter_context(self._bench.load(self._system, callers, self._depth))
+
+
+def is_caller_bound(measured: Measurement, callers: int, objective: Objective) -> bool:
+    """Tell whether all of *callers* were busy over 1 % of the time though the system kept its objective.
+
+    Arrivals are Poisson, so the share of requests that found no free caller is that part of the time. Where
+    so many requests at once take longer than the objective allows (Little's law), it is the system that is
+    slow, and more callers would not help.
+    """
+    busy_ms = measured.late_p99_ms
+    if busy_ms is None or busy_ms <= LATE_MS or not measured.throughput:
+        return False
+    return 1000 * callers / measured.throughput <= objective.p99_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The interval in which the capacity lies, and how it was found."""
+    """The interval in which the capacity lies, and how it was found. *high* None: no rate failed."""
 
     low: float
     high: float | None
     tried: list[list[object]]
+    objections: list[str] = field(default_factory=list)
 
 
 def search(attempt: Callable[[float], Measurement], objective: Objective, first: float) -> Found:
-    """Double the rate until it is not sustained, bisect to 5 %, verify the result once more.
+    """Double the rate until it is not sustained, bisect, and say where the chance of success is a half.
 
-    A rate that fails its verification is the new upper end, and the search goes on below it.
+    Each rate is tried three times, unless the first two agree. The interval holds 95 % of what a logistic
+    curve through all windows allows.
     """
     tried: list[list[object]] = []
 
-    def is_sustained(rate: float) -> bool:
-        why = failure(attempt(rate), rate, objective)
-        tried.append([round(rate, 1), not why, why])
-        return not why
+    def is_sustained(rate: float, *, is_last: bool = False) -> bool:
+        kept = 0
+        for number in range(1, WINDOWS + 1):
+            why = failure(attempt(rate), rate, objective)
+            tried.append([round(rate, 1), not why, why])
+            kept += not why
+            if number == 2 and kept != 1 and not is_last:
+                break
+        return kept >= 2
 
-    rate = min(max(first, LEAST_RATE), MOST_RATE)
-    low, high = 0.0, None
-    while high is None and rate <= MOST_RATE:
-        if is_sustained(rate):
-            low, rate = rate, 2 * rate
-        else:
-            high = rate
-    if high is None:
-        return Found(low, None, tried)
-    while True:
-        low, high = _bisect(is_sustained, low, high)
-        if not low or is_sustained(low):
-            return Found(low, high, tried)
-        low, high = 0.0, low
+    try:
+        low, high = _bracket(is_sustained, min(max(first, LEAST_RATE), MOST_RATE))
+        if high is None:
+            return Found(low, None, tried)
+        while high - low > PRECISION * high and high > LEAST_RATE:
+            middle = math.sqrt(low * high) if low else high / 2
+            low, high = (middle, high) if is_sustained(middle) else (low, middle)
+        if not low:
+            return Found(0.0, high, tried)
+        for rate in ((1 - PRECISION) * low, low, math.sqrt(low * high), high):
+            is_sustained(rate, is_last=True)
+    except CallerBound as error:
+        kept = [float(str(rate)) for rate, is_kept, _ in tried if is_kept]
+        return Found(max(kept, default=0.0), None, tried, [str(error)])
+    return Found(*half_chance([(float(str(rate)), bool(kept)) for rate, kept, _ in tried]), tried)
+
+
+def _bracket(is_sustained: Callable[[float], bool], rate: float) -> tuple[float, float | None]:
+    """Return a rate that is sustained and one twice as high that is not; 0 and None: there is none."""
+    if is_sustained(rate):
+        while rate <= MOST_RATE:
+            if not is_sustained(2 * rate):
+                return rate, 2 * rate
+            rate *= 2
+        return rate, None
+    while rate > LEAST_RATE:
+        if is_sustained(rate / 2):
+            return rate / 2, rate
+        rate /= 2
+    return 0.0, rate
+
+
+STEEPEST, FLATTEST = 0.003, 0.15
+"""Over what logarithm of the rate the chance of success falls from 73 to 27 %, at least and at most."""
+SHOWN = 0.95
+SHORT = 0.97
+"""A window begins with an empty queue: a rate that half of them keep is too high for days by so much."""
+
+
+def half_chance(tried: Sequence[tuple[float, bool]]) -> tuple[float, float]:
+    """Return the interval of the rate that is sustained with a chance of a half, from windows at many rates.
+
+    The chance is a logistic curve of the logarithm of the rate. Where it is steep or flat, and where its
+    middle is, are weighed by how well they explain the windows; the interval holds 95 % of the weight. Its
+    lower end is moved down for windows being short.
+    """
+    rates = np.log([rate for rate, _ in tried])
+    signs = np.array([1.0 if kept else -1.0 for _, kept in tried])
+    middles = np.linspace(rates.min() - FLATTEST, rates.max() + FLATTEST, 2001)
+    weight = np.zeros_like(middles)
+    for width in np.geomspace(STEEPEST, FLATTEST, 25):
+        fits = signs[:, None] * (middles[None, :] - rates[:, None]) / width
+        weight += np.exp(-np.logaddexp(0.0, -fits).sum(axis=0))
+    share = weight.cumsum() / weight.sum()
+    low, high = np.interp([(1 - SHOWN) / 2, (1 + SHOWN) / 2], share, middles)
+    return SHORT * math.exp(low), math.exp(high)
 
 
 def failure(measured: Measurement, rate: float, objective: Objective) -> str:
@@ -105,35 +217,35 @@ def failure(measured: Measurement, rate: float, objective: Objective) -> str:
     p99 = measured.response_ms.get("p99")
     if p99 is None:
         return "too few requests for a 99th percentile"
+    _, p99 = measured.response_interval_ms.get("p99", (p99, p99))  # a rate must be shown to be sustained
     if p99 > objective.p99_ms:
-        return f"p99 {p99:.1f} ms is above {objective.p99_ms:g} ms"
+        return f"p99 may be {p99:.1f} ms, above {objective.p99_ms:g} ms"
     growth = backlog_growth(measured)
     if growth > MOST_BACKLOG_GROWTH * rate:
-        return f"the backlog may grow by {growth:.0f}/s"
+        return f"the backlog grows by {growth:.0f}/s or more"
     return ""
 
 
+RESAMPLES, BLOCK = 500, 4
+
+
 def backlog_growth(measured: Measurement) -> float:
-    """Return the upper 95 % bound of the backlog's slope, in requests per second.
+    """Return the lower 95 % bound of the backlog's slope, in requests per second, by a block bootstrap.
 
-    The last twentieth is left out: there the plan ends and the backlog is worked off.
+    A queue has a memory: what is left of a straight line is drawn again in blocks of neighbours. The last
+    twentieth is left out: there the plan ends and the backlog is worked off.
     """
-    from scipy import stats  # a second to import: --help need not wait for it
-
-    backlog = measured.backlog[:-1]
-    step = measured.seconds / len(measured.backlog)
-    fit = stats.linregress([index * step for index in range(len(backlog))], backlog)
-    return float(fit.slope + stats.t.ppf(0.95, len(backlog) - 2) * fit.stderr)
-
-
-def _bisect(is_sustained: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    while high - low > PRECISION * high and high > LEAST_RATE:
-        middle = (low + high) / 2
-        if is_sustained(middle):
-            low = middle
-        else:
-            high = middle
-    return low, high
+    backlog = np.array(measured.backlog[:-1], dtype=np.float64)
+    count = len(backlog)
+    times = np.arange(count) * (measured.seconds / len(measured.backlog))
+    times = times - times.mean()
+    size = float(times @ times)
+    slope = float(times @ backlog) / size
+    residuals = backlog - backlog.mean() - slope * times
+    starts = np.random.default_rng(1).integers(0, count - BLOCK + 1, (RESAMPLES, -(-count // BLOCK)))
+    places = (starts[:, :, None] + np.arange(BLOCK)).reshape(RESAMPLES, -1)[:, :count]
+    drawn = slope + residuals[places] @ times / size
+    return float(np.quantile(drawn, 0.05))
 
 
 def _described(
@@ -148,5 +260,5 @@ def _described(
         found.low,
         found.high,
         found.tried,
-        objections,
+        [*found.objections, *objections],
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness.analysis.verdicts import objections
 from harness.experiment.bench import Bench
-from harness.experiment.capacity import CLIENTS as PLANNED_CLIENTS
+from harness.experiment.capacity import CALLERS as PLANNED_CLIENTS
 from harness.experiment.capacity import SHARES, Objective, capacity
 from harness.experiment.session import Step, needs
 from harness.load.generator import now

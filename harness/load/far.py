@@ -126,7 +126,10 @@ class FarGenerators(Generators):
 
 def _part(window: Window, place: int, count: int) -> Window:
     """Return the share of one host: of a plan every *count*-th request."""
-    return window if window.due_ns is None else replace(window, due_ns=window.due_ns[place::count])
+    if window.due_ns is None:
+        first, end = (window.requests * number // count for number in (place, place + 1))
+        return replace(window, requests=end - first)
+    return replace(window, due_ns=window.due_ns[place::count])
 
 
 def _error(answer: tuple[str, str]) -> LabError:

@@ -26,7 +26,7 @@ START_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long each client sends: *requests* of them, or *seconds*, or as *due_ns*, a plan for all, says."""
+    """How long clients send: *requests* in all, or for *seconds*, or as *due_ns*, a plan for all, says."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -95,27 +95,41 @@ def _run(job: Job, drivers: list[Driver], window: Window, next_planned: "Synchro
 def _send(
     job: Job, client: int, driver: Driver, window: Window, next_planned: "Synchronized[int]", notes: Recorder
 ) -> None:
+
+    def take(count: int = 1) -> int:
+        with next_planned.get_lock():
+            number = next_planned.value
+            next_planned.value = number + count
+        return number
+
     if window.due_ns is not None:
-
-        def take() -> int:
-            with next_planned.get_lock():
-                number = next_planned.value
-                next_planned.value = number + 1
-            return number
-
-        open_loop(driver, take, window.due_ns, window.start_ns, notes)
+        send = open_loop if job.in_flight == 1 else open_pipeline
+        send(driver, take, window.due_ns, window.start_ns, notes)
         return
-    numbers = _numbers(client * (NUMBERS_PER_CLIENT + OFFSET_BETWEEN_CLIENTS), window)
+    if window.requests:
+        numbers = _shared(take, window.requests)
+    else:
+        numbers = _until(client * (NUMBERS_PER_CLIENT + OFFSET_BETWEEN_CLIENTS), window.seconds)
     if job.in_flight == 1:
         closed_loop(driver, numbers, notes)
     else:
         pipeline(driver, numbers, job.in_flight, notes)
 
 
-def _numbers(start: int, window: Window) -> Iterator[int]:
-    if window.requests:
-        return iter(range(start, start + window.requests))
-    end_ns = now() + int(window.seconds * 1e9)
+PORTIONS, MOST_AT_ONCE = 800, 64
+PIPELINED = 64
+"""Requests that a caller sends at most before it waits for their answers."""
+
+
+def _shared(take: Callable[[int], int], requests: int) -> Iterator[int]:
+    """Take from the *requests* of all, a few at once, so that no client is idle while others have many."""
+    count = min(max(1, requests // PORTIONS), MOST_AT_ONCE)
+    while (first := take(count)) < requests:
+        yield from range(first, min(first + count, requests))
+
+
+def _until(start: int, seconds: float) -> Iterator[int]:
+    end_ns = now() + int(seconds * 1e9)
     return itertools.takewhile(lambda _: now() < end_ns, itertools.count(start))
 
 
@@ -168,6 +182,57 @@ def open_loop(
         if wait_ns > 0:
             time.sleep(wait_ns / 1e9)
         _request(driver, number, planned_ns, recorder)
+
+
+def open_pipeline(
+    driver: Driver,
+    take: Callable[[], int],
+    due_ns: Sequence[int],
+    start_ns: int,
+    recorder: Recorder,
+) -> None:
+    """Do as :func:`open_loop` does, but send what is due by now without waiting for each answer.
+
+    A caller waits for the answers of what it sent, while others send what becomes due meanwhile.
+    """
+    number = take()
+    while number < len(due_ns):
+        wait_ns = start_ns + due_ns[number] - now()
+        if wait_ns > 0:
+            time.sleep(wait_ns / 1e9)
+        number = _burst(driver, number, take, due_ns, start_ns, recorder)
+
+
+def _burst(
+    driver: Driver,
+    number: int,
+    take: Callable[[], int],
+    due_ns: Sequence[int],
+    start_ns: int,
+    recorder: Recorder,
+) -> int:
+    """Send *number*, and what else is due until then, in one pipeline; return the number after them."""
+    under_way: dict[int, int] = {}
+
+    def due_by_now() -> Iterator[int]:
+        nonlocal number
+        while number < len(due_ns) and len(under_way) < PIPELINED:
+            sent_ns = now()
+            if start_ns + due_ns[number] > sent_ns:
+                return
+            recorder.tally.made += 1
+            under_way[number] = sent_ns
+            sending, number = number, take()
+            yield sending
+
+    answered = 0
+    try:
+        for each, is_right in driver.pipeline(due_by_now(), PIPELINED):
+            answered += 1
+            recorder.answered(start_ns + due_ns[each], under_way[each], now(), is_right)
+    except LabError as error:
+        recorder.tally.failed[error.code] += len(under_way) - answered
+    return number
 
 
 def _request(driver: Driver, number: int, planned_ns: int, recorder: Recorder) -> None:

@@ -119,7 +119,7 @@ class Generators(ABC):
 
     def requests(self, each: int) -> Measurement:
         """Let each client make *each* requests in a closed loop."""
-        return self._run(Window(requests=each))
+        return self._run(Window(requests=each * self.clients))
 
     def closed(self, seconds: float) -> Measurement:
         """Let each client send in a closed loop for *seconds*."""

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -39,12 +40,15 @@ class Meter:
         self._before: dict[psutil.Process, float] = {}
         self._spent: dict[psutil.Process, float] = {}
         self._rss: dict[str, float] = {}
+        self._machine = psutil.cpu_times()
+        self._busy_share = self._steal_share = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, name="resources", daemon=True)
 
     def __enter__(self) -> Self:
         self._sample()
         self._before = dict(self._spent)
+        self._machine = psutil.cpu_times()
         self._thread.start()
         return self
 
@@ -52,6 +56,7 @@ class Meter:
         self._ended.set()
         self._thread.join()
         self._sample()
+        self._look_at_machine()
 
     @property
     def usage(self) -> Usage:
@@ -61,7 +66,18 @@ class Meter:
             for name, processes in self._processes.items()
             if any(processes)
         }
-        return Usage(cpu, dict(self._rss))
+        return Usage(cpu, dict(self._rss), self._busy_share, self._steal_share)
+
+    def _look_at_machine(self) -> None:
+        """Note which part of the machine's time was worked, and which others had."""
+        passed = {
+            name: value - getattr(self._machine, name) for name, value in psutil.cpu_times()._asdict().items()
+        }
+        whole = sum(passed.values()) - passed.get("guest", 0.0) - passed.get("guest_nice", 0.0)
+        if whole > 0:
+            self._steal_share = passed.get("steal", 0.0) / whole
+            idle = passed["idle"] + passed.get("iowait", 0.0)
+            self._busy_share = max(0.0, 1 - idle / whole - self._steal_share)
 
     def _sample_on(self) -> None:
         while not self._ended.wait(1 / SAMPLES_PER_SECOND):
@@ -105,7 +121,7 @@ class FarMeter:
         before = {role: spent for role, (spent, _) in self._before.items()}
         cpu = {role: spent - before.get(role, 0.0) for role, (spent, _) in self._after.items()}
         rss = {role: mib for role, (_, mib) in self._after.items()}
-        return Usage(here.cpu_seconds | cpu, here.rss_mib | rss)
+        return replace(here, cpu_seconds=here.cpu_seconds | cpu, rss_mib=here.rss_mib | rss)
 
 
 def meter(system: System, brokers: BrokerUrls) -> Meter | FarMeter:

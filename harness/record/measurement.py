@@ -119,6 +119,9 @@ HIGHEST_NS = 60_000_000_000
 CONFIDENCE = 0.975
 """Of the upper bound that a percentile must have to be shown: the upper end of a two-sided 95 % interval."""
 
+TWO_SIDED = 1.96
+"""Standard deviations on either side that hold 95 % of a normal distribution."""
+
 Nanoseconds: TypeAlias = NDArray[np.int64]
 
 _DROPPED_BITS = 52 - 9
@@ -195,6 +198,22 @@ class Histogram:
         cell = int(np.searchsorted(self._counts.cumsum(), rank))
         return _middle_ns(cell) / 1e6 if rank > 0 and cell < CELLS else None
 
+    def interval(self, share: float) -> tuple[float, float] | None:
+        """Return, in ms, the values between which the percentile of *share* lies, with 95 % confidence.
+
+        They are two of the ordered values (order statistics). None where there is no percentile to show.
+        """
+        count = self.count
+        if self.percentile(share) is None:
+            return None
+        margin = TWO_SIDED * math.sqrt(count * share * (1 - share))
+        ranks = (
+            max(1, math.floor(share * count - margin)),
+            min(count, math.ceil(share * count + margin) + 1),
+        )
+        low, high = (np.searchsorted(self._counts.cumsum(), rank - self.below).item() for rank in ranks)
+        return (_middle_ns(low) / 1e6, _middle_ns(high) / 1e6) if high < CELLS else None
+
     def _record(self, batch: Nanoseconds) -> None:
         below, above = batch < LOWEST_NS, batch > HIGHEST_NS
         self.below += int(np.count_nonzero(below))
@@ -237,6 +256,10 @@ class Measurement:
     """Requests per second that were planned; None in a closed loop."""
     response_ms: dict[str, float | None] = field(default_factory=dict)
     service_ms: dict[str, float | None] = field(default_factory=dict)
+    response_interval_ms: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Between which values each percentile of the response time lies, with 95 % confidence."""
+    under_way: float = 0.0
+    """Requests that were sent and not yet answered, on average, until the last was sent."""
     late_p99_ms: float | None = None
     """By how much requests were sent later than planned."""
     out_of_range: int = 0
@@ -261,6 +284,10 @@ class Usage:
 
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     rss_mib: dict[str, float] = field(default_factory=dict)
+    busy_share: float = 0.0
+    """The part of all cores of this machine that worked, for whatever process; 0 to 1."""
+    steal_share: float = 0.0
+    """The part that other guests of the same hardware had."""
 
 
 def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) -> Measurement:
@@ -268,11 +295,13 @@ def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) 
     response, service, late = Histogram(), Histogram(), Histogram()
     span = _span(raws)
     first, last = span.first_planned, span.last_done
+    under_way_ns = 0
     ended, begun = np.zeros(SLICES, dtype=np.int64), np.zeros(SLICES, dtype=np.int64)
     for times in _chunks(raws):
         planned, sent, done = times[:, 0], times[:, 1], times[:, 2]
         response.record_many(done - planned)
         service.record_many(done - sent)
+        under_way_ns += int((np.minimum(done, span.last_planned) - planned).sum())
         late.record_many(np.maximum(sent - planned, 1_000))  # on time is within the first microsecond
         for counts, clock in ((ended, done), (begun, planned)):
             places = (clock - first) * SLICES // max(1, last - first + 1)
@@ -291,6 +320,8 @@ def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) 
         offered=offered,
         response_ms=_percentiles(response),
         service_ms=_percentiles(service),
+        response_interval_ms=_intervals(response),
+        under_way=under_way_ns / max(1, span.last_planned - first),
         late_p99_ms=late.percentile(0.99) if offered else None,
         out_of_range=response.out_of_range,
         slices=[float(count) for count in ended / max(seconds / SLICES, 1e-9)],
@@ -302,6 +333,11 @@ def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) 
 
 def _percentiles(histogram: Histogram) -> dict[str, float | None]:
     return {name: histogram.percentile(share) for name, share in PERCENTILES.items()}
+
+
+def _intervals(histogram: Histogram) -> dict[str, tuple[float, float]]:
+    found = {name: histogram.interval(share) for name, share in PERCENTILES.items()}
+    return {name: interval for name, interval in found.items() if interval}
 
 
 class _Span(NamedTuple):

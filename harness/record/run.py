@@ -176,7 +176,7 @@ class ScalingTrial:
         return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
 
 
-SCHEMA = 8
+SCHEMA = 9
 
 
 class Guarantee(StrEnum):

@@ -4,7 +4,9 @@ import json
 import math
 import subprocess
 import sys
+import time
 import tracemalloc
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -14,18 +16,35 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.analysis.verdicts import objections
-from harness.experiment.capacity import Objective, search
 from harness.load.generator import Window
 from harness.load.measure import PROCESSES, Generators, LocalGenerators, shares
 from harness.load.workload import NullSubject, Subject
-from harness.record.measurement import HIGHEST_NS, LOWEST_NS, Histogram, Measurement, samples_needed
+from harness.record.measurement import HIGHEST_NS, LOWEST_NS, Histogram, samples_needed
 from lab.bootstrap import ROOT
 from lab.errors import Code, InvalidRequest
 from lab.load.plans import Plan
 from tests.harness.known import known_server
-from tests.harness.runs import window
 
 NO_WARM_UP = Window(requests=1)
+
+
+class ManyAtOnce:
+    """Answers what it is sent at once after 20 ms, all together."""
+
+    def connect(self) -> "ManyAtOnce":
+        return self
+
+    def request(self, number: int) -> bool:
+        time.sleep(0.02)
+        return True
+
+    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
+        sent = list(numbers)
+        time.sleep(0.02)
+        yield from ((number, True) for number in sent)
+
+    def close(self) -> None:
+        """Nothing to free."""
 
 
 def load(subject: Subject, clients: int = 2, **options: int) -> Generators:
@@ -74,16 +93,28 @@ def test_one_request_in_a_hundred_gone_wrong_is_counted_and_no_throughput_is_giv
     assert "of 10,000 requests" in objections(measured, processes=PROCESSES)[0]
 
 
-def test_a_known_capacity_lies_in_the_interval_that_is_found() -> None:
-    def attempt(rate: float) -> Measurement:
-        keeps_up = rate <= 500.0
-        share, p99 = (1.0, 5.0) if keeps_up else (500.0 / rate, 900.0)
-        return window(rate, offered=rate, achieved_share=share, response_ms={"p99": p99})
+def test_clients_that_make_a_number_of_requests_end_together() -> None:
+    """A client that is slower than the others makes fewer of them, so that none is idle at the end."""
+    with load(known_server(service_seconds=0.002), clients=4) as generators:
+        measured = generators.requests(100)
+    assert measured.made == measured.done == 400
+    assert measured.under_way == pytest.approx(4, rel=0.05)
 
-    found = search(attempt, Objective(p99_ms=200), first=130)
-    assert found.high is not None
-    assert found.low <= 500.0 <= found.high
-    assert found.high - found.low <= 0.06 * found.high
+
+def test_what_is_due_is_sent_without_waiting_for_each_answer() -> None:
+    """Two callers, and answers that take 20 ms: one after the other they would make 100 a second."""
+    with load(ManyAtOnce(), clients=2, in_flight=10) as generators:
+        measured = generators.open(Plan.constant(400, 2))
+    assert measured.done == measured.made == 800
+    assert (measured.achieved_share or 0.0) > 0.95
+
+
+def test_the_load_generators_limit_is_told_with_the_check_of_each_answer() -> None:
+    pool = [("you fool", "you CENSORED"), ("hello", "hello")]
+    with load(NullSubject(pool), in_flight=5) as generators:
+        assert generators.requests(500).is_whole
+    driver = NullSubject([("a", "b")]).connect()
+    assert driver.request(0)
 
 
 def test_what_a_generator_spends_itself_is_counted() -> None:
@@ -203,6 +234,21 @@ def test_a_share_that_is_no_percentile_is_refused(share: float) -> None:
     with pytest.raises(InvalidRequest) as caught:
         histogram_of(5_000).percentile(share)
     assert caught.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("count", [443, 2_000])
+def test_the_interval_of_a_99th_percentile_holds_the_true_one_in_95_of_100_windows(count: int) -> None:
+    truth = 2.0 * math.exp(0.8 * 2.3263479)
+    held = []
+    for seed in range(400):
+        low, high = histogram_of(*latencies(count, seed).tolist()).interval(0.99) or (0.0, 0.0)
+        held.append(low <= truth <= high)
+    print(f"the interval of a p99 of {count} samples holds the truth in {sum(held) / len(held):.1%}")
+    assert sum(held) / len(held) >= 0.93
+
+
+def test_a_percentile_that_is_not_shown_has_no_interval() -> None:
+    assert histogram_of(*[5_000] * 100).interval(0.99) is None
 
 
 def test_an_empty_histogram_says_nothing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.verdicts import comparison_of, objections, speedups
-from harness.record.measurement import Measurement
+from harness.record.measurement import Measurement, Usage
 from harness.record.run import Capacity, Run, losses
 from harness.report.conclusions import caveats, conclusions
 from harness.statistics import Verdict, speedup_estimate
@@ -114,6 +114,28 @@ def test_to_send_late_is_no_fault_where_the_system_does_not_keep_up(
     achieved: float | None, objections_made: int
 ) -> None:
     assert len(found(window(late_p99_ms=50.0, achieved_share=achieved))) == objections_made
+
+
+@pytest.mark.parametrize(("under_way", "is_right"), [(200, True), (191, True), (189, False), (128, False)])
+def test_what_was_under_way_must_be_what_was_to_be_kept_under_way(under_way: float, is_right: bool) -> None:
+    said = found(window(under_way=under_way), in_flight=200)
+    assert said == (
+        [] if is_right else [f"Little's law: {under_way} requests were under way on average, not 200"]
+    )
+
+
+@pytest.mark.parametrize(("steal", "count"), [(0.019, 0), (0.03, 1)])
+def test_time_that_other_guests_had_makes_a_window_invalid(steal: float, count: int) -> None:
+    assert len(found(window(), usage=Usage(steal_share=steal))) == count
+
+
+@pytest.mark.parametrize(("busy", "node", "count"), [(0.99, 0.2, 1), (0.94, 0.2, 0), (0.99, 0.9, 0)])
+def test_load_generators_that_take_most_of_a_full_machine_are_the_limit(
+    busy: float, node: float, count: int
+) -> None:
+    """Two full cores leave each of two generators less than 80 % of one."""
+    usage = Usage({"node": node}, busy_share=busy)
+    assert len(found(window(generator_cpu_seconds=0.8), usage=usage)) == count
 
 
 def test_a_throughput_that_grows_within_the_window_is_not_stationary() -> None:
