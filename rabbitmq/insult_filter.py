@@ -101,9 +101,10 @@ class InsultFilterNode:
     def _filtered(self, delivery: Delivery, resolve_id: str) -> tuple[str, list[Message]]:
         properties = delivery.properties
         petition_id = operation_id_of(properties) or uuid4().hex
-        filtered = self._application.filter(text_of(properties, delivery.body))
+        text = text_of(properties, delivery.body)
+        filtered = self._application.filter(text)
         if not properties.reply_to or resolve_id:
-            self._store.complete(petition_id, filtered, resolve_id)
+            self._store.complete(petition_id, filtered, resolve_id, body=text)
         return filtered, reply_to(properties, filtered)
 
     def _answer(self, delivery: Delivery) -> list[Message]:

@@ -2,9 +2,9 @@
 -- needs: results leases holders
 
 -- Put the filtered text of a petition on the result list; return 1. Call correct_results before.
--- If the petition has a result that finished after *former*, that stays: return 0 if it is the same, -1 if it is
--- another. An older one is of the id's former life.
-local function finish(ns, petition, text, time, former)
+-- If the petition has a result that finished after *former*, that stays: return 0 if it is of the same body, -1 if it
+-- is of another. Without the digest of a *body*, the results are compared. An older one is of the id's former life.
+local function finish(ns, petition, text, time, former, body)
   -- The first write frees memory. So the script goes on in a full Redis (see clock.lua).
   if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
     local epoch, _, owner = holder_of(ns, petition)
@@ -16,9 +16,13 @@ local function finish(ns, petition, text, time, former)
   end
   if redis.call('HSETNX', ns .. 'results', petition, text) == 0 then
     local kept = result(ns, petition, former)
-    if kept then return kept == text and 0 or -1 end
+    if kept then
+      local before = body ~= '' and redis.call('HGET', ns .. 'results:bodies', petition)
+      return (kept == text or before == body) and 0 or -1
+    end
     redis.call('HSET', ns .. 'results', petition, text)
   end
+  if body ~= '' then redis.call('HSET', ns .. 'results:bodies', petition, body) end
   redis.call('ZADD', ns .. 'results:order', time, petition)
   return 1
 end
@@ -32,5 +36,6 @@ local function trim_results(ns, most, oldest, added)
   if #gone > 0 then
     redis.call('ZREM', order, unpack(gone))
     redis.call('HDEL', ns .. 'results', unpack(gone))
+    redis.call('HDEL', ns .. 'results:bodies', unpack(gone))
   end
 end

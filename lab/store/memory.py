@@ -23,6 +23,7 @@ from lab.store.protocol import (
     Store,
     UnderWay,
     WaitingText,
+    digest,
     result_page,
 )
 from lab.store.work_list import WorkList
@@ -97,6 +98,8 @@ class MemoryStore(Store):
         """What a resolve gave, or the petition it is bound to; "" where none waited."""
         self._fenced = 0
         self._results: Recent[str] = Recent(RESULT_TTL_SECONDS, MAX_RESULTS)
+        self._bodies: Recent[str] = Recent(self._id_ttl, MAX_RESULTS)
+        """The digest of the text that each is the result of, where that is known."""
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
         return self._once("add", operation_id, insult, lambda: self._change(True, insult))
@@ -215,7 +218,9 @@ class MemoryStore(Store):
         with self._lock:
             return self._work.release(owner)
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
+    def complete(
+        self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0, body: str = ""
+    ) -> bool:
         with self._lock:
             now = self._clock()
             if epoch and not self._work.holds(petition_id, epoch):
@@ -223,11 +228,13 @@ class MemoryStore(Store):
                 return False
             self._work.remove(petition_id)
             before = self._results.get(petition_id, now, self._id_ttl)
-            if before not in (None, text):
+            of_body = digest(body) if body else ""
+            if before not in (None, text) and not (body and self._bodies.get(petition_id, now) == of_body):
                 raise IdReused()
             if before is None:  # what is there belongs to an earlier use of the id
                 self._results.remove(petition_id)
                 self._results.put(petition_id, text, now)
+                self._bodies.put(petition_id, of_body, now)
             if operation_id:
                 self._resolves.put(operation_id, Result(petition_id, text), now)
             return before is None

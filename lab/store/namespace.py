@@ -23,6 +23,7 @@ owned                  sorted set    "owner petition-id" of the texts that are t
 dead                   list          dead letters as JSON [petition id, text, failures], the newest left
 fenced                 string        how many late results were refused
 results                hash          the filtered text of each finished petition
+results:bodies         hash          of those that came by a queue, the digest of the text
 results:order          sorted set    petition ids of the result list, scored by when they finished
 op:KIND:ID             string        the answer to the operation ID and the digest of its body, for 15
                                      minutes (LAB_ID_TTL)

@@ -17,6 +17,7 @@ A store that cannot be reached or serves nobody raises :class:`~lab.errors.Unava
 :class:`~lab.errors.Overloaded`.
 """
 
+import zlib
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -68,6 +69,11 @@ class Changes(NamedTuple):
     version: str
     changes: list[tuple[bool, str]]
     complete: bool
+
+
+def digest(text: str) -> str:
+    """Return a short digest of *text*, to tell by chance equal ids of different texts."""
+    return f"{zlib.crc32(text.encode()):x}"
 
 
 class IdReused(InvalidRequest):
@@ -188,12 +194,15 @@ class ResultStore(Protocol):
     def release(self, owner: str) -> int:
         """Let the texts that *owner* took wait again at once: it died or goes. Return how many they were."""
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
-        """Put the filtered *text* on the result list; False if it stands there since the last 15 minutes.
+    def complete(
+        self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0, body: str = ""
+    ) -> bool:
+        """Put the filtered *text* on the result list; False if one stands there since the last 15 minutes.
 
-        Another result of that time under this id is kept, and the new one is refused: :class:`IdReused`.
-        *operation_id* is that of the ``resolve`` that asked for the work, for :meth:`resolved`. With the
-        *epoch* under which it was taken, it is refused (False, and counted) once another has taken the text.
+        What stands there is kept. If it is the result of another *body*, the text as it was sent,
+        :class:`IdReused` is raised; without a body, if it is another result. *operation_id* is that of the
+        ``resolve`` that asked for the work, for :meth:`resolved`. With the *epoch* under which it was taken,
+        it is refused (False, and counted) once another has taken the text.
         """
 
     def fenced(self) -> int:

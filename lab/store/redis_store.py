@@ -35,6 +35,7 @@ from lab.store.protocol import (
     UnderWay,
     WaitingText,
     dead_letter,
+    digest,
     result_page,
 )
 from lab.validation import clean_address
@@ -236,9 +237,12 @@ class RedisStore(Store):
     def release(self, owner: str) -> int:
         return cast(int, self._run("release", owner, FAILURES_AT_MOST))
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
+    def complete(
+        self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0, body: str = ""
+    ) -> bool:
         limits = (self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
-        return bool(self._run_once("complete", petition_id, text, operation_id, *limits, epoch))
+        of_body = digest(body) if body else ""
+        return bool(self._run_once("complete", petition_id, text, operation_id, *limits, epoch, of_body))
 
     @translated
     def fenced(self) -> int:

@@ -103,7 +103,9 @@ class SimpleStore(Store):
     def release(self, owner: str) -> int:
         return 0
 
-    def complete(self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0) -> bool:
+    def complete(
+        self, petition_id: str, text: str, operation_id: str = "", epoch: int = 0, body: str = ""
+    ) -> bool:
         with self._redis.pipeline() as pipeline:
             pipeline.set(f"{self._ns}:result:{petition_id}", text, ex=RESULT_TTL_SECONDS)
             pipeline.lpush(f"{self._ns}:results", json.dumps([petition_id, text]))

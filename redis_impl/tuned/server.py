@@ -29,7 +29,7 @@ from lab.operations import Operation
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 from lab.store.lua import load
-from lab.store.protocol import IdReused
+from lab.store.protocol import IdReused, digest
 from lab.store.redis_store import translated
 
 from .node import SILENCE_SECONDS, EntryWaiter, Membership, connect_leniently
@@ -69,7 +69,8 @@ class Batch:
 class Outcome:
     """What to write for a batch; *replies* are pairs, flat.
 
-    *results* are flat as well: petition id, filtered text, and the place of the petition in the batch.
+    *results* are flat as well: petition id, filtered text, the digest of the text, and the place of the
+    petition in the batch.
     """
 
     replies: list[str] = field(default_factory=list)
@@ -118,7 +119,8 @@ class Work:
         is_awaited = bool(petition.reply_to)
         answer = self._performed(operation, dict(petition.arguments), operation_id, is_awaited=is_awaited)
         if is_filtered_now and not isinstance(answer, LabError):
-            outcome.results.extend((operation_id or uuid4().hex, str(answer), place))
+            of_text = digest(str(petition.arguments["text"]))
+            outcome.results.extend((operation_id or uuid4().hex, str(answer), of_text, place))
         self._reply(raw, petition.reply_to, operation_id, answer, outcome)
 
     def _reply(self, raw: str, reply_to: str, operation_id: str, answer: object, outcome: Outcome) -> None:

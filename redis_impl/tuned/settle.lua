@@ -2,7 +2,7 @@
 -- KEYS: entry list. ARGV: namespace and colon, node, turn of the batch, its size, its deaths, how many to
 -- take, 0 to take from the own list only, how many results are kept and how long, time to live of ids, numbers of
 -- replies and of dead letters, then pairs of reply list and reply, dead letters, and of each result: petition id,
--- filtered text, and its place in the batch.
+-- filtered text, the digest of the text, and its place in the batch.
 -- A batch is settled once: a repeated turn, after a connection broke, only takes, and so does one that comes late, when
 -- a later turn is settled. What such a one took is told first.
 -- Returns the deaths of what was taken, the number of results refused because their id is that of another
@@ -52,14 +52,14 @@ local function keep_results(at)
   local refused, added, former = 0, 0, time - math.min(id_ttl, result_ttl)
   correct_results(ns, time)
   while at < #ARGV do
-    local kept = finish(ns, ARGV[at], ARGV[at + 1], time, former)
+    local kept = finish(ns, ARGV[at], ARGV[at + 1], time, former, ARGV[at + 2])
     if kept == 1 then
       added = added + 1
     elseif kept == -1 then
       refused = refused + 1
-      refuse(at + 2, time)
+      refuse(at + 3, time)
     end
-    at = at + 3
+    at = at + 4
   end
   trim_results(ns, most, time - result_ttl, added)
   return refused

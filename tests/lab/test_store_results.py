@@ -34,6 +34,14 @@ def test_a_late_second_result_is_refused(store: Store) -> None:
     assert (store.result("a"), store.get_results(10)) == ("the first", [("a", "the first")])
 
 
+def test_a_text_done_again_keeps_its_first_result_although_insults_changed_meanwhile(store: Store) -> None:
+    assert store.complete("a", "a fool", body="a fool")
+    assert not store.complete("a", "a CENSORED", body="a fool")
+    with pytest.raises(InvalidRequest, match="this id was used"):
+        store.complete("a", "a CENSORED", body="a knave")
+    assert store.result("a") == "a fool"
+
+
 @pytest.mark.parametrize(
     ("limit", "given", "more"), [(1, 1, True), (2, 2, True), (3, 3, False), (4, 3, False)]
 )
