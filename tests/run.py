@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         "only": options.only,
         "seed": options.seed,
     }
-    experiment = Experiment("run", steps, workload, configuration, left_out, options.cluster)
+    kinds = frozenset({"redis", "rabbitmq"})
+    experiment = Experiment("run", steps, workload, configuration, left_out, options.cluster, kinds)
     return conduct(experiment, options.results)
 
 
