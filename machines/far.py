@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from distributed import Client, Future
 
 from lab.errors import LabError, Unavailable
-from machines.address import check_scheduler, nobody_at
+from machines.command import check_scheduler, nobody_at
 from machines.launcher import DaskLauncher
 from machines.machine import LEASE_SECONDS, Description, Machine, describe
 

@@ -1,12 +1,19 @@
 """Brokers, throw-away namespaces and systems for every test; nothing is left behind."""
 
+import fcntl
 import os
 import signal
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from harness.faults.site import Brokers
+from harness.faults.site import private_brokers as private_brokers_of
 from lab.addresses import is_open
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.contract import Application, Architecture
@@ -27,14 +34,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the tests, keep those of a file together, and those that need the usual ports."""
-    for item in items:
-        is_marked = item.get_closest_marker("usual_ports") is not None
-        needs_ports = is_marked or "terminal" in getattr(item, "fixturenames", ())
-        group = "usual ports" if needs_ports else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with the files that have most slow tests, so that processes which share files end together."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture
+def usual_ports() -> Iterator[None]:
+    """Have the ports that documents show to oneself: other tests that need them wait, in all processes."""
+    with (Path(tempfile.gettempdir()) / "lab-tests-usual-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +60,20 @@ def amqp_url() -> Iterator[str]:
     yield from _broker_url(rabbitmq_broker)
 
 
+@pytest.fixture(scope="session")
+def private_brokers() -> Iterator[Brokers]:
+    """A Redis and a RabbitMQ of our own, to be killed, filled and frozen; each test leaves them running.
+
+    RabbitMQ takes seconds to start: all tests of this process share one.
+    """
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(private_brokers_of(frozenset({"redis", "rabbitmq"})))
+        except Unavailable as error:
+            _complain(str(error))
+        yield found
+
+
 @pytest.fixture
 def namespace(redis_url: str) -> Iterator[str]:
     """A throw-away namespace, deleted afterwards."""
@@ -58,13 +83,12 @@ def namespace(redis_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def terminal(redis_url: str, amqp_url: str, namespace: str) -> Iterator[dict[str, str]]:
+def terminal(usual_ports: None, redis_url: str, amqp_url: str, namespace: str) -> Iterator[dict[str, str]]:
     """What a terminal has after `lab up`, but with a throw-away namespace; the usual ports must be free."""
-    try:  # other tests, side by side with this one, may take one for a moment
+    try:  # a test that takes free ports may have one of them for a moment
         eventually(lambda: not taken_ports(), within=60.0)
     except AssertionError:
-        complain = pytest.fail if settings().require_brokers else pytest.skip
-        complain(f"ports that documents show are taken: {taken_ports()}")
+        _complain(f"ports that documents show are taken: {taken_ports()}")
     brokers = {"LAB_REDIS_URL": redis_url, "LAB_AMQP_URL": amqp_url, "LAB_NAMESPACE": namespace}
     yield {**os.environ, **brokers}
     MIDDLEWARES["rabbitmq"].delete_queues(amqp_url, namespace)
@@ -104,12 +128,16 @@ def start_system(request: pytest.FixtureRequest) -> Iterator[StartSystem]:
 
 
 def _broker_url(start: Callable[[Settings], AbstractContextManager[Broker]]) -> Iterator[str]:
-    """Skip on a laptop, fail in CI, where the broker is missing."""
     with ExitStack() as stack:
         try:
             broker = stack.enter_context(start(settings()))
         except Unavailable as error:
-            if settings().require_brokers:
-                pytest.fail(str(error))
-            pytest.skip(str(error))
+            _complain(str(error))
         yield broker.url
+
+
+def _complain(reason: str) -> NoReturn:
+    """Skip on a laptop, fail in CI."""
+    if settings().require_brokers:
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -254,7 +254,7 @@ def test_without_restarts_it_ends_with_its_last_process() -> None:
         assert served.process.wait(SECONDS) == FAILED
 
 
-@pytest.mark.usual_ports
+@pytest.mark.usefixtures("usual_ports")
 def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
     with ExitStack() as stack:
         with suppress(OSError):  # taken by another system already

@@ -13,8 +13,9 @@ from lab.process.launcher import usable_cores
 from lab.settings import settings
 
 WRONG_USAGE_OF_PYTEST = 4
-SIDE_BY_SIDE = ["-n", str(max(3, min(4, usable_cores()))), "--dist", "loadgroup"]
-"""Tests mostly wait: for brokers, leases, deadlines. See tests/conftest.py for what stays together."""
+SIDE_BY_SIDE = ["-n", str(max(3, min(4, usable_cores()))), "--dist", "loadfile", "--no-loadscope-reorder"]
+"""Tests mostly wait: for brokers, leases, deadlines. A process takes whole files, because the tests of a file
+share what they start; tests/conftest.py says which files come first."""
 HELP = """usage: python3 -m lab test [--yes] [PYTEST OPTIONS]
 
 Run the functional tests. Redis and RabbitMQ are used where they run, else started privately for the tests;

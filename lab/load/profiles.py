@@ -1,16 +1,19 @@
 """Load profiles: rates of requests that change with time. Without numpy, since publishers import it."""
 
+import csv
 import math
 import random
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from lab.errors import Code, InvalidRequest
-from lab.load.traces import read_trace
 
 PUBLISHER_RATE = 285.0
 """Requests per second of one publisher of the classic run; the other profiles move between one and three."""
@@ -155,7 +158,7 @@ def bursts(rate: float = PUBLISHER_RATE) -> Profile:
 def from_trace(path: Path, speed: float = 1.0, scale: float = 1.0) -> Profile:
     """Return the load that a file tells, *speed* times faster and *scale* times higher.
 
-    The file: see :func:`lab.load.traces.read_trace`. Faster alone sends the same requests in less time. A
+    The file: see :func:`lab.load.profiles.read_trace`. Faster alone sends the same requests in less time. A
     missing interval has the rate of the one before. The two weeks of ``elb_requests_5min.csv`` with speed
     10,080 and scale 0.1 last 120 s, at 208/s.
     """
@@ -198,3 +201,60 @@ def _parts(seconds: float, each: float) -> int:
 
 def _every(seconds: float, parts: int) -> tuple[float, ...]:
     return tuple(seconds * part for part in range(parts))
+
+
+HEADER = ["timestamp", "value"]
+
+
+class Trace(NamedTuple):
+    """How many requests came in intervals of one length that begin at *starts*, seconds from the first."""
+
+    starts: list[float]
+    requests: list[float]
+    interval_seconds: float
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a CSV file of lines such as ``2014-04-10 00:04:00,94.0`` under ``timestamp,value``.
+
+    The commonest distance of two lines is the length of an interval. InvalidRequest, with the line, if
+    the file cannot be read, is something else, or has fewer than two lines of numbers.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(_rows(path, csv.reader(file)))
+    except OSError as error:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(Code.BAD_ENCODING, f"{path}: not UTF-8; convert it, as with iconv") from error
+    except csv.Error as error:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: not CSV: {error}") from error
+    if len(rows) < 2:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: a trace needs at least two lines of numbers")
+    first = rows[0][0]
+    starts = [(when - first).total_seconds() for when, _ in rows]
+    gaps = Counter(then - now for now, then in pairwise(starts))
+    return Trace(starts, [requests for _, requests in rows], gaps.most_common(1)[0][0])
+
+
+def _rows(path: Path, lines: Iterator[list[str]]) -> Iterator[tuple[datetime, float]]:
+    """Yield the times, ascending, and values of *lines*; blank ones are left out."""
+    if next(lines, None) != HEADER:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: the first line must be {','.join(HEADER)}")
+    last: datetime | None = None
+    for number, line in enumerate(lines, 2):
+        if not line:
+            continue
+        try:
+            text, value = line
+            when, requests = datetime.fromisoformat(text), float(value)
+            is_good = math.isfinite(requests) and requests >= 0 and (last is None or when > last)
+        except (ValueError, TypeError):  # TypeError: only one of the two times has a time zone
+            is_good = False
+        if not is_good:
+            message = (
+                f"{path}: line {number} must be a time later than the one before, and a number from 0 on"
+            )
+            raise InvalidRequest(Code.MALFORMED, f"{message}; got {','.join(line)[:80]!r}")
+        last = when
+        yield when, requests

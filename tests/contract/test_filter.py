@@ -22,7 +22,7 @@ from xmlrpc.client import Fault
 
 WAIT_SECONDS = 10.0
 DEADLINE_SECONDS = 20.0
-ID_TTL_SECONDS = 2
+ID_TTL_SECONDS = 1
 TEXTS = 40
 ADDRESSES = {"xmlrpc": "http://x:1", "redis_impl": "redis://x:1", "rabbitmq": "amqp://x:1", "pyro4": "x:1"}
 

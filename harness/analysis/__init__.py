@@ -1,1 +1,0 @@
-"""What may be concluded from measurements: validity, verdicts, scalability, plans."""

@@ -1,1 +1,0 @@
-"""The experiments. Each yields its points as it measures them, so that nothing is lost when it is ended."""

@@ -1,1 +1,0 @@
-"""The performance bars: each measured against a reference in alternating windows of one run (`lab bench`)."""

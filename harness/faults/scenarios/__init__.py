@@ -1,1 +1,0 @@
-"""The lines of the table of what is promised under faults."""

@@ -1,1 +1,0 @@
-"""What is sent: workloads, clients and their loops, load generators here and on other machines."""

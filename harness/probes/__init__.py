@@ -1,1 +1,0 @@
-"""Where time and memory go: resources by component, the anatomy of a request."""

@@ -1,1 +1,0 @@
-"""What was measured: raw times, their summary, and the record of a run."""

@@ -1,1 +1,0 @@
-"""The commands of the lab, a module each with ``main(argv) -> int``."""

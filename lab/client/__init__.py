@@ -1,1 +1,0 @@
-"""What the clients of all middlewares share: deadlines, retries, fail-over, subscriptions."""

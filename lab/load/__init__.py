@@ -1,1 +1,0 @@
-"""Load: what is sent, and when. Used by publishers and by the harness."""

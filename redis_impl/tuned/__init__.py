@@ -1,1 +1,0 @@
-"""What the tuned programs over Redis are made of. The wire is that of docs/protocols.md."""

@@ -1,1 +1,0 @@
-"""Several machines: on loopback, and as hosts of their own in network namespaces."""
