@@ -46,6 +46,7 @@ OVER = {
     "deleted": ["pyro4", "rabbitmq"],
     "full": ["xmlrpc"],
     "twice": ["pyro4", "redis_impl"],
+    "clock": ["rabbitmq"],
 }
 """Where a scenario is tried here, if not over all. Over the others, the middleware's own tests prove the same
 (test_faults.py, test_broker_faults.py, test_wire.py ...), or both direct ones run the same code of lab/.

@@ -1,18 +1,28 @@
-"""The two stores that the store's tests run over, and the time that passes for them."""
+"""The two stores that the store's tests run over, the time that passes for them, and copies of the lab."""
 
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from lab.bootstrap import ROOT
 from lab.errors import LabError
 from lab.process.system import System
+from lab.settings import settings as lab_settings
 from lab.store import MemoryStore, Store
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from lab.store.redis_store import RedisStore, connect
@@ -158,3 +168,88 @@ def await_more(accepted: dict[str, str]) -> None:
     """Wait until 30 more texts were acknowledged."""
     enough = len(accepted) + 30
     eventually(lambda: len(accepted) > enough, within=15.0)
+
+
+class Served(NamedTuple):
+    """A system that a copy of the lab serves."""
+
+    process: "subprocess.Popen[bytes]"
+    said: Callable[[], str]
+
+
+class LabCopy:
+    """A copy of the lab in a folder of its own, with its own temporary files, and commands to run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.temporary = folder / "a lab", folder / "tmp"
+        for package in ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / package, self.root / package, ignore=ignore)
+        shutil.copy(ROOT / "requirements.txt", self.root)
+        self.temporary.mkdir()
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+        self.environment |= {"TMPDIR": str(self.temporary), "LAB_NAMESPACE": throwaway_namespace()}
+
+    def start(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command with more variables, which may fail, to its end."""
+        return self.python("-m", "lab", *arguments, **environment)
+
+    def python(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python in this lab."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.root,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run a command; return what it printed and said."""
+        done = self.start(*arguments, **environment)
+        if "no Redis" in done.stderr or "no RabbitMQ" in done.stderr:
+            (pytest.fail if lab_settings().require_brokers else pytest.skip)(done.stderr)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def serving(self, *arguments: str) -> Iterator[Served]:
+        """Serve a system until the end of the block."""
+        said = self.temporary / f"served {len(list(self.temporary.iterdir()))}"
+        command = [sys.executable, "-m", "lab", "serve", *arguments]
+        with (
+            said.open("wb") as log,
+            subprocess.Popen(
+                command, cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL, stderr=log
+            ) as process,
+        ):
+            try:
+                eventually(lambda: "Ctrl-C ends it" in said.read_text() or process.poll() is not None, 60.0)
+                assert process.poll() is None, said.read_text()
+                yield Served(process, said.read_text)
+            finally:
+                process.send_signal(signal.SIGINT)
+
+    @property
+    def state(self) -> Path:
+        """Where it is written what is up."""
+        return self.root / ".lab" / "brokers.json"
+
+    def up(self) -> dict[str, dict[str, Any]]:
+        """Return what is up, by kind, as it is written."""
+        written = json.loads(self.state.read_text()) if self.state.exists() else []
+        return {broker["kind"]: broker for broker in written}
+
+    def processes(self) -> list[int]:
+        """Return the process ids that are up."""
+        return [pid for broker in self.up().values() for pid in broker["pids"]]
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process runs."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -48,8 +48,6 @@ FILES = {
 WRONG = {
     "measure": "no command 'measure'",
     "compair xmlrpc": "did you mean compare?",
-    "run --corpus @/empty.txt": "@/empty.txt: holds no line of text",
-    "stress xmlrpc --seconds 0s": "--seconds: '0s' is too short",
     "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
     "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
     "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
@@ -57,6 +55,8 @@ WRONG = {
 }
 """Command lines, with variables before them, and what their message must say."""
 WRONG_TOO = {
+    "stress xmlrpc --seconds 0s": "--seconds: '0s' is too short",
+    "run --corpus @/empty.txt": "@/empty.txt: holds no line of text",
     "run --only xmlrpc,corba": "no middleware 'corba'; there are xmlrpc, pyro4, redis_impl, rabbitmq",
     "run --only xmlrpc --results @/file": "@/file: cannot hold results",
     "stress corba": "no middleware 'corba'",

@@ -258,16 +258,13 @@ def test_a_reply_is_read_however_it_comes(header: bytes, cut: int) -> None:
 AT_LOOPBACK = ("--host", "::1", "--port", "0")
 
 
-@pytest.fixture(autouse=True)
-def _needs_ipv6() -> None:
+@pytest.fixture
+def launcher() -> Iterator[LocalLauncher]:
+    """Start processes that listen over IPv6; skip where there is none."""
     try:
         listener("::1", 0).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-
-
-@pytest.fixture
-def launcher() -> Iterator[LocalLauncher]:
     with LocalLauncher() as launcher:
         yield launcher
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import cast
 
 import pika
 import psutil
@@ -19,8 +18,8 @@ import pytest
 import redis
 
 from lab.bootstrap import ROOT
-from lab.settings import settings
 from tests.eventually import eventually
+from tests.lab.conftest import LabCopy, runs
 
 pytestmark = pytest.mark.usefixtures("usual_ports")
 
@@ -29,46 +28,17 @@ QUEUES = "lab-0badcafe"
 PORTS = range(8000, 8011)
 
 
-class Lab:
-    """A copy of the lab, with temporary files of its own, and its commands."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.temporary = root / "lab copy", root / "tmp"
-        for package in ("lab", "xmlrpc", "pyro4", "redis_impl", "rabbitmq"):
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / package, self.root / package, ignore=ignore)
-        shutil.copy(ROOT / "requirements.txt", self.root)
-        self.temporary.mkdir()
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-
-    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "lab", *arguments],
-            cwd=self.root,
-            env={**self._environment, "TMPDIR": str(self.temporary), **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+class Lab(LabCopy):
+    """A copy of the lab with the command to examine it."""
 
     def doctor(self, what: str, **environment: str) -> str:
         """Return the rows called *what*: state, detail and fix of each on a line."""
-        rows = json.loads(self.run("doctor", "--json", "--idle", "0s", **environment).stdout)
+        rows = json.loads(self.start("doctor", "--json", "--idle", "0s", **environment).stdout)
         named = [row for row in rows if row["what"] == what]
         return "\n".join(f"{row['state']} {row['detail']} -> {row['fix']}" for row in named)
 
-    def sweep(self) -> str:
-        return self.run("doctor", "--sweep", "--idle", "0s").stderr
-
-    @property
-    def state(self) -> Path:
-        return self.root / ".lab" / "brokers.json"
-
-    def up(self) -> dict[str, dict[str, object]]:
-        """Return what is up, by kind, as it is written."""
-        written = json.loads(self.state.read_text()) if self.state.exists() else []
-        return {broker["kind"]: broker for broker in written}
+    def sweep(self) -> None:
+        self.start("doctor", "--sweep", "--idle", "0s")
 
 
 @pytest.fixture
@@ -80,7 +50,7 @@ def lab(tmp_path: Path) -> Lab:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("up"))
     yield lab
-    started = [pid for broker in lab.up().values() for pid in pids_of(broker)]
+    started = lab.processes()
     lab.run("down", "--purge")
     eventually(lambda: not [pid for pid in started if runs(pid)])
 
@@ -88,21 +58,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture
 def lab_up(shared: Lab) -> Lab:
     """A lab whose brokers are up; those that the test before left are still."""
-    done = shared.run("up")
-    if done.returncode:
-        (pytest.fail if settings().require_brokers else pytest.skip)(done.stderr)
+    shared.run("up")
     return shared
-
-
-def pids_of(broker: dict[str, object]) -> list[int]:
-    return cast(list[int], broker["pids"])
-
-
-def runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_taken_port_is_reported_with_who_took_it(lab: Lab) -> None:
@@ -159,7 +116,7 @@ def test_a_held_lock_is_reported_with_who_holds_it(lab: Lab) -> None:
 
 
 def test_a_dead_broker_of_up_is_forgotten(lab_up: Lab) -> None:
-    [pid] = pids_of(lab_up.up()["redis"])
+    [pid] = lab_up.up()["redis"]["pids"]
     psutil.Process(pid).kill()
     eventually(lambda: not runs(pid))
     assert "redis in" in lab_up.doctor("left behind")
@@ -186,7 +143,7 @@ def test_results_that_cannot_be_written_are_reported(lab: Lab) -> None:
 
 
 def test_brokers_of_which_the_state_is_lost_are_ended(lab_up: Lab) -> None:
-    pids = [pid for broker in lab_up.up().values() for pid in pids_of(broker)]
+    pids = lab_up.processes()
     lab_up.state.write_text("no JSON")
     said = lab_up.doctor("left behind")
     assert "cannot be read" in said
