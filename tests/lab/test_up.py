@@ -98,6 +98,7 @@ def exported(said: str) -> dict[str, str]:
 
 
 ADD = """
+import json, sys; from lab.contract import *; from lab.middleware import MIDDLEWARES as all
 mw = all['redis_impl']; where = mw.default_address(Architecture.ONE_NODE, Application.SERVICE)
 with mw.service_client(Target(where, Architecture.ONE_NODE, sys.argv[1])) as client:
     client.add_insult(sys.argv[2]); print(json.dumps(client.get_insults()))
