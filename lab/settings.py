@@ -42,6 +42,8 @@ class Settings:
     """For tests of faults: a word that ends a filter node which works on a text with it. Empty: none."""
     worked: str = ""
     """For tests of faults: a file in which filter nodes note each text they work on. Empty: none."""
+    live: str = ""
+    """A folder in which nodes count requests and read their work time. Empty: none. Set by `lab watch`."""
     parent: int = 0
     """Process id of the launcher this process must not outlive; 0: none. Set by the launcher."""
 

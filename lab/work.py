@@ -37,6 +37,11 @@ class Work:
                 pass
 
 
+def is_suspended() -> bool:
+    """Tell whether what is worked on now is a canary."""
+    return _is_suspended
+
+
 @contextmanager
 def without_declared_work() -> Iterator[None]:
     """Spend no work in this process meanwhile. A canary proves that a node serves, not how slow it is."""

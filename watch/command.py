@@ -14,33 +14,37 @@ import uvicorn
 from lab.addresses import host_port, listener
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
-from lab.errors import Unavailable
-from lab.middleware import MIDDLEWARES
-from lab.options import LOOPBACK, Parser, add_yes_option, duration, interval, namespace, port
+from lab.errors import InvalidRequest, Unavailable
+from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.options import LOOPBACK, Parser, add_yes_option, duration, host, interval, namespace, port
 from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
 from watch.hub import Hub, Sampler, Watched
+from watch.layout import MOST_WORK_MILLISECONDS
 from watch.load import MOST_RATE
 from watch.main_thread import MainThreadExecutor
-from watch.scaling import MOST_WORKERS, ScalingSpec, WatchedScaling
-from watch.system import MOST_NODES, WatchedSystem
+from watch.nodes import MOST_NODES
+from watch.scaling import MOST_WORKERS, ScalingSpec, WatchedScaling, checked_policy
+from watch.system import WatchedSystems
 from watch.web import application
 
 BYTES_OF_TOKEN = 24
 DYNAMIC = "dynamic"
 BOTH = "both"
 USUAL_NODES = 2
-_ONLY_SYSTEM = ("application", "nodes", "interval")
+MOST_SIDE_BY_SIDE = 2
+_ONLY_SYSTEM = ("nodes", "interval")
 _ONLY_DYNAMIC = ("policy", "max")
 _EPILOG = """\
 The page listens on loopback only, and asks for the token in the printed address. Anybody with that address
 can start and end processes here. With --host, other machines can reach the page, without encryption: use it
 only in a network that you trust.
 
-  python3 -m lab watch redis_impl                  both applications: every button has something to do
-  python3 -m lab watch xmlrpc filter --nodes 3     one of them
-  python3 -m lab watch dynamic --policy assignment workers that follow the load
+  python3 -m lab watch redis_impl                    both applications: every button has something to do
+  python3 -m lab watch xmlrpc filter --nodes 3       one of them
+  python3 -m lab watch redis_impl:stock redis_impl   two side by side, under the same load
+  python3 -m lab watch dynamic --policy assignment   workers that follow the load
 """
 
 
@@ -63,33 +67,34 @@ def main(argv: list[str]) -> int:
 
 
 def _needed_brokers(options: argparse.Namespace) -> frozenset[str]:
-    if options.what == DYNAMIC:
+    if options.is_dynamic:
         return frozenset({"redis", "rabbitmq"})
-    return system_specs(options)[0].needed_brokers
+    return frozenset().union(*(specs[0].needed_brokers for specs in system_specs(options)))
 
 
 def _watched(
     options: argparse.Namespace, urls: BrokerUrls, hub: Hub, main_thread: MainThreadExecutor
 ) -> AbstractContextManager[Watched]:
-    if options.what == DYNAMIC:
-        return WatchedScaling(scaling_spec(options), urls, hub, options.rate)
-    return _system(options, urls, hub, main_thread)
+    if options.is_dynamic:
+        return WatchedScaling(scaling_spec(options), urls, hub, main_thread, options.rate)
+    return _systems(options, urls, hub, main_thread)
 
 
 @contextmanager
-def _system(
+def _systems(
     options: argparse.Namespace, urls: BrokerUrls, hub: Hub, main_thread: MainThreadExecutor
-) -> Iterator[WatchedSystem]:
-    """Run the system; both applications share a namespace, deleted at the end if it is a throw-away one."""
-    specs = system_specs(options)
+) -> Iterator[WatchedSystems]:
+    """Run the systems. Both applications of one share a namespace; a throw-away one is deleted at the end."""
+    given = system_specs(options)
     try:
-        with WatchedSystem(specs, urls, hub, main_thread, options.rate) as system:
-            yield system
+        with WatchedSystems(given, urls, hub, main_thread, options.rate, options.work_time) as systems:
+            yield systems
     finally:
         if options.is_throwaway:
-            delete_namespace(urls.redis, options.namespace)
-            if "rabbitmq" in specs[0].needed_brokers:
-                MIDDLEWARES[options.what].delete_queues(urls.amqp, options.namespace)
+            for specs in given:
+                delete_namespace(urls.redis, specs[0].namespace)
+                if "rabbitmq" in specs[0].needed_brokers:
+                    MIDDLEWARES[specs[0].middleware].delete_queues(urls.amqp, specs[0].namespace)
 
 
 @contextmanager
@@ -148,46 +153,73 @@ def _url_host(host: str) -> str:
 
 
 SYSTEM_RATE, PUBLISHER_RATE = 20.0, 50.0
-
-
-SYSTEM_WORK, SCALING_WORK = "20ms", "50ms"
+SYSTEM_WORK_SECONDS, SCALING_WORK_SECONDS = 0.02, 0.05
 
 
 def read_options(argv: list[str]) -> argparse.Namespace:
     """Read the command line; say what is wrong with it and exit, as argparse does."""
     parser = _parser()
     options = parser.parse_args(argv)
-    is_dynamic = options.what == DYNAMIC
-    for name in _ONLY_SYSTEM if is_dynamic else _ONLY_DYNAMIC:
+    _read_words(parser, options)
+    for name in _ONLY_SYSTEM if options.is_dynamic else _ONLY_DYNAMIC:
         if getattr(options, name) is not None:
-            what = "the application" if name == "application" else f"--{name}"
-            parser.error(f"{what} means nothing to {options.what}")
-    if options.application == Application.SERVICE and options.work_time:
+            parser.error(f"--{name} means nothing to {options.words[0]}")
+    if options.is_dynamic and options.work_time == 0:
+        parser.error("--work-time must be above 0 here: workers without work need no scaling")
+    if options.application == Application.SERVICE and options.work_time is not None:
         parser.error("--work-time means nothing to the service")
     options.is_throwaway = options.namespace is None
     options.namespace = options.namespace or throwaway_namespace()
     if options.rate is None:
-        options.rate = PUBLISHER_RATE if is_dynamic else SYSTEM_RATE
+        options.rate = PUBLISHER_RATE if options.is_dynamic else SYSTEM_RATE
+    if options.work_time is None:
+        options.work_time = SCALING_WORK_SECONDS if options.is_dynamic else SYSTEM_WORK_SECONDS
     return options
 
 
-def system_specs(options: argparse.Namespace) -> list[SystemSpec]:
-    """Return the systems to start; the first one gets the load."""
-    chosen = options.application or BOTH
-    applications = [Application.FILTER, Application.SERVICE] if chosen == BOTH else [Application(chosen)]
-    work = f"--work-time={options.work_time or SYSTEM_WORK}"
+def _read_words(parser: Parser, options: argparse.Namespace) -> None:
+    """Tell middlewares, the application and `dynamic` apart."""
+    *words, last = options.words
+    options.is_dynamic = DYNAMIC in options.words
+    options.application = BOTH
+    if words and last in (*Application, BOTH):
+        options.application = last
+    else:
+        words.append(last)
+    if options.is_dynamic:
+        if options.words != [DYNAMIC]:
+            parser.error(f"{DYNAMIC} stands alone: its workers are filter nodes over RabbitMQ")
+        return
+    try:
+        options.middlewares = [middleware_name(word) for word in words]
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"{error}; or {DYNAMIC}")
+    if len(words) > MOST_SIDE_BY_SIDE:
+        parser.error(f"{MOST_SIDE_BY_SIDE} systems fit side by side, not {len(words)}")
+    if len(set(options.middlewares)) < len(words):
+        parser.error(f"{words[0]} and {words[1]} are the same; name two, such as {words[0]}:stock {words[0]}")
+
+
+def system_specs(options: argparse.Namespace) -> list[list[SystemSpec]]:
+    """Return for each middleware the systems to start; the first one of each gets the load."""
+    is_both = options.application == BOTH
+    applications = (
+        [Application.FILTER, Application.SERVICE] if is_both else [Application(options.application)]
+    )
     return [
-        SystemSpec(
-            options.what,
-            application,
-            Architecture.N_NODE,
-            # Beside the filter, the service is there for its broadcast and its insults.
-            (USUAL_NODES if options.nodes is None else options.nodes) if place == 0 else 1,
-            options.namespace,
-            (work,) if application is Application.FILTER else (),
-            options.interval or "5s",
-        )
-        for place, application in enumerate(applications)
+        [
+            SystemSpec(
+                middleware,
+                application,
+                Architecture.N_NODE,
+                # Beside the filter, the service is there for its broadcast and its insults.
+                (options.nodes or USUAL_NODES) if place == 0 else 1,
+                f"{options.namespace}-{number}" if number > 1 else options.namespace,
+                interval=options.interval or "5s",
+            )
+            for place, application in enumerate(applications)
+        ]
+        for number, middleware in enumerate(options.middlewares, 1)
     ]
 
 
@@ -198,48 +230,59 @@ def scaling_spec(options: argparse.Namespace) -> ScalingSpec:
         options.is_throwaway,
         options.policy or "adaptive",
         options.max or 10,
-        options.work_time or SCALING_WORK,
+        options.work_time,
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python3 -m lab watch",
+        usage="python3 -m lab watch MIDDLEWARE [MIDDLEWARE] [APPLICATION] [OPTIONS]\n"
+        "       python3 -m lab watch dynamic [OPTIONS]",
         description="Start a system under a small load, and a page on this machine that shows it and lets "
         "you play with it, until Ctrl-C.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", metavar="MIDDLEWARE", choices=[*MIDDLEWARES, DYNAMIC], help=_one_of())
-    applications = [*Application, BOTH]
-    parser.add_argument(
-        "application", nargs="?", choices=applications, metavar="APPLICATION", help="service, filter or both"
-    )
+    parser.add_argument("words", metavar="MIDDLEWARE", nargs="+", help=_one_of())
     parser.add_argument(
         "--nodes", type=_up_to(MOST_NODES), metavar="N", help=f"at the start (default {USUAL_NODES})"
     )
-    parser.add_argument("--rate", type=_rate, metavar="N", help="load at the start, per second (default 20)")
     parser.add_argument(
-        "--work-time", type=_time(duration), metavar="TIME", help="sleep so long per text (default 20ms)"
+        "--rate",
+        type=_rate,
+        metavar="N",
+        help=f"load at the start, per second (default {SYSTEM_RATE:g}; dynamic: {PUBLISHER_RATE:g})",
+    )
+    parser.add_argument(
+        "--work-time",
+        type=_work_time,
+        metavar="TIME",
+        help="how long a node works on each text at the start (default 20ms; dynamic: 50ms)",
     )
     parser.add_argument(
         "--interval", type=_time(interval), metavar="TIME", help="time between broadcasts (default 5s)"
     )
-    parser.add_argument("--policy", metavar="NAME", help="dynamic: how to scale (default adaptive)")
+    parser.add_argument(
+        "--policy", type=_policy, metavar="NAME", help="dynamic: how to scale at the start (default adaptive)"
+    )
     parser.add_argument(
         "--max", type=_up_to(MOST_WORKERS), metavar="N", help="dynamic: most workers (default 10)"
     )
     parser.add_argument(
         "--namespace", type=namespace, help="prefix of keys and queues (default: a throw-away one)"
     )
-    parser.add_argument("--host", default=LOOPBACK, help="address of the page (default 127.0.0.1)")
+    parser.add_argument("--host", type=host, default=LOOPBACK, help="address of the page (default 127.0.0.1)")
     parser.add_argument("--port", type=port, default=0, help="port of the page (default: a free one)")
     add_yes_option(parser)
     return parser
 
 
 def _one_of() -> str:
-    return f"{', '.join(MIDDLEWARES)}, or `{DYNAMIC}`: workers that are scaled"
+    return (
+        f"one or two of {VARIANTS_HELP}; then service, filter or both (default both). "
+        f"Or `{DYNAMIC}`: workers that are scaled"
+    )
 
 
 def _up_to(most: int) -> Callable[[str], int]:
@@ -262,6 +305,22 @@ def _time(read: Callable[[str], float]) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _work_time(text: str) -> float:
+    seconds = duration(text)
+    if seconds > MOST_WORK_MILLISECONDS / 1000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is more than {MOST_WORK_MILLISECONDS / 1000:g}s, the most here"
+        )
+    return seconds
+
+
+def _policy(text: str) -> str:
+    try:
+        return checked_policy(text)
+    except InvalidRequest as error:
+        raise argparse.ArgumentTypeError(error.message) from error
 
 
 def _rate(text: str) -> float:

@@ -154,6 +154,11 @@ class Load:
         """Requests that are due and not answered yet."""
         return self._due.qsize() + self._under_way
 
+    @property
+    def unsent(self) -> int:
+        """Requests that are due and not sent yet: all callers wait for an answer."""
+        return self._due.qsize()
+
     def close(self) -> None:
         """Send nothing more; wait for what is under way, as long as it may take."""
         self.pace.close()

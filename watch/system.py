@@ -1,208 +1,201 @@
-"""A system under a small load: its processes, and the functions of the page's buttons."""
+"""One system under a small load, or two side by side: what is sampled, and what the page's buttons do."""
 
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-import psutil
-
+from lab.applications.live import Live
 from lab.contract import Application
 from lab.data import default_insults
 from lab.errors import Code, InvalidRequest, LabError, NotFound
 from lab.load.texts import generated_texts
-from lab.process.launcher import Handle, usable_cores
+from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store import Store, open_store
-from lab.topology import NODE
 from lab.validation import clean_insult
 from watch.hub import Action, Fields, Hub, Sample, given_number, given_text, given_whole
-from watch.layout import system_layout
+from watch.layout import MOST_WORK_MILLISECONDS, side_suffix, system_layout
 from watch.load import MOST_RATE, Figures, Load, Send
 from watch.main_thread import MainThreadExecutor
-
-MOST_NODES = 16
-"""Of one application: each is a process of some 40 MB, and they share this machine."""
-
-
-class Nodes:
-    """All processes of *systems*. The *main_thread* starts and ends them."""
-
-    def __init__(
-        self, systems: Mapping[Application, System], main_thread: MainThreadExecutor, hub: Hub
-    ) -> None:
-        self._systems = systems
-        self._main_thread = main_thread
-        self._hub = hub
-        self._starting: Counter[Application] = Counter()
-        self._processes: dict[int, psutil.Process] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def actions(self) -> Mapping[str, Action]:
-        """What the buttons do."""
-        return {"scale": self._scale, "remove_node": self._remove, "kill_node": self._kill}
-
-    @property
-    def serving(self) -> int:
-        """The number of nodes that run and were not told to stop."""
-        return sum(
-            system.launcher.alive(node) and not node.told_to_stop
-            for system in self._systems.values()
-            for node in system.nodes
-        )
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each process, in the order of their starts."""
-        rows = []
-        for application, system in self._systems.items():
-            for role, handles in list(system.handles.items()):
-                rows += [self._row(application, system, role, handle) for handle in handles]
-            for number in range(self._starting[application]):
-                key = f"{application} starting {number}"
-                rows.append({"key": key, "name": f"{application} node", "state": "starting", "buttons": []})
-        return [row for row in rows if row["state"] != "gone"]
-
-    def _row(self, application: Application, system: System, role: str, handle: Handle) -> dict[str, Any]:
-        state = _state(system, handle)
-        is_open = role == NODE and state == "serving"
-        return {
-            "key": str(handle.pid),
-            "name": f"{application} {role.replace('_', ' ')}",
-            "pid": handle.pid,
-            "state": state,
-            "buttons": ["remove_node", "kill_node"] if is_open else [],
-            **self._usage(handle.pid, state),
-        }
-
-    def _usage(self, pid: int, state: str) -> dict[str, Any]:
-        """Return CPU, % of one core since the last look, and the seconds since it started."""
-        try:
-            process = self._processes.setdefault(pid, psutil.Process(pid))
-            return {"cpu": process.cpu_percent(), "up": time.time() - process.create_time()}
-        except psutil.Error:
-            self._processes.pop(pid, None)
-            return {"cpu": None, "up": None}
-
-    def _scale(self, given: Fields) -> Mapping[str, object]:
-        """Start or stop nodes until *application* has *count* of them."""
-        application, count = self._application(given), given_whole(given, "count")
-        if not 0 <= count <= MOST_NODES:
-            message = (
-                f"from 0 to {MOST_NODES} nodes run here, which share {usable_cores()} cores; "
-                f"for more, `python3 -m lab speedup` measures what they would bring"
-            )
-            raise InvalidRequest(Code.TOO_LARGE, message)
-        self._main_thread.run(lambda: self._go_to(application, count))
-        return {"said": f"{_nodes(application, count)} {'serves' if count == 1 else 'serve'}."}
-
-    def _go_to(self, application: Application, count: int) -> None:
-        system = self._systems[application]
-        present = [node for node in system.nodes if not node.told_to_stop]
-        for node in present[count:]:
-            self._stop(system, node)
-        for missing in range(count - len(present), 0, -1):
-            self._starting[application] = missing
-            try:
-                node = system.add_node()
-                self._hub.say("node", f"{application} node (process {node.pid}) was added")
-            finally:
-                self._starting[application] = 0
-
-    def _remove(self, given: Fields) -> Mapping[str, object]:
-        system, node = self._node(given)
-        self._main_thread.run(lambda: self._stop(system, node))
-        return {"said": f"Process {node.pid} finished what it had, and left."}
-
-    def _stop(self, system: System, node: Handle) -> None:
-        application = system.spec.application
-        self._hub.say("node", f"{application} node (process {node.pid}) was told to leave")
-        code = system.launcher.stop(node)
-        how = "left" if code >= 0 else "was killed: it did not leave in time"
-        self._hub.say("node" if code >= 0 else "fault", f"{application} node (process {node.pid}) {how}")
-
-    def _kill(self, given: Fields) -> Mapping[str, object]:
-        system, node = self._node(given)
-        system.launcher.kill(node)
-        return {"said": f"Process {node.pid} was killed; another takes its place."}
-
-    def _node(self, given: Fields) -> tuple[System, Handle]:
-        pid = given_whole(given, "pid")
-        for system in self._systems.values():
-            for node in system.nodes:
-                if node.pid == pid and _state(system, node) == "serving":
-                    return system, node
-        raise NotFound(f"no node that serves is process {pid}: it may just have left")
-
-    def _application(self, given: Fields) -> Application:
-        name = given_text(given, "application")
-        if name not in self._systems:
-            there = " and ".join(self._systems)
-            raise InvalidRequest(Code.MALFORMED, f"there is no application of that name here, only {there}")
-        return Application(name)
-
-
-def _state(system: System, handle: Handle) -> str:
-    is_alive = system.launcher.alive(handle)
-    if handle.told_to_stop:
-        return "leaving" if is_alive else "gone"
-    return "serving" if is_alive else "starting again"
-
-
-def _nodes(application: Application, count: int) -> str:
-    return f"{count} {application} {'node' if count == 1 else 'nodes'}"
-
+from watch.nodes import Brokers, Nodes
 
 TICK_TIMEOUT_SECONDS = 1.0
+Answer = TypeVar("Answer")
 
 
 class WatchedSystem:
-    """One system an application, all in the same namespace; a context manager.
+    """One middleware: a system for each application, in one namespace; a context manager.
 
-    Enter it in the main thread. The first application is under load.
+    Enter it in the main thread. The first application is under load. *label* is set where there are two.
     """
 
     def __init__(
         self,
-        specs: list[SystemSpec],
+        specs: Sequence[SystemSpec],
         brokers: BrokerUrls,
         hub: Hub,
         main_thread: MainThreadExecutor,
+        live: Live,
         rate: float,
+        label: str = "",
     ) -> None:
         self._hub = hub
-        self._brokers = brokers
-        self._systems = {
+        self._redis = brokers.redis
+        self.said = f"{label}: " if label else ""
+        self.systems = {
             spec.application: System(
                 spec, brokers, supervised=True, say=partial(self._supervised, spec.application)
             )
             for spec in specs
         }
-        self._loaded = specs[0].application
+        self.loaded = specs[0].application
+        self.any = self.systems[self.loaded]
         self._rate = rate
-        self._nodes = Nodes(self._systems, main_thread, hub)
+        self.nodes = Nodes(label, self.systems, main_thread, hub, live)
         self._figures = Figures()
         self._stack = ExitStack()
         self._over = threading.Event()
+        self._troubles: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for system in self._systems.values():
+            for system in self.systems.values():
                 stack.enter_context(system)
-            self._store: Store = open_store(self._brokers.redis, self._any.namespace)
+            stack.callback(self.nodes.close)
+            self._store: Store = open_store(self._redis, self.any.namespace)
             stack.callback(self._store.close)
             if not self._store.count_insults():  # the service alone: something to hand out from the start
                 self._store.add_insults(default_insults())
-            if Application.SERVICE in self._systems:
+            if Application.SERVICE in self.systems:
                 ticks = threading.Thread(target=self._follow_ticks, name="ticks", daemon=True)
                 ticks.start()
                 stack.callback(ticks.join, 2 * TICK_TIMEOUT_SECONDS)
                 stack.callback(self._over.set)
-            self._load = Load(self._connect, self._figures, self._rate)
-            stack.callback(self._load.close)
+            self.load = Load(self._connect, self._figures, self._rate)
+            stack.callback(self.load.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def point(self) -> dict[str, float | None]:
+        """Return the figures since the last call."""
+        reading = self._figures.read()
+        failed = ", ".join(code for code, _ in reading.codes.most_common())
+        self._tell_change("load", f"requests fail: {failed}" if failed else "")
+        return {
+            "offered": self.load.pace.rate,
+            "achieved": reading.achieved,
+            "failed": reading.failed,
+            "p50": _milliseconds(reading.p50),
+            "p99": _milliseconds(reading.p99),
+            "backlog": float(self.load.backlog),
+            "unsent": float(self.load.unsent),
+            "queued": float(self.load.backlog - self.load.unsent),
+            "nodes": float(self.nodes.serving(self.loaded)),
+        }
+
+    def stored(self) -> dict[str, object]:
+        """Return the facts from the shared store, all None if it does not answer."""
+        try:
+            facts: dict[str, object] = {
+                "insults": self._store.count_insults(),
+                "broadcast": self._store.broadcast_on(),
+            }
+        except LabError as error:
+            self._tell_change("store", f"the store does not answer: {error.code}: {error.message}")
+            return {"insults": None, "broadcast": None}
+        self._tell_change("store", "")
+        return facts
+
+    def _tell_change(self, what: str, trouble: str) -> None:
+        """Say a *trouble* once, and its end; a line each second would say no more."""
+        before, self._troubles[what] = self._troubles.get(what, ""), trouble
+        if trouble and trouble != before:
+            self._hub.say("fault", f"{self.said}{trouble}")
+        elif before and not trouble:
+            done = "requests are answered again" if what == "load" else f"the {what} answers again"
+            self._hub.say("node", f"{self.said}{done}")
+
+    @contextmanager
+    def _connect(self) -> Iterator[Send]:
+        """Connect a client of the load; what it sends is `filter` or `insult_me`."""
+        if self.loaded is Application.SERVICE:
+            with self.any.service() as service:
+                yield service.insult_me
+        else:
+            texts = generated_texts(seed=1)
+            with self.any.filter() as filtering:
+                yield lambda: filtering.filter(next(texts))
+
+    def _supervised(self, application: Application, what: str) -> None:
+        self._hub.say("node" if "serves again" in what else "fault", f"{self.said}{application} {what}")
+
+    def _follow_ticks(self) -> None:
+        service = self.systems[Application.SERVICE]
+        while not self._over.is_set():
+            try:
+                with service.service() as client, client.subscribe() as subscription:
+                    self._tell_change("subscription", "")
+                    while not self._over.is_set():
+                        if tick := subscription.receive(TICK_TIMEOUT_SECONDS):
+                            missed = f" ({len(tick.missed)} before it missed)" if tick.missed else ""
+                            self._hub.say("tick", f"{self.said}{tick.number}: {tick.insult}{missed}")
+            except LabError as error:
+                self._tell_change("subscription", f"no subscription: {error.code}; trying again")
+                self._over.wait(TICK_TIMEOUT_SECONDS)
+
+    def add_insult(self, insult: str) -> bool:
+        """Store *insult*; tell whether it is new."""
+        if service := self.systems.get(Application.SERVICE):
+            with service.service() as client:
+                return client.add_insult(insult)
+        return self._store.add_insult(insult)  # nodes of the filter follow what the service would store
+
+    def filter(self, text: str) -> str:
+        """Let a node censor *text*."""
+        with self.systems[Application.FILTER].filter() as client:
+            return client.filter(text)
+
+    def broadcast(self, is_on: bool) -> bool:
+        """Start or stop the broadcast; tell whether that changed anything."""
+        with self.systems[Application.SERVICE].service() as client:
+            return client.start_broadcast() if is_on else client.stop_broadcast()
+
+
+class WatchedSystems:
+    """One system, or two that get the same load; a context manager. Enter it in the main thread."""
+
+    def __init__(
+        self,
+        given: Sequence[Sequence[SystemSpec]],
+        brokers: BrokerUrls,
+        hub: Hub,
+        main_thread: MainThreadExecutor,
+        rate: float,
+        work_seconds: float,
+    ) -> None:
+        self._live = Live(work_seconds)
+        self._hub = hub
+        self._brokers = Brokers(brokers, main_thread, hub)
+        labels = [MIDDLEWARES[specs[0].middleware].label if len(given) > 1 else "" for specs in given]
+        self._sides = [
+            WatchedSystem(specs, brokers, hub, main_thread, self._live, rate, label)
+            for specs, label in zip(given, labels, strict=True)
+        ]
+        self._first = self._sides[0]
+        self._rate = rate
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._live)
+            for side in self._sides:
+                stack.enter_context(side)
+            stack.callback(self._brokers.close)
             self._stack = stack.pop_all()
         return self
 
@@ -211,108 +204,114 @@ class WatchedSystem:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        applications = list(self._systems)
-        return system_layout(self._any.middleware.label, applications, self._loaded)
+        middlewares = [side.any.middleware for side in self._sides]
+        return system_layout(middlewares, list(self._first.systems), self._first.loaded)
 
     @property
     def actions(self) -> Mapping[str, Action]:
         actions: dict[str, Action] = {
             "load": self._set_load,
+            "scale": self._scale,
+            "remove_node": partial(self._on_node, Nodes.remove),
+            "kill_node": partial(self._on_node, Nodes.kill),
+            "freeze_node": partial(self._on_node, Nodes.freeze),
+            "thaw_node": partial(self._on_node, Nodes.thaw),
+            "kill_broker": lambda given: _said(self._brokers.kill(given_text(given, "kind"))),
+            "start_broker": lambda given: _said(self._brokers.start(given_text(given, "kind"))),
             "add_insult": self._add_insult,
-            **self._nodes.actions,
         }
-        if Application.SERVICE in self._systems:
-            actions |= {"start_broadcast": self._start_broadcast, "stop_broadcast": self._stop_broadcast}
-        if Application.FILTER in self._systems:
-            actions["send_text"] = self._send_text
+        if Application.SERVICE in self._first.systems:
+            actions |= {
+                "start_broadcast": lambda _: self._broadcast(True),
+                "stop_broadcast": lambda _: self._broadcast(False),
+            }
+        if Application.FILTER in self._first.systems:
+            actions |= {"send_text": self._send_text, "work": self._set_work}
         return actions
 
     def sample(self) -> Sample:
-        reading = self._figures.read()
-        if reading.codes:
-            failed = ", ".join(f"{count} × {code}" for code, count in reading.codes.most_common())
-            self._hub.say("fault", f"requests failed: {failed}")
         point = {
-            "offered": self._load.pace.rate,
-            "achieved": reading.achieved,
-            "failed": reading.failed,
-            "p50": _milliseconds(reading.p50),
-            "p99": _milliseconds(reading.p99),
-            "backlog": float(self._load.backlog),
-            "nodes": float(self._nodes.serving),
+            f"{key}{side_suffix(place)}": value
+            for place, side in enumerate(self._sides)
+            for key, value in side.point().items()
         }
-        return Sample(point, self._nodes.rows(), {"rate": self._load.pace.rate, **self._stored()})
-
-    @property
-    def _any(self) -> System:
-        return self._systems[self._loaded]
-
-    def _stored(self) -> dict[str, object]:
-        """Return the facts from the shared store, all None if it does not answer."""
-        try:
-            return {"insults": self._store.count_insults(), "broadcast": self._store.broadcast_on()}
-        except LabError as error:
-            self._hub.say("fault", f"the store does not answer: {error.code}: {error.message}")
-            return {"insults": None, "broadcast": None}
-
-    @contextmanager
-    def _connect(self) -> Iterator[Send]:
-        """Connect a client of the load; what it sends is `filter` or `insult_me`."""
-        if self._loaded is Application.SERVICE:
-            with self._any.service() as service:
-                yield service.insult_me
-        else:
-            texts = generated_texts(seed=1)
-            with self._any.filter() as filtering:
-                yield lambda: filtering.filter(next(texts))
-
-    def _supervised(self, application: Application, what: str) -> None:
-        self._hub.say("node" if "serves again" in what else "fault", f"{application} {what}")
-
-    def _follow_ticks(self) -> None:
-        while not self._over.is_set():
-            try:
-                with (
-                    self._systems[Application.SERVICE].service() as service,
-                    service.subscribe() as subscription,
-                ):
-                    while not self._over.is_set():
-                        if tick := subscription.receive(TICK_TIMEOUT_SECONDS):
-                            missed = f" ({len(tick.missed)} before it missed)" if tick.missed else ""
-                            self._hub.say("tick", f"{tick.number}: {tick.insult}{missed}")
-            except LabError as error:
-                self._hub.say("fault", f"no subscription: {error.code}: {error.message}; trying again")
-                self._over.wait(TICK_TIMEOUT_SECONDS)
+        rows = [row for side in self._sides for row in side.nodes.rows()] + self._brokers.rows()
+        facts = {"rate": self._rate, "work": self._live.work_seconds * 1000}
+        stored = [side.stored() for side in self._sides]
+        agreed = {
+            key: value if all(one[key] == value for one in stored) else "mixed"
+            for key, value in stored[0].items()
+        }
+        return Sample(point, rows, {**facts, **agreed})
 
     # Buttons, each in a thread of the page's server.
 
     def _set_load(self, given: Fields) -> Mapping[str, object]:
-        self._load.pace.rate = rate = given_number(given, "rate", MOST_RATE)
-        return {"said": f"The load is {rate:g} requests per second."}
+        self._rate = given_number(given, "rate", MOST_RATE)
+        for side in self._sides:
+            side.load.pace.rate = self._rate
+        return {"said": f"The load is {self._rate:g} requests per second{self._each}."}
+
+    def _set_work(self, given: Fields) -> Mapping[str, object]:
+        milliseconds = given_number(given, "milliseconds", MOST_WORK_MILLISECONDS)
+        self._live.work_seconds = milliseconds / 1000
+        return {"said": f"Each text takes {milliseconds:g} ms of work from now on."}
+
+    def _scale(self, given: Fields) -> Mapping[str, object]:
+        application, count = self._application(given), given_whole(given, "count")
+        return _said(self._on_all(lambda side: side.nodes.scale(application, count))[0])
+
+    def _on_node(self, do: Callable[[Nodes, int], str], given: Fields) -> Mapping[str, object]:
+        pid = given_whole(given, "pid")
+        for side in self._sides:
+            if side.nodes.has(pid):
+                return _said(do(side.nodes, pid))
+        raise NotFound(f"no node that serves is process {pid}: it may just have left")
 
     def _add_insult(self, given: Fields) -> Mapping[str, object]:
         insult = clean_insult(given_text(given, "insult"))
-        if service := self._systems.get(Application.SERVICE):
-            with service.service() as client:
-                is_new = client.add_insult(insult)
-        else:  # nodes of the filter follow what the service would store
-            is_new = self._store.add_insult(insult)
-        return {"said": f"“{insult}” is stored." if is_new else f"“{insult}” was stored already."}
+        is_new = self._on_all(lambda side: side.add_insult(insult))
+        return _said(f"“{insult}” is stored." if any(is_new) else f"“{insult}” was stored already.")
 
     def _send_text(self, given: Fields) -> Mapping[str, object]:
-        with self._systems[Application.FILTER].filter() as client:
-            censored = client.filter(given_text(given, "text"))
-        return {"said": "Censored." if "CENSORED" in censored else "No insult in it.", "text": censored}
+        text = given_text(given, "text")
+        answers = self._on_all(lambda side: side.filter(text))
+        said = "Censored." if any("CENSORED" in answer for answer in answers) else "No insult in it."
+        return {"said": said, "text": "\n".join(dict.fromkeys(answers))}
 
-    def _start_broadcast(self, given: Fields) -> Mapping[str, object]:
-        with self._systems[Application.SERVICE].service() as client:
-            was_off = client.start_broadcast()
-        return {"said": "The broadcast is on." if was_off else "The broadcast was on already."}
+    def _broadcast(self, is_on: bool) -> Mapping[str, object]:
+        changed = self._on_all(lambda side: side.broadcast(is_on))
+        state = "on" if is_on else "off"
+        return _said(f"The broadcast is {state}." if any(changed) else f"The broadcast was {state} already.")
 
-    def _stop_broadcast(self, given: Fields) -> Mapping[str, object]:
-        with self._systems[Application.SERVICE].service() as client:
-            was_on = client.stop_broadcast()
-        return {"said": "The broadcast is off." if was_on else "The broadcast was off already."}
+    def _on_all(self, do: Callable[[WatchedSystem], Answer]) -> list[Answer]:
+        """Return what *do* gave for each system that did it; the LabError of the first if none did."""
+        answers, errors = [], []
+        for side in self._sides:
+            try:
+                answers.append(do(side))
+            except LabError as error:
+                errors.append(error)
+                if len(self._sides) > 1:
+                    self._hub.say("fault", f"{side.said}{error.code}: {error.message}")
+        if not answers:
+            raise errors[0]
+        return answers
+
+    @property
+    def _each(self) -> str:
+        return " to each of the two" if len(self._sides) > 1 else ""
+
+    def _application(self, given: Fields) -> Application:
+        name = given_text(given, "application")
+        if name not in self._first.systems:
+            there = " and ".join(self._first.systems)
+            raise InvalidRequest(Code.MALFORMED, f"there is no application of that name here, only {there}")
+        return Application(name)
+
+
+def _said(text: str) -> Mapping[str, object]:
+    return {"said": text}
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -105,7 +105,7 @@ def assignment(
     per_worker = sample.declared_rate * target if capacity is None else capacity
     rate = arrival_rate(sample)
     wish = ceil((sample.backlog + rate * target) / per_worker)
-    reason = f"({sample.backlog} + {rate:.4g}/s x {target:g} s) / {per_worker:.4g}"
+    reason = f"{sample.backlog} wait and {rate:.4g}/s come; a worker does {per_worker:.4g} in {target:g} s"
     return _after_hold(sample, state, wish, hold, reason)
 
 
@@ -121,7 +121,7 @@ def rate(
     per_worker = sample.declared_rate if capacity is None else capacity
     arrivals = arrival_rate(sample)
     wish = ceil(arrivals / (use * per_worker))
-    reason = f"{arrivals:.4g}/s / ({use:g} x {per_worker:.4g}/s)"
+    reason = f"{arrivals:.4g}/s come; a worker does {per_worker:.4g}/s and is planned at {use:.0%}"
     return _after_hold(sample, state, wish, hold, reason)
 
 
@@ -150,11 +150,11 @@ def hpa(
     if is_early:
         return _held(sample, state, "between two syncs")
     workers = sample.workers
-    need, reason = sample.backlog / messages, f"backlog {sample.backlog} / {messages:g}"
+    need, reason = sample.backlog / messages, f"{sample.backlog} wait, a worker for each {messages:g}"
     if per_second is not None:
         arrivals = arrival_rate(sample)
         need = max(need, arrivals / per_second)
-        reason += f" or {arrivals:.4g}/s / {per_second:g}/s"
+        reason += f"; {arrivals:.4g}/s come, a worker for each {per_second:g}/s"
     ratio = need / workers if workers else math.inf
     is_near = 1 - tolerance <= ratio <= 1 + tolerance
     wish = workers if is_near else ceil(need)
@@ -167,7 +167,7 @@ def hpa(
 @_policy
 def static(sample: Sample, state: State, *, workers: float = 10) -> Decision:
     """Return the same number of *workers* always."""
-    return _decision(sample, state, ceil(workers), "static")
+    return _decision(sample, state, ceil(workers), "always so many")
 
 
 @_policy

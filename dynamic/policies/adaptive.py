@@ -88,7 +88,7 @@ class LoadEstimate(NamedTuple):
 
     def words(self) -> str:
         """Say what the load is."""
-        return f"{self.rate:.4g}/s come, each worker does {self.service_rate:.3g}/s, {self.waiting} wait"
+        return f"{self.rate:.4g}/s come and {self.waiting} wait; a worker does {self.service_rate:.3g}/s"
 
 
 def estimate(sample: Sample, state: State, trend: float) -> tuple[LoadEstimate, State]:

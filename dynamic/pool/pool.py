@@ -36,6 +36,7 @@ from lab.limits import DRAIN_SECONDS
 from lab.options import NodeOptions
 from lab.process.launcher import usable_cores
 from lab.process.node import die_with
+from lab.process.supervisor import how_it_ended
 from lab.work import Work
 from rabbitmq.insult_filter import InsultFilterNode
 
@@ -275,8 +276,9 @@ class Pool:
             if worker.left_at is not None:
                 if now - worker.left_at > 2 * DRAIN_SECONDS:
                     os.kill(worker.pid, signal.SIGKILL)
-            elif silent > FROZEN_SECONDS:
-                log.warning("worker %d gives no sign of life for %.0f s: killing it", worker.pid, silent)
+            elif silent > FROZEN_SECONDS and not worker.is_killed:
+                worker.is_killed = True
+                log.warning("worker (process %d) is silent for %.0f s: killing it", worker.pid, silent)
                 os.kill(worker.pid, signal.SIGKILL)
             elif report.phase > Phase.STARTING and self._failed_at < worker.forked_at < now - YOUNG_SECONDS:
                 self._failures = 0
@@ -289,7 +291,7 @@ class Pool:
     def _ended_unasked(self, worker: PooledWorker, phase: Phase, code: int) -> None:
         now = time.monotonic()
         if phase is not Phase.STARTING and now - worker.forked_at > YOUNG_SECONDS:
-            log.warning("worker %d ended by itself, exit code %d", worker.pid, code)
+            log.warning("worker (process %d) %s", worker.pid, how_it_ended(code))
             return
         if now < self._not_before:  # one of those that were forked with the last one
             return
@@ -297,8 +299,8 @@ class Pool:
         pause = BETWEEN_FORKS.pause(self._failures)
         self._failed_at, self._not_before = now, now + pause
         log.warning(
-            "worker %d ended as soon as it began, exit code %d; the next one in %.1f s",
+            "worker (process %d) %s as soon as it began; the next one in %.1f s",
             worker.pid,
-            code,
+            how_it_ended(code),
             pause,
         )

@@ -280,6 +280,8 @@ class PooledWorker:
     """When it was told to leave."""
     start_seconds: float | None = None
     """From then until it did."""
+    is_killed: bool = False
+    """Whether its pool killed it: it was silent."""
 
     @property
     def phase(self) -> Phase:

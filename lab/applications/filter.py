@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from lab.applications.censor import Censor
+from lab.applications.live import live_work, request_counter
 from lab.background import BackgroundJob, heartbeat
 from lab.contract import Architecture, Result, ResultPage
 from lab.data import default_insults, read_insults
@@ -50,6 +51,7 @@ class FilterApplication:
         """By epoch, what the store did not take: the text, the id of its resolve, and the result."""
         self._busy = threading.Lock()
         self._fault_hook = fault_hook()
+        self._count_request = request_counter()
         self.submitted = threading.Event()
         """Set when a text was put on the work list here, so that this node need not wait to look."""
 
@@ -63,6 +65,8 @@ class FilterApplication:
         with self._busy:
             if self._fault_hook:
                 self._fault_hook(checked)
+            if self._count_request:
+                self._count_request()
             self._work.perform()
             return self._process(checked)
 
@@ -195,7 +199,7 @@ def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> 
         jobs.append(BackgroundJob("follow the insults", follower.follow))
     elif not options.insults:
         censor = Censor(default_insults())
-    application = FilterApplication(store, options.handler or censor, options.work)
+    application = FilterApplication(store, options.handler or censor, live_work(options.work))
     if has_work_list and not options.on_demand:
         jobs.append(work_through(application))
     if has_work_list:  # behind the work list, so that what is finished at the end is held until then

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from lab.applications.live import request_counter
 from lab.brokers import locate_redis
 from lab.contract import Architecture
 from lab.errors import NoInsults
@@ -22,6 +23,7 @@ class ServiceApplication:
     def __init__(self, store: Store, subscriber_schemes: tuple[str, ...] = ()) -> None:
         self._store = store
         self._subscriber_schemes = subscriber_schemes
+        self._count_request = request_counter()
 
     def add_insult(self, insult: object, operation_id: str = "") -> bool:
         return self._store.add_insult(clean_insult(insult), operation_id)
@@ -33,6 +35,8 @@ class ServiceApplication:
         return insult_page(self._store.get_insults(clean_after(after), clean_limit(limit)))
 
     def insult_me(self) -> str:
+        if self._count_request:
+            self._count_request()
         insult = self._store.random_insult()
         if insult is None:
             raise NoInsults("there are no insults yet; add one first")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from lab.brokers import Broker, located, rabbitmq_broker, redacted, redis_broker
 from lab.brokers.provide import private_rabbitmq, private_redis
+from lab.brokers.server import Server
 from lab.brokers.state import FOLDER, Running, announced, changing, running, write_state
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
@@ -27,6 +28,7 @@ def brokers(settings: Settings, kinds: frozenset[str], *, announce: bool = False
     """
     urls: dict[str, str] = {}
     descriptions: list[str] = []
+    servers: dict[str, Server] = {}
     with ExitStack() as stack:
         for kind in sorted(kinds):
             try:
@@ -38,10 +40,12 @@ def brokers(settings: Settings, kinds: frozenset[str], *, announce: bool = False
                 continue
             descriptions.append(broker.describe())
             say(descriptions[-1])
-            if announce and broker.server:
-                _announce(stack, running(kind, broker.url, broker.server.pids))
+            if broker.server:
+                servers[kind] = broker.server
+                if announce:
+                    _announce(stack, running(kind, broker.url, broker.server.pids))
             urls[kind] = broker.url
-        yield BrokerUrls(urls.get("redis", ""), urls.get("rabbitmq", ""), tuple(descriptions))
+        yield BrokerUrls(urls.get("redis", ""), urls.get("rabbitmq", ""), tuple(descriptions), servers)
 
 
 def _announce(stack: ExitStack, broker: Running) -> None:

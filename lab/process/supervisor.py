@@ -235,10 +235,11 @@ class Supervisor:
 
 
 def _what_happened(handle: Handle, code: int) -> str:
-    return f"{handle.spec.name} (process {handle.pid}) {_how(code)}"
+    return f"{handle.spec.name} (process {handle.pid}) {how_it_ended(code)}"
 
 
-def _how(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """Say how a process ended, by its exit code: negative if a signal killed it."""
     if code >= 0:
         return f"ended with exit code {code}"
     with suppress(ValueError):

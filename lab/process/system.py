@@ -2,12 +2,13 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from lab.brokers.server import Server
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
 from lab.data import default_insults
 from lab.errors import LabError
@@ -30,6 +31,8 @@ class BrokerUrls:
     amqp: str = ""
     descriptions: tuple[str, ...] = ()
     """A line about each: where it came from, its version, how durable it is; no passwords."""
+    servers: Mapping[str, Server] = field(default_factory=dict, repr=False, compare=False)
+    """The processes of those that are private, by kind."""
 
     @property
     def kinds(self) -> frozenset[str]:

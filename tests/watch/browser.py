@@ -18,7 +18,7 @@ from tests.eventually import eventually
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ANSWER_SECONDS = 60.0
 PHONE = (390, 844)
-DESKTOP = (1280, 900)
+DESKTOP = (1400, 1000)
 
 
 def find_browser() -> str | None:
@@ -162,6 +162,11 @@ class Tab:
             " field.dispatchEvent(new Event('input', {bubbles: true})) })"
             f"(document.querySelector({found}))"
         )
+
+    def key(self, name: str, code: int) -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
     def screenshot(self, path: Path) -> None:
         """Write all of the page into a PNG file."""

@@ -13,7 +13,7 @@ from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
 from tests.watch.session import Watching, still_running, watching
-from watch.system import MOST_NODES
+from watch.nodes import MOST_NODES
 
 LOAD = json.dumps({"rate": 1}).encode()
 
@@ -108,12 +108,19 @@ def test_only_the_files_of_the_page_are_served(page: Watching, path: str) -> Non
         ("scale", b'{"application": "filter", "count": 1.5}', Code.WRONG_TYPE),
         ("scale", b'{"application": "rm -rf", "count": 1}', Code.MALFORMED),
         ("kill_node", b'{"pid": 1}', Code.NOT_FOUND),
+        ("freeze_node", b'{"pid": 1}', Code.NOT_FOUND),
+        ("thaw_node", b'{"pid": 1.5}', Code.WRONG_TYPE),
+        ("work", b'{"milliseconds": -1}', Code.TOO_LARGE),
+        ("work", b'{"milliseconds": 1e9}', Code.TOO_LARGE),
+        ("work", b'{"milliseconds": "5"}', Code.WRONG_TYPE),
+        ("kill_broker", b'{"kind": "rabbitmq"}', Code.NOT_FOUND),
+        ("kill_broker", b'{"kind": "redis"}', Code.MALFORMED),
+        ("policy", b'{"policy": "hpa"}', Code.UNKNOWN_OPERATION),
         ("remove_node", b'{"pid": "1"}', Code.WRONG_TYPE),
         ("add_insult", b'{"insult": " "}', Code.MALFORMED),
         ("add_insult", b'{"insult": "\\u0007"}', Code.MALFORMED),
         ("send_text", b'{"text": "\\ud800"}', Code.BAD_ENCODING),
         ("send_text", b'{"text": "' + b"x" * (MAX_TEXT_BYTES + 1) + b'"}', Code.TOO_LARGE),
-        ("kill_worker", b"{}", Code.UNKNOWN_OPERATION),
         ("__class__", b"{}", Code.UNKNOWN_OPERATION),
     ],
 )
@@ -153,6 +160,53 @@ def test_nodes_are_added_removed_and_killed_ones_replaced(page: Watching) -> Non
     assert len(found) == 1
     assert any("was killed by SIGKILL" in line for line in page.lines("fault"))
     eventually(lambda: any("serves again" in line for line in page.lines("node")))
+
+
+def test_a_frozen_node_answers_nothing_until_it_is_thawed(page: Watching) -> None:
+    page.press("load", rate=20)
+    (node,) = eventually(page.nodes)
+
+    def row() -> dict[str, Any]:
+        return dict(next(one for one in page.state()["rows"] if one.get("pid") == node))
+
+    eventually(lambda: (row()["rate"] or 0) > 10)
+    before = row()["served"]
+    assert page.press("freeze_node", pid=node)["status"] == 200
+    eventually(lambda: row()["state"] == "frozen" and row()["rate"] == 0)
+    assert "remove_node" not in row()["buttons"]
+    assert page.press("thaw_node", pid=node)["status"] == 200
+    eventually(lambda: row()["state"] == "serving" and row()["served"] > before + 10, 20.0)
+
+
+def test_the_work_time_changes_while_nodes_run(page: Watching) -> None:
+    page.press("load", rate=5)
+    page.press("work", milliseconds=150)
+    eventually(lambda: (page.point()["p50"] or 0) >= 150, 20.0)
+    page.press("work", milliseconds=20)
+    eventually(lambda: (page.point()["p50"] or 1000) < 120, 30.0)
+
+
+def test_a_broker_that_was_here_before_is_not_ours_to_kill(page: Watching) -> None:
+    (row,) = [row for row in page.state()["rows"] if "broker" in row["name"]]
+    assert (row["state"], row["buttons"]) == ("not ours to kill", [])
+
+
+def test_a_private_broker_is_killed_and_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_REDIS_URL", raising=False)
+    with watching("redis_impl", "filter", "--nodes", "1", redis_url="") as command:
+        if not any(row.get("buttons") == ["kill_broker"] for row in command.state()["rows"]):
+            pytest.skip("a Redis runs on its usual port, so there is no private one")
+        eventually(lambda: command.point().get("achieved"), 30.0)
+        assert "was killed" in command.press("kill_broker", kind="redis")["said"]
+        eventually(lambda: any("requests fail" in line for line in command.lines("fault")), 30.0)
+        assert command.press("kill_broker", kind="redis")["code"] == "NOT_FOUND"
+        assert "serves again" in command.press("start_broker", kind="redis")["said"]
+        eventually(lambda: command.point()["achieved"] > 10, 30.0)
+        command.press("kill_broker", kind="redis")
+        started = command.running()
+        assert command.end() == 130
+        assert not still_running(started)
+        assert "Traceback" not in command.err, command.err
 
 
 def test_the_load_is_answered_and_its_response_times_are_known(page: Watching) -> None:

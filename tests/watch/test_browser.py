@@ -13,6 +13,7 @@ from tests.eventually import eventually
 from tests.watch.browser import DESKTOP, PHONE, Browser, Tab, find_browser
 from tests.watch.session import Watching, watching
 
+KILL = "[data-action=kill_node]:not(.off)"
 MARKUP = "<img src=/page/none onerror=alert(1)>"
 
 
@@ -108,10 +109,10 @@ def test_a_node_added_on_one_page_is_seen_on_another_and_killed_there(
     browser: Browser, tab: Tab, command: Watching
 ) -> None:
     other = live(browser, command, PHONE)
-    before = tab.run("document.querySelectorAll('[data-action=kill_node]').length")
+    before = tab.run(f"document.querySelectorAll('{KILL}').length")
     tab.click("[data-application=filter] button.plain")
     shows(tab, "#result", "2 filter nodes serve")
-    other.wait(f"document.querySelectorAll('[data-action=kill_node]').length === {before + 1}")
+    other.wait(f"document.querySelectorAll('{KILL}').length === {before + 1}")
     pid = max(command.nodes())
     other.click(f"[aria-label='Kill filter node, process {pid}']")
     for page in (other, tab):
@@ -122,7 +123,7 @@ def test_a_node_added_on_one_page_is_seen_on_another_and_killed_there(
     last = command.nodes()[-1]
     other.click(f"[aria-label='Remove filter node, process {last}']")
     shows(other, "#result", "finished what it had, and left")
-    other.wait(f"document.querySelectorAll('[data-action=kill_node]').length === {before}")
+    other.wait(f"document.querySelectorAll('{KILL}').length === {before}")
     other.close()
 
 
@@ -130,7 +131,7 @@ def test_the_rate_is_set_and_the_figures_follow(tab: Tab, command: Watching) -> 
     tab.fill("#rate-number", "35")
     tab.click("form[data-action=load] button")
     shows(tab, "#result", "35 requests per second")
-    tab.wait("+document.querySelector('#tiles dd span').textContent > 25")
+    tab.wait("+document.querySelector('.tiles dd span').textContent > 25")
     assert tab.run("document.querySelector('#rate').value") == "35"
     command.press("load", rate=20)  # as another page does
     tab.wait("document.querySelector('#rate-number').value === '20'")
@@ -169,6 +170,72 @@ def test_a_lost_connection_is_reported_and_comes_back(tab: Tab, command: Watchin
         os.kill(command.process.pid, signal.SIGCONT)
     tab.wait("document.body.dataset.connection === 'live'")
     tab.wait("document.querySelectorAll('#rows tr').length >= 3")
+
+
+ARROW_PRESSES = 12
+
+
+def test_held_arrow_keys_are_not_lost(tab: Tab, command: Watching) -> None:
+    command.press("load", rate=20)
+    tab.wait("document.querySelector('#rate').value === '20'")
+    tab.run("document.querySelector('#rate').focus()")
+    for _ in range(ARROW_PRESSES):  # a held key repeats before the answer to the first is there
+        tab.key("ArrowRight", 39)
+    assert tab.run("document.querySelector('#rate').value") == str(20 + 5 * ARROW_PRESSES)
+    eventually(lambda: command.state()["facts"]["rate"] == 20 + 5 * ARROW_PRESSES)
+    command.press("load", rate=20)
+
+
+def test_the_picture_shows_clients_the_queue_and_each_node(tab: Tab, command: Watching) -> None:
+    command.press("load", rate=30)
+    (node, *_) = eventually(command.nodes)
+    tab.wait(f"document.querySelector('.picture').textContent.includes('{node}')")
+    tab.wait("document.querySelectorAll('.picture .dot').length > 2")
+    label = "document.querySelector('.picture').getAttribute('aria-label')"
+    tab.wait(f"/list, \\d+ under way; 1 filter nodes: \\d+ serving [\\d.]+ per second/.test({label})")
+    command.press("freeze_node", pid=node)
+    tab.wait(f"{label}.includes('{node} frozen') && document.querySelector('.picture .frozen')")
+    command.press("thaw_node", pid=node)
+    tab.wait(f"{label}.includes('{node} serving')")
+
+
+def test_a_row_stays_where_it_is_while_its_node_is_replaced_and_keeps_the_focus(
+    tab: Tab, command: Watching
+) -> None:
+    (node, *_) = eventually(command.nodes)
+    button = f"[aria-label='Kill filter node, process {node}']"
+    tab.wait(f'document.querySelector("{button}")')
+    place = "[...document.querySelectorAll('#rows tr')].indexOf(document.activeElement.closest('tr'))"
+    tab.run(f'document.querySelector("{button}").focus()')
+    before = tab.run(f"[{place}, document.activeElement.getBoundingClientRect().x]")
+    for kind in ("keyDown", "keyUp"):
+        tab.ask("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, text="\r")
+    eventually(lambda: (seen := command.nodes()) and node not in seen, 30.0)
+    new = eventually(command.nodes)[0]
+    tab.wait(f"document.activeElement.getAttribute('aria-label') === 'Kill filter node, process {new}'")
+    assert tab.run(f"[{place}, document.activeElement.getBoundingClientRect().x]") == before
+
+
+def test_the_page_is_held_and_goes_on_with_all_that_came_meanwhile(tab: Tab, command: Watching) -> None:
+    tab.click("#hold")
+    assert tab.run("document.querySelector('#hold').getAttribute('aria-pressed')") == "true"
+    command.press("load", rate=45)
+    eventually(lambda: command.point()["offered"] == 45)
+    assert tab.run("document.querySelector('#rate').value") != "45"
+    tab.click("#hold")
+    tab.wait("document.querySelector('#rate').value === '45'")
+    command.press("load", rate=20)
+
+
+def test_pause_stops_the_load_and_resume_brings_it_back(tab: Tab, command: Watching) -> None:
+    command.press("load", rate=25)
+    tab.wait("document.querySelector('#rate').value === '25'")
+    tab.click("#pause")
+    shows(tab, "#pause", "Resume")
+    assert command.state()["facts"]["rate"] == 0
+    tab.click("#pause")
+    shows(tab, "#pause", "Pause")
+    assert command.state()["facts"]["rate"] == 25
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])

@@ -16,7 +16,7 @@ from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
 from tests.watch.session import Watching, still_running, watching
 from watch.main_thread import MOST_WAITING, MainThreadExecutor
-from watch.system import MOST_NODES
+from watch.nodes import MOST_NODES
 
 END_SECONDS = 30.0
 INTERRUPTED = 130
@@ -27,10 +27,23 @@ INTERRUPTED = 130
     [
         (["redis_impl", "filter", "--nodes", "500"], f"from 1 to {MOST_NODES}"),
         (["redis_impl", "filter", "--policy", "hpa"], "means nothing to redis_impl"),
-        (["dynamic", "filter"], "means nothing to dynamic"),
+        (["dynamic", "filter"], "stands alone"),
         (["redis_impl", "service", "--work-time", "1ms"], "means nothing to the service"),
         (["redis_impl", "--rate", "nan"], "not a rate"),
-        (["soap"], "invalid choice"),
+        (["redis_impl", "--work-time", "5"], "write 5s or 5ms"),
+        (["redis_impl", "--work-time", "3s"], "the most here"),
+        (["redis_impl", "--host", "here:80"], "not a host"),
+        (["soap"], "no middleware 'soap'"),
+        (["xmlrpc", "soap"], "no middleware 'soap'"),
+        (["xmlrpc:plain"], "no middleware"),
+        (["redis_impl", "redis"], "are the same"),
+        (["redis_impl", "xmlrpc", "pyro4"], "2 systems fit"),
+        (["dynamic", "redis_impl"], "stands alone"),
+        (["dynamic", "--policy", "foo"], "no policy 'foo'"),
+        (["dynamic", "--policy", "static:workers=-1"], "above 0"),
+        (["dynamic", "--policy", "reference"], "knows the rates to come"),
+        (["dynamic", "--nodes", "2"], "means nothing to dynamic"),
+        (["dynamic", "--work-time", "0s"], "must be above 0"),
     ],
 )
 def test_a_wrong_command_line_is_told(
@@ -136,6 +149,21 @@ def test_the_service_alone_has_no_buttons_of_the_filter(redis_url: str) -> None:
         assert page.press("add_insult", insult="zopenquillo")["status"] == 200
 
 
+def test_stock_and_tuned_stand_side_by_side_under_the_same_load(redis_url: str, amqp_url: str) -> None:
+    options = ("rabbitmq:stock", "rabbitmq", "filter", "--nodes", "1", "--rate", "10")
+    with watching(*options, redis_url=redis_url, amqp_url=amqp_url) as page:
+        labels = [system["label"] for system in page.state()["description"]["systems"]]
+        assert labels == ["RabbitMQ stock", "RabbitMQ"]
+        eventually(lambda: (p := page.point()).get("achieved", 0) > 5 and p.get("achieved_2", 0) > 5, 40.0)
+        assert page.press("load", rate=30)["said"].endswith("to each of the two.")
+        eventually(lambda: (p := page.point())["achieved"] > 20 and p["achieved_2"] > 20, 30.0)
+        assert page.press("scale", application="filter", count=2)["status"] == 200
+        rows = [row for row in page.state()["rows"] if row["name"] == "filter node"]
+        assert sorted(row["system"] for row in rows) == 2 * ["RabbitMQ"] + 2 * ["RabbitMQ stock"]
+        assert page.press("send_text", text="a fool")["text"] == "a CENSORED"
+        ends_without_a_trace(page, redis_url)
+
+
 def test_workers_follow_the_publishers_rate(redis_url: str, amqp_url: str) -> None:
     options = ("dynamic", "--rate", "10", "--max", "4", "--work-time", "20ms")
     with watching(*options, redis_url=redis_url, amqp_url=amqp_url) as page:
@@ -147,8 +175,18 @@ def test_workers_follow_the_publishers_rate(redis_url: str, amqp_url: str) -> No
         assert point
         assert point["ready"] >= 1
         pid = page.nodes("worker", "ready")[0]
-        assert page.press("kill_worker", pid=1)["code"] == "NOT_FOUND"
-        assert page.press("kill_worker", pid=pid)["status"] == 200
+        assert page.press("kill_node", pid=1)["code"] == "NOT_FOUND"
+        assert page.press("kill_node", pid=pid)["status"] == 200
         eventually(lambda: pid not in page.nodes("worker", "ready") and page.nodes("worker", "ready"), 20.0)
+        eventually(lambda: any("was killed by SIGKILL" in line for line in page.lines("fault")), 20.0)
+        page.press("load", rate=40)
+        assert page.press("policy", policy="foo")["code"] == "MALFORMED"
+        assert page.press("policy", policy="static:workers=3")["status"] == 200
+        eventually(lambda: page.point().get("ready") == 3 and page.state()["facts"]["reason"], 40.0)
+        assert page.state()["facts"]["policy"] == "static:workers=3"
+        assert page.press("work", milliseconds=300)["status"] == 200
+        eventually(lambda: page.point()["backlog"] > 40, 40.0)
+        assert not any("ended by itself" in line for line in page.lines("fault"))
+        page.press("work", milliseconds=1)
         page.press("load", rate=0)
         ends_without_a_trace(page, redis_url)

@@ -4,7 +4,7 @@ const SHOWN_SECONDS = 120;
 const LEFT = 44, RIGHT = 6, TOP = 8, BOTTOM = 20;
 const SVG = "http://www.w3.org/2000/svg";
 
-function element(name, attributes, text) {
+export function element(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;
