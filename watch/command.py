@@ -244,6 +244,12 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_options(parser)
+    return parser
+
+
+def _add_options(parser: Parser) -> None:
+    """Add what is shown, and how it begins."""
     parser.add_argument("words", metavar="MIDDLEWARE", nargs="+", help=_one_of())
     parser.add_argument(
         "--nodes", type=_up_to(MOST_NODES), metavar="N", help=f"at the start (default {USUAL_NODES})"
@@ -275,7 +281,6 @@ def _parser() -> Parser:
     parser.add_argument("--host", type=host, default=LOOPBACK, help="address of the page (default 127.0.0.1)")
     parser.add_argument("--port", type=port, default=0, help="port of the page (default: a free one)")
     add_yes_option(parser)
-    return parser
 
 
 def _one_of() -> str:
