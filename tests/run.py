@@ -48,8 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         "only": options.only,
         "seed": options.seed,
     }
-    kinds = frozenset({"redis", "rabbitmq"})
-    experiment = Experiment("run", steps, workload, configuration, left_out, options.cluster, kinds)
+    experiment = Experiment("run", steps, workload, configuration, left_out, options.cluster)
     return conduct(experiment, options.results)
 
 

@@ -6,17 +6,14 @@ from harness.experiment.anatomy import anatomy_step, library_step
 from harness.experiment.capacity import Objective
 from harness.experiment.scaling import short_step, thorough_steps
 from harness.experiment.session import Step
-from harness.experiment.side import Side
 from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND, speedup_step
-from harness.experiment.stress import CLIENTS, Blocks, capacity_step, clients_step, requests_step, sides_step
-from harness.record.run import Guarantee
+from harness.experiment.stress import Blocks, capacity_step, clients_step, requests_step, variants_step
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 
 LEFT_OUT = (
     "Left out of the short form: throughput over requests and over clients, texts submitted and found, 50 "
-    "requests in flight at n nodes, n nodes with nothing kept, capacity and the sweep of rates, CPU-bound "
-    "speedup, speedup of stock, 2 "
+    "requests in flight at n nodes, capacity and the sweep of rates, CPU-bound speedup, speedup of stock, 2 "
     "nodes and more than 3, the anatomy of a request, the library on the path, trials with fresh processes, "
     "and all but one load of dynamic scaling. `lab run --full` has them (about two hours)."
 )
@@ -25,7 +22,7 @@ ON_ONE_MACHINE = (
     "a request's CPU time, which are sampled there."
 )
 SHORT_WINDOW, LONG_WINDOW = 0.7, 5.0
-SHORT_BLOCKS = {Architecture.ONE_NODE: Blocks(3, 3, 0), Architecture.N_NODE: Blocks(3, 0, 0)}
+SHORT_BLOCKS = {Architecture.ONE_NODE: Blocks(3, 1, 0), Architecture.N_NODE: Blocks(3, 0, 0)}
 LONG_BLOCKS = Blocks(5, 5, 5)
 
 
@@ -37,38 +34,18 @@ def by_middleware(names: Sequence[str]) -> list[list[str]]:
     return list(grouped.values())
 
 
-BOTH = (Guarantee.NOTHING, Guarantee.DISK)
-
-
-def sides(
-    names: Sequence[str], architecture: Architecture, guarantees: Sequence[Guarantee] = BOTH
-) -> list[Side]:
-    """Return *names* at each of *guarantees*; direct middlewares keep nothing of a call."""
-    return [
-        Side(name, architecture, clients=CLIENTS, guarantee=guarantee)
-        for variants in by_middleware(names)
-        for name in variants
-        for guarantee in (guarantees if MIDDLEWARES[name].broker else (None,))
-    ]
-
-
-SHORT_GUARANTEES = {Architecture.ONE_NODE: BOTH, Architecture.N_NODE: (Guarantee.DISK,)}
-
-
 def quick_steps(names: Sequence[str]) -> list[Step]:
+    groups = by_middleware(names)
     steps = [
-        sides_step(
-            sides(names, architecture, SHORT_GUARANTEES[architecture]),
-            SHORT_WINDOW,
-            SHORT_BLOCKS[architecture],
-        )
+        variants_step(variants, architecture, SHORT_WINDOW, SHORT_BLOCKS[architecture])
+        for variants in groups
         for architecture in Architecture
     ]
     steps += [
         speedup_step(
             [_promising(variants)], (1, 3), LATENCY_BOUND, blocks=3, window=SHORT_WINDOW, fresh=False
         )
-        for variants in by_middleware(names)
+        for variants in groups
     ]
     return steps
 
@@ -79,11 +56,10 @@ def _promising(variants: Sequence[str]) -> str:
 
 
 def full_steps(names: Sequence[str]) -> list[Step]:
-    steps = [
-        sides_step(sides(names, architecture), LONG_WINDOW, LONG_BLOCKS) for architecture in Architecture
-    ]
+    steps: list[Step] = []
     for variants in by_middleware(names):
         for architecture in Architecture:
+            steps.append(variants_step(variants, architecture, LONG_WINDOW, LONG_BLOCKS))
             for name in variants:
                 steps += [
                     requests_step(name, architecture, LONG_WINDOW),

@@ -41,8 +41,7 @@ class Step:
     seconds: float
     needs: frozenset[str]
     """Brokers without which it is skipped."""
-    measure: Callable[[Bench], Iterator[Result | str]]
-    """A text that it yields is a note for who reads the result."""
+    measure: Callable[[Bench], Iterator[Result]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +245,6 @@ def _measure(experiment: Experiment, bench: Bench, journal: Journal) -> int:
                 continue
             try:
                 for result in step.measure(bench):
-                    if isinstance(result, str):
-                        run.notes.append(result)
-                        continue
                     journal.keep(result)
                     progress.say(describe(result), figures(result))
             except CannotKeep:

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.analysis.verdicts import objections
-from harness.experiment.bench import Bench, Conditions
+from harness.experiment.bench import Bench
 from harness.experiment.capacity import CALLERS as PLANNED_CLIENTS
 from harness.experiment.capacity import SHARES, Objective, capacity
 from harness.experiment.session import Step, needs
-from harness.experiment.side import SUBMIT, Side
 from harness.load.generator import now
 from harness.load.measure import Generators
 from harness.probes.resources import meter
 from harness.record.measurement import RawFile, Recorder, summarise
 from harness.record.run import Capacity, Point
-from harness.report.formatting import not_here
 from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import LabError
 from lab.load.plans import Plan
@@ -55,55 +53,46 @@ def over_requests(
     bench: Bench, middleware: str, architecture: Architecture, window_seconds: float
 ) -> Iterator[Point]:
     """Measure 4 clients over more and more requests; then 50 in flight each; then what is submitted."""
-    side = Side(middleware, architecture, clients=CLIENTS)
-    kept = side.conditions(bench)
     with bench.system(middleware, architecture) as system:
         with bench.load(system, CLIENTS) as load:
             yield from _ramp(bench, system, load, window_seconds)
-            if bench.workload.application is Application.SERVICE:
-                return
-            load.in_flight = PIPELINE
-            make = partial(Generators.closed, seconds=window_seconds)
-            yield bench.point("pipelined", system, load, make, **kept)
+        if bench.workload.application is Application.SERVICE:
+            return
+        with bench.load(system, CLIENTS, PIPELINE) as load:
+            yield bench.point("pipelined", system, load, partial(Generators.closed, seconds=window_seconds))
         yield accepted_to_completed(bench, system, CLIENTS, window_seconds)
 
 
 def side_by_side(
-    bench: Bench, sides: Sequence[Side], window_seconds: float, blocks: Blocks
-) -> Iterator[Point | str]:
-    """Measure all *sides* under the same loads, a window of each in every block.
-
-    A text that it yields says what is skipped. On several machines brokers keep what they keep.
-    """
-    if bench.machines:
-        sides = list(dict.fromkeys(replace(side, guarantee=None) for side in sides))
-    here = [side for side in sides if side.needs <= bench.brokers.kinds]
-    missing = {side.described.label: side.needs - bench.brokers.kinds for side in sides if side not in here}
-    for name, brokers in missing.items():
-        yield f"Skipped {name}, {sides[0].architecture}: {not_here(brokers)}."
+    bench: Bench, variants: Sequence[str], architecture: Architecture, window_seconds: float, blocks: Blocks
+) -> Iterator[Point]:
+    """Measure *variants* under the same loads, a window of each in every block."""
     with ExitStack() as stack:
-        systems = {side: side.start_system(bench, stack) for side in here}
-        loads = {side: side.load(bench, system) for side, system in systems.items()}
+        systems = {name: stack.enter_context(bench.system(name, architecture)) for name in variants}
+        studies = [("requests", 1, blocks.single), ("pipelined", PIPELINE, blocks.many)]
+        loads = {
+            (name, depth): bench.load(system, CLIENTS, depth)
+            for name, system in systems.items()
+            for _, depth, count in studies
+            if count
+        }
         for load in loads.values():
             stack.callback(load.close)
         for load in loads.values():
             load.wait_ready()
         make = partial(Generators.closed, seconds=window_seconds)
-        for study, depth, count in (("requests", 1, blocks.single), ("pipelined", PIPELINE, blocks.many)):
-            for side, block in _in_turn(here, count):
-                loads[side].in_flight = depth
-                conditions: Conditions = {**side.conditions(bench), "block": block}
-                yield bench.point(study, systems[side], loads[side], make, **conditions)
-        for side, block in _in_turn(here, blocks.accepted):
-            kept = replace(side, operation=SUBMIT).conditions(bench)
-            point = accepted_to_completed(bench, systems[side], CLIENTS, window_seconds)
-            yield replace(point, block=block, guarantee=kept["guarantee"])
+        for study, depth, count in studies:
+            for name, block in _in_turn(variants, count):
+                yield bench.point(study, systems[name], loads[name, depth], make, block=block)
+        for name, block in _in_turn(variants, blocks.accepted):
+            point = accepted_to_completed(bench, systems[name], CLIENTS, window_seconds)
+            yield replace(point, block=block)
 
 
-def _in_turn(sides: Sequence[Side], blocks: int) -> Iterator[tuple[Side, int]]:
-    """Yield all *sides* in each block, in turning order, so that a drift favours none."""
+def _in_turn(variants: Sequence[str], blocks: int) -> Iterator[tuple[str, int]]:
+    """Yield all *variants* in each block, in turning order, so that a drift favours none."""
     for block in range(1, blocks + 1):
-        yield from ((side, block) for side in list(sides)[:: -1 if block % 2 else 1])
+        yield from ((name, block) for name in list(variants)[:: -1 if block % 2 else 1])
 
 
 def over_clients(
@@ -239,14 +228,14 @@ def requests_step(middleware: str, architecture: Architecture, window: float) ->
     return system_step("requests", middleware, architecture, START_SECONDS + 5 * window, measure)
 
 
-def sides_step(sides: Sequence[Side], window: float, blocks: Blocks) -> Step:
-    """Return the step that measures *sides*, all of one architecture, in the same blocks."""
-    labels = dict.fromkeys(side.described.label for side in sides)
-    what = f"side by side, {sides[0].architecture}: {', '.join(labels)}"
-    seconds = len(sides) * (START_SECONDS + window * sum(blocks))
-    return Step(
-        what, seconds, frozenset(), partial(side_by_side, sides=sides, window_seconds=window, blocks=blocks)
+def variants_step(variants: Sequence[str], architecture: Architecture, window: float, blocks: Blocks) -> Step:
+    """Return the step that measures *variants* of one middleware in the same blocks."""
+    measure = partial(
+        side_by_side, variants=variants, architecture=architecture, window_seconds=window, blocks=blocks
     )
+    what = f"{' and '.join(MIDDLEWARES[name].label for name in variants)}, {architecture}"
+    seconds = len(variants) * (START_SECONDS + window * sum(blocks))
+    return Step(what, seconds, needs(variants[0], architecture), measure)
 
 
 def clients_step(middleware: str, architecture: Architecture, window: float) -> Step:
