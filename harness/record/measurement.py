@@ -232,6 +232,8 @@ def _middle_ns(cell: int) -> float:
 RECORDS_READ = 250_000
 """At once, of a raw file: ten million need no more memory than a few."""
 SLICES = 20
+EDGE = 6
+"""The first and the last sixth of a window are left out where clients begin and end one by one."""
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 Times = NDArray[np.int64]
 
@@ -259,7 +261,7 @@ class Measurement:
     response_interval_ms: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Between which values each percentile of the response time lies, with 95 % confidence."""
     under_way: float = 0.0
-    """Requests that were sent and not yet answered, on average, until the last was sent."""
+    """Requests that were sent and not yet answered, on average, in the middle of the time of sending."""
     late_p99_ms: float | None = None
     """By how much requests were sent later than planned."""
     out_of_range: int = 0
@@ -301,7 +303,7 @@ def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) 
         planned, sent, done = times[:, 0], times[:, 1], times[:, 2]
         response.record_many(done - planned)
         service.record_many(done - sent)
-        under_way_ns += int((np.minimum(done, span.last_planned) - planned).sum())
+        under_way_ns += span.overlap(planned, done)
         late.record_many(np.maximum(sent - planned, 1_000))  # on time is within the first microsecond
         for counts, clock in ((ended, done), (begun, planned)):
             places = (clock - first) * SLICES // max(1, last - first + 1)
@@ -321,7 +323,7 @@ def summarise(tally: Tally, raws: Sequence[Path], offered: float | None = None) 
         response_ms=_percentiles(response),
         service_ms=_percentiles(service),
         response_interval_ms=_intervals(response),
-        under_way=under_way_ns / max(1, span.last_planned - first),
+        under_way=under_way_ns / max(1, span.late - span.early),
         late_p99_ms=late.percentile(0.99) if offered else None,
         out_of_range=response.out_of_range,
         slices=[float(count) for count in ended / max(seconds / SLICES, 1e-9)],
@@ -347,6 +349,20 @@ class _Span(NamedTuple):
     last_planned: int = 0
     first_done: int = 0
     last_done: int = 0
+
+    @property
+    def early(self) -> int:
+        """When all clients had begun."""
+        return self.first_planned + (self.last_planned - self.first_planned) // EDGE
+
+    @property
+    def late(self) -> int:
+        """Until when all clients went on."""
+        return self.last_planned - (self.last_planned - self.first_planned) // EDGE
+
+    def overlap(self, begun: Times, ended: Times) -> int:
+        """Return the nanoseconds between :attr:`early` and :attr:`late` of requests, all together."""
+        return int(np.maximum(np.minimum(ended, self.late) - np.maximum(begun, self.early), 0).sum())
 
     @property
     def planned_over_done(self) -> float:
