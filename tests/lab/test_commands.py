@@ -42,7 +42,7 @@ FILES = {
     "odd/run.json": f'{{"schema": {SCHEMA}, "points": 3}}'.encode(),
     "bare/other": b"",
     "torn/run.jsonl": b'{"schema": 1, "pro',
-    "late/run.jsonl": b'{"schema": 9, "configuration": {}, "environment": {}}',
+    "late/run.jsonl": b'{"schema": 99, "configuration": {}, "environment": {}}',
 }
 """What a test folder holds; `@` in a command line stands for the folder."""
 WRONG = {
@@ -96,7 +96,7 @@ WRONG_TOO = {
     "run --corpus @/none.txt": "@/none.txt: cannot be read: No such file or directory",
     "report @/odd": "@/odd/run.json: is damaged",
     "compare xmlrpc xmlrpc --fail-if-slower x": "'x' is not a share such as 10%",
-    "report @/late": f"@/late/run.json: has schema 9, and this lab reads {SCHEMA}; measure again",
+    "report @/late": f"@/late/run.json: has schema 99, and this lab reads {SCHEMA}; measure again",
     "anatomy --clients 0": "--clients: '0' is not a whole number, 1 or more",
     "anatomy --places=-1": "--places: '-1' is not a whole number, 1 or more",
     "anatomy --seconds=inf": "--seconds: 'inf' is not a time",

@@ -165,7 +165,9 @@ def test_while_rabbitmq_is_out_of_memory_clients_are_told_at_once_and_all_that_w
                 assert isinstance(asker, InsultFilterClient)
                 began = time.monotonic()
                 error = outcome(partial(ask, "tonto"))
-                assert isinstance(error, Overloaded), error
+                # The first request may be on its way as RabbitMQ stops reading: it is not refused then.
+                assert isinstance(error, Overloaded | Unavailable), error
+                assert isinstance(error, Overloaded) or "It was sent" in error.message
                 assert "out of memory" in error.message
                 assert time.monotonic() - began < TIMEOUT_SECONDS / 3, "told, not timed out"
             with pytest.raises(DidNotStart, match="out of memory or disk"):

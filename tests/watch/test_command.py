@@ -149,6 +149,11 @@ def test_the_service_alone_has_no_buttons_of_the_filter(redis_url: str) -> None:
         assert page.press("add_insult", insult="zopenquillo")["status"] == 200
 
 
+def _filter_nodes(page: Watching) -> list[str]:
+    """Return the system of each filter node that the page shows."""
+    return sorted(row["system"] for row in page.state()["rows"] if row["name"] == "filter node")
+
+
 def test_stock_and_tuned_stand_side_by_side_under_the_same_load(redis_url: str, amqp_url: str) -> None:
     options = ("rabbitmq:stock", "rabbitmq", "filter", "--nodes", "1", "--rate", "10")
     with watching(*options, redis_url=redis_url, amqp_url=amqp_url) as page:
@@ -158,8 +163,7 @@ def test_stock_and_tuned_stand_side_by_side_under_the_same_load(redis_url: str, 
         assert page.press("load", rate=30)["said"].endswith("to each of the two.")
         eventually(lambda: (p := page.point())["achieved"] > 20 and p["achieved_2"] > 20, 30.0)
         assert page.press("scale", application="filter", count=2)["status"] == 200
-        rows = [row for row in page.state()["rows"] if row["name"] == "filter node"]
-        assert sorted(row["system"] for row in rows) == 2 * ["RabbitMQ"] + 2 * ["RabbitMQ stock"]
+        eventually(lambda: _filter_nodes(page) == 2 * ["RabbitMQ"] + 2 * ["RabbitMQ stock"], 40.0)
         assert page.press("send_text", text="a fool")["text"] == "a CENSORED"
         ends_without_a_trace(page, redis_url)
 
