@@ -61,12 +61,13 @@ def test_filter_nodes_declare_and_consume_a_deleted_queue_again(
         eventually(lambda: filtered(client, "tonto") == "CENSORED")
         assert client.filter("tonto") == "CENSORED"
         assert client.get_results()
-    for node, length in zip(filters.nodes, before, strict=True):
-        said = filters.launcher.logs(node)[length:]
-        for queue in set(gone) - {"filter.dead"}:
-            line = f"the queue {filters.namespace}.{queue} was deleted; declaring and consuming it again"
-            assert said.count(line) == 1
-        assert "connecting again" not in said
+    said = [filters.launcher.logs(node)[length:] for node, length in zip(filters.nodes, before, strict=True)]
+    for queue in set(gone) - {"filter.dead"}:
+        line = f"the queue {filters.namespace}.{queue} was deleted; declaring and consuming it again"
+        # RabbitMQ may tell one node only. The other consumes anew without a line (docs/decisions/0018).
+        assert {one.count(line) for one in said} <= {0, 1}
+        assert any(line in one for one in said)
+    assert not any("connecting again" in one for one in said)
 
 
 def has_both_nodes(url: str, queue: str) -> bool:
@@ -85,7 +86,7 @@ def test_service_nodes_and_the_broadcaster_declare_and_consume_a_deleted_queue_a
         eventually(lambda: outcome(client.start_broadcast) is True)
         assert client.start_broadcast() is False
         for queue in gone:
-            assert consumers(rabbit.url, f"{system.namespace}.{queue}") == 1
+            eventually(lambda: consumers(rabbit.url, f"{system.namespace}.{queue}") == 1)  # noqa: B023
 
 
 def test_a_text_sent_while_its_queue_is_deleted_gets_an_id_or_an_error(
