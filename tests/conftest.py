@@ -7,7 +7,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -43,9 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def usual_ports() -> Iterator[None]:
     """Have the ports that documents show to oneself: other tests that need them wait, in all processes."""
-    with (Path(tempfile.gettempdir()) / "lab-tests-usual-ports.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)  # a lock that leaves no file, also between users
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 @pytest.fixture(scope="session")

@@ -96,22 +96,6 @@ class Side:
         """The brokers without which it cannot be started."""
         return self.described.needed_brokers(self.architecture)
 
-    @property
-    def system_key(self) -> "Side":
-        """What of it concerns the system: sides that are alike in it may share one that stays up."""
-        return replace(
-            self,
-            clients=1,
-            in_flight=1,
-            batch=0,
-            text_bytes=0,
-            corpus=None,
-            unchecked=False,
-            operation=INSULT_ME if self.application is Application.SERVICE else FILTER,
-            processes=PROCESSES,
-            label="",
-        )
-
     def start(self, bench: Bench, stack: ExitStack) -> tuple[System, Generators]:
         """Start fresh processes and load generators, which end with *stack*."""
         system = self.start_system(bench, stack)

@@ -98,7 +98,6 @@ class FarGenerators(Generators):
 
     def _run(self, window: Window, seconds: float = 0.0, offered: float | None = None) -> Measurement:
         self._windows += 1
-        window = replace(window, in_flight=self.in_flight)
         label = f"{time.time_ns()}-{self._windows}"
         total, raws = Tally(), []
         count = len(self._handles)

@@ -34,8 +34,6 @@ class Window:
     start_ns: int = 0
     """When a plan begins, on the clock that all processes share."""
     raw: Path = Path(os.devnull)
-    in_flight: int = 0
-    """Requests that each client keeps under way; 0: as many as its process was started for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +102,18 @@ def _send(
             next_planned.value = number + count
         return number
 
-    in_flight = window.in_flight or job.in_flight
     if window.due_ns is not None:
-        send = open_loop if in_flight == 1 else open_pipeline
+        send = open_loop if job.in_flight == 1 else open_pipeline
         send(driver, take, window.due_ns, window.start_ns, notes)
         return
     if window.requests:
         numbers = _shared(take, window.requests)
     else:
         numbers = _until(client * (NUMBERS_PER_CLIENT + OFFSET_BETWEEN_CLIENTS), window.seconds)
-    if in_flight == 1:
+    if job.in_flight == 1:
         closed_loop(driver, numbers, notes)
     else:
-        pipeline(driver, numbers, in_flight, notes)
+        pipeline(driver, numbers, job.in_flight, notes)
 
 
 PORTIONS, MOST_AT_ONCE = 800, 64

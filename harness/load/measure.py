@@ -108,7 +108,6 @@ class Generators(ABC):
     def __init__(self, clients: int, in_flight: int, hosts: Sequence[str] = ()) -> None:
         self.clients = clients
         self.in_flight = in_flight
-        """Of each client; it may be changed between windows."""
         self.hosts = hosts
         """The machines on which they run; none: this one."""
 
@@ -234,7 +233,7 @@ class LocalGenerators(Generators):
         return self._raw
 
     def _run(self, window: Window, seconds: float = 0.0, offered: float | None = None) -> Measurement:
-        outcome = self.run(replace(window, in_flight=self.in_flight), seconds)
+        outcome = self.run(window, seconds)
         return summarise(outcome.tally, outcome.raws, offered)
 
 

@@ -13,6 +13,7 @@ if epoch ~= '0' and holder_of(ns, petition) ~= epoch then
 end
 correct_results(ns, time)
 local is_new = finish(ns, petition, ARGV[2], time, time - math.min(id_ttl, result_ttl), ARGV[8])
+if is_new == 1 and ARGV[8] ~= '' then keep_bodies(ns, {petition, ARGV[8]}) end
 if ARGV[3] ~= '' and is_new >= 0 then
   redis.call('SET', ns .. 'op:resolve:' .. ARGV[3], cjson.encode({petition, ARGV[2]}), 'EX', id_ttl)
 end

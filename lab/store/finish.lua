@@ -4,6 +4,7 @@
 -- Put the filtered text of a petition on the result list; return 1. Call correct_results before.
 -- If the petition has a result that finished after *former*, that stays: return 0 if it is of the same body, -1 if it
 -- is of another. Without the digest of a *body*, the results are compared. An older one is of the id's former life.
+-- After a 1, the caller keeps the digest by keep_bodies.
 local function finish(ns, petition, text, time, former, body)
   -- The first write frees memory. So the script goes on in a full Redis (see clock.lua).
   if redis.call('HDEL', ns .. 'texts', petition) == 1 then  -- it stood on the work list
@@ -22,9 +23,13 @@ local function finish(ns, petition, text, time, former, body)
     end
     redis.call('HSET', ns .. 'results', petition, text)
   end
-  if body ~= '' then redis.call('HSET', ns .. 'results:bodies', petition, body) end
   redis.call('ZADD', ns .. 'results:order', time, petition)
   return 1
+end
+
+-- Keep digests: a list of petition, digest, petition, digest ... All at once: one command costs less than many.
+local function keep_bodies(ns, bodies)
+  if #bodies > 0 then redis.call('HSET', ns .. 'results:bodies', unpack(bodies)) end
 end
 
 -- Forget results that finished before *oldest*, and the oldest beyond *most*; some more than were *added*.

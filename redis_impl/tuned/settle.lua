@@ -49,18 +49,20 @@ end
 local function keep_results(at)
   if at >= #ARGV then return 0 end
   local time, most, result_ttl, id_ttl = now(), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-  local refused, added, former = 0, 0, time - math.min(id_ttl, result_ttl)
+  local refused, added, former, bodies = 0, 0, time - math.min(id_ttl, result_ttl), {}
   correct_results(ns, time)
   while at < #ARGV do
     local kept = finish(ns, ARGV[at], ARGV[at + 1], time, former, ARGV[at + 2])
     if kept == 1 then
       added = added + 1
+      bodies[2 * added - 1], bodies[2 * added] = ARGV[at], ARGV[at + 2]
     elseif kept == -1 then
       refused = refused + 1
       refuse(at + 3, time)
     end
     at = at + 4
   end
+  keep_bodies(ns, bodies)
   trim_results(ns, most, time - result_ttl, added)
   return refused
 end

@@ -39,12 +39,11 @@ OVER = {
     "poison": ["pyro4"],
     "drain": ["xmlrpc"],
     "redis-killed": ["xmlrpc", "rabbitmq"],
-    "rabbitmq-killed": [],
     "malformed": ["xmlrpc", "redis_impl"],
     "silent": ["redis_impl", "rabbitmq"],
     "subscribers": ["xmlrpc", "pyro4", "redis_impl"],
     "deleted": ["pyro4", "rabbitmq"],
-    "full": ["xmlrpc"],
+    "full": ["xmlrpc", "rabbitmq"],
     "twice": ["pyro4", "redis_impl"],
     "clock": ["rabbitmq"],
 }
