@@ -87,7 +87,7 @@ export class Picture {
       element("path", { class: "ask", d: `M${left + sizes[0] / 2} ${height / 2 - BOX / 2}V28H${x}` }),
       element("path", { class: "ask", d: `M${x + sizes[1]} 28H${nodesLeft + sizes[2] / 2}V${place.top}` }),
       label((left + sizes[0] / 2 + x) / 2, 22, "which node?"),
-      label((x + sizes[1] + nodesLeft + sizes[2] / 2) / 2, 22, "who lives?"),
+      label((x + sizes[1] + nodesLeft + sizes[2] / 2) / 2, 22, "which nodes are alive?"),
     ];
     return [
       ...ways, ...this.#nodes(place, nodes, from), this.#client(place, at),
