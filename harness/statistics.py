@@ -153,20 +153,6 @@ def compare(
     return Comparison(_estimate(ratios, level), math.exp(noise), effect_size, verdict)
 
 
-def slower_than(comparison: Comparison, fraction: float) -> bool:
-    """Say whether B is shown to be slower than A by more than *fraction* of A's throughput.
-
-    It is when the ratio is beyond the noise and its whole interval lies below 1 - *fraction*.
-    """
-    if not 0 <= fraction < 1:
-        raise InvalidRequest(
-            Code.MALFORMED, f"fraction: {fraction} is not at least 0 and below 1 (10% is 0.1)"
-        )
-    high = comparison.ratio.high
-    is_beyond_noise = abs(math.log(comparison.ratio.value)) > math.log(comparison.noise_ratio)
-    return is_beyond_noise and high is not None and high < 1 - fraction
-
-
 def is_stationary(counts: Sequence[float]) -> bool:
     """Say whether the throughput in equal slices of a window, *counts* (six or more), stays where it is.
 

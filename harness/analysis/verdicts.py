@@ -8,7 +8,7 @@ from typing import cast
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Point, Run
-from harness.statistics import Comparison, Estimate, compare, is_stationary, speedup_estimate
+from harness.statistics import Estimate, is_stationary, speedup_estimate
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES, STOCK, VARIANTS
 
@@ -100,7 +100,6 @@ IN_PAIRS = tuple(name for usual in MIDDLEWARES for name in (f"{usual}:{STOCK}", 
 FEWEST_TRIALS = 5
 """Below this, intervals are called indicative."""
 FEWEST_COUNTS_FOR_USL = 4
-FEWEST_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +137,6 @@ def speedups(run: Run) -> list[Speedup]:
         if 1 in by_nodes:
             found.append(_speedup(middleware, work, by_nodes, cores))
     return found
-
-
-def comparison_of(run: Run) -> Comparison | None:
-    """Return the comparison of a "compare" run; None with fewer than three whole and valid blocks."""
-    blocks: dict[int, dict[str, Point]] = {}
-    for point in run.of("compare"):
-        blocks.setdefault(point.block, {})[point.setting.partition(":")[0]] = point
-    whole = [
-        block for block in blocks.values() if len(block) == 3 and all(p.is_valid for p in block.values())
-    ]
-    if len(whole) < FEWEST_BLOCKS:
-        return None
-    a, b, again = ([block[turn].throughput for block in whole] for turn in ("A", "B", "A again"))
-    return compare(a, b, again)
 
 
 def is_start_of_ramp(point: Point) -> bool:

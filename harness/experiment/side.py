@@ -76,6 +76,8 @@ class Side:
     """Changes of our own code (:mod:`harness.experiment.changed_code`) in nodes and clients."""
     label: str = ""
     """What results call it."""
+    factors: tuple[tuple[str, str], ...] = ()
+    """What its experiment varies, by name."""
 
     def __post_init__(self) -> None:
         for said in self._refusals():
@@ -95,6 +97,23 @@ class Side:
     def needs(self) -> frozenset[str]:
         """The brokers without which it cannot be started."""
         return self.described.needed_brokers(self.architecture)
+
+    @property
+    def system_key(self) -> "Side":
+        """What of it concerns the system: sides that are alike in it may share one that stays up."""
+        return replace(
+            self,
+            clients=1,
+            in_flight=1,
+            batch=0,
+            text_bytes=0,
+            corpus=None,
+            unchecked=False,
+            operation=INSULT_ME if self.application is Application.SERVICE else FILTER,
+            processes=PROCESSES,
+            label="",
+            factors=(),
+        )
 
     def start(self, bench: Bench, stack: ExitStack) -> tuple[System, Generators]:
         """Start fresh processes and load generators, which end with *stack*."""
@@ -134,7 +153,12 @@ class Side:
 
     def conditions(self, bench: Bench) -> Conditions:
         """Return what a point of it says besides who was measured."""
-        return {"work": self.work, "guarantee": str(self.kept(bench.brokers)), "batch": self.batch}
+        return {
+            "work": self.work,
+            "guarantee": str(self.kept(bench.brokers)),
+            "batch": self.batch,
+            "factors": dict(self.factors),
+        }
 
     def kept(self, brokers: BrokerUrls) -> Guarantee:
         """Return what is promised of an accepted request, given the *brokers* that there are."""

@@ -7,7 +7,15 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from statistics import fmean, median
 
-from harness.statistics import FEWEST_TRIALS, Estimate, Verdict, mean_estimate, throughput_estimate
+from harness.statistics import (
+    FEWEST_TRIALS,
+    Comparison,
+    Estimate,
+    Verdict,
+    compare,
+    mean_estimate,
+    throughput_estimate,
+)
 from lab.middleware import MIDDLEWARES
 from lab.topology import NODE
 
@@ -21,6 +29,18 @@ class Judgement(StrEnum):
     INVALID = "invalid"
     NO_BAR = "no bar"
     SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value of a setting against its default, and what else it changes."""
+
+    middleware: str
+    setting: str
+    value: str
+    default: str
+    promise: str = ""
+    """What else the value changes: "weaker guarantee: ..."; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,10 @@ class Finding:
     at_least: bool = True
     """The bar is to be reached from below; False: to be kept below."""
     rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    again: Sequence[float] = ()
+    """Rates of the first side, measured again at the end of each block."""
+    change: Change | None = None
+    """What the second side changed of the first, where that is one setting."""
     notes: Sequence[str] = ()
     objections: Sequence[str] = ()
     """Why it is invalid; empty: it is valid."""
@@ -55,11 +79,28 @@ class Finding:
         return throughput_estimate(self.values) if self.values and min(self.values) > 0 else None
 
     @property
-    def verdict(self) -> Judgement:
-        """Say whether the whole interval is on the right side of the bar, or on the wrong one."""
+    def comparison(self) -> Comparison | None:
+        """The second side against the first, where that was measured again; None with too few blocks."""
+        if len(self.again) < FEWEST_TRIALS:
+            return None
+        a, b = self.rates.values()
+        return compare(a, b, self.again)
+
+    @property
+    def verdict(self) -> Judgement | Verdict:
+        """Say whether the whole interval is on the right side of the bar, or on the wrong one.
+
+        Without a bar, say how the sides of a comparison differ.
+        """
         if self.missing:
             return Judgement.SKIPPED
-        if self.objections or self.median is None:
+        if self.objections:
+            return Judgement.INVALID
+        if self.bar is None and self.rates:
+            return self.comparison.verdict if self.comparison else Verdict.UNDECIDED
+        if self.rates and len(self.values) < FEWEST_TRIALS:
+            return Judgement.UNDECIDED
+        if self.median is None:
             return Judgement.INVALID
         if self.bar is None:
             return Judgement.NO_BAR

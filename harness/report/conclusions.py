@@ -6,7 +6,6 @@ from typing import cast
 from harness.analysis.verdicts import (
     FEWEST_TRIALS,
     best_points,
-    comparison_of,
     factors,
     is_start_of_ramp,
     speedups,
@@ -153,7 +152,6 @@ def _capacities(run: Run) -> Iterator[str]:
 
 
 def _compared(run: Run) -> Iterator[str]:
-    comparison = comparison_of(run) if run.of("compare") else None
-    if comparison:
-        settings = run.configuration
-        yield sentence(comparison, str(settings.get("a", "A")), str(settings.get("b", "B")))
+    for finding in run.findings:
+        if finding.comparison and not finding.change:
+            yield sentence(finding.comparison, *finding.rates)

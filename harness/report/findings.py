@@ -15,11 +15,14 @@ def finding_lines(finding: Finding) -> list[str]:
     head = f"{finding.verdict.upper():9} {finding.what}"
     if finding.missing:
         return [f"{head}: {finding.missing}"]
-    if finding.median is not None:
+    if found := finding.comparison:
+        head += f": {ratio_words(found.ratio)} x, noise up to {ratio_number(found.noise_ratio)} x"
+    elif finding.median is not None:
         head += f": {value(finding.median, finding.unit)}{_interval(finding)}{_bar(finding)}"
     said = [head, *(f"          {objection}" for objection in finding.objections)]
     for name, rates in finding.rates.items():
-        said.append(f"          {name}: {per_second(rates, finding.unit)}")
+        if rates:
+            said.append(f"          {name}: {per_second(rates, finding.unit)}")
     return said + [f"          ({note})" for note in finding.notes]
 
 

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Experiments": {
         "stress": Command("tests.stress", "requests, clients and capacity of one: stress MIDDLEWARE"),
         "speedup": Command("tests.speedup", "throughput at 1, 2, 3 nodes: speedup MIDDLEWARE"),
+        "measure": Command("tests.measure", "an experiment of your own: measure FILE (docs/experiments.md)"),
         "compare": Command("tests.compare", "A against B, in pairs: compare redis_impl rabbitmq"),
         "dynamic": Command("tests.dynamic_scaling", "policies that scale workers: dynamic [--policy A,B]"),
         "faults": Command("tests.faults", "break all four under load; account for every request"),

@@ -29,7 +29,7 @@ from harness.report.table import print_table
 from lab.middleware import VARIANTS
 from tests.harness.runs import (
     LOAD,
-    compare_points,
+    compared,
     full_run,
     lossy,
     observed_trial,
@@ -206,7 +206,7 @@ def test_what_others_wrote_is_shown_and_not_run(tmp_path: Path) -> None:
 def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
     from tests.report import main
 
-    write_run(run_of(*map(point, STUDIES), *compare_points()), tmp_path)
+    write_run(run_of(*map(point, STUDIES), findings=[compared()]), tmp_path)
     assert main([str(tmp_path)]) == 0
     assert "B against A: faster" in (tmp_path / "report.html").read_text(encoding="utf-8")
 

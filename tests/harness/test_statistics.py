@@ -7,13 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.statistics import (
-    Comparison,
     Verdict,
     compare,
     holm,
     is_stationary,
     paired,
-    slower_than,
     speedup_estimate,
     throughput_estimate,
 )
@@ -222,35 +220,6 @@ def test_of_forty_changes_without_effect_one_is_found_in_at_most_5_of_100_runs(p
     print(f"a false finding among 40 changes of {pairs} pairs: {uncorrected:.2f}, corrected {false:.3f}")
     assert uncorrected > 0.5
     assert false <= 0.1
-
-
-def comparison_of_ratio(ratio: float) -> Comparison:
-    """Return a comparison of low noise in which B is *ratio* times as fast as A."""
-    a = [100.0, 101.0, 99.0, 100.5]
-    return compare(a, [ratio * value for value in (100.2, 100.8, 99.1, 100.4)], a)
-
-
-def test_a_b_that_is_slower_by_more_than_the_fraction_is_told_by_the_gate() -> None:
-    assert slower_than(comparison_of_ratio(0.85), 0.10)
-
-
-@pytest.mark.parametrize("ratio", [0.9, 0.95, 1.0, 1.2])
-def test_a_b_that_may_be_within_the_fraction_passes_the_gate(ratio: float) -> None:
-    assert not slower_than(comparison_of_ratio(ratio), 0.10)
-
-
-def test_what_is_undecided_passes_the_gate_at_any_fraction() -> None:
-    within_noise = compare([110.5, 111.0, 109.0], [100.0, 101.0, 99.0], [99.0, 101.5, 99.5])
-    assert within_noise.ratio.high is not None
-    assert within_noise.ratio.high < 1
-    assert not slower_than(within_noise, 0.0)
-    assert not slower_than(compare([100.0], [10.0], [100.0]), 0.10)
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 1.0, 10.0, math.nan])
-def test_a_gate_takes_a_fraction_only(fraction: float) -> None:
-    with pytest.raises(InvalidRequest):
-        slower_than(comparison_of_ratio(1.0), fraction)
 
 
 def correlated(noise: NDArray[np.float64], share: float = 0.5) -> NDArray[np.float64]:

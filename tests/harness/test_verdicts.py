@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.verdicts import comparison_of, objections, speedups
+from harness.analysis.verdicts import objections, speedups
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Capacity, Run, losses
 from harness.report.conclusions import caveats, conclusions
-from harness.statistics import Verdict, speedup_estimate
-from tests.harness.runs import compare_points, full_run, lossy, point, run_of, speedup_points, window
+from harness.statistics import speedup_estimate
+from tests.harness.runs import full_run, lossy, point, run_of, speedup_points, window
 
 RAMP = [500.0 + 50 * place for place in range(20)]
 
@@ -309,44 +309,6 @@ def test_middlewares_and_kinds_of_work_are_kept_apart() -> None:
         ("xmlrpc", "5ms waiting"),
         ("rabbitmq", "5ms waiting"),
     ]
-
-
-@pytest.mark.parametrize(("ratio", "verdict"), [(2.0, Verdict.FASTER), (0.5, Verdict.SLOWER)])
-def test_a_comparison_of_whole_blocks_has_a_verdict(ratio: float, verdict: Verdict) -> None:
-    comparison = comparison_of(run_of(*compare_points(ratio)))
-    assert comparison
-    assert comparison.verdict is verdict
-    assert comparison.ratio.trials == 3
-    assert comparison.ratio.value == pytest.approx(ratio, rel=0.01)
-
-
-@pytest.mark.parametrize("gone", range(9))
-def test_of_three_blocks_none_may_miss_a_point(gone: int) -> None:
-    points = compare_points()
-    assert comparison_of(run_of(*points[:gone], *points[gone + 1 :])) is None
-
-
-@pytest.mark.parametrize("bad", range(9))
-def test_of_three_blocks_none_may_have_an_invalid_point(bad: int) -> None:
-    points = compare_points()
-    points[bad] = replace(points[bad], objections=INVALID)
-    run = run_of(*points)
-    assert comparison_of(run) is None
-    assert conclusions(run) == []
-
-
-def test_an_invalid_block_is_left_out_where_three_others_are_whole() -> None:
-    points = compare_points(blocks=4)
-    points[4] = replace(points[4], measurement=window(9e6), objections=INVALID)
-    comparison = comparison_of(run_of(*points))
-    assert comparison
-    assert comparison.ratio.trials == 3
-    assert comparison.ratio.value == pytest.approx(2.0, rel=0.01)
-
-
-@pytest.mark.parametrize("run", [run_of(), run_of(point())], ids=["empty", "another experiment"])
-def test_without_blocks_nothing_is_compared(run: Run) -> None:
-    assert comparison_of(run) is None
 
 
 def test_a_busy_machine_is_a_caveat() -> None:

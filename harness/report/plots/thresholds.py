@@ -8,13 +8,13 @@ from harness.record.findings import Finding, Judgement
 from harness.report.findings import value
 from harness.report.plots.style import GREY, INVALID, PLAIN
 
-COLOURS = {
+COLOURS: dict[str, str] = {
     Judgement.REACHED: "#009E73",
     Judgement.UNDECIDED: GREY,
     Judgement.MISSED: "#D55E00",
     Judgement.INVALID: INVALID,
 }
-HATCHES = {Judgement.UNDECIDED: "...", Judgement.MISSED: "///", Judgement.INVALID: "xxx"}
+HATCHES: dict[str, str] = {Judgement.UNDECIDED: "...", Judgement.MISSED: "///", Judgement.INVALID: "xxx"}
 ROW_INCHES = 0.34
 
 

@@ -1,0 +1,114 @@
+"""What all commands that measure have in common: their options, and the experiment that these fill in."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.experiment.document import EXPERIMENTS, Document, Filling, read_document, read_experiment
+from harness.experiment.runner import judge, steps_of
+from harness.experiment.session import (
+    Experiment,
+    add_cluster_option,
+    add_experiment_options,
+    conduct,
+    count,
+)
+from harness.load.workload import Workload
+from lab.errors import Code, InvalidRequest
+from lab.options import duration, interval
+
+LOAD = {
+    "clients": ("N", "clients"),
+    "nodes": ("N,N", "nodes, of n-node systems; a list is measured number by number"),
+    "in-flight": ("N", "requests in flight per client"),
+    "batch": ("N", "texts in one request (XML-RPC and Pyro4)"),
+    "text": ("SIZE", "length of the texts, such as 1KiB; or generated"),
+    "handler": ("MODULE:FUNCTION", "a function of your own from text to text, in place of censoring"),
+    "guarantee": ("WHAT", "nothing kept, in the broker's memory, or on disk"),
+}
+"""Options that set factors of every side, with their values and help."""
+
+
+def add_load_options(parser: argparse.ArgumentParser) -> None:
+    """Add the factors that every measurement takes."""
+    group = parser.add_argument_group("the load, in place of what the experiment's file says")
+    for name, (value, text) in LOAD.items():
+        group.add_argument(f"--{name}", metavar=value, help=text)
+    group.add_argument("--unchecked", action="store_true", help="do not check what the handler returns")
+    work = group.add_mutually_exclusive_group()
+    work.add_argument("--work-time", type=_time, metavar="TIME", help="waiting per text, such as 5ms")
+    work.add_argument("--work-cpu", type=_time, metavar="TIME", help="computing per text, such as 2ms")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add how long to measure, where results go, and on which machines."""
+    parser.add_argument("--blocks", type=count, metavar="N", help="in each, all sides are measured")
+    parser.add_argument("--window", type=_interval, metavar="TIME", help="length of a measurement")
+    parser.add_argument(
+        "--budget", type=_interval, metavar="TIME", help="add blocks for so long while something is undecided"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    add_experiment_options(parser)
+    add_cluster_option(parser)
+
+
+def filling(options: argparse.Namespace, **fields: object) -> Filling:
+    """Return what *options* say of an experiment; *fields* are those of its parts."""
+    given = vars(options)
+    load: dict[str, object] = {
+        name.replace("-", " "): given[key]
+        for name in LOAD
+        if given.get(key := name.replace("-", "_")) is not None
+    }
+    for option, kind in (("work_time", "waiting"), ("work_cpu", "computing")):
+        if given.get(option):
+            load["work"] = f"{given[option]} {kind}"
+    if given.get("unchecked"):
+        load["unchecked"] = "yes"
+    if "," in str(load.get("nodes", "")):
+        load["nodes"] = str(load["nodes"]).split(",")
+    told = {name: given[name] for name in ("blocks", "window", "budget") if given.get(name)}
+    return Filling(
+        load, {**told, **fields}, given.get("only") or (), given.get("study") or (), bool(given.get("full"))
+    )
+
+
+def measure(source: Path | Mapping[str, Any], name: str, options: argparse.Namespace, given: Filling) -> int:
+    """Measure the experiment of *source*, a file or what stands in one; return the exit code."""
+    document = (
+        read_experiment(source, given)
+        if isinstance(source, Path)
+        else read_document(source, f"lab {name}", given)
+    )
+    workload = Workload(seed=options.seed, corpus=options.corpus)
+    workload.check()
+    experiment = Experiment(
+        name, steps_of(document), workload, configuration(document), cluster=options.cluster
+    )
+    return conduct(experiment, options.results, judge, as_json=options.json)
+
+
+def configuration(document: Document) -> dict[str, object]:
+    """Return what the record says of *document*."""
+    return {"question": document.question, "experiment": yaml.safe_dump(document.source, sort_keys=False)}
+
+
+def shipped(name: str) -> Path:
+    """Return the file of an experiment that comes with the lab."""
+    path = EXPERIMENTS / f"{name}.yaml"
+    if not path.is_file():
+        raise InvalidRequest(Code.MALFORMED, f"{path}: is missing; the lab is not whole")
+    return path
+
+
+def _time(text: str) -> str:
+    duration(text)
+    return text
+
+
+def _interval(text: str) -> str:
+    interval(text)
+    return text

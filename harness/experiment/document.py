@@ -1,0 +1,339 @@
+"""An experiment as data: a YAML file, read and checked whole before anything starts (docs/experiments.md)."""
+
+import argparse
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.experiment.factors import choice, count, named, read_side, side_of
+from harness.experiment.side import Side
+from harness.record.findings import Change
+from lab.bootstrap import ROOT
+from lab.errors import Code, InvalidRequest
+from lab.load.profiles import PROFILES
+from lab.middleware import MIDDLEWARES, VARIANTS
+from lab.options import interval, positive
+
+EXPERIMENTS = ROOT / "experiments"
+COMPARE, OVER, PROBE = "compare", "over", "probe"
+DESIGNS = (COMPARE, OVER, "change", PROBE)
+METHODS = ("rate", "ramp", "capacity")
+NEVER, BLOCK, WINDOW = "never", "each block", "each window"
+OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "expect", "budget", "full")
+FIELDS = (*OWN, *DESIGNS, *METHODS)
+_BAR = re.compile(r"([<>]) (\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """That the rate of the sides *over* is so many times, or less, that of the sides *under*."""
+
+    bar: float
+    is_least: bool = True
+    over: tuple[tuple[str, str], ...] = ()
+    """Factors of the side; none: the last side."""
+    under: tuple[tuple[str, str], ...] = ()
+    """None: the first side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """An open loop: at *rate* per second for *seconds*, or as *profile* says."""
+
+    rate: float = 0.0
+    seconds: float = 0.0
+    profile: str = ""
+    is_random: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Sides that are measured in the same blocks, by one method, for one purpose."""
+
+    study: str
+    """What its points are called."""
+    title: str
+    sides: tuple[Side, ...] = ()
+    has_again: bool = False
+    """The first side is measured again at the end of each block: how far it comes from itself is noise."""
+    blocks: int = 3
+    window_seconds: float = 2.0
+    fresh: str = NEVER
+    """Which processes are new: those of each block, of each window, or none."""
+    expect: tuple[Expectation, ...] = ()
+    budget_seconds: float = 0.0
+    """For how long blocks are added while something is undecided."""
+    arrivals: Arrivals | None = None
+    ramp: tuple[int, ...] = ()
+    """Numbers of requests, one window after the other, until one is as long as the window."""
+    objective_seconds: float = 0.0
+    """The 99th percentile within which the highest rate is searched; 0: it is not searched."""
+    change: Change | None = None
+    probe: str = ""
+    """A measurement that has no sides (:mod:`harness.experiment.probes`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An experiment: its question and its parts. *source* is what was read, for the record."""
+
+    question: str
+    parts: tuple[Part, ...]
+    source: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What a command line says of an experiment: it goes before what the file says."""
+
+    load: Mapping[str, object] = field(default_factory=dict)
+    """Factors of every side, also of those that the file varies."""
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """Fields of every part, such as blocks and window."""
+    only: Sequence[str] = ()
+    """Variants; none: those of the file."""
+    studies: Sequence[str] = ()
+    """Parts; none: all."""
+    is_full: bool = False
+
+
+def read_experiment(path: Path, filling: Filling = Filling()) -> Document:
+    """Read the file at *path*; InvalidRequest in one line if something is wrong."""
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # texts only: no is "no"
+    except OSError as error:
+        raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise InvalidRequest(Code.MALFORMED, f"{path}: is not YAML: {said}") from error
+    return read_document(found, str(path), filling)
+
+
+def read_document(source: object, where: str, filling: Filling = Filling()) -> Document:
+    """Return the experiment that *source* describes; *where* begins each error."""
+    try:
+        whole = dict(_mapping("the file", source))
+        _known("field", whole, (*FIELDS, "parts"))
+        if not isinstance(whole.get("question"), str):
+            raise _wrong("question", whole.get("question"), "a sentence")
+        parts = _listed("parts", whole.pop("parts", [{}]))
+        read = [part for one in parts for part in _parts(_over_all(whole, one, filling), filling)]
+        wanted = [part for part in read if not filling.studies or part.study in filling.studies]
+        if not wanted:
+            raise _wrong("study", ", ".join(filling.studies), ", ".join(dict.fromkeys(p.study for p in read)))
+    except InvalidRequest as error:
+        raise InvalidRequest(Code.MALFORMED, f"{where}: {error.message}") from error
+    return Document(whole["question"], tuple(wanted), {**whole, "parts": parts})
+
+
+def _over_all(whole: Mapping[str, Any], part: object, filling: Filling) -> dict[str, Any]:
+    """Return one part with what it has from the whole file, and from its own full form."""
+    own = dict(_mapping("parts", part))
+    _known("field", own, FIELDS)
+    layers = [whole, _mapping("full", whole.get("full", {})) if filling.is_full else {}, own]
+    layers += [_mapping("full", own.get("full", {}))] if filling.is_full else []
+    loads = [_mapping("load", layer["load"]) for layer in layers if "load" in layer]
+    merged: dict[str, Any] = {name: value for layer in layers for name, value in layer.items()}
+    merged["load"] = {named(str(name)): value for load in loads for name, value in load.items()}
+    merged.pop("full", None)
+    return merged | dict(filling.fields)
+
+
+def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
+    designs = [name for name in DESIGNS if name in given]
+    methods = [name for name in METHODS if name in given]
+    if len(designs) > 1 or len(methods) > 1:
+        raise _wrong("design", " and ".join(designs + methods), "one design and one method")
+    design = designs[0] if designs else OVER
+    part = _plain(given, design)
+    if design == PROBE:
+        yield replace(part, probe=str(given[PROBE]), title=part.title or str(given[PROBE]))
+    elif design == "change":
+        yield from _changes(part, given, filling)
+    elif design == COMPARE:
+        sides = tuple(_compared(given["load"], one, filling) for one in _listed(COMPARE, given[COMPARE]))
+        if len(sides) < 2:
+            raise _wrong(COMPARE, given[COMPARE], "a list of two sides or more")
+        yield replace(part, sides=sides, title=part.title or " and ".join(one.label for one in sides))
+    else:
+        yield from _apart(replace(part, sides=tuple(_product(given, filling))))
+
+
+def _plain(given: Mapping[str, Any], design: str) -> Part:
+    """Read what is alike in all designs."""
+    is_comparison = design in (COMPARE, "change")
+    arrivals = _arrivals(given["rate"]) if "rate" in given else None
+    ramp = _mapping("ramp", given.get("ramp", {}))
+    _known("field of ramp", ramp, ("requests",))
+    objective = _mapping("capacity", given.get("capacity", {}))
+    _known("field of capacity", objective, ("objective",))
+    seconds = _field("objective", objective.get("objective", "50ms"), interval)
+    usual = BLOCK if design == COMPARE else NEVER
+    return Part(
+        study=str(given.get("study", "planned" if arrivals else design)),
+        title=str(given.get("title", "")),
+        has_again=is_comparison and _field("again", given.get("again", "yes"), choice("yes", "no")) == "yes",
+        blocks=_field("blocks", given.get("blocks", 3), count),
+        window_seconds=_field("window", given.get("window", "2s"), interval),
+        fresh=_field("fresh", given.get("fresh", usual), choice(NEVER, BLOCK, WINDOW)),
+        expect=tuple(_expectation(one) for one in _listed("expect", given.get("expect", []))),
+        budget_seconds=_field("budget", given["budget"], interval) if "budget" in given else 0.0,
+        arrivals=arrivals,
+        ramp=tuple(_field("requests", one, count) for one in _listed("ramp", ramp.get("requests", []))),
+        objective_seconds=seconds if "capacity" in given else 0.0,
+    )
+
+
+def _compared(load: Mapping[str, Any], side: object, filling: Filling) -> Side:
+    """Read one side of a comparison: a name, or a mapping of a name to factors."""
+    if isinstance(side, str):
+        own = read_side(side)
+    else:
+        ((name, more),) = list(_mapping(COMPARE, side).items())[:1] or [("", {})]
+        own = {"middleware": name, **{named(str(k)): v for k, v in _mapping(str(name), more or {}).items()}}
+    label = str(own.pop("label", "")) or _said(own)
+    factors = {**load, **filling.load, **own}
+    return side_of(factors, label=label, factors=(("side", label),))
+
+
+def _said(factors: Mapping[str, object]) -> str:
+    name, *rest = [str(factors["middleware"]), *(f"{k}={v}" for k, v in factors.items() if k != "middleware")]
+    return f"{name}:{','.join(rest)}" if rest and ":" not in name else ",".join([name, *rest])
+
+
+def _product(given: Mapping[str, Any], filling: Filling) -> Iterator[Side]:
+    """Yield a side for each combination of the factors that are varied; those that cannot be are left out."""
+    varied = {named(str(k)): _listed(str(k), v) for k, v in _mapping(OVER, given.get(OVER, {})).items()}
+    fixed = {**given["load"], **filling.load}
+    for name, values in filling.load.items():
+        if isinstance(values, list):
+            varied[name] = values
+        elif name in varied:
+            del varied[name]
+    fixed = {name: value for name, value in fixed.items() if name not in varied}
+    asked = varied.pop("middleware", [fixed.pop("middleware", "")])
+    names = [name for one in asked for name in _variants(str(one), filling.only)]
+    refused, found = None, 0
+    for name in names:
+        for values in itertools.product(*varied.values()):
+            chosen = dict(zip(varied, map(str, values), strict=True))
+            try:
+                yield _combined({**fixed, **chosen, "middleware": name}, chosen, len(names) > 1)
+                found += 1
+            except InvalidRequest as error:
+                if not error.message.startswith(("guarantee:", "nodes:")):
+                    raise
+                refused = error
+    if names and not found and refused:
+        raise refused
+
+
+def _combined(factors: dict[str, object], chosen: dict[str, str], has_several: bool) -> Side:
+    name = str(factors["middleware"])
+    told = {"middleware": name, **chosen} if has_several else chosen
+    label = ", ".join([name, *(value if f == "guarantee" else f"{f} {value}" for f, value in chosen.items())])
+    return side_of(factors, label=label, factors=tuple(told.items()))
+
+
+def _variants(name: str, only: Sequence[str]) -> list[str]:
+    """Return the variants that *name* stands for: "all", "tuned", or a name."""
+    wanted = list(only) or list(VARIANTS)
+    if name == "all":
+        return [one for one in VARIANTS if one in wanted]
+    if name == "tuned":  # or the stock one, where that is named alone
+        usual = [one if one in wanted else f"{one}:stock" for one in MIDDLEWARES]
+        return [one for one in usual if one in wanted]
+    return [name] if not only or name in only else []
+
+
+def _apart(part: Part) -> Iterator[Part]:
+    """Yield the part in pieces: systems of different middlewares and architectures are not up together."""
+    grouped: dict[tuple[str, str], list[Side]] = {}
+    for side in part.sides:
+        grouped.setdefault((side.middleware.partition(":")[0], side.architecture), []).append(side)
+    for (name, architecture), sides in grouped.items():
+        together = dict.fromkeys(side.described.label for side in sides)
+        title = f"{part.title or part.study}: {' and '.join(together)}, {architecture}"
+        yield replace(part, sides=tuple(sides), title=title if name else part.title)
+
+
+def _changes(part: Part, given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
+    """Yield a comparison of each value of each setting with its default, the first that is listed."""
+    for middleware, settings in _mapping("change", given["change"]).items():
+        if filling.only and str(middleware) not in filling.only:
+            continue
+        for name, values in _mapping(str(middleware), settings).items():
+            listed = values if isinstance(values, Mapping) else dict.fromkeys(_listed(str(name), values), "")
+            default, *others = map(str, listed)
+            base = {**given["load"], "middleware": middleware, **filling.load}
+            first = side_of({**base, name: default}, label=default, factors=((str(name), default),))
+            for value in others:
+                side = side_of({**base, name: value}, label=value, factors=((str(name), value),))
+                about = Change(
+                    str(name), value, default, str({str(k): v for k, v in listed.items()}[value] or "")
+                )
+                title = f"{middleware}: {name} {value} against {default}"
+                yield replace(part, title=title, sides=(first, side), change=about)
+
+
+def _arrivals(given: object) -> Arrivals:
+    fields = dict(given) if isinstance(given, Mapping) else {"per second": given}
+    _known("field of rate", fields, ("per second", "for", "profile", "arrivals"))
+    is_random = (
+        _field("arrivals", fields.get("arrivals", "poisson"), choice("poisson", "constant")) == "poisson"
+    )
+    if "profile" in fields:
+        return Arrivals(profile=_field("profile", fields["profile"], choice(*PROFILES)), is_random=is_random)
+    rate = _field("per second", fields.get("per second", ""), positive("a rate", most=1e6))
+    seconds = _field("for", fields["for"], interval) if "for" in fields else 0.0
+    return Arrivals(rate, seconds, is_random=is_random)
+
+
+def _expectation(given: object) -> Expectation:
+    fields = _mapping("expect", given)
+    _known("field of expect", fields, ("ratio", "of", "to"))
+    match = _BAR.fullmatch(str(fields.get("ratio", "")))
+    if not match or not float(match[2]):
+        raise _wrong("ratio", fields.get("ratio"), 'such as "> 1.1" or "< 0.5"')
+    over, under = (_factors(name, fields.get(name, {})) for name in ("of", "to"))
+    return Expectation(float(match[2]), match[1] == ">", over, under)
+
+
+def _factors(name: str, given: object) -> tuple[tuple[str, str], ...]:
+    return tuple((named(str(factor)), str(value)) for factor, value in _mapping(name, given).items())
+
+
+def _mapping(name: str, found: object) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise _wrong(name, found, "a mapping, such as {clients: 4}")
+    return found
+
+
+def _listed(name: str, found: object) -> list[Any]:
+    """Return a list; what stands alone is a list of one."""
+    items = list(found) if isinstance(found, list) else [found]
+    if name not in ("expect", "ramp", "parts") and not items:
+        raise _wrong(name, found, "a list with something in it")
+    return items
+
+
+def _known(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in given:
+        if name not in names:
+            raise InvalidRequest(Code.MALFORMED, f"{name}: no such {what}; possible is {', '.join(names)}")
+
+
+def _field(name: str, value: object, read: Any) -> Any:
+    try:
+        return read(str(value))
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise _wrong(name, value, str(error)) from error
+
+
+def _wrong(name: str, value: object, possible: str) -> InvalidRequest:
+    return InvalidRequest(Code.MALFORMED, f"{name}: {value!r}; possible is {possible}")

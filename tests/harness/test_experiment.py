@@ -1,0 +1,191 @@
+"""Experiments as data: a file is read whole or refused in one line, measured, and judged by its blocks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.experiment.document import EXPERIMENTS, Filling, read_document, read_experiment
+from harness.experiment.runner import Blocks, judge, steps_of
+from harness.record.findings import Finding, Judgement
+from harness.record.run import Run
+from harness.statistics import Verdict
+from lab.contract import Architecture
+from lab.errors import InvalidRequest
+from tests import measure
+from tests.harness.runs import compared, point
+
+PREFETCH = """
+question: What does prefetch cost where a text takes 5 ms?
+compare:
+  - rabbitmq: {prefetch: 1}
+  - rabbitmq: {prefetch: 100}
+load: {application: filter, nodes: 3, clients: 16, in flight: 8, text: 1 KiB, work: 5ms waiting}
+blocks: 5
+window: 2s
+expect: {ratio: "> 1.1"}
+"""
+
+
+def document(text: str, filling: Filling = Filling()):  # type: ignore[no-untyped-def]  # noqa: B008
+    return read_document(yaml.load(text, yaml.BaseLoader), "my.yaml", filling)
+
+
+def test_the_example_of_the_design_is_read() -> None:
+    [part] = document(PREFETCH).parts
+    assert [side.options for side in part.sides] == [("--prefetch=1",), ("--prefetch=100",)]
+    first = part.sides[0]
+    assert (first.nodes, first.clients, first.in_flight, first.text_bytes) == (3, 16, 8, 1024)
+    assert (first.architecture, first.work) == (Architecture.N_NODE, "5ms waiting")
+    assert (part.blocks, part.window_seconds, part.has_again) == (5, 2.0, True)
+    assert [(one.bar, one.is_least) for one in part.expect] == [(1.1, True)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("question", "qestion", "qestion: no such field"),
+        ("blocks: 5", "blocks: five", "blocks: 'five'; possible is"),
+        ("window: 2s", "window: 2", "window: '2'; possible is"),
+        ("clients: 16", "clients: 0", "clients: '0'; possible is a whole number"),
+        ("text: 1 KiB", "text: 1 GiB", "text: '1 GiB'; possible is generated, or"),
+        ("5ms waiting", "5ms sleeping", "work: '5ms sleeping'; possible is"),
+        ("prefetch: 100", "prefech: 100", "prefech: no such factor; possible is middleware,"),
+        ("- rabbitmq: {prefetch: 1}", "- corba", "middleware: 'corba'; possible is xmlrpc"),
+        ("application: filter", "guarantee: gold", "guarantee: 'gold'; possible is nothing kept"),
+        ("application: filter", "batch: 5", "batch: rabbitmq has no batches"),
+        ("> 1.1", "1.1", "ratio: '1.1'; possible is such as"),
+        ("compare:", "compare: [redis_impl]\nover: {nodes: [1]}\nload2:", "load2: no such field"),
+    ],
+)
+def test_a_wrong_file_gets_one_line_with_the_field_the_value_and_what_is_possible(
+    old: str, new: str, said: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        document(PREFETCH.replace(old, new))
+    assert refused.value.message.startswith(f"my.yaml: {said}")
+    assert "\n" not in refused.value.message
+
+
+def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    for text in ("", "- a", "question: [", "a: b: c"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InvalidRequest, match=r"my\.yaml: "):
+            read_experiment(path)
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        read_experiment(tmp_path / "none.yaml")
+
+
+def test_factors_are_varied_together_and_what_no_system_keeps_is_left_out() -> None:
+    found = document(
+        "question: q\nover: {middleware: all, guarantee: [nothing kept, on disk], nodes: [1, 3]}"
+        "\nload: {clients: 24}"
+    )
+    sides = [side for part in found.parts for side in part.sides]
+    assert len(sides) == 2 * (2 * 2 + 4)
+    assert {side.guarantee for side in sides if side.middleware == "xmlrpc"} == {"nothing kept"}
+    assert all(side.clients == 24 for side in sides)
+    for part in found.parts:  # systems of two middlewares are not up together
+        assert len({side.middleware.partition(":")[0] for side in part.sides}) == 1
+
+
+def test_the_command_line_goes_before_the_file() -> None:
+    text = "question: q\nover: {middleware: tuned, clients: [1, 2]}\nfull: {blocks: 9}\nblocks: 2"
+    filling = Filling({"clients": 7, "nodes": ["1", "2"]}, {"window": "1s"}, only=["xmlrpc:stock", "pyro4"])
+    parts = document(text, filling).parts
+    assert [(side.middleware, side.clients, side.nodes) for part in parts for side in part.sides] == [
+        (name, 7, nodes) for name in ("xmlrpc:stock", "pyro4") for nodes in (1, 2)
+    ]
+    assert {(part.blocks, part.window_seconds) for part in parts} == {(2, 1.0)}
+    assert {part.blocks for part in document(text, Filling(is_full=True)).parts} == {9}
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_experiment_of_the_lab_begins_with_its_question_and_is_whole_in_each_form(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("question: ")
+    for is_full in (False, True):
+        found = read_experiment(path, Filling(is_full=is_full))
+        assert found.question.endswith("?")
+        assert all(step.seconds > 0 for step in steps_of(found))
+
+
+def blocks_of(text: str, rates: list[list[float]], invalid: tuple[int, int] | None = None) -> Blocks:
+    """Return blocks of the sides, and of A again, of an experiment; *rates* by block."""
+    [part] = document(text).parts
+    found = Blocks(part)
+    turns = [*zip("AB", part.sides, strict=True), ("A again", part.sides[0])]
+    for number, block in enumerate(rates, 1):
+        for place, (turn, rate) in enumerate(zip(turns, block, strict=True)):
+            objections = ["client-bound"] if invalid == (number, place) else []
+            found.add(turn, point("compare", throughput=rate, block=number, objections=objections))
+    return found
+
+
+TWO = "question: q\ncompare: [redis_impl, xmlrpc]"
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(2.0, Verdict.FASTER), (0.5, Verdict.SLOWER)])
+def test_a_comparison_of_whole_blocks_has_a_verdict(ratio: float, verdict: Verdict) -> None:
+    blocks = blocks_of(TWO, [[rate, ratio * rate, rate + 1] for rate in (1000.0, 1010.0, 1020.0)])
+    [finding] = blocks.findings()
+    assert finding.verdict is verdict
+    assert finding.comparison
+    assert finding.comparison.ratio.value == pytest.approx(ratio, rel=0.01)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_block_with_an_invalid_window_is_left_out_and_too_few_are_undecided(place: int) -> None:
+    rates = [[1000.0, 2000.0, 1001.0]] * 3
+    [finding] = blocks_of(TWO, rates, (2, place)).findings()
+    assert finding.verdict is Verdict.UNDECIDED
+    assert finding.notes == ["1 of 3 blocks are left out: client-bound"]
+    [finding] = blocks_of(TWO, [*rates, [1000.0, 2000.0, 1003.0]], (2, place)).findings()
+    assert finding.verdict is Verdict.FASTER
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(1.5, Judgement.REACHED), (0.8, Judgement.MISSED), (1.1, Judgement.UNDECIDED)]
+)
+def test_an_expectation_is_judged_by_the_whole_interval(ratio: float, verdict: Judgement) -> None:
+    text = f'{TWO}\nagain: no\nexpect: {{ratio: "> 1.1"}}'
+    [part] = document(text).parts
+    found = Blocks(part)
+    for number, noise in enumerate((0.98, 1.0, 1.02), 1):
+        for side, rate in zip(part.sides, (1000.0, 1000.0 * ratio * noise), strict=True):
+            found.add(("", side), point(throughput=rate, block=number))
+    [finding] = found.findings()
+    assert finding.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [(compared(), 0), (compared(1.0), 0), (compared(again=[]), 3), (compared(bar=3.0), 1)],
+    ids=["faster", "equivalent", "undecided", "missed"],
+)
+def test_the_exit_code_tells_decided_from_undecided_and_from_missed(verdict: Finding, code: int) -> None:
+    assert judge(Run("compare", {}, {}, findings=[verdict])) == code
+
+
+def test_an_experiment_of_ones_own_is_measured_from_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "question: Do batches help?\nstudy: batches\nover: {middleware: [xmlrpc, pyro4:stock], batch: [off, 10]}"
+        "\nload: {clients: 2, text: 64 B}\nblocks: 3\nwindow: 200ms"
+        '\nexpect: {ratio: "> 0.001", of: {batch: 10}, to: {batch: off}}',
+        encoding="utf-8",
+    )
+    assert measure.main([str(path), "--results", str(tmp_path), "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert len(run["points"]) == 2 * 2 * 3
+    assert {json.dumps(one["factors"]) for one in run["points"]} == {
+        json.dumps({"middleware": name, "batch": batch})
+        for name in ("xmlrpc", "pyro4:stock")
+        for batch in ("off", "10")
+    }
+    assert [finding["verdict"] for finding in run["findings"]] == ["reached", "reached"]
+    assert run["configuration"]["question"] == "Do batches help?"
+    assert (tmp_path / "latest" / "report.html").exists()
