@@ -208,7 +208,7 @@ def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
 
     write_run(run_of(*map(point, STUDIES), findings=[compared()]), tmp_path)
     assert main([str(tmp_path)]) == 0
-    assert "B against A: faster" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "xmlrpc against redis_impl: faster" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 POLICIES = ("adaptive", "assignment", "reference", "static:workers=4")
