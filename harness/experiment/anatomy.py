@@ -27,6 +27,7 @@ from harness.probes.parts import (
     kind_of_stack,
     part_of,
     place_of,
+    read_stacks,
     relative,
 )
 from harness.record.findings import (
@@ -63,9 +64,10 @@ class SampledSubject:
     """A subject whose load generators let themselves be sampled."""
 
     subject: Subject
+    folder: Path
 
     def connect(self) -> Driver:
-        probed.let_sample()
+        probed.let_sample(self.folder)
         return self.subject.connect()
 
 
@@ -76,6 +78,7 @@ class SampledSystem:
     bench: Bench
     system: System
     load: Generators
+    folder: Path
 
     def pair(self, seconds: float, *, sampled_first: bool) -> tuple[Point, tuple[Point, Seen]]:
         """Measure a window without and one with sampling."""
@@ -88,28 +91,30 @@ class SampledSystem:
     def window(self, seconds: float, *, is_sampled: bool) -> tuple[Point, Seen]:
         """Measure one window."""
         pids = {NODE: [node.pid for node in self.system.nodes], GENERATOR: self.load.pids}
-        nothing: Seen = {}
-        with probed.sampling(pids) if is_sampled else nullcontext(nothing) as seen:
+        nothing: probed.Seen = {}
+        with probed.probing(self.folder, pids) if is_sampled else nullcontext(nothing) as seen:
             closed = partial(Generators.closed, seconds=seconds)
             point = self.bench.point("anatomy", self.system, self.load, closed)
         if not point.throughput:
             raise InternalError("anatomy", "; ".join(point.objections))
-        return point, seen
+        texts = {component: [one.decode() for one in some] for component, some in seen.items()}
+        return point, {component: sum(map(read_stacks, some), Counter()) for component, some in texts.items()}
 
 
 @contextmanager
 def sampled_system(bench: Bench, profile: Profile) -> Iterator[SampledSystem]:
     """Start what *profile* describes, and its load generators."""
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-anatomy-")))
         architecture = Architecture(profile.architecture)
-        probe = (probed.__name__, probed.STACKS)
+        probe = (probed.__name__, probed.STACKS, str(folder))
         spec = SystemSpec(
             profile.middleware, bench.workload.application, architecture, profile.nodes, through=probe
         )
         system = stack.enter_context(System(spec, bench.brokers))
-        subject = SampledSubject(bench.subject(system))
+        subject = SampledSubject(bench.subject(system), folder)
         load = stack.enter_context(LocalGenerators(subject, profile.clients))
-        yield SampledSystem(bench, system, load)
+        yield SampledSystem(bench, system, load, folder)
 
 
 def anatomy(
@@ -123,8 +128,8 @@ def anatomy(
     """Return where the CPU time of a request goes."""
     nodes = N_NODES if architecture is Architecture.N_NODE else 1
     profile = Profile(middleware, architecture, bench.workload.application, nodes, clients)
-    if why_not := probed.why_not():
-        return replace(profile, missing=why_not)
+    if probed.WHY_NOT:
+        return replace(profile, missing=probed.WHY_NOT)
     missing = MIDDLEWARES[middleware].needed_brokers(architecture) - bench.brokers.kinds
     if missing:
         return replace(profile, missing=not_here(missing))
@@ -207,8 +212,8 @@ def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare
 
 
 def _sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[Stack]:
-    """Return the stacks of a node and its load generators in *seconds*; none where nothing can be sampled."""
-    if probed.why_not():
+    """Return the stacks of a node and its load generators in *seconds*; none where WHY_NOT says so."""
+    if probed.WHY_NOT:
         return Counter()
     profile = Profile(middleware, Architecture.ONE_NODE, bench.workload.application, 1, CLIENTS)
     with sampled_system(bench, profile) as system:
@@ -230,7 +235,7 @@ def counted_calls(middleware: str, brokers: BrokerUrls) -> Counter[str]:
         client = stack.enter_context(system.filter())
         for _ in range(WARM_UP_CALLS):
             client.filter(TEXT)
-        with probed.counting(folder, {NODE: [system.nodes[0].pid]}) as seen:
+        with probed.probing(folder, {NODE: [system.nodes[0].pid]}) as seen:
             counter.start()
             for _ in range(CALLS):
                 client.filter(TEXT)

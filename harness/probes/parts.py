@@ -22,11 +22,12 @@ from harness.record.findings import (
 )
 from lab.bootstrap import ROOT
 
-_FRAME = re.compile(r"(.*) \((.*?)(?::(\d+))?\)")
+_STACK = "most recent call first"
+_FRAME = re.compile(r'^  File "(.*)", line (\d+|\?+) in (.*)$', re.MULTILINE)
 
 
 class Frame(NamedTuple):
-    """A place in the code; *line* is 0 where it is not known. *function* is without its class."""
+    """A place in the code; *line* is 0 where the interpreter did not know it."""
 
     path: str
     line: int
@@ -38,14 +39,15 @@ Stack = tuple[Frame, ...]
 
 
 def read_stacks(text: str) -> Counter[Stack]:
-    """Read what py-spy writes: a line for each stack, the outermost frame first, and how often it was."""
-    stacks: Counter[Stack] = Counter()
-    for line in text.splitlines():
-        frames, _, count = line.rpartition(" ")
-        found = map(_FRAME.fullmatch, reversed(frames.split(";")))
-        stack = (Frame(one[2], int(one[3] or 0), one[1].rpartition(".")[2]) for one in found if one)
-        stacks[tuple(stack)] += int(count)
-    return stacks
+    """Read what faulthandler wrote; a stack without a frame counts as an empty one."""
+    _, *dumps = text.split(_STACK)
+    return Counter(
+        tuple(
+            Frame(path, int(line) if line.isdecimal() else 0, function)
+            for path, line, function in _FRAME.findall(dump)
+        )
+        for dump in dumps
+    )
 
 
 class Rule(NamedTuple):

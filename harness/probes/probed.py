@@ -1,17 +1,15 @@
 """Look into running processes from outside: sample the stacks that spend CPU time, or count their calls.
 
-``python -m harness.probes.probed stacks MODULE ...`` runs MODULE so that py-spy may read its memory. With
-``calls FOLDER MODULE ...`` it listens at a socket in FOLDER, and counts while a connection is open.
+``python -m harness.probes.probed PROBE FOLDER MODULE ...`` runs MODULE so that it can be looked into: it
+listens at a socket in FOLDER, and its probe is on while a connection is open.
 """
 
-import ctypes
+import faulthandler
 import json
 import os
-import re
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,97 +19,58 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
-from harness.probes.parts import Stack, read_stacks
 from lab.errors import Unavailable
 
-SAMPLES_PER_SECOND = 250
+_FAULTY = ((3, 12) <= sys.version_info < (3, 12, 8)) or ((3, 13) <= sys.version_info < (3, 13, 1))
+WHY_NOT = (
+    f"Python {sys.version.split()[0]} dies when its stacks are taken in a signal handler "
+    "(python/cpython#123967); use 3.11, 3.12.8, 3.13.1 or later"
+    if _FAULTY
+    else ""
+)
+"""Why this interpreter cannot be sampled; empty where it can."""
+SECONDS_BETWEEN = 0.001
+"""Of processor time. The kernel rounds up to its tick, mostly 4 ms."""
 ANSWER_SECONDS = 10.0
 READY = b"+"
 STACKS, CALLS = "stacks", "calls"
 """The two probes."""
 Seen = dict[str, list[bytes]]
 """What the probe of each process saw, by component."""
-_BEGUN = "Sampling process"
-"""What py-spy says when it begins."""
-_SET_PTRACER, _ANY = 0x59616D61, -1
 
 
-def let_sample() -> None:
-    """Let other processes of this user read the memory of this one, where Linux asks for it (Yama)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PTRACER, ctypes.c_ulong(_ANY), 0, 0, 0)
+class Probe(Protocol):
+    """What is switched on and off in the process that is looked into."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> bytes:
+        """Stop looking; return what was seen since the start."""
 
 
-@cache
-def why_not() -> str:
-    """Return why processes cannot be sampled here; empty if they can."""
-    let_sample()
-    try:
-        with sampling({"this process": [os.getpid()]}):
-            return ""
-    except Unavailable as error:
-        return error.message
+class StackSampler:
+    """Takes the stack of a thread at each tick of CPU time that it spends.
 
-
-@contextmanager
-def sampling(pids: Mapping[str, Sequence[int]]) -> Iterator[Mapping[str, Counter[Stack]]]:
-    """Sample the processes of each component during the block; the counters then hold the stacks seen.
-
-    A thread counts only if the kernel runs it at that moment, so one that waits is never seen. No process
-    is stopped, and nothing runs inside it: a stack that changes while it is read is lost or, rarely, wrong.
-
-    Unavailable if a process cannot be sampled: it has ended, or the system does not allow it.
+    The kernel sends SIGPROF to the thread that spent the tick, and faulthandler, inside the handler, writes
+    that thread's stack. So a thread that waits is never seen, one that computes is seen for as long as it
+    computes, and neither the interpreter's lock nor the load on the machine shifts what is seen.
     """
-    seen: dict[str, Counter[Stack]] = {component: Counter() for component in pids}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-stacks-")))
-        samplers = [
-            (component, folder / str(pid), stack.enter_context(_sampler(pid, folder / str(pid))))
-            for component, some in pids.items()
-            for pid in some
-        ]
-        yield seen
-        for _, _, sampler in samplers:
-            sampler.send_signal(signal.SIGINT)
-        for component, path, sampler in samplers:
-            sampler.communicate(timeout=ANSWER_SECONDS)
-            if path.exists():  # it does not if nothing was seen
-                seen[component] += read_stacks(path.read_text(encoding="utf-8"))
 
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as the process
+        faulthandler.register(signal.SIGPROF, file=self._file, all_threads=False)
 
-@contextmanager
-def _sampler(pid: int, output: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let py-spy look into the process *pid*; it writes to *output* when it is interrupted."""
-    beside = Path(sys.executable).with_name("py-spy")
-    command = [str(beside) if beside.exists() else "py-spy", "record", "--pid", str(pid)]
-    command += ["--rate", str(SAMPLES_PER_SECOND), "--nonblocking", "--full-filenames", "--format", "raw"]
-    try:
-        sampler = subprocess.Popen(
-            [*command, "--output", str(output)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    except OSError as error:
-        raise Unavailable(f"py-spy cannot be started: {error}") from error
-    with sampler:
-        try:
-            said = ""
-            while _BEGUN not in said:
-                line = sampler.stdout.readline() if sampler.stdout else ""
-                if not line:
-                    raise Unavailable(f"process {pid} cannot be sampled: {_reason(said)}")
-                said += line
-            yield sampler
-        finally:
-            sampler.kill()
+    def start(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_BETWEEN, SECONDS_BETWEEN)
 
-
-def _reason(said: str) -> str:
-    """Return what py-spy gives as the cause of its failure."""
-    found = re.search(r"^\s*0: (.*)|^Error: (.*)", said, re.MULTILINE)
-    return (found[1] or found[2]) if found else said.strip()
+    def stop(self) -> bytes:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self._file.seek(0)
+        return self._file.read()
 
 
 class CallCounter:
@@ -137,7 +96,6 @@ class CallCounter:
         self._is_on = True
 
     def stop(self) -> bytes:
-        """Return the number of calls since the start, by file, as JSON."""
         self._is_on = False
         return json.dumps(self._calls).encode()
 
@@ -146,9 +104,15 @@ class CallCounter:
             self._calls[frame.f_code.co_filename] += 1
 
 
+@cache
+def let_sample(folder: Path) -> None:
+    """Let the stacks of this process be sampled. A second call changes nothing."""
+    _listen(folder, StackSampler())
+
+
 @contextmanager
-def counting(folder: Path, pids: Mapping[str, Sequence[int]]) -> Iterator[Seen]:
-    """Count calls in the processes of each component during the block; the dictionary then has them.
+def probing(folder: Path, pids: Mapping[str, Sequence[int]]) -> Iterator[Seen]:
+    """Look into the processes of each component during the block; the dictionary then has what was seen.
 
     Unavailable if a process does not listen in *folder*.
     """
@@ -185,19 +149,19 @@ def _connected(folder: Path, pid: int) -> socket.socket:
             return door
     except OSError as error:
         door.close()
-        raise Unavailable(f"process {pid} does not let its calls be counted: {error}") from error
+        raise Unavailable(f"process {pid} does not let itself be sampled: {error}") from error
     door.close()
-    raise Unavailable(f"process {pid} ended before its calls could be counted")
+    raise Unavailable(f"process {pid} ended before it could be sampled")
 
 
-def _listen(folder: Path, probe: CallCounter) -> None:
+def _listen(folder: Path, probe: Probe) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(_path(folder, os.getpid())))
     listener.listen()
     threading.Thread(target=_serve, args=(listener, probe), name="probe", daemon=True).start()
 
 
-def _serve(listener: socket.socket, probe: CallCounter) -> None:
+def _serve(listener: socket.socket, probe: Probe) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the others
     while True:
         connection, _ = listener.accept()
@@ -213,14 +177,14 @@ def _serve(listener: socket.socket, probe: CallCounter) -> None:
 
 def main(argv: list[str]) -> None:
     """Run a module as ``python -m`` does, open to a probe."""
-    probe, *arguments = argv
-    if probe == STACKS:
-        let_sample()
+    kind, folder, module, *arguments = argv
+    if kind == STACKS:
+        let_sample(Path(folder))
     else:
         counter = CallCounter()
-        _listen(Path(arguments.pop(0)), counter)  # its own thread is not counted
+        _listen(Path(folder), counter)  # its own thread is not counted
         counter.install()
-    module, *sys.argv[1:] = arguments
+    sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -16,7 +16,7 @@ from harness.experiment.bench import Bench
 from harness.load.workload import Workload
 from harness.probes import probed
 from harness.probes.parts import Frame, Stack, part_of, place_of, read_stacks
-from harness.probes.probed import counting, sampling
+from harness.probes.probed import probing
 from harness.record.findings import PARTS, Profile, Repetition
 from harness.record.journal import write_run
 from harness.record.run import Run
@@ -32,7 +32,7 @@ from tests.anatomy import main
 from tests.eventually import eventually
 from tests.harness.runs import REPETITION
 
-can_be_sampled = pytest.mark.skipif(bool(probed.why_not()), reason=probed.why_not())
+can_be_sampled = pytest.mark.skipif(bool(probed.WHY_NOT), reason=probed.WHY_NOT)
 LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = sysconfig.get_path("purelib")
 LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
@@ -86,6 +86,7 @@ KNOWN = {
     ),
     "the measuring loop": (stack_of(("harness/load/generator.py", 1, "closed_loop"), *LOOP), "harness"),
     "nothing known": (stack_of(("/elsewhere/program.py", 1, "main")), "unknown"),
+    "a stack without a frame": ((), "unknown"),
 }
 
 
@@ -101,41 +102,44 @@ def test_a_place_is_the_innermost_one_that_is_known() -> None:
     assert place_of(()) == "nowhere that is known"
 
 
-def test_what_py_spy_writes_is_read() -> None:
+def test_what_faulthandler_writes_is_read() -> None:
     text = (
-        "main (/a/b.py:9);Worker.work (/a/b c.py:7) 3\n"
-        "<module> (/a/b.py:1);main.<locals>.<lambda> (/a/b.py) 2\n"
-        "main (/a/b.py:9);Worker.work (/a/b c.py:7) 1\n"
+        'Stack (most recent call first):\n  File "/a/b.py", line 7 in work\n'
+        '  File "/a/b.py", line 9 in main\n'
+        'Stack (most recent call first):\n  File "/a/b.py", line ??? in <lambda>\n'
+        "Stack (most recent call first):\n"
     )
     assert read_stacks(text) == Counter(
         {
-            (Frame("/a/b c.py", 7, "work"), Frame("/a/b.py", 9, "main")): 4,
-            (Frame("/a/b.py", 0, "<lambda>"), Frame("/a/b.py", 1, "<module>")): 2,
+            (Frame("/a/b.py", 7, "work"), Frame("/a/b.py", 9, "main")): 1,
+            (Frame("/a/b.py", 0, "<lambda>"),): 1,
+            (): 1,
         }
     )
     assert not read_stacks("")
 
 
 @pytest.fixture
-def spender() -> Iterator[int]:
-    """The process id of a program of known behaviour. It still runs after it was sampled."""
-    command = [sys.executable, "-m", "harness.probes.probed", "stacks", "tests.harness.known"]
+def spender(tmp_path: Path) -> Iterator[int]:
+    """The process id of a program of known behaviour that lets itself be sampled in *tmp_path*."""
+    command = [sys.executable, "-m", "harness.probes.probed", "stacks", str(tmp_path), "tests.harness.known"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         yield process.pid
-        assert process.poll() is None
         process.kill()
 
 
 @can_be_sampled
-def test_stacks_are_seen_where_their_functions_spend_and_a_thread_that_waits_is_not(spender: int) -> None:
+def test_stacks_are_seen_where_their_functions_spend_and_a_thread_that_waits_is_not(
+    spender: int, tmp_path: Path
+) -> None:
     seen: Counter[str] = Counter()
 
     def enough() -> bool:
-        with sampling({"spender": [spender]}) as stacks:  # it ends and begins again
+        with probing(tmp_path, {"spender": [spender]}) as stacks:  # it ends and begins again
             time.sleep(0.3)  # how long it is watched
-        for stack, number in stacks["spender"].items():
+        for stack, number in read_stacks(stacks["spender"][0].decode()).items():
             names = {frame.function for frame in stack}
             where = next((one for one in ("three_parts", "one_part", "waits") if one in names), "other")
             seen[where] += number
@@ -146,11 +150,9 @@ def test_stacks_are_seen_where_their_functions_spend_and_a_thread_that_waits_is_
     assert not seen["waits"]
 
 
-def test_a_process_that_cannot_be_looked_into_is_said_to_be_so(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="process 1234567 cannot be sampled"):
-        sampling({"node": [1234567]}).__enter__()
-    with pytest.raises(Unavailable, match="process 1 does not let its calls be counted"):
-        counting(tmp_path, {"node": [1]}).__enter__()
+def test_a_process_that_is_not_open_to_sampling_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="process 1 does not let itself be sampled"):
+        probing(tmp_path, {"node": [1]}).__enter__()
 
 
 def test_parts_add_up_to_what_was_measured() -> None:
@@ -201,13 +203,13 @@ def test_the_plot_has_a_stretch_per_part_and_is_drawn_again_from_the_record(tmp_
     assert anatomy_figure(profiles[1:]) is None
 
 
-def test_what_cannot_be_sampled_is_said_to_be_missing(
+def test_an_interpreter_that_dies_of_it_is_not_sampled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probed, "why_not", lambda: "not permitted")
+    monkeypatch.setattr(probed, "WHY_NOT", "it dies of it")
     assert main(["--middleware", "xmlrpc", "--results", str(tmp_path), "--json"]) == 0
     [profile] = json.loads(capsys.readouterr().out)["profiles"]
-    assert profile["missing"] == "not permitted"
+    assert profile["missing"] == "it dies of it"
 
 
 @can_be_sampled
