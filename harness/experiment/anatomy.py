@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from harness.experiment.bench import N_NODES, Bench
 from harness.experiment.session import Step, needs
@@ -42,7 +43,7 @@ from harness.record.findings import (
 from harness.record.run import Point
 from harness.report.formatting import not_here
 from lab.contract import Application, Architecture
-from lab.errors import InternalError
+from lab.errors import InternalError, LabError
 from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import NODE
@@ -56,7 +57,11 @@ LIBRARY_START_SECONDS = 6.0
 CLIENTS = 4
 WARM_UP_CALLS, CALLS = 50, 100
 TEXT = "you are a fool, a villain and a friend of mine"
+ATTEMPTS = 5
+"""CPython takes a stack in a signal handler, perhaps while it links a frame. Now and then a sampled process
+dies of that (python/cpython#123967 and its relatives); what was under way is measured on a new system."""
 Seen = Mapping[str, Counter[Stack]]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,24 @@ def sampled_system(bench: Bench, profile: Profile) -> Iterator[SampledSystem]:
         yield SampledSystem(bench, system, load, folder)
 
 
+def measured(
+    bench: Bench, profile: Profile, count: int, measure: Callable[[SampledSystem, int], Found]
+) -> list[Found]:
+    """Return what *measure* finds for each number below *count*. A failure is followed by a new system."""
+    found: list[Found] = []
+    failures = 0
+    while len(found) < count:
+        try:
+            with sampled_system(bench, profile) as system:
+                while len(found) < count:
+                    found.append(measure(system, len(found)))
+        except LabError:
+            failures += 1
+            if failures == ATTEMPTS:
+                raise
+    return found
+
+
 def anatomy(
     bench: Bench,
     middleware: str,
@@ -136,13 +159,16 @@ def anatomy(
     found: list[Repetition] = []
     places: dict[str, Counter[str]] = {NODE: Counter(), GENERATOR: Counter()}
     objections: list[str] = []
-    with sampled_system(bench, profile) as system:
-        for number in range(repetitions):
-            plain, (point, seen) = system.pair(window_seconds, sampled_first=bool(number % 2))
-            found.append(_repetition(plain, point, seen))
-            objections += [*plain.objections, *point.objections]
-            for component, stacks in seen.items():
-                places[component] += _counted(stacks, place_of)
+    for plain, (point, seen) in measured(
+        bench,
+        profile,
+        repetitions,
+        lambda system, number: system.pair(window_seconds, sampled_first=bool(number % 2)),
+    ):
+        found.append(_repetition(plain, point, seen))
+        objections += [*plain.objections, *point.objections]
+        for component, stacks in seen.items():
+            places[component] += _counted(stacks, place_of)
     return replace(
         profile,
         repetitions=found,
@@ -216,8 +242,7 @@ def _sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[St
     if probed.WHY_NOT:
         return Counter()
     profile = Profile(middleware, Architecture.ONE_NODE, bench.workload.application, 1, CLIENTS)
-    with sampled_system(bench, profile) as system:
-        seen = system.window(seconds, is_sampled=True)[1]
+    [(_, seen)] = measured(bench, profile, 1, lambda system, _: system.window(seconds, is_sampled=True))
     return sum(seen.values(), Counter())
 
 

@@ -7,10 +7,12 @@ import sysconfig
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from harness.experiment import anatomy
 from harness.experiment.anatomy import library_share
 from harness.experiment.bench import Bench
 from harness.load.workload import Workload
@@ -24,7 +26,7 @@ from harness.report.anatomy import profile_caveats
 from harness.report.plots.cpu import anatomy_figure
 from lab.bootstrap import ROOT
 from lab.contract import Application
-from lab.errors import Unavailable
+from lab.errors import InternalError, Unavailable
 from lab.middleware import STOCK_LACKS
 from lab.process.system import BrokerUrls
 from tests import report
@@ -210,6 +212,36 @@ def test_an_interpreter_that_dies_of_it_is_not_sampled(
     assert main(["--middleware", "xmlrpc", "--results", str(tmp_path), "--json"]) == 0
     [profile] = json.loads(capsys.readouterr().out)["profiles"]
     assert profile["missing"] == "it dies of it"
+
+
+@pytest.mark.parametrize("failures", [0, 2, 4, 5])
+def test_a_window_in_which_a_process_died_of_sampling_is_measured_again_on_a_new_system(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    started: list[int] = []
+    left = iter([True] * failures)
+
+    @contextmanager
+    def system(*_: object) -> Iterator[int]:
+        started.append(len(started))
+        yield started[-1]
+
+    def measure(_: object, number: int) -> int:
+        if number and next(left, False):
+            raise InternalError("generator", "a load generator ended")
+        return number
+
+    monkeypatch.setattr(anatomy, "sampled_system", system)
+    bench, profile = (
+        Bench(BrokerUrls(), Workload(Application.FILTER)),
+        Profile("xmlrpc", "one-node", "filter", 1, 4),
+    )
+    if failures < anatomy.ATTEMPTS:
+        assert anatomy.measured(bench, profile, 3, measure) == [0, 1, 2]
+        assert len(started) == 1 + failures
+    else:
+        with pytest.raises(InternalError, match="a load generator ended"):
+            anatomy.measured(bench, profile, 3, measure)
 
 
 @can_be_sampled
