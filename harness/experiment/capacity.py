@@ -151,7 +151,7 @@ def search(attempt: Callable[[float], Measurement], objective: Objective, first:
         return kept >= 2
 
     try:
-        low, high = _bracket(is_sustained, min(max(first, LEAST_RATE), MOST_RATE))
+        low, high = bracket(is_sustained, min(max(first, LEAST_RATE), MOST_RATE))
         if high is None:
             return Found(low, None, tried)
         while high - low > PRECISION * high and high > LEAST_RATE:
@@ -167,7 +167,7 @@ def search(attempt: Callable[[float], Measurement], objective: Objective, first:
     return Found(*half_chance([(float(str(rate)), bool(kept)) for rate, kept, _ in tried]), tried)
 
 
-def _bracket(is_sustained: Callable[[float], bool], rate: float) -> tuple[float, float | None]:
+def bracket(is_sustained: Callable[[float], bool], rate: float) -> tuple[float, float | None]:
     """Return a rate that is sustained and one twice as high that is not; 0 and None: there is none."""
     if is_sustained(rate):
         while rate <= MOST_RATE:
@@ -206,6 +206,18 @@ def half_chance(tried: Sequence[tuple[float, bool]]) -> tuple[float, float]:
     share = weight.cumsum() / weight.sum()
     low, high = np.interp([(1 - SHOWN) / 2, (1 + SHOWN) / 2], share, middles)
     return SHORT * math.exp(low), math.exp(high)
+
+
+def highest(is_sustained: Callable[[float], bool], first: float, precision: float) -> tuple[float, float]:
+    """Return the highest rate that *is_sustained* and the lowest that is not, from one window a rate.
+
+    0: none of those tried is.
+    """
+    low, high = bracket(is_sustained, min(max(first, LEAST_RATE), MOST_RATE))
+    while low and high and high - low > precision * high:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if is_sustained(middle) else (low, middle)
+    return low, high or 2 * low
 
 
 def failure(measured: Measurement, rate: float, objective: Objective) -> str:

@@ -1,29 +1,28 @@
 """Stress: one system under more and more requests and clients, under a plan, or with background work."""
 
-import os
-import tempfile
-import threading
-import time
-from collections import Counter
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-from harness.analysis.verdicts import objections
+from harness.analysis.verdicts import LATE_MS
 from harness.experiment.bench import Bench
-from harness.experiment.capacity import CALLERS as PLANNED_CLIENTS
-from harness.experiment.capacity import SHARES, Objective, capacity
+from harness.experiment.capacity import (
+    CALLERS,
+    LEAST_RATE,
+    SHARES,
+    Objective,
+    capacity,
+    failure,
+    highest,
+)
 from harness.experiment.session import Step, needs
-from harness.load.generator import now
 from harness.load.measure import Generators
-from harness.probes.resources import meter
-from harness.record.measurement import RawFile, Recorder, summarise
+from harness.load.submitted import SubmitSubject
 from harness.record.run import Capacity, Point
-from lab.contract import Application, Architecture, InsultFilter
-from lab.errors import LabError
+from lab.contract import Application, Architecture
 from lab.load.plans import Plan
 from lab.middleware import MIDDLEWARES
 from lab.process.system import System
@@ -60,7 +59,7 @@ def over_requests(
             return
         with bench.load(system, CLIENTS, PIPELINE) as load:
             yield bench.point("pipelined", system, load, partial(Generators.closed, seconds=window_seconds))
-        yield accepted_to_completed(bench, system, CLIENTS, window_seconds)
+        yield accepted_to_completed(bench, system, SUBMITTERS, window_seconds)
 
 
 def side_by_side(
@@ -85,7 +84,7 @@ def side_by_side(
             for name, block in _in_turn(variants, count):
                 yield bench.point(study, systems[name], loads[name, depth], make, block=block)
         for name, block in _in_turn(variants, blocks.accepted):
-            point = accepted_to_completed(bench, systems[name], CLIENTS, window_seconds)
+            point = accepted_to_completed(bench, systems[name], SUBMITTERS, window_seconds)
             yield replace(point, block=block)
 
 
@@ -122,99 +121,60 @@ def _ramp(bench: Bench, system: System, load: Generators, least_seconds: float) 
 
 def planned(bench: Bench, middleware: str, architecture: Architecture, plan: Plan) -> Iterator[Point]:
     """Send as *plan* says; it is kept beside the raw times."""
-    with bench.system(middleware, architecture) as system, bench.load(system, PLANNED_CLIENTS) as load:
+    with bench.system(middleware, architecture) as system, bench.load(system, CALLERS) as load:
         yield bench.point(
             "planned", system, load, partial(Generators.open, plan=plan), setting=plan.description
         )
 
 
-ROUND = 400
-"""Texts submitted before their results are waited for: a page of the result list holds them all."""
-RETRY_SECONDS = 20.0
-LOOK_SECONDS = 0.002
-
-Waiting = dict[str, tuple[int, str]]
-"""By id: when the text was submitted, and what must become of it."""
+BOUNDED = Objective(p99_ms=1000.0)
+"""A backlog that keeps most texts waiting for longer than this is none that anybody wants."""
+PROBE_SHARE, PRECISION, FINALS = 0.25, 0.10, 4
+"""A rate is searched with shorter windows. The last one is as long as asked, at lower rates if need be."""
+SUBMITTERS, MOST_SUBMITTERS = 8, 128
 
 
 def accepted_to_completed(bench: Bench, system: System, clients: int, seconds: float) -> Point:
-    """Submit rounds of texts with *clients* at once; a text is done when it is seen in the result list."""
+    """Submit texts at the highest rate whose backlog is bounded; each is done when its result is seen.
+
+    *clients* submit at first, and more of them if that helps. Readers beside look for the results.
+    """
+    subject = SubmitSubject(system.spec.middleware, system.target, bench.workload.pool())
+    seeds = itertools.count(bench.workload.seed)
+    probe = replace(BOUNDED, window_seconds=PROBE_SHARE * seconds)
+    late: dict[float, bool] = {}
     with ExitStack() as stack:
-        folder = bench.raw or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        raw_path = folder / f"accepted-{time.time_ns()}-{os.getpid()}.i64"
-        raw = stack.enter_context(closing(RawFile(raw_path)))
-        connected = [stack.enter_context(system.filter()) for _ in range(clients)]
-        recorder = Recorder(raw)
-        warm_up = Recorder(stack.enter_context(closing(RawFile(Path(os.devnull)))))
-        _round(connected, bench.workload.pool(), warm_up)  # discarded
-        spent_there = meter(system, bench.brokers)
-        stack.enter_context(spent_there)
-        spent = time.process_time()
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not recorder.tally.lost:
-            _round(connected, bench.workload.pool(), recorder)
-        recorder.tally.cpu_seconds = time.process_time() - spent
-        recorder.flush()
-    measured = summarise(recorder.tally, [raw_path])
-    return Point(
-        "accepted",
-        system.spec.middleware,
-        system.spec.architecture,
-        len(system.nodes),
-        clients,
-        ROUND // clients,
-        measured,
-        usage=spent_there.usage,
-        objections=objections(measured, processes=1),
-    )
+        load = stack.enter_context(bench.generators(subject, clients))
+
+        def is_bounded(rate: float) -> bool:
+            measured = load.open(Plan.poisson(rate, probe.seconds_for(rate), next(seeds)))
+            late[rate] = (measured.late_p99_ms or 0.0) > LATE_MS
+            return not failure(measured, rate, probe)
+
+        rate = load.closed(probe.window_seconds).throughput or LEAST_RATE
+        rate, failed = highest(is_bounded, rate, PRECISION)
+        while late.get(failed) and load.clients < MOST_SUBMITTERS:
+            before, load = load, stack.enter_context(bench.generators(subject, 4 * load.clients))
+            if not is_bounded(failed):  # it is the system that is slow, and not that they are few
+                load = before
+                break
+            rate, failed = highest(is_bounded, failed, PRECISION)
+        return _settled(bench, system, load, rate, replace(BOUNDED, window_seconds=seconds), seeds)
 
 
-def _round(clients: Sequence[InsultFilter], pool: Sequence[tuple[str, str]], recorder: Recorder) -> None:
-    waiting: Waiting = {}
-    lock = threading.Lock()
-
-    def submit(client: InsultFilter, texts: Sequence[tuple[str, str]]) -> None:
-        for text, expected in texts:
-            sent_ns = now()
-            try:
-                petition_id = client.submit(text)
-            except LabError as error:
-                with lock:
-                    recorder.tally.failed[error.code] += 1
-                continue
-            with lock:
-                waiting[petition_id] = (sent_ns, expected)
-
-    start = recorder.tally.made
-    chosen = [pool[(start + index) % len(pool)] for index in range(ROUND)]
-    threads = [
-        threading.Thread(target=submit, args=(client, chosen[index :: len(clients)]))
-        for index, client in enumerate(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    recorder.tally.made += ROUND
-    _collect(clients[0], waiting, recorder)
-
-
-def _collect(reader: InsultFilter, waiting: Waiting, recorder: Recorder) -> None:
-    """Look at the newest results until all that wait are there. Those that stay away are lost."""
-    deadline = time.monotonic() + RETRY_SECONDS
-    doubled: set[str] = set()
-    while waiting and time.monotonic() < deadline:
-        page = reader.get_results()
-        done_ns = now()
-        ids = Counter(result.petition_id for result in page)
-        doubled |= {petition_id for petition_id, count in ids.items() if count > 1}
-        for petition_id, text in page:
-            if petition_id in waiting:
-                sent_ns, expected = waiting.pop(petition_id)
-                recorder.answered(sent_ns, sent_ns, done_ns, text == expected)
-        if waiting:
-            time.sleep(LOOK_SECONDS)
-    recorder.tally.duplicates += len(doubled)
+def _settled(
+    bench: Bench, system: System, load: Generators, rate: float, objective: Objective, seeds: Iterator[int]
+) -> Point:
+    """Measure at *rate*, or at a lower one at which the whole window is valid and its backlog bounded."""
+    for lower in range(FINALS):
+        offered = max(LEAST_RATE, rate * (1 - PRECISION) ** lower)
+        plan = Plan.poisson(offered, objective.seconds_for(offered), next(seeds))
+        point = bench.point("accepted", system, load, partial(Generators.open, plan=plan))
+        why = failure(point.measurement, offered, objective)
+        if not why and point.is_valid:
+            break
+    unbounded = [f"the backlog is not bounded: {why}"] if why and point.is_valid else []
+    return replace(point, objections=[*point.objections, *unbounded])
 
 
 def requests_step(middleware: str, architecture: Architecture, window: float) -> Step:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
+from harness.load.submitted import Submitter
 from harness.load.workload import Driver, Subject
 from harness.record.measurement import RawFile, Recorder, Tally
 from lab.errors import LabError
@@ -102,6 +103,10 @@ def _send(
             next_planned.value = number + count
         return number
 
+    if window.due_ns is not None and isinstance(driver, Submitter):
+        open_loop(driver, take, window.due_ns, window.start_ns, notes, driver.submit)
+        driver.wait_for(notes)
+        return
     if window.due_ns is not None:
         send = open_loop if job.in_flight == 1 else open_pipeline
         send(driver, take, window.due_ns, window.start_ns, notes)
@@ -170,18 +175,22 @@ def open_loop(
     due_ns: Sequence[int],
     start_ns: int,
     recorder: Recorder,
+    send: Callable[[int, int, Recorder], None] | None = None,
 ) -> None:
     """Send each request that *take* gives when it is due, however long the others took.
 
     A late request is sent at once. Its response time counts from when it was due. No request is skipped or
-    put off, so a stall shows in every request that it delayed.
+    put off, so a stall shows in every request that it delayed. *send* sends it without a wait for its answer.
     """
     while (number := take()) < len(due_ns):
         planned_ns = start_ns + due_ns[number]
         wait_ns = planned_ns - now()
         if wait_ns > 0:
             time.sleep(wait_ns / 1e9)
-        _request(driver, number, planned_ns, recorder)
+        if send:
+            send(number, planned_ns, recorder)
+        else:
+            _request(driver, number, planned_ns, recorder)
 
 
 def open_pipeline(
