@@ -73,7 +73,8 @@ class Part:
     """Numbers of requests, one window after the other, until one is as long as the window."""
     objective_seconds: float = 0.0
     """The 99th percentile within which the highest rate is searched; 0: it is not searched."""
-    change: Change | None = None
+    changes: tuple[Change, ...] = ()
+    """What each side but the first changes of it, where that is one setting."""
     probe: str = ""
     """A measurement that has no sides (:mod:`harness.experiment.probes`)."""
 
@@ -96,7 +97,7 @@ class Filling:
     fields: Mapping[str, object] = field(default_factory=dict)
     """Fields of every part, such as blocks and window."""
     only: Sequence[str] = ()
-    """Variants; none: those of the file."""
+    """Variants, or changes such as "rabbitmq", "rabbitmq:prefetch" and "rabbitmq:prefetch=1"; none: all."""
     studies: Sequence[str] = ()
     """Parts; none: all."""
     is_full: bool = False
@@ -123,6 +124,7 @@ def read_document(source: object, where: str, filling: Filling = Filling()) -> D
             raise _wrong("question", whole.get("question"), "a sentence")
         parts = _listed("parts", whole.pop("parts", [{}]))
         read = [part for one in parts for part in _parts(_over_all(whole, one, filling), filling)]
+        read = _named(read, filling.only) if any(part.changes for part in read) else read
         wanted = [part for part in read if not filling.studies or part.study in filling.studies]
         if not wanted:
             raise _wrong("study", ", ".join(filling.studies), ", ".join(dict.fromkeys(p.study for p in read)))
@@ -263,22 +265,35 @@ def _apart(part: Part) -> Iterator[Part]:
 
 
 def _changes(part: Part, given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
-    """Yield a comparison of each value of each setting with its default, the first that is listed."""
+    """Yield a part for each setting: its default, the first that is listed, and its other values."""
     for middleware, settings in _mapping("change", given["change"]).items():
-        if filling.only and str(middleware) not in filling.only:
-            continue
         for name, values in _mapping(str(middleware), settings).items():
             listed = values if isinstance(values, Mapping) else dict.fromkeys(_listed(str(name), values), "")
-            default, *others = map(str, listed)
+            default, *others = listed
             base = {**given["load"], "middleware": middleware, **filling.load}
-            first = side_of({**base, name: default}, label=default, factors=((str(name), default),))
-            for value in others:
-                side = side_of({**base, name: value}, label=value, factors=((str(name), value),))
-                about = Change(
-                    str(name), value, default, str({str(k): v for k, v in listed.items()}[value] or "")
-                )
-                title = f"{middleware}: {name} {value} against {default}"
-                yield replace(part, title=title, sides=(first, side), change=about)
+            sides = [
+                side_of({**base, name: value}, label=value, factors=((str(name), value),)) for value in listed
+            ]
+            changes = [Change(middleware, name, value, default, listed[value]) for value in others]
+            title = f"{MIDDLEWARES[sides[0].middleware].label}: {name} {', '.join(others)} against {default}"
+            yield replace(part, title=title, sides=tuple(sides), changes=tuple(changes))
+
+
+def _named(parts: Sequence[Part], only: Sequence[str]) -> list[Part]:
+    """Return *parts* with the changes that *only* names; InvalidRequest if a name is of none."""
+    known = dict.fromkeys(name for part in parts for change in part.changes for name in change.names)
+    for name in only:
+        if name not in known:
+            alike = [one for one in known if one.partition(":")[0] == name.partition(":")[0]]
+            raise _wrong("only", name, ", ".join(alike or [one for one in known if ":" not in one]))
+    found = []
+    for part in parts:
+        kept = [one for one in part.changes if not only or not set(only).isdisjoint(one.names)]
+        values = [one.value for one in kept]
+        if kept:
+            sides = (part.sides[0], *(side for side in part.sides[1:] if side.label in values))
+            found.append(replace(part, sides=sides, changes=tuple(kept)))
+    return found
 
 
 def _arrivals(given: object) -> Arrivals:

@@ -216,13 +216,14 @@ class Blocks:
         turns: list[Turn] = [("A", first), (string.ascii_uppercase[place], side), (AGAIN, first)]
         (a, b, again), notes = self._rates(turns)
         values = [y / (x * z) ** 0.5 for x, y, z in zip(a, b, again, strict=True)]
+        change = self.part.changes[place - 1] if self.part.changes else None
         return Finding(
             self.part.study,
-            f"{side.label} against {first.label}",
+            change.what if change else f"{side.label} against {first.label}",
             values,
             rates={first.label: a, side.label: b},
             again=again,
-            change=self.part.change,
+            change=change,
             notes=notes,
         )
 

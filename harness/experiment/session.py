@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
+from harness.record.findings import corrected
 from harness.record.journal import RESULTS, SPACE_BYTES, Journal, environment, make_results, write_run
 from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Result, Run, losses
@@ -137,6 +138,7 @@ def finish(run: Run, folder: Path, *, as_table: bool = True) -> bool:
     Where *folder* cannot hold it, it is written to a new temporary folder. If there is no room at all, the
     record is printed, so that it is not lost.
     """
+    run.findings = corrected(run.findings)
     run.notes += [said for said in (f"LOST: {one}" for one in losses(run)) if said not in run.notes]
     if as_table:
         print_table(run)

@@ -1,9 +1,8 @@
-"""What experiments find: a figure and its threshold, the cost of a setting, a curve, parts of a request."""
+"""What experiments find: a figure and its threshold, how two sides compare, a curve, parts of a request."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean, median
 
@@ -13,7 +12,9 @@ from harness.statistics import (
     Estimate,
     Verdict,
     compare,
+    holm,
     mean_estimate,
+    paired,
     throughput_estimate,
 )
 from lab.middleware import MIDDLEWARES
@@ -42,6 +43,17 @@ class Change:
     promise: str = ""
     """What else the value changes: "weaker guarantee: ..."; empty: nothing."""
 
+    @property
+    def what(self) -> str:
+        """What was changed to what."""
+        return f"{self.middleware}: {self.setting} {self.value} against {self.default}"
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What chooses it: its middleware, setting and value."""
+        setting = f"{self.middleware}:{self.setting}"
+        return self.middleware, setting, f"{setting}={self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -62,6 +74,9 @@ class Finding:
     """Rates of the first side, measured again at the end of each block."""
     change: Change | None = None
     """What the second side changed of the first, where that is one setting."""
+    chance: float | None = None
+    """Of such a ratio if the change had no effect, as all changes that were tested at once allow it (Holm's
+    correction); None: not corrected."""
     notes: Sequence[str] = ()
     objections: Sequence[str] = ()
     """Why it is invalid; empty: it is valid."""
@@ -97,7 +112,7 @@ class Finding:
         if self.objections:
             return Judgement.INVALID
         if self.bar is None and self.rates:
-            return self.comparison.verdict if self.comparison else Verdict.UNDECIDED
+            return self._compared
         if self.rates and len(self.values) < FEWEST_TRIALS:
             return Judgement.UNDECIDED
         if self.median is None:
@@ -112,6 +127,26 @@ class Finding:
         if (found.high < self.bar) if self.at_least else (found.low >= self.bar):
             return Judgement.MISSED
         return Judgement.UNDECIDED
+
+    @property
+    def _compared(self) -> Verdict:
+        found = self.comparison
+        if not found:
+            return Verdict.UNDECIDED
+        is_chance = self.chance is not None and self.chance >= MOST_CHANCE
+        return Verdict.UNDECIDED if is_chance and found.verdict is not Verdict.EQUIVALENT else found.verdict
+
+
+MOST_CHANCE = 0.05
+"""A change is called faster or slower below it."""
+
+
+def corrected(findings: Sequence[Finding]) -> list[Finding]:
+    """Return *findings*, the chance of those about a change as all of them allow it (Holm's correction)."""
+    tested = [one for one in findings if one.change and one.comparison]
+    chances = holm([paired(one.values, [1.0] * len(one.values)).p_value for one in tested])
+    by_place = {id(one): chance for one, chance in zip(tested, chances, strict=True)}
+    return [replace(one, chance=by_place.get(id(one), one.chance)) for one in findings]
 
 
 def as_json(finding: Finding) -> dict[str, object]:
@@ -129,87 +164,6 @@ def as_json(finding: Finding) -> dict[str, object]:
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
     """Return *over* divided by *under*, pair by pair."""
     return [a / b for a, b in zip(over, under, strict=True)]
-
-
-SAME = "the default again"
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The requests per second of both sides, by pair of windows.
-
-    *setting* is :data:`SAME` where the default was compared with itself.
-    """
-
-    middleware: str
-    setting: str
-    value: str = ""
-    default: str = ""
-    promise: str = ""
-    """What else the value changes: "weaker guarantee: ..."; empty: nothing."""
-    usual_rates: Sequence[float] = ()
-    rates: Sequence[float] = ()
-    noise: float | None = None
-    """The farthest that the default came from itself in any pair, as a ratio above 1."""
-    objections: Sequence[str] = ()
-    """Why it is invalid; empty: it is valid."""
-    missing: str = ""
-    """Why it was not measured at all."""
-
-    @property
-    def ratios(self) -> list[float]:
-        """The rate with the change over the rate without it, pair by pair."""
-        return ratios(self.rates, self.usual_rates)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The ratio with its 95 % interval (Student's t on logarithms)."""
-        return throughput_estimate(self.ratios) if self.rates else None
-
-    @property
-    def doubts(self) -> list[str]:
-        """Why nothing may be concluded, and what is missing for a conclusion."""
-        found = list(self.objections)
-        if not self.missing and not found and len(self.rates) < FEWEST_TRIALS:
-            found.append(f"fewer than {FEWEST_TRIALS} pairs: no interval")
-        return found
-
-    @property
-    def is_valid(self) -> bool:
-        """Tell whether conclusions may be drawn from it."""
-        return not self.missing and not self.doubts
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Say if it is faster or slower than the default; None: nothing may be said.
-
-        It is only if the interval excludes 1, and the ratio is beyond what the default does against itself.
-        """
-        found = self.estimate
-        if not self.is_valid or found is None or found.low is None or found.high is None:
-            return None
-        if found.low <= 1 <= found.high or abs(math.log(found.value)) <= math.log(self.noise or 1.0):
-            return Verdict.UNDECIDED
-        return Verdict.FASTER if found.value > 1 else Verdict.SLOWER
-
-
-def noise_of(cost: Cost) -> float | None:
-    """Return how far the default came from itself; None if nothing may be said of that."""
-    if cost.missing or cost.objections or not cost.rates:
-        return None
-    return max(max(ratio, 1 / ratio) for ratio in cost.ratios)
-
-
-def conclusion(cost: Cost) -> dict[str, object]:
-    """Return what follows from *cost*, as JSON has it."""
-    found = cost.estimate
-    return {
-        "ratios": cost.ratios,
-        "ratio": found.value if found else None,
-        "interval": [found.low, found.high] if found else None,
-        "verdict": cost.verdict,
-        "doubts": cost.doubts,
-    }
 
 
 PER_SECOND, MILLISECONDS = "/s", "ms"

@@ -163,7 +163,9 @@ def read_run(path: Path) -> Run:
         *run.profiles,
     ]
     named = {one.middleware for one in placed} | {one.architecture for one in placed}
-    named |= {one.middleware for one in run.costs} | {one.middleware for one in run.libraries}
+    named |= {one.change.middleware for one in run.findings if one.change} | {
+        one.middleware for one in run.libraries
+    }
     named |= {one.middleware for one in run.curves if one.middleware}
     unknown = sorted(named.difference(VARIANTS, MIDDLEWARES, Architecture))
     if unknown:

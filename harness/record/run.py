@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from dynamic.simulator.scores import Scores
-from harness.record.findings import Cost, Curve, Finding, LibraryShare, Profile
+from harness.record.findings import Curve, Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
 from lab.middleware import MIDDLEWARES, Promise
 
@@ -176,7 +176,7 @@ class ScalingTrial:
         return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
 
 
-SCHEMA = 9
+SCHEMA = 10
 
 
 class Guarantee(StrEnum):
@@ -255,7 +255,7 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
-Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Cost | Curve | LibraryShare
+Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Curve | LibraryShare
 """What a step of an experiment yields."""
 _LISTS: dict[type[object], str] = {
     Point: "points",
@@ -264,7 +264,6 @@ _LISTS: dict[type[object], str] = {
     ScalingTrial: "scalings",
     Profile: "profiles",
     Finding: "findings",
-    Cost: "costs",
     Curve: "curves",
     LibraryShare: "libraries",
 }
@@ -284,7 +283,6 @@ class Run:
     scalings: list[ScalingTrial] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    costs: list[Cost] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     libraries: list[LibraryShare] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

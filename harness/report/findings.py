@@ -1,11 +1,11 @@
-"""Findings, costs and curves as lines and tables."""
+"""Findings and curves as lines and tables."""
 
 from collections.abc import Sequence
 from statistics import median
 
 from rich.table import Table
 
-from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Finding, LibraryShare, Size
+from harness.record.findings import MILLISECONDS, Curve, Finding, LibraryShare, Size
 from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
 
@@ -20,6 +20,8 @@ def finding_lines(finding: Finding) -> list[str]:
     elif finding.median is not None:
         head += f": {value(finding.median, finding.unit)}{_interval(finding)}{_bar(finding)}"
     said = [head, *(f"          {objection}" for objection in finding.objections)]
+    if finding.change and finding.change.promise:
+        said.append(f"          {finding.change.promise}")
     for name, rates in finding.rates.items():
         if rates:
             said.append(f"          {name}: {per_second(rates, finding.unit)}")
@@ -52,39 +54,11 @@ def _bar(finding: Finding) -> str:
     return f" (bar: {asked} {value(finding.bar, finding.unit)})"
 
 
-def cost_lines(cost: Cost) -> list[str]:
-    """Return what is printed of *cost*: the ratio and what it shows, the rates, and what is to be known."""
-    head = f"{cost.middleware:10} {cost_name(cost)}"
-    if cost.missing:
-        return [f"{head}: SKIPPED: {cost.missing}"]
-    found = cost.estimate
-    if found:
-        head += f": {ratio_words(found)} x the default, {_cost_verdict(cost)}"
-    notes = [cost.promise] if cost.promise else []
-    notes += [f"INVALID: {doubt}" for doubt in cost.doubts]
-    if not found:
-        return [head, *(f"{'':10} {note}" for note in notes)]
-    rates = f"{median(cost.usual_rates):,.0f}/s by default, {median(cost.rates):,.0f}/s with it"
-    return [head, *(f"{'':10} {note}" for note in (*notes, f"{rates}, n = {found.trials}"))]
-
-
-def cost_name(cost: Cost) -> str:
-    """Say what was changed to what."""
-    if cost.setting == SAME:
-        return f"{SAME} (noise)"
-    return f"{cost.setting} {cost.value} (default {cost.default})"
-
-
 def ratio_words(found: Estimate) -> str:
     """Return a ratio with its interval, if it has one."""
     if found.low is None or found.high is None:
         return ratio_number(found.value)
     return f"{ratio_number(found.value)} [{ratio_number(found.low)}, {ratio_number(found.high)}]"
-
-
-def _cost_verdict(cost: Cost) -> str:
-    """Return the verdict in words."""
-    return cost.verdict or "nothing may be concluded"
 
 
 def ratio_number(value: float) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from harness.record.findings import Cost, Curve, Finding, LibraryShare, Profile, as_json, conclusion
+from harness.record.findings import Curve, Finding, LibraryShare, Profile, as_json
 from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
 from harness.report.faults import describe_fault, variant_name, verdict
-from harness.report.findings import cost_lines, curve_line, finding_lines
+from harness.report.findings import curve_line, finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures
 from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
@@ -26,8 +26,6 @@ def describe(result: Result) -> str:
             return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{_flaws(result)}"
         case Finding():
             return "\n".join(finding_lines(result))
-        case Cost():
-            return "\n".join(cost_lines(result))
         case Curve():
             return curve_line(result)
         case LibraryShare():
@@ -76,12 +74,8 @@ def figures(result: Result) -> str:
 
 
 def as_object(run: Run) -> dict[str, object]:
-    """Return *run* as JSON has it, with what follows from each finding and each cost."""
-    return {
-        **asdict(run),
-        "findings": [as_json(finding) for finding in run.findings],
-        "costs": [{**asdict(cost), **conclusion(cost)} for cost in run.costs],
-    }
+    """Return *run* as JSON has it, with what follows from each finding."""
+    return {**asdict(run), "findings": [as_json(finding) for finding in run.findings]}
 
 
 def busy(run: Run) -> str:

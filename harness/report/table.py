@@ -10,7 +10,7 @@ from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, s
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.faults import fault_table, variant_name
-from harness.report.findings import cost_lines, curve_lines, finding_lines, growth_table, library_table
+from harness.report.findings import curve_lines, finding_lines, growth_table, library_table
 from harness.report.formatting import capacity, milliseconds, nodes, system_name, times
 from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
@@ -53,8 +53,6 @@ def found_lines(run: Run) -> Iterator[str]:
     """Yield what is no table."""
     for finding in run.findings:
         yield from finding_lines(finding)
-    for cost in run.costs:
-        yield from cost_lines(cost)
     for curve in run.curves:
         yield from curve_lines(curve)
     for profile in run.profiles:

@@ -10,7 +10,7 @@ from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import ScalingLoad, trial
 from harness.experiment.scaling_system import Observed
-from harness.record.findings import Cost, Curve, Finding, LibraryShare, Repetition, Size
+from harness.record.findings import Change, Curve, Finding, LibraryShare, Repetition, Size
 from harness.record.findings import Profile as Anatomy
 from harness.record.measurement import PERCENTILES, Measurement, Usage
 from harness.record.run import Capacity, Point, Run, ScalingTrial
@@ -138,13 +138,17 @@ def full_run() -> Run:
         capacities=capacities,
         scalings=scaling_trials(),
         profiles=anatomies,
-        findings=[Finding("xmlrpc", "XML-RPC insult_me", rates, bar=90.0), compared()],
-        costs=[Cost("rabbitmq", "prefetch", "1", "200", "", rates, [50.0, 52.0, 48.0], 1.1)],
+        findings=[
+            Finding("xmlrpc", "XML-RPC insult_me", rates, bar=90.0),
+            compared(),
+            compared(change=CHANGE),
+        ],
         libraries=[LibraryShare("xmlrpc:stock", {"library": 40.0, "carrying": 4.0}, {"library": 9})],
         curves=[Curve("insults", "xmlrpc", "insult_me", sizes=[Size(10, rates), Size(100, rates)])],
     )
 
 
+CHANGE = Change("rabbitmq", "prefetch", "1", "200")
 START_ALONE_SECONDS = 0.04
 
 

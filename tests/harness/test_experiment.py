@@ -174,7 +174,7 @@ def test_an_experiment_of_ones_own_is_measured_from_its_file(
     path = tmp_path / "mine.yaml"
     path.write_text(
         "question: Do batches help?\nstudy: batches\nover: {middleware: [xmlrpc], batch: [off, 10]}"
-        "\nload: {clients: 2, text: 64 B}\nblocks: 3\nwindow: 600ms"
+        "\nload: {clients: 2, text: 64 B}\nblocks: 3\nwindow: 750ms"
         '\nexpect: {ratio: "> 0.001", of: {batch: 10}, to: {batch: off}}',
         encoding="utf-8",
     )

@@ -166,7 +166,7 @@ def test_a_served_system_is_talked_to_and_ends_whole(start: Start) -> None:
 
 def test_a_comparison_ends_with_a_verdict_and_its_exit_code(start: Start, tmp_path: Path) -> None:
     sides = ("xmlrpc", "xmlrpc:in flight=1")
-    short = ("--blocks", "3", "--window", "600ms", "--budget", "1s", "--results", str(tmp_path))
+    short = ("--blocks", "3", "--window", "750ms", "--budget", "1s", "--results", str(tmp_path))
     command = start("compare", *sides, *short)
     code = command.ends()
     run = record_of(tmp_path)

@@ -3,16 +3,15 @@
 import math
 from collections.abc import Sequence
 from statistics import median
-from typing import cast
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from harness.record.findings import MILLISECONDS, SAME, Cost, Curve, Size
+from harness.record.findings import MILLISECONDS, Curve, Finding, Size
 from harness.record.run import Run
-from harness.report.findings import ratio_number, ratio_words
+from harness.report.findings import ratio_words
 from harness.report.plots.style import (
     GREY,
     INVALID,
@@ -36,27 +35,22 @@ ROOM = 0.3
 
 def tornados(run: Run) -> dict[str, Figure]:
     """Draw each middleware that has a change measured."""
-    middlewares = dict.fromkeys(cost.middleware for cost in run.costs)
-    figures = {name: _figure(run, name) for name in middlewares}
-    return {name: figure for name, figure in figures.items() if figure}
+    changes = [one for one in run.findings if one.change]
+    middlewares = dict.fromkeys(one.change.middleware for one in changes if one.change)
+    return {name: _figure(run, name) for name in middlewares}
 
 
-def _figure(run: Run, middleware: str) -> Figure | None:
-    costs = [one for one in run.costs if one.middleware == middleware and one.setting != SAME]
-    shown = sorted((one for one in costs if one.estimate or one.objections), key=_effect, reverse=True)
-    if not shown:
-        return None
+def _figure(run: Run, middleware: str) -> Figure:
+    changes = [one for one in run.findings if one.change and one.change.middleware == middleware]
+    shown = sorted(changes, key=_effect, reverse=True)
     figure = Figure(figsize=(9.5, 1.9 + ROW_INCHES * len(shown)))
     axes = figure.subplots()
-    noise = shown[0].noise
-    if noise:
-        axes.axvspan(1 / noise, noise, color="#eeeeee", zorder=0)
     axes.axvline(1.0, color=GREY, linestyle="--", zorder=3)
     axes.set_xscale("log")
     _scale(axes, shown)
-    for place, cost in enumerate(shown):
-        _row(axes, place, cost)
-    axes.set_yticks(range(len(shown)), [_name(cost) for cost in shown], fontsize=9)
+    for place, one in enumerate(shown):
+        _row(axes, place, one, LOOKS[middleware].colour)
+    axes.set_yticks(range(len(shown)), [_name(one) for one in shown], fontsize=9)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(
@@ -65,59 +59,55 @@ def _figure(run: Run, middleware: str) -> Figure | None:
         "Grey: as far as the default came from itself. Pale: undecided.",
         fontsize=8,
     )
-    load = cast("dict[str, str]", run.configuration.get("loads", {})).get(middleware, "")
-    pairs = f"{run.configuration.get('pairs')} pairs of windows of {run.configuration.get('seconds')} s"
-    axes.set_title(
-        f"{MIDDLEWARES[middleware].label}: what each setting costs\n{load}; {pairs}",
-        fontsize=10,
-    )
+    label = MIDDLEWARES[middleware].label
+    axes.set_title(f"{label}: what each setting costs\n{_load(run, middleware)}", fontsize=10)
     return figure
 
 
-def _row(axes: Axes, place: int, cost: Cost) -> None:
-    found = cost.estimate
+def _load(run: Run, middleware: str) -> str:
+    """Say under which load the default was measured."""
+    points = [one for one in run.points if one.middleware == middleware and one.setting.startswith("A")]
+    if not points:
+        return ""
+    first, blocks = points[0], len({one.block for one in points})
+    load = f"{first.clients} clients x {first.in_flight} in flight"
+    return f"{load}; {blocks} blocks of windows of {first.measurement.seconds:.1f} s"
+
+
+def _row(axes: Axes, place: int, one: Finding, colour: str) -> None:
+    found, change = one.comparison, one.change
     if found is None:
-        axes.text(1.0, place, "  INVALID: it failed", color=INVALID, va="center", fontsize=8)
+        axes.text(1.0, place, "  INVALID: too few valid blocks", color=INVALID, va="center", fontsize=8)
         return
-    low, high = found.low or found.value, found.high or found.value
-    is_faster = found.value >= 1
-    if cost.is_valid:
-        axes.barh(
-            place,
-            found.value - 1,
-            left=1.0,
-            height=0.7,
-            color=LOOKS[cost.middleware].colour,
-            alpha=PALE if cost.verdict is Verdict.UNDECIDED else 1.0,
-            hatch="///" if cost.promise else None,
-            edgecolor="white",
-        )
-        axes.errorbar(
-            found.value,
-            place,
-            xerr=[[found.value - low], [high - found.value]],
-            color="black",
-            capsize=3,
-            zorder=4,
-        )
-    else:
-        low = high = found.value
-        mark_invalid(axes, found.value, place)
+    ratio, noise = found.ratio.value, found.noise_ratio
+    low, high = found.ratio.low or ratio, found.ratio.high or ratio
+    axes.barh(place, noise - 1 / noise, left=1 / noise, height=0.9, color="#eeeeee", zorder=0)
+    axes.barh(
+        place,
+        ratio - 1,
+        left=1.0,
+        height=0.7,
+        color=colour,
+        alpha=PALE if one.verdict is Verdict.UNDECIDED else 1.0,
+        hatch="///" if change and change.promise else None,
+        edgecolor="white",
+    )
+    axes.errorbar(ratio, place, xerr=[[ratio - low], [high - ratio]], color="black", capsize=3, zorder=4)
+    is_faster = ratio >= 1
     axes.annotate(
-        _label(cost),
+        _label(one),
         (max(high, 1.0) if is_faster else min(low, 1.0), place),
         (6 if is_faster else -6, 0),
         textcoords="offset points",
         ha="left" if is_faster else "right",
         va="center",
         fontsize=8,
-        color="black" if cost.is_valid else INVALID,
     )
 
 
-def _scale(axes: Axes, shown: Sequence[Cost]) -> None:
+def _scale(axes: Axes, shown: Sequence[Finding]) -> None:
     """Let the axis hold every bar and its label, and the line of the default."""
-    found = [cost.estimate for cost in shown if cost.estimate]
+    found = [one.comparison.ratio for one in shown if one.comparison]
     ends = [1.0, *(end for one in found for end in (one.value, one.low, one.high) if end)]
     low, high = math.log(min(ends)), math.log(max(ends))
     length = max(high - low, math.log(2.0))
@@ -131,21 +121,20 @@ def _scale(axes: Axes, shown: Sequence[Cost]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _name(cost: Cost) -> str:
-    return f"{cost.setting} {cost.value}  (default {cost.default})"
+def _name(one: Finding) -> str:
+    change = one.change
+    return f"{change.setting} {change.value}  (default {change.default})" if change else one.what
 
 
-def _label(cost: Cost) -> str:
-    found = cost.estimate
-    if found is None or not cost.is_valid:
-        return f"{ratio_number(found.value)} INVALID" if found else "INVALID"
-    promise = cost.promise.partition(":")[0]
-    return f"{ratio_words(found)}\n{promise}" if promise else ratio_words(found)
+def _label(one: Finding) -> str:
+    said = ratio_words(one.comparison.ratio) if one.comparison else ""
+    promise = one.change.promise.partition(":")[0] if one.change else ""
+    return f"{said}\n{promise}" if promise else said
 
 
-def _effect(cost: Cost) -> float:
+def _effect(one: Finding) -> float:
     """How far from 1; what is invalid has none, and stands last."""
-    return abs(math.log(cost.estimate.value)) if cost.estimate and cost.is_valid else -1.0
+    return abs(math.log(one.comparison.ratio.value)) if one.comparison else -1.0
 
 
 ALONE = Look(GREY, "*")
