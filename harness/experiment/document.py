@@ -20,8 +20,8 @@ from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.options import interval, positive
 
 EXPERIMENTS = ROOT / "experiments"
-COMPARE, OVER, PROBE = "compare", "over", "probe"
-DESIGNS = (COMPARE, OVER, "change", PROBE)
+COMPARE, OVER = "compare", "over"
+DESIGNS = (COMPARE, OVER, "change")
 METHODS = ("rate", "ramp", "capacity")
 NEVER, BLOCK, WINDOW = "never", "each block", "each window"
 OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "expect", "budget", "full")
@@ -75,8 +75,6 @@ class Part:
     """The 99th percentile within which the highest rate is searched; 0: it is not searched."""
     changes: tuple[Change, ...] = ()
     """What each side but the first changes of it, where that is one setting."""
-    probe: str = ""
-    """A measurement that has no sides (:mod:`harness.experiment.probes`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +151,7 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
         raise _wrong("design", " and ".join(designs + methods), "one design and one method")
     design = designs[0] if designs else OVER
     part = _plain(given, design)
-    if design == PROBE:
-        yield replace(part, probe=str(given[PROBE]), title=part.title or str(given[PROBE]))
-    elif design == "change":
+    if design == "change":
         yield from _changes(part, given, filling)
     elif design == COMPARE:
         sides = tuple(_compared(given["load"], one, filling) for one in _listed(COMPARE, given[COMPARE]))

@@ -60,6 +60,8 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Results": {
         "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
+        "export": Command("tests.report:export", "a run as a table: export DIR --csv FILE"),
+        "diff": Command("tests.report:diff", "two stored runs side by side: diff A B"),
         "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
     },
     "Brokers and machines": {

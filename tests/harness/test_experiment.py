@@ -1,19 +1,26 @@
 """Experiments as data: a file is read whole or refused in one line, measured, and judged by its blocks."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.experiment.document import EXPERIMENTS, Filling, read_document, read_experiment
+from harness.experiment.document import EXPERIMENTS, FIELDS, Filling, read_document, read_experiment
+from harness.experiment.factors import FACTORS, SETTINGS
 from harness.experiment.runner import Blocks, judge, steps_of
+from harness.record import read
 from harness.record.findings import Finding, Judgement
+from harness.record.journal import write_run
 from harness.record.run import Run
+from harness.record.table import COLUMNS
 from harness.statistics import Verdict
+from lab.bootstrap import ROOT
 from lab.contract import Architecture
 from lab.errors import InvalidRequest
-from tests import measure
+from tests import measure, report
 from tests.harness.runs import compared, point
 
 PREFETCH = """
@@ -187,3 +194,39 @@ def test_an_experiment_of_ones_own_is_measured_from_its_file(
     assert code == (3 if finding["verdict"] == "undecided" else 0)
     assert run["configuration"]["question"] == "Do batches help?"
     assert (tmp_path / "latest" / "report.html").exists()
+
+
+def test_every_field_factor_setting_and_column_is_documented() -> None:
+    told = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    settings = [name for own in SETTINGS.values() for name in own]
+    for name in (*FIELDS, "parts", *FACTORS, *settings):
+        assert f"`{name}`" in told, name
+    for name in COLUMNS:
+        assert name in told.replace("`p50_ms` ... `p99.9_ms`", "p50_ms p90_ms p95_ms p99_ms p99.9_ms"), name
+
+
+def test_a_run_is_a_table_and_two_are_put_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, rate, commit in ((first, 1000.0, "c1"), (second, 500.0, "c2")):
+        folder.mkdir()
+        points = [
+            point("clients", throughput=rate),
+            point("null", throughput=rate, objections=["client-bound"]),
+        ]
+        write_run(Run("stress", {}, {"commit": commit}, points=points), folder)
+    assert report.export([str(first), "--csv", str(tmp_path / "a.csv")]) == 0
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["study"], row["variant"], row["throughput"], row["valid"]) for row in found] == [
+        ("clients", "tuned", "1000.0", "True"),
+        ("null", "tuned", "1000.0", "False"),
+    ]
+    assert [list(row) for row in read(first)] == [list(COLUMNS)] * 2
+    assert report.diff([str(first), str(second)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"clients.* 1,000/s.* 500/s .*0\.50", said)
+    assert "null" not in said  # an invalid window supports nothing
+    assert "commit: c1 in A, c2 in B." in said
+    assert "not measured in the same blocks" in said
