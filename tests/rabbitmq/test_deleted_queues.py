@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from lab.contract import Application, Architecture, InsultFilter
-from lab.errors import LabError, Overloaded, Unavailable
+from lab.contract import Application, Architecture, InsultFilter, InsultService
+from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.conftest import StartSystem
@@ -79,14 +79,26 @@ def test_service_nodes_and_the_broadcaster_declare_and_consume_a_deleted_queue_a
     rabbit: PrivateRabbit, redis_url: str, gone: tuple[str, ...]
 ) -> None:
     spec = SystemSpec("rabbitmq", Application.SERVICE, Architecture.N_NODE)
-    with System(spec, BrokerUrls(redis_url, rabbit.url)) as system, system.service() as client:
+    with ExitStack() as stack:
+        system = stack.enter_context(System(spec, BrokerUrls(redis_url, rabbit.url)))
+        client = stack.enter_context(system.service(deadline_seconds=DEADLINE_SECONDS))
         assert client.add_insult("tonto")
         delete(rabbit.url, *(f"{system.namespace}.{queue}" for queue in gone))
         eventually(lambda: outcome(client.insult_me) == "tonto")
-        eventually(lambda: outcome(client.start_broadcast) is True)
+        *errors, answer = begun(client)
+        # A start whose answer was lost with a queue may have had its effect: the next one then says False.
+        assert answer is True or errors
         assert client.start_broadcast() is False
         for queue in gone:
             eventually(lambda: consumers(rabbit.url, f"{system.namespace}.{queue}") == 1)  # noqa: B023
+
+
+def begun(client: InsultService) -> list[object]:
+    """Start the broadcast until it is answered. Return all outcomes."""
+    answers = [outcome(client.start_broadcast)]
+    while isinstance(answers[-1], (Unavailable, DeadlineExceeded)):
+        answers.append(outcome(client.start_broadcast))
+    return answers
 
 
 def test_a_text_sent_while_its_queue_is_deleted_gets_an_id_or_an_error(
