@@ -79,9 +79,7 @@ def filling(options: argparse.Namespace, **fields: object) -> Filling:
 def measure(source: Path | Mapping[str, Any], name: str, options: argparse.Namespace, given: Filling) -> int:
     """Measure the experiment of *source*, a file or what stands in one; return the exit code."""
     document = (
-        read_experiment(source, given)
-        if isinstance(source, Path)
-        else read_document(source, f"lab {name}", given)
+        read_experiment(source, given) if isinstance(source, Path) else read_document(source, "", given)
     )
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()

@@ -102,7 +102,10 @@ class Filling:
 
 
 def read_experiment(path: Path, filling: Filling = Filling()) -> Document:
-    """Read the file at *path*; InvalidRequest in one line if something is wrong."""
+    """Read the file at *path*; InvalidRequest in one line if something is wrong.
+
+    Of a file of the lab, what can be wrong is the command line: the line does not name the file.
+    """
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # texts only: no is "no"
     except OSError as error:
@@ -110,7 +113,7 @@ def read_experiment(path: Path, filling: Filling = Filling()) -> Document:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise InvalidRequest(Code.MALFORMED, f"{path}: is not YAML: {said}") from error
-    return read_document(found, str(path), filling)
+    return read_document(found, "" if path.parent == EXPERIMENTS else f"{path}: ", filling)
 
 
 def read_document(source: object, where: str, filling: Filling = Filling()) -> Document:
@@ -127,7 +130,7 @@ def read_document(source: object, where: str, filling: Filling = Filling()) -> D
         if not wanted:
             raise _wrong("study", ", ".join(filling.studies), ", ".join(dict.fromkeys(p.study for p in read)))
     except InvalidRequest as error:
-        raise InvalidRequest(Code.MALFORMED, f"{where}: {error.message}") from error
+        raise InvalidRequest(Code.MALFORMED, f"{where}{error.message}") from error
     return Document(whole["question"], tuple(wanted), {**whole, "parts": parts})
 
 
@@ -280,8 +283,9 @@ def _named(parts: Sequence[Part], only: Sequence[str]) -> list[Part]:
     known = dict.fromkeys(name for part in parts for change in part.changes for name in change.names)
     for name in only:
         if name not in known:
-            alike = [one for one in known if one.partition(":")[0] == name.partition(":")[0]]
-            raise _wrong("only", name, ", ".join(alike or [one for one in known if ":" not in one]))
+            start = re.split("[^:=]*$", name)[0]
+            alike = [one for one in known if re.fullmatch(f"{re.escape(start)}[^:=]+", one)]
+            raise _wrong("--only", name, ", ".join(alike or sorted({one.split(":")[0] for one in known})))
     found = []
     for part in parts:
         kept = [one for one in part.changes if not only or not set(only).isdisjoint(one.names)]

@@ -36,7 +36,7 @@ expect: {ratio: "> 1.1"}
 
 
 def document(text: str, filling: Filling = Filling()):  # type: ignore[no-untyped-def]  # noqa: B008
-    return read_document(yaml.load(text, yaml.BaseLoader), "my.yaml", filling)
+    return read_document(yaml.load(text, yaml.BaseLoader), "my.yaml: ", filling)
 
 
 def test_the_example_of_the_design_is_read() -> None:

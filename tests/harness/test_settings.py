@@ -83,7 +83,7 @@ def test_only_names_middlewares_settings_and_values() -> None:
     }
     assert found == {"pyro4:batch=10", *(f"rabbitmq:prefetch={value}" for value in (1, 10, 100, 1000))}
     for wrong in ("corba", "rabbitmq:colour", "rabbitmq:prefetch=7", "", ":prefetch"):
-        with pytest.raises(InvalidRequest, match=r"only: .*; possible is"):
+        with pytest.raises(InvalidRequest, match=r"--only: .*; possible is"):
             parts(wrong)
 
 
