@@ -22,8 +22,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dynamic.controller import Bounds, Controller, Forecast, Reading
-from dynamic.events import EventNames
-from dynamic.events.queues import EventQueues
+from dynamic.events import EventNames, EventQueues
 from dynamic.policies import Policy, add_price_option, chosen
 from dynamic.policies.sample import TARGET_SECONDS
 from dynamic.pool.client import (
@@ -37,9 +36,9 @@ from dynamic.pool.client import (
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
 from lab.brokers import locate_rabbitmq, locate_redis
 from lab.contract import Architecture
-from lab.data import default_insults, read_insults
 from lab.errors import Code, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import DRAIN_SECONDS
+from lab.load.texts import default_insults, read_insults
 from lab.options import interval, positive, process_parser, whole_number
 from lab.process.launcher import usable_cores
 from lab.process.node import STOP_SIGNALS, die_with

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from dynamic.events.queues import Count, EventQueues
+from dynamic.events import Count, EventQueues
 from dynamic.policies import Policy
 from dynamic.policies.sample import Decision, Sample, State
 from dynamic.pool.client import PoolClient

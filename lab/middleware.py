@@ -101,7 +101,7 @@ class Middleware:
 
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""
-        self._module("tuned.queues").delete_namespace(url, namespace)
+        self._module("tuned.wire").delete_namespace(url, namespace)
 
     def promises(self, promise: Promise) -> bool:
         """Tell whether this variant promises *promise*."""

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from distributed import Client, Future
 
 from lab.errors import LabError, Unavailable
-from machines.command import check_scheduler, nobody_at
 from machines.launcher import DaskLauncher
-from machines.machine import LEASE_SECONDS, Description, Machine, describe
+from machines.machine import LEASE_SECONDS, Description, Machine, check_scheduler, describe, nobody_at
 
 CONNECT_SECONDS = 10.0
 REGISTER_SECONDS = 3.0

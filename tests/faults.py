@@ -11,7 +11,7 @@ import sys
 
 from harness.experiment.session import add_results_option, middleware_names
 from harness.faults.rig import Scenario, Size
-from harness.faults.session import SCENARIOS, Order, conduct
+from harness.faults.scenarios.session import SCENARIOS, Order, conduct
 from lab.cli import commands
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP
 from lab.options import Parser, interval

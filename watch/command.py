@@ -20,14 +20,12 @@ from lab.options import LOOPBACK, Parser, add_yes_option, duration, host, interv
 from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
-from watch.hub import Hub, Sampler, Watched
-from watch.layout import MOST_WORK_MILLISECONDS
+from watch.hub import Hub, MainThreadExecutor, Sampler, Watched
 from watch.load import MOST_RATE
-from watch.main_thread import MainThreadExecutor
 from watch.nodes import MOST_NODES
 from watch.scaling import MOST_WORKERS, ScalingSpec, WatchedScaling, checked_policy
 from watch.system import WatchedSystems
-from watch.web import application
+from watch.web import MOST_WORK_MILLISECONDS, application
 
 BYTES_OF_TOKEN = 24
 DYNAMIC = "dynamic"

@@ -16,8 +16,7 @@ from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 from lab.process.launcher import Handle, usable_cores
 from lab.process.system import BrokerUrls, System
 from lab.topology import NODE
-from watch.hub import Hub
-from watch.main_thread import MainThreadExecutor
+from watch.hub import Hub, MainThreadExecutor
 
 MOST_NODES = 16
 """Of one application: each is a process of some 40 MB, and they share this machine."""

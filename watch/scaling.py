@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
-from dynamic.events import EventNames
-from dynamic.events.queues import EventQueues
+from dynamic.events import EventNames, EventQueues
 from dynamic.events.sender import EventSender
 from dynamic.policies import POLICIES, chosen
 from dynamic.pool.client import PoolClient
@@ -27,11 +26,10 @@ from lab.process.launcher import READY_SECONDS, ROOT
 from lab.process.system import BrokerUrls
 from lab.settings import settings
 from lab.store.namespace import delete_namespace
-from watch.hub import Action, Fields, Hub, Sample, given_number, given_text, given_whole
-from watch.layout import MOST_WORK_MILLISECONDS, scaling_layout
+from watch.hub import Action, Fields, Hub, MainThreadExecutor, Sample, given_number, given_text, given_whole
 from watch.load import MOST_RATE, Pace
-from watch.main_thread import MainThreadExecutor
 from watch.nodes import Brokers, Rates, is_frozen, signalled, thaw
+from watch.web import MOST_WORK_MILLISECONDS, scaling_layout
 
 _PREFIX = re.compile(r"(?:[\d-]+ [\d:,]+ )?[A-Z]+ [\w.]+: ")
 """What a logger writes before its message. The page has a clock and colours of its own."""

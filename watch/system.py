@@ -8,18 +8,16 @@ from typing import Any, Self, TypeVar
 
 from lab.applications.live import Live
 from lab.contract import Application
-from lab.data import default_insults
 from lab.errors import Code, InvalidRequest, LabError, NotFound
-from lab.load.texts import generated_texts
+from lab.load.texts import default_insults, generated_texts
 from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store import Store, open_store
 from lab.validation import clean_insult
-from watch.hub import Action, Fields, Hub, Sample, given_number, given_text, given_whole
-from watch.layout import MOST_WORK_MILLISECONDS, side_suffix, system_layout
+from watch.hub import Action, Fields, Hub, MainThreadExecutor, Sample, given_number, given_text, given_whole
 from watch.load import MOST_RATE, Figures, Load, Send
-from watch.main_thread import MainThreadExecutor
 from watch.nodes import Brokers, Nodes
+from watch.web import MOST_WORK_MILLISECONDS, side_suffix, system_layout
 
 TICK_TIMEOUT_SECONDS = 1.0
 Answer = TypeVar("Answer")

@@ -12,8 +12,7 @@ from dynamic.events import EventNames, declare_events, event
 from lab.errors import Overloaded
 from lab.settings import settings
 from rabbitmq.tuned.connection import Confirms, Connection
-from rabbitmq.tuned.queues import arguments_of
-from rabbitmq.tuned.wire import Message
+from rabbitmq.tuned.wire import Message, arguments_of
 
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""

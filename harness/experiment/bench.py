@@ -17,8 +17,8 @@ from harness.probes.resources import meter
 from harness.record.measurement import Measurement
 from harness.record.run import Point
 from lab.contract import Application, Architecture
-from lab.data import default_insults
 from lab.errors import Code, InvalidRequest
+from lab.load.texts import default_insults
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.settings import settings
 from lab.store import open_store

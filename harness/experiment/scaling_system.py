@@ -13,15 +13,14 @@ from typing import IO, Any, Self, cast
 
 from dynamic.calibration import calibrated_rate
 from dynamic.controller import Forecast
-from dynamic.events import EventNames
-from dynamic.events.queues import EventQueues
+from dynamic.events import EventNames, EventQueues
 from dynamic.events.sender import Completions, EventSender
 from dynamic.policies.sample import TARGET_SECONDS
 from dynamic.pool.client import PoolClient
 from dynamic.simulator.simulation import Setting
-from lab.data import default_insults
 from lab.errors import Unavailable
 from lab.load.plans import Plan
+from lab.load.texts import default_insults
 from lab.process.launcher import LocalLauncher, ProcessSpec
 from lab.process.system import BrokerUrls
 from lab.store import open_store

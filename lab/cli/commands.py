@@ -68,7 +68,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "up": Command("lab.cli.brokers:up", "start brokers that stay until `down`"),
         "down": Command("lab.cli.brokers:down", "end what `up` started; --purge deletes its data"),
         "machine": Command(
-            "machines.command", "let this machine measure with others: docs/cluster.md", CLUSTER
+            "machines.machine", "let this machine measure with others: docs/cluster.md", CLUSTER
         ),
     },
     "Development": {

@@ -10,9 +10,9 @@ from typing import Self
 
 from lab.brokers.server import Server
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target
-from lab.data import default_insults
 from lab.errors import LabError
 from lab.limits import DEFAULT_DEADLINE_SECONDS
+from lab.load.texts import default_insults
 from lab.middleware import MIDDLEWARES
 from lab.process.launcher import FREE_PORT, Handle, Launcher, LocalLauncher, ProcessSpec
 from lab.process.supervisor import RestartPolicy, Supervisor

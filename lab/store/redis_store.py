@@ -5,7 +5,9 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
@@ -24,7 +26,6 @@ from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
-from lab.store.lua import load
 from lab.store.protocol import (
     FAILURES_AT_MOST,
     Changes,
@@ -39,6 +40,32 @@ from lab.store.protocol import (
     result_page,
 )
 from lab.validation import clean_address
+
+SHARED = Path(__file__).parent
+_NEEDS = re.compile(r"^-- needs: (.*)$", re.MULTILINE)
+
+
+@cache
+def load(name: str, folder: Path = SHARED) -> str:
+    """Return the script *name* of *folder*, behind the files that its head names (``-- needs: clock``).
+
+    They are looked for in *folder* first, then in ``lab/store``. Each comes once, before what needs it:
+    Redis has no modules, so a script is one text. Name only what is used: each function costs time at every
+    call.
+    """
+    return "\n".join(source.read_text(encoding="utf-8") for source in _in_order(name, folder, []))
+
+
+def _in_order(name: str, folder: Path, found: list[Path]) -> list[Path]:
+    path = folder / f"{name}.lua"
+    path = path if path.exists() else SHARED / f"{name}.lua"
+    for line in _NEEDS.findall(path.read_text(encoding="utf-8")):
+        for needed in line.split():
+            if not any(source.stem == needed for source in found):
+                _in_order(needed, folder, found)
+    found.append(path)
+    return found
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from pika.spec import Basic, BasicProperties
 
 from lab.client.subscription import Inbox
 from lab.contract import Target, Tick
+from rabbitmq.tuned.wire import declare_broadcast
 
 from .connection import Connection
-from .queues import declare_broadcast
 from .wire import PERSISTENT, TEXT, Message, Names
 
 MOST_KEPT_TICKS = 100

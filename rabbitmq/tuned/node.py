@@ -14,11 +14,11 @@ from lab.contract import Tick
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
+from rabbitmq.tuned.wire import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
 
 from .broadcast import announcement
 from .connection import BLOCKED, Connection
 from .delivery import Handler, RetryQueue, Watch
-from .queues import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
 from .server import Consumer
 from .wire import Message, Names, read_reply
 

@@ -13,8 +13,7 @@ from lab.client.connection import after_fork
 from lab.client.retry import Backoff
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, Unavailable
-from lab.store.lua import load
-from lab.store.redis_store import as_lab_error, connect, is_refusing_all
+from lab.store.redis_store import as_lab_error, connect, is_refusing_all, load
 
 from .wire import LEASE_SECONDS, Keys, read_reply
 

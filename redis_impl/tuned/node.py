@@ -13,8 +13,7 @@ import redis
 from lab.background import BackgroundJob
 from lab.brokers import locate_redis
 from lab.errors import Unavailable
-from lab.store.lua import load
-from lab.store.redis_store import connect, translated
+from lab.store.redis_store import connect, load, translated
 
 from .wire import LEASE_SECONDS, Keys
 

@@ -28,9 +28,8 @@ from lab.limits import MAX_BATCH, MAX_RESULTS, RESULT_TTL_SECONDS
 from lab.operations import Operation
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
-from lab.store.lua import load
 from lab.store.protocol import IdReused, digest
-from lab.store.redis_store import translated
+from lab.store.redis_store import load, translated
 
 from .node import SILENCE_SECONDS, EntryWaiter, Membership, connect_leniently
 from .wire import Keys, read_petition, reply_to_of, write_reply

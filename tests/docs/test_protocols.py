@@ -22,7 +22,7 @@ import pytest
 
 from harness.load.workload import reference_censor
 from lab.applications.censor import Censor
-from lab.brokers.install import install_package
+from lab.brokers.provide import install_package
 from lab.contract import Application, Architecture
 from lab.errors import Code
 from lab.middleware import MIDDLEWARES

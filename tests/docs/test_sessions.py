@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dynamic.events import EventNames
-from dynamic.events.queues import EventQueues
+from dynamic.events import EventNames, EventQueues
 from lab.bootstrap import ROOT
 from lab.middleware import MIDDLEWARES
 from lab.settings import settings

@@ -12,7 +12,7 @@ import pytest
 from harness.faults.site import Brokers
 from lab.brokers.server import Server
 from lab.process.launcher import ROOT
-from rabbitmq.tuned.queues import QUEUE_TYPES
+from rabbitmq.tuned.wire import QUEUE_TYPES
 from tests.dynamic.conftest import Load, Program, Rig, ask_broker, number, workers
 from tests.eventually import eventually
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from dynamic.events import COUNT_ARGUMENTS, EventNames
-from dynamic.events.queues import EventQueues
+from dynamic.events import COUNT_ARGUMENTS, EventNames, EventQueues
 from dynamic.events.sender import EventSender
 from lab.errors import Overloaded
 from rabbitmq.tuned.wire import retry_of

@@ -20,7 +20,7 @@ import pytest
 
 from harness.faults.proxy import Harm, Proxy
 from harness.faults.rig import Rig, Scenario, Size
-from harness.faults.session import SCENARIOS
+from harness.faults.scenarios.session import SCENARIOS
 from harness.faults.site import Brokers, Site, site
 from harness.record.run import Check
 from harness.report.faults import describe_fault

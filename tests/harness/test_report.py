@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness.experiment.scaling import start_alone
 from harness.experiment.scaling_system import Observed
-from harness.faults.session import SCENARIOS
+from harness.faults.scenarios.session import SCENARIOS
 from harness.record.journal import read_run, write_run
 from harness.record.measurement import Usage
 from harness.record.run import Check, Fault, FaultTrial, Point, Run, Timeline

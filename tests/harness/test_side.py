@@ -11,9 +11,9 @@ from harness.load.workload import Workload
 from harness.record.run import Guarantee
 from lab.applications.censor import Censor
 from lab.contract import Architecture
-from lab.data import default_insults
 from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
+from lab.load.texts import default_insults
 from lab.process.system import BrokerUrls
 
 

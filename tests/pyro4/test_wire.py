@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from Pyro4 import message, socketutil, util
 
-from harness.faults.kinds import INSULT
-from harness.faults.kinds.pyro4 import FIRST, GOOD, KINDS, OBJECT, ONEWAY, adding, call
+from harness.faults.kinds.pyro4 import FIRST, GOOD, INSULT, KINDS, OBJECT, ONEWAY, adding, call
 from lab.contract import Application, Architecture
 from lab.errors import Code, LabError
 from lab.process.system import System

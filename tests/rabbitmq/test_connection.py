@@ -22,9 +22,8 @@ from rabbitmq.tuned.client import Request
 from rabbitmq.tuned.connection import Connection
 from rabbitmq.tuned.delivery import Delivery
 from rabbitmq.tuned.node import QueueNode, consumers
-from rabbitmq.tuned.queues import delete_namespace
 from rabbitmq.tuned.server import FetchingConsumer
-from rabbitmq.tuned.wire import Message, Names, read_reply
+from rabbitmq.tuned.wire import Message, Names, delete_namespace, read_reply
 from tests.eventually import eventually
 from tests.rabbitmq.conftest import PrivateRabbit, Worker, channel_to, letters
 

@@ -20,10 +20,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import BasicProperties
 
 import rabbitmq.tuned.connection  # noqa: F401  # lets pika read headers that it would fail on
-from harness.faults.kinds import INSULT
 from harness.faults.kinds.rabbitmq import (
     CONTROL,
     ENCODE_VALUE,
+    INSULT,
     KINDS,
     MEBIBYTE,
     STRANGE_REPLY_QUEUES,

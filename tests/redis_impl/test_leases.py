@@ -13,7 +13,7 @@ import redis
 
 from lab.contract import Application
 from lab.process.system import System
-from lab.store.lua import load
+from lab.store.redis_store import load
 from redis_impl.tuned.server import SCRIPTS
 from redis_impl.tuned.wire import Keys
 from tests.eventually import eventually

@@ -13,8 +13,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.faults.kinds import INSULT
-from harness.faults.kinds.redis_impl import KINDS, REPLY_TO, UNANSWERABLE, adding, petition
+from harness.faults.kinds.redis_impl import INSULT, KINDS, REPLY_TO, UNANSWERABLE, adding, petition
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError
 from lab.process.system import System

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.brokers.install import install_package
+from lab.brokers.provide import install_package
 from lab.settings import settings
 from tests.eventually import eventually
 from tests.watch.browser import DESKTOP, PHONE, Browser, Tab, find_browser

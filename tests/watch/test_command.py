@@ -15,7 +15,7 @@ from lab.middleware import MIDDLEWARES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
 from tests.watch.session import Watching, still_running, watching
-from watch.main_thread import MOST_WAITING, MainThreadExecutor
+from watch.hub import MOST_WAITING, MainThreadExecutor
 from watch.nodes import MOST_NODES
 
 END_SECONDS = 30.0

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness.faults.kinds import INSULT
 from harness.faults.kinds.xmlrpc import (
     BOMB,
     GOOD,
+    INSULT,
     INSULT_ME,
     ITEMS,
     KINDS,

@@ -43,7 +43,7 @@ function label(x, y, text, anchor = "middle", classes = "rate") {
 }
 
 export class Picture {
-  /** *definition*: see `watch/layout.py`; *application*: whose nodes are drawn. */
+  /** *definition*: see `watch/web.py`; *application*: whose nodes are drawn. */
   constructor(svg, definition, application) {
     this.svg = svg;
     this.definition = definition;

@@ -21,8 +21,7 @@ from harness.experiment.scaling_system import ScalingSystem
 from harness.record.findings import Finding
 from lab.applications.censor import Censor
 from lab.bootstrap import ROOT
-from lab.data import default_insults
-from lab.load.texts import corpus_texts, generated_texts
+from lab.load.texts import corpus_texts, default_insults, generated_texts
 
 LINES = 40_000
 MEMORY_BAR = 300.0

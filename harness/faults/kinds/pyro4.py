@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
-from harness.faults.kinds import INSULT
 from lab.errors import Code
 
 MEBIBYTE = 1024 * 1024
+INSULT = "tonto"
+"""What good requests among them carry."""
 OBJECT = "insult.service"
 CONNECT, CONNECT_OK, CONNECT_FAIL, INVOKE, RESULT, PING = range(1, 7)
 EXCEPTION, COMPRESSED, ONEWAY, BATCH, META, STREAM, KEEP_SERIALIZED = (1 << bit for bit in range(7))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from pika import data
 
-from harness.faults.kinds import INSULT
 from lab.errors import Code
 
 MEBIBYTE = 1024 * 1024
+INSULT = "tonto"
+"""What good requests among them carry."""
 ENCODE_VALUE: Callable[[list[bytes], object], int] = data.encode_value
 
 Properties = dict[str, object]

@@ -2,10 +2,11 @@
 
 import json
 
-from harness.faults.kinds import INSULT
 from lab.errors import Code
 
 MEBIBYTE = 1024 * 1024
+INSULT = "tonto"
+"""What good requests among them carry."""
 REPLY_TO = b"<where to reply>"
 """Stands in a petition for the name of the list on which the test waits for the reply."""
 WHERE = REPLY_TO.decode()

@@ -2,10 +2,11 @@
 
 import gzip
 
-from harness.faults.kinds import INSULT
 from lab.errors import Code
 
 MEBIBYTE = 1024 * 1024
+INSULT = "tonto"
+"""What good requests among them carry."""
 
 
 def post(body: bytes, *headers: str, length: object = None, method: str = "POST") -> bytes:

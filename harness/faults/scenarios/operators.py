@@ -17,7 +17,6 @@ from harness.faults.by_hand import (
     read_only_redis,
     redis_under,
 )
-from harness.faults.injector import Injector
 from harness.faults.ledger import Entry, Outcome, percentile
 from harness.faults.load import Load, Stream
 from harness.faults.rig import (
@@ -25,6 +24,7 @@ from harness.faults.rig import (
     BOTH,
     LEAST_ANSWERED_PERCENT,
     TEXTS,
+    Injector,
     Rig,
     Scenario,
     settled,

@@ -1,4 +1,0 @@
-"""Kinds of malformed input, by middleware: what is sent, and the code that refuses it."""
-
-INSULT = "tonto"
-"""What good requests among them carry."""
