@@ -1,7 +1,6 @@
 """The broadcaster of n nodes: calls back the subscribers of the shared store."""
 
-from lab.applications.broadcast import Broadcaster, FanOut
-from lab.applications.callbacks import Notifier
+from lab.applications.broadcast import Broadcaster, FanOut, Notifier
 from lab.applications.service import open_node_store
 from lab.client.direct import CallConnection
 from lab.contract import Architecture

@@ -38,7 +38,7 @@ from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloa
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation, bind, to_plain
 from lab.options import NodeOptions
-from lab.process.roles import main_of_roles
+from lab.process.node import main_of_roles
 from lab.store import MemoryStore, Store
 from lab.store.simple import SimpleStore
 from lab.validation import clean_address, clean_deadline, clean_text

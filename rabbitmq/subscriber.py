@@ -1,6 +1,6 @@
 """Subscribe to the broadcast over RabbitMQ and print what comes."""
 
-from lab.process.roles import subscriber_main
+from lab.process.node import subscriber_main
 
 from .insult_service import InsultServiceClient
 from .topology import default_address

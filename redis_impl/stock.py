@@ -44,8 +44,7 @@ from lab.errors import (
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
-from lab.process.node import Node
-from lab.process.roles import main_of_roles
+from lab.process.node import Node, main_of_roles
 from lab.store.simple import SimpleStore
 from lab.validation import clean_address, clean_deadline, clean_text
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 
-from lab.applications.live import Live
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, NotFound, Unavailable
 from lab.process.launcher import Handle, usable_cores
 from lab.process.system import BrokerUrls, System
 from lab.topology import NODE
+from lab.work import Live
 from watch.hub import Hub, MainThreadExecutor
 
 MOST_NODES = 16

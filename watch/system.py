@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from lab.applications.live import Live
 from lab.contract import Application
 from lab.errors import Code, InvalidRequest, LabError, NotFound
 from lab.load.texts import default_insults, generated_texts
@@ -14,6 +13,7 @@ from lab.middleware import MIDDLEWARES
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.store import Store, open_store
 from lab.validation import clean_insult
+from lab.work import Live
 from watch.hub import Action, Fields, Hub, MainThreadExecutor, Sample, given_number, given_text, given_whole
 from watch.load import MOST_RATE, Figures, Load, Send
 from watch.nodes import Brokers, Nodes

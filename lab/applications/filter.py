@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from lab.applications.censor import Censor
-from lab.applications.live import live_work, request_counter
 from lab.background import BackgroundJob, heartbeat
 from lab.contract import Architecture, Result, ResultPage
 from lab.errors import LabError, NotFound, Overloaded, Unavailable
@@ -18,7 +17,7 @@ from lab.operations import FILTER_OPERATIONS, Operation, new_operation_id
 from lab.options import NodeOptions
 from lab.store.protocol import Store, UnderWay, WaitingText
 from lab.validation import clean_limit, clean_operation_id, clean_text
-from lab.work import Work, fault_hook
+from lab.work import Work, fault_hook, live_work, request_counter
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-from lab.applications.live import request_counter
 from lab.brokers import locate_redis
 from lab.contract import Architecture
 from lab.errors import NoInsults
@@ -12,6 +11,7 @@ from lab.options import NodeOptions
 from lab.store import open_store
 from lab.store.protocol import Store
 from lab.validation import clean_after, clean_insult, clean_limit, clean_operation_id, clean_subscriber
+from lab.work import request_counter
 
 
 class ServiceApplication:

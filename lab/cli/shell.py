@@ -13,7 +13,7 @@ from lab.contract import Application, Architecture, InsultFilter, InsultService,
 from lab.errors import Code, LabError
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval, namespace
-from lab.process.roles import print_ticks
+from lab.process.node import print_ticks
 from lab.settings import settings
 
 RESULT_SECONDS = 5.0

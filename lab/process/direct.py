@@ -7,8 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from lab.addresses import listener
-from lab.applications.broadcast import Broadcaster, FanOut
-from lab.applications.callbacks import AllowedHosts, CalledBackService, Notifier
+from lab.applications.broadcast import AllowedHosts, Broadcaster, CalledBackService, FanOut, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import Calls, DirectFilterCalls, ServiceCalls
@@ -21,8 +20,7 @@ from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_URI_CHARACTERS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
 from lab.process.master import Master
-from lab.process.node import Node
-from lab.process.roles import main_of_roles
+from lab.process.node import Node, main_of_roles
 from lab.process.serving import LEASE_SECONDS, Executor, Method, Wire, methods_of, report_dead
 from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
 

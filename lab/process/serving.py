@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from lab.addresses import host_port, reachable
-from lab.applications.callbacks import SubscriberUri
+from lab.applications.broadcast import SubscriberUri
 from lab.applications.service import perform
 from lab.background import BackgroundJob, heartbeat
 from lab.client.direct import CallConnection, MasterLocator, answers

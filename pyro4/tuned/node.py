@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from lab.addresses import host_port
-from lab.applications.callbacks import SubscriberUri
+from lab.applications.broadcast import SubscriberUri
 from lab.background import BackgroundJob, heartbeat
 from lab.client.retry import Deadline
 from lab.contract import Application, Architecture

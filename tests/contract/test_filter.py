@@ -14,7 +14,7 @@ from lab.contract import Application, Architecture, InsultFilter, Target
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, NotFound
 from lab.middleware import MIDDLEWARES, VARIANTS, Promise
 from lab.process.system import System
-from tests.contract import arguments
+from tests.contract import wires
 from tests.contract.conftest import StartLike
 from tests.contract.wires import dead_letter, submit
 from tests.eventually import eventually
@@ -111,7 +111,7 @@ def test_what_has_no_result_is_waited_for_until_the_timeout(filter_system: Syste
 
 
 def test_a_bad_argument_gets_the_code_and_sentence_that_every_wire_gives(client: InsultFilter) -> None:
-    assert list(arguments.wrong_answers(client, arguments.FILTER_CALLS)) == []
+    assert list(wires.wrong_answers(client, wires.FILTER_CALLS)) == []
     assert client.filter("tonto") == "CENSORED"
 
 
@@ -124,8 +124,8 @@ def test_no_client_takes_a_deadline_that_is_none() -> None:
                 def connect(_: Any, bad: Any, make: Any = make, target: Target = target) -> object:
                     return make(target, bad)
 
-                calls = {"client": (connect, "deadline_seconds", arguments.NO_DEADLINE)}
-                assert list(arguments.wrong_answers(None, calls)) == []
+                calls = {"client": (connect, "deadline_seconds", wires.NO_DEADLINE)}
+                assert list(wires.wrong_answers(None, calls)) == []
 
 
 def test_the_address_of_another_middleware_is_malformed_and_the_right_form_is_told() -> None:

@@ -18,7 +18,7 @@ from lab.errors import Code, LabError, NoInsults, Unavailable
 from lab.middleware import Promise
 from lab.process.system import System
 from lab.store.namespace import throwaway_namespace
-from tests.contract import arguments
+from tests.contract import wires
 from tests.contract.conftest import INTERVAL
 from tests.contract.wires import INSULTS, TOGETHER
 from tests.eventually import eventually
@@ -122,10 +122,10 @@ def test_a_client_of_nobody_is_told_so(service_system: System) -> None:
 
 def test_a_bad_argument_gets_the_code_and_sentence_that_every_wire_gives(client: InsultService) -> None:
     before = client.get_insults()
-    assert list(arguments.wrong_answers(client, arguments.SERVICE_CALLS)) == []
+    assert list(wires.wrong_answers(client, wires.SERVICE_CALLS)) == []
     assert client.get_insults() == before
     with client.subscribe() as subscription:
-        assert list(arguments.wrong_answers(subscription, arguments.SUBSCRIPTION_CALLS)) == []
+        assert list(wires.wrong_answers(subscription, wires.SUBSCRIPTION_CALLS)) == []
 
 
 @pytest.mark.needs(Promise.EFFECT_ONCE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from lab.bootstrap import ROOT
-from tests.watch.browser import Browser, find_browser
+from tests.watch.page import Browser, find_browser
 
 IMAGES = ROOT / "docs" / "images"
 PLOTS = ("comparison", "speedup")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.applications.callbacks import AllowedHosts, CalledBackService
+from lab.applications.broadcast import AllowedHosts, CalledBackService
 from lab.applications.censor import Censor
 from lab.applications.filter import Follower
 from lab.bootstrap import ROOT

@@ -12,7 +12,7 @@ from lab.errors import Code
 from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
-from tests.watch.session import Watching, still_running, watching
+from tests.watch.page import Watching, still_running, watching
 from watch.nodes import MOST_NODES
 
 LOAD = json.dumps({"rate": 1}).encode()

@@ -10,8 +10,7 @@ import pytest
 from lab.brokers.provide import install_package
 from lab.settings import settings
 from tests.eventually import eventually
-from tests.watch.browser import DESKTOP, PHONE, Browser, Tab, find_browser
-from tests.watch.session import Watching, watching
+from tests.watch.page import DESKTOP, PHONE, Browser, Tab, Watching, find_browser, watching
 
 KILL = "[data-action=kill_node]:not(.off)"
 MARKUP = "<img src=/page/none onerror=alert(1)>"

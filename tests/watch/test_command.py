@@ -14,7 +14,7 @@ from lab.errors import InternalError, LabError, NotFound, Unavailable
 from lab.middleware import MIDDLEWARES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
-from tests.watch.session import Watching, still_running, watching
+from tests.watch.page import Watching, still_running, watching
 from watch.hub import MOST_WAITING, MainThreadExecutor
 from watch.nodes import MOST_NODES
 
