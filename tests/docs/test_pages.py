@@ -1,4 +1,4 @@
-"""The documents: their links and commands exist, and each example of docs/protocols.md is run as it stands."""
+"""The documents: links and commands exist, and each example of docs/protocols.md is run as it stands."""
 
 import doctest
 import importlib.util
