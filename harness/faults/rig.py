@@ -10,8 +10,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from harness.faults.ledger import Account, Entry, Found, Outcome, close, held_up, timeline
-from harness.faults.load import BUG, HANG_SECONDS, Load, bugs, until
+from harness.faults.load import (
+    BUG,
+    HANG_SECONDS,
+    Account,
+    Entry,
+    Found,
+    Load,
+    Outcome,
+    bugs,
+    close,
+    held_up,
+    timeline,
+    until,
+)
 from harness.faults.site import Brokers, Site
 from harness.record.run import Check, Fault, FaultTrial
 from lab.contract import Application

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 import pika
 
-from harness.faults.ledger import Entry, Found, Outcome
-from harness.faults.load import Stream
+from harness.faults.load import Entry, Found, Outcome, Stream
 from harness.faults.proxy import Proxy
 from harness.load.generator import now
 from lab.addresses import free_port

@@ -72,8 +72,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
     },
     "Development": {
-        "test": Command("lab.cli.development:test", "run every functional test, on real brokers", CLUSTER),
-        "check": Command("lab.cli.development:check", "format, lint, types and tests", DEVELOPMENT),
+        "test": Command("lab.cli.doctor:test", "run every functional test, on real brokers", CLUSTER),
+        "check": Command("lab.cli.doctor:check", "format, lint, types and tests", DEVELOPMENT),
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}

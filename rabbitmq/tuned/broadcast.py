@@ -7,10 +7,9 @@ from pika.spec import Basic, BasicProperties
 
 from lab.client.subscription import Inbox
 from lab.contract import Target, Tick
-from rabbitmq.tuned.wire import declare_broadcast
 
 from .connection import Connection
-from .wire import PERSISTENT, TEXT, Message, Names
+from .wire import PERSISTENT, TEXT, Message, Names, declare_broadcast
 
 MOST_KEPT_TICKS = 100
 """Ticks that wait for a subscriber. The oldest are dropped first; the subscriber is told their numbers."""

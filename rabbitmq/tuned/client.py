@@ -22,10 +22,18 @@ from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.operations import Operation, bind, new_operation_id
 from lab.settings import settings
 from lab.validation import clean_deadline
-from rabbitmq.tuned.wire import declare_broadcast, declare_queues
 
 from .connection import BLOCKED, Confirms, Connection
-from .wire import PERSISTENT, SERVICE_CODES, Kind, Message, Names, read_reply
+from .wire import (
+    PERSISTENT,
+    SERVICE_CODES,
+    Kind,
+    Message,
+    Names,
+    declare_broadcast,
+    declare_queues,
+    read_reply,
+)
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,12 @@ from lab.contract import Tick
 from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
-from rabbitmq.tuned.wire import QUEUE_TYPES, declare_broadcast, declare_queues, declare_retries
 
 from .broadcast import announcement
 from .connection import BLOCKED, Connection
 from .delivery import Handler, RetryQueue, Watch
 from .server import Consumer
-from .wire import Message, Names, read_reply
+from .wire import QUEUE_TYPES, Message, Names, declare_broadcast, declare_queues, declare_retries, read_reply
 
 CANARY_SECONDS = 10.0
 RETRY_PREFETCH = 1

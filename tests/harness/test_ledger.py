@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.faults.ledger import (
+from harness.faults.load import (
     EFFECTS,
     Entry,
     Found,

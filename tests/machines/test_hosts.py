@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults.ledger import Outcome, close
-from harness.faults.load import Load, Stream, bugs, wait
+from harness.faults.load import Load, Outcome, Stream, bugs, close, wait
 from harness.faults.rig import TEXTS
 from harness.faults.site import Brokers, Site
 from lab.bootstrap import ROOT
@@ -30,7 +29,7 @@ from lab.settings import settings
 from machines.far import Machines
 from machines.launcher import FarHandle
 from tests.eventually import eventually
-from tests.machines.dask import Dask
+from tests.machines.conftest import Dask
 
 NETWORK = "10.213.77"
 _CLONE_NEWNET = 0x40000000

@@ -20,7 +20,7 @@ from lab.process.launcher import Handle, ProcessSpec
 from machines.far import Machines
 from machines.machine import LEASE_SECONDS
 from tests.eventually import eventually
-from tests.machines.dask import Dask
+from tests.machines.conftest import Dask
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 NODE = ProcessSpec("node", "xmlrpc.insult_filter", ("--port", "0"))

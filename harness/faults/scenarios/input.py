@@ -10,8 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
-from harness.faults.ledger import Entry, Outcome, percentile
-from harness.faults.load import Load, Stream
+from harness.faults.load import Entry, Load, Outcome, Stream, percentile
 from harness.faults.rig import Ended, Injector, Rig, Scenario, settled, systems, trial
 from harness.faults.site import site
 from harness.faults.wire import WIRES, Kind, Where, Wire, kinds_of, where, wire_to

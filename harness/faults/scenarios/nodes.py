@@ -10,8 +10,7 @@ import pika
 import psutil
 from pika.exceptions import ChannelClosedByBroker
 
-from harness.faults.ledger import percentile
-from harness.faults.load import HANG_SECONDS, Load, Stream
+from harness.faults.load import HANG_SECONDS, Load, Stream, percentile
 from harness.faults.rig import (
     ALL,
     BOTH,

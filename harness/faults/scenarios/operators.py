@@ -17,8 +17,7 @@ from harness.faults.by_hand import (
     read_only_redis,
     redis_under,
 )
-from harness.faults.ledger import Entry, Outcome, percentile
-from harness.faults.load import Load, Stream
+from harness.faults.load import Entry, Load, Outcome, Stream, percentile
 from harness.faults.rig import (
     ALL,
     BOTH,

@@ -16,10 +16,16 @@ from harness.experiment.session import FAILED, GOOD, record
 from harness.faults.load import Load, Stream
 from harness.faults.rig import BOTH, Injector, Rig, Scenario, Size, settled, systems, trial
 from harness.faults.scenarios.input import BOMBS, MALFORMED
-from harness.faults.scenarios.network import NETWORK, RABBITMQ_KILLED, REDIS_KILLED, REPLIES, SILENT
+from harness.faults.scenarios.network import (
+    NETWORK,
+    RABBITMQ_KILLED,
+    REDIS_KILLED,
+    REPLIES,
+    SILENT,
+    SUBSCRIBERS,
+)
 from harness.faults.scenarios.nodes import DRAIN, FROZEN, KILLS, MASTERS, POISONED
 from harness.faults.scenarios.operators import CLOCK, DELETED, FULL, TWICE
-from harness.faults.scenarios.subscribers import SUBSCRIBERS
 from harness.faults.site import NODES, Brokers, Site, site
 from harness.record.journal import Journal, environment
 from harness.record.measurement import CannotKeep
