@@ -20,9 +20,9 @@ from harness.report.findings import finding_lines
 from harness.report.plots import draw
 from harness.statistics import Verdict
 from lab.applications.censor import Censor
-from lab.data import default_insults
 from lab.errors import InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
+from lab.load.texts import default_insults
 from lab.process.system import BrokerUrls
 from lab.settings import Settings
 from pyro4.tuned.server import SERVER_TYPES
