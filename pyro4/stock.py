@@ -78,6 +78,12 @@ def serve(daemon: Any, target: object, names: Iterable[str], name: str | None = 
     return str(uri)
 
 
+def daemon_of(options: NodeOptions) -> Any:
+    """Return a daemon that is reached under the advertised host, if that is another one."""
+    others = options.advertised_host if options.advertised_host != options.host else None
+    return Pyro4.Daemon(options.host, options.port or 0, nathost=others)
+
+
 def proxy_of(uri: str, seconds: float) -> Any:
     """Return a proxy of the object at *uri* whose calls may take *seconds*."""
     proxy = Pyro4.Proxy(uri)
@@ -145,7 +151,7 @@ class Master(Node):
 
     def start(self) -> str:
         names = ("next_identifier", "heartbeat_slave", "get_resolver_slave", "get_resolver_filter")
-        uri = serve(Pyro4.Daemon(self._options.host), self, names, "master.service")
+        uri = serve(daemon_of(self._options), self, names, "master.service")
         register(self._name_server, "master.service", uri)
         return uri
 
@@ -170,7 +176,7 @@ class _Process(Node):
         if self._is_one_of_n:
             number = str(call(master_of(self._name_server, NOTIFY_SECONDS), "next_identifier"))
         self._name = f"{KINDS[self.application]}{number}.service"
-        self._uri = serve(Pyro4.Daemon(self._options.host), target, names, self._name)
+        self._uri = serve(daemon_of(self._options), target, names, self._name)
         return self._uri
 
     def canary(self) -> None:

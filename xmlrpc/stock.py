@@ -74,13 +74,15 @@ class Server(ThreadingMixIn, SimpleXMLRPCServer):
     request_queue_size = 128
     tick = 0
 
-    def __init__(self, host: str, port: int, target: object, names: Iterable[str]) -> None:
+    def __init__(
+        self, host: str, port: int, target: object, names: Iterable[str], advertised_host: str = ""
+    ) -> None:
         super().__init__((host, port), Handler, logRequests=False, allow_none=True, use_builtin_types=True)
         for name in names:
             self.register_function(_answering(getattr(target, name)), str(name))
         self.register_introspection_functions()
         self.register_multicall_functions()
-        self.url = f"http://{host}:{self.server_address[1]}"
+        self.url = f"http://{advertised_host or host}:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -158,8 +160,10 @@ class Master(Node):
         return live[next(self._turn) % len(live)]
 
     def start(self) -> str:
-        port = MASTER_PORT if self._options.port is None else self._options.port
-        return Server(self._options.host, port, self, ("assign_port", "heartbeat", "get_node")).url
+        options = self._options
+        port = MASTER_PORT if options.port is None else options.port
+        names = ("assign_port", "heartbeat", "get_node")
+        return Server(options.host, port, self, names, options.advertised_host).url
 
 
 class _Process(Node):
@@ -176,15 +180,17 @@ class _Process(Node):
 
     def serve(self, default_port: int, target: object, names: Iterable[str]) -> str:
         """Listen at the port that was asked for, else at the one that the master gives."""
-        port = default_port if self._options.port is None else self._options.port
-        if self._master:
+        options = self._options
+        port = default_port if options.port is None else options.port
+        is_given = self._master and options.port is None
+        if is_given:
             port = call(proxy_of(self._master, HEARTBEAT_SECONDS), "assign_port", self.application.value)
         while True:
             try:
-                self._url = Server(self._options.host, port, target, names).url
+                self._url = Server(options.host, port, target, names, options.advertised_host).url
                 return self._url
             except OSError as error:
-                if not self._master:
+                if not is_given:
                     raise Unavailable(f"cannot listen at port {port}: {error.strerror}") from error
                 port += 1
 

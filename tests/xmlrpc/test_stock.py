@@ -1,5 +1,6 @@
 """The stock variant: the standard library as it comes, for curl, for bare proxies and for tuned nodes."""
 
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -70,3 +71,15 @@ def test_a_client_that_threads_share_gives_each_its_own_answers(start_system: St
     texts = [f"tonto {number}" for number in range(100)]
     with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
         assert list(threads.map(client.filter, texts)) == [f"CENSORED {number}" for number in range(100)]
+
+
+@pytest.mark.parametrize("middleware", ["xmlrpc:stock", "pyro4:stock"])
+@pytest.mark.parametrize("architecture", Architecture)
+def test_a_node_is_reached_at_the_host_that_it_advertises(
+    start_system: StartSystem, middleware: str, architecture: Architecture
+) -> None:
+    arguments = ("--advertise", "localhost")
+    system = start_system(middleware, Application.FILTER, architecture, node_arguments=arguments)
+    assert re.search(r"(//|@)localhost:", system.nodes[0].address)
+    with system.filter() as client:
+        assert client.filter("tonto") == "CENSORED"
