@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -118,6 +119,25 @@ class Bench:
             generators=list(load.hosts),
             **conditions,
         )
+
+
+def looks(blocks: int, budget_seconds: float, is_decided: Callable[[], bool]) -> Iterator[int]:
+    """Yield the numbers of *blocks*; then, until *is_decided* or the budget ends, of as many again.
+
+    Each look doubles the blocks: many looks would find a verdict by chance sooner or later.
+    """
+    begun, wanted, number = time.monotonic(), blocks, 0
+    deadline = None
+    while True:
+        while number < wanted:
+            number += 1
+            yield number
+        each_seconds = (time.monotonic() - begun) / wanted
+        deadline = deadline or time.monotonic() + budget_seconds
+        more = int((deadline - time.monotonic()) / each_seconds)
+        if more < 1 or is_decided():
+            return
+        wanted += min(more, wanted)
 
 
 def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int, float]:

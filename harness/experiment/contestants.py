@@ -1,24 +1,14 @@
 """The contestants of a comparison: clients that are loaded, what they send, and their windows in turn."""
 
-import os
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
-
-import redis
 
 from harness.load.measure import Generators, LocalGenerators
 from harness.load.workload import Driver, Subject
-from harness.record.findings import Finding, Judgement
-from lab.brokers import redis_server
 from lab.contract import InsultService, Target
-from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.process.system import BrokerUrls
 
 CLIENTS = 4
 DEADLINE_SECONDS = 30.0
@@ -38,19 +28,6 @@ class Contestant(Protocol):
 
     def window(self, seconds: float) -> float:
         """Return its requests per second over a window; ContestantFailed if it cannot be trusted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a run measures: *pairs* of windows of *seconds*, and more of them while nothing is decided."""
-
-    brokers: BrokerUrls
-    seconds: float
-    pairs: int
-    budget_seconds: float = 0.0
-    """For how long a row whose verdict is undecided is measured longer."""
-    is_full: bool = False
-    corpus: Path | None = None
 
 
 def alternate(sides: Mapping[str, Contestant], pairs: int, seconds: float) -> Rates:
@@ -97,41 +74,6 @@ def loaded(stack: ExitStack, subject: Subject, clients: int = CLIENTS, in_flight
     return Loaded(stack.enter_context(load))
 
 
-@contextmanager
-def variables(given: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that are started meanwhile have these variables; our own settings were read before."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def settled(
-    measure: Callable[[int], Rates], found: Callable[[Rates], list[Finding]], terms: Terms
-) -> list[Finding]:
-    """Return what is *found* after *measure* has made its pairs; undecided, as many pairs again are made.
-
-    Each look doubles the pairs: many looks would find a verdict by chance sooner or later.
-    """
-    begun = time.monotonic()
-    rates = measure(terms.pairs)
-    each_seconds = (time.monotonic() - begun) / terms.pairs
-    deadline = time.monotonic() + terms.budget_seconds
-    while any(one.verdict is Judgement.UNDECIDED for one in found(rates)):
-        left = int((deadline - time.monotonic()) / each_seconds)
-        if left < 1:
-            break
-        more = measure(min(left, len(next(iter(rates.values())))))
-        rates = {name: [*values, *more[name]] for name, values in rates.items()}
-    return found(rates)
-
-
 @dataclass(frozen=True, slots=True)
 class Stepping:
     """A service at which each client takes *step* after *step*; it is given the number of the request."""
@@ -169,21 +111,3 @@ def add_and_remove(client: InsultService, number: int) -> bool:
     """Add an insult and remove it, so that the number of insults stays what it is."""
     insult = f"new {number}"
     return client.add_insult(insult) and client.remove_insult(insult)
-
-
-APPENDFSYNC = ("always", "everysec")
-BARE = "no"
-"""Nothing is kept on the disk."""
-
-
-def redis_with(stack: ExitStack, appendfsync: str) -> str:
-    """Start a Redis; *appendfsync*: always, everysec, or BARE for no file at all."""
-    path = redis_server.binary()
-    if not path:
-        raise Unavailable("no redis-server here to start with other settings")
-    url, server = redis_server.private(path, Path(tempfile.mkdtemp(prefix="lab-bench-redis-")))
-    stack.callback(server.close)
-    with redis.Redis.from_url(url) as client:
-        name = "appendonly" if appendfsync == BARE else "appendfsync"
-        client.config_set(name, appendfsync)
-    return url

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.experiment.factors import choice, count, named, read_side, side_of
+from harness.experiment.probes import PROBES
 from harness.experiment.side import Side
 from harness.record.findings import Change
 from lab.bootstrap import ROOT
@@ -20,12 +21,12 @@ from lab.middleware import MIDDLEWARES, VARIANTS
 from lab.options import interval, positive
 
 EXPERIMENTS = ROOT / "experiments"
-COMPARE, OVER = "compare", "over"
-DESIGNS = (COMPARE, OVER, "change")
+COMPARE, OVER, PROBE = "compare", "over", "probe"
+DESIGNS = (COMPARE, OVER, "change", PROBE)
 METHODS = ("rate", "ramp", "capacity")
 NEVER, BLOCK, WINDOW = "never", "each block", "each window"
-OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "expect", "budget", "full")
-FIELDS = (*OWN, *DESIGNS, *METHODS)
+OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "with clients")
+FIELDS = (*OWN, "expect", "budget", "full", *DESIGNS, *METHODS)
 _BAR = re.compile(r"([<>]) (\d+(?:\.\d+)?)")
 
 
@@ -61,6 +62,8 @@ class Part:
     sides: tuple[Side, ...] = ()
     has_again: bool = False
     """The first side is measured again at the end of each block: how far it comes from itself is noise."""
+    is_with_clients: bool = False
+    """Clients and system are compared together: windows of which clients are the limit count."""
     blocks: int = 3
     window_seconds: float = 2.0
     fresh: str = NEVER
@@ -75,6 +78,8 @@ class Part:
     """The 99th percentile within which the highest rate is searched; 0: it is not searched."""
     changes: tuple[Change, ...] = ()
     """What each side but the first changes of it, where that is one setting."""
+    probe: str = ""
+    """A measurement that has no sides (:mod:`harness.experiment.probes`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,10 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
         raise _wrong("design", " and ".join(designs + methods), "one design and one method")
     design = designs[0] if designs else OVER
     part = _plain(given, design)
-    if design == "change":
+    if design == PROBE:
+        name = _field(PROBE, given[PROBE], choice(*PROBES))
+        yield replace(part, probe=name, title=part.title or name)
+    elif design == "change":
         yield from _changes(part, given, filling)
     elif design == COMPARE:
         sides = tuple(_compared(given["load"], one, filling) for one in _listed(COMPARE, given[COMPARE]))
@@ -179,6 +187,7 @@ def _plain(given: Mapping[str, Any], design: str) -> Part:
         study=str(given.get("study", "planned" if arrivals else design)),
         title=str(given.get("title", "")),
         has_again=is_comparison and _field("again", given.get("again", "yes"), choice("yes", "no")) == "yes",
+        is_with_clients=_field("with clients", given.get("with clients", "no"), choice("yes", "no")) == "yes",
         blocks=_field("blocks", given.get("blocks", 3), count),
         window_seconds=_field("window", given.get("window", "2s"), interval),
         fresh=_field("fresh", given.get("fresh", usual), choice(NEVER, BLOCK, WINDOW)),

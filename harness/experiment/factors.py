@@ -113,7 +113,6 @@ FACTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "application": ("operation", operation),
     "operation": ("operation", operation),
     "insults": ("insults", count),
-    "subscribers": ("subscribers", count),
     "load generators": ("processes", count),
 }
 """By name: the field of a side that it sets, and what reads it. A ValueError says what is possible."""

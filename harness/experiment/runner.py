@@ -4,16 +4,16 @@ import itertools
 import random
 import string
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.analysis.verdicts import FEWEST_REQUESTS
-from harness.experiment.bench import Bench, Conditions
+from harness.experiment.bench import Bench, Conditions, looks
 from harness.experiment.capacity import Objective, capacity
 from harness.experiment.document import BLOCK, NEVER, WINDOW, Document, Expectation, Part
+from harness.experiment.probes import PROBES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
 from harness.experiment.side import SUBMIT, Side
 from harness.experiment.stress import accepted_to_completed
@@ -29,7 +29,9 @@ START_SECONDS = 2.0
 """About what it takes to start a system and its load generators."""
 CAPACITY_WINDOWS = 17
 """About how many windows a search for the highest rate takes, with the sweep after it."""
-LONGEST_SECONDS = 5.0
+ROUNDS = 4
+"""How often a window answers what is in flight, at least: Little's law holds for what has begun to flow."""
+LONGEST_SECONDS = 10.0
 """Of a window that is made longer because its side is slow."""
 AGAIN = "A again"
 Turn = tuple[str, Side]
@@ -55,6 +57,9 @@ def judge(run: Run) -> int:
 
 def _steps(part: Part) -> list[Step]:
     needs = frozenset[str]().union(*(side.needs for side in part.sides))
+    if part.probe:
+        probe = PROBES[part.probe]
+        return [Step(part.title, probe.seconds, probe.needs, partial(measured, part=part))]
     return [Step(part.title, _seconds(part), needs, partial(measured, part=part))]
 
 
@@ -73,7 +78,10 @@ def _seconds(part: Part) -> float:
 def measured(bench: Bench, part: Part) -> Iterator[Result]:
     """Measure *part*; yield its points, then what they show. What goes wrong ends the part, not the run."""
     try:
-        if part.objective_seconds:
+        if part.probe:
+            extent = Extent(part.blocks, part.window_seconds, part.budget_seconds, part.ramp)
+            yield from PROBES[part.probe].measure(bench, extent)
+        elif part.objective_seconds:
             objective = Objective(1000 * part.objective_seconds, part.window_seconds)
             for side in part.sides:
                 yield from capacity(bench, side.middleware, side.architecture, objective)
@@ -84,25 +92,14 @@ def measured(bench: Bench, part: Part) -> Iterator[Result]:
 
 
 def _blocks(bench: Bench, part: Part) -> Iterator[Result]:
-    """Measure the blocks; while something is undecided, as many again, until the budget ends.
-
-    Each look doubles the blocks: many looks would find a verdict by chance sooner or later.
-    """
+    """Measure the blocks, and more of them while something is undecided and the budget lasts."""
     found = Blocks(part)
     with ExitStack() as stack:
         stage = Stage(bench, part, stack)
-        begun, wanted, deadline = time.monotonic(), part.blocks, 0.0
-        while True:
-            for block in range(len(found.blocks) + 1, wanted + 1):
-                for turn, point in stage.block(block):
-                    found.add(turn, point)
-                    yield point
-            each_seconds = (time.monotonic() - begun) / wanted
-            deadline = deadline or time.monotonic() + part.budget_seconds
-            more = int((deadline - time.monotonic()) / each_seconds)
-            if more < 1 or not any(one.verdict == "undecided" for one in found.findings()):
-                break
-            wanted += min(more, wanted)
+        for block in looks(part.blocks, part.budget_seconds, found.are_decided):
+            for turn, point in stage.block(block):
+                found.add(turn, point)
+                yield point
     yield from found.findings()
 
 
@@ -163,12 +160,27 @@ class Stage:
             make = partial(Generators.open, plan=_plan(part, self._bench.workload.seed + block))
             yield self._bench.point(part.study, system, load, make, **conditions)
         else:
-            rate = self._rates.get(side, 0.0)
-            enough = min(1.2 * FEWEST_REQUESTS / rate, LONGEST_SECONDS) if rate else 0.0
-            make = partial(Generators.closed, seconds=max(part.window_seconds, enough))
-            point = self._bench.point(part.study, system, load, make, **conditions)
-            self._rates[side] = point.throughput
-            yield point
+            yield self._closed(side, conditions, system, load)
+
+    def _closed(self, side: Side, conditions: Conditions, system: System, load: Generators) -> Point:
+        """Measure a closed loop, longer where the side is slow. How slow it is, its first window tells."""
+
+        def window() -> Point:
+            seconds = max(self._part.window_seconds, self._seconds_for(side, load))
+            make = partial(Generators.closed, seconds=seconds)
+            return self._bench.point(self._part.study, system, load, make, **conditions)
+
+        is_first = side not in self._rates
+        point = window()
+        self._rates[side] = point.throughput
+        if is_first and self._seconds_for(side, load) > self._part.window_seconds:
+            point = window()
+        return point
+
+    def _seconds_for(self, side: Side, load: Generators) -> float:
+        """Return in what time *side* answers enough, and several times what is in flight."""
+        rate, in_flight = self._rates.get(side, 0.0), load.clients * load.in_flight
+        return min(max(1.2 * FEWEST_REQUESTS, ROUNDS * in_flight) / rate, LONGEST_SECONDS) if rate else 0.0
 
     def _ramp(self, conditions: Conditions, system: System, load: Generators) -> Iterator[Point]:
         """Make more and more requests, until a window was as long as one of the part."""
@@ -202,6 +214,10 @@ class Blocks:
     def add(self, turn: Turn, point: Point) -> None:
         """Add a point; of a ramp the last one counts."""
         self.blocks.setdefault(point.block, {})[turn] = point
+
+    def are_decided(self) -> bool:
+        """Tell whether more blocks are of no use."""
+        return all(one.verdict != "undecided" for one in self.findings())
 
     def findings(self) -> list[Finding]:
         """Return what was asked: whether expectations hold, else how the sides compare with the first."""
@@ -254,15 +270,19 @@ class Blocks:
         why: dict[str, None] = {}
         for points in self.blocks.values():
             mine = [points[turn] for turn in turns if turn in points]
-            why |= dict.fromkeys(said for point in mine for said in point.objections)
-            if len(mine) == len(turns) and all(point.is_valid for point in mine):
+            said = [one for point in mine for one in self._objections(point)]
+            why |= dict.fromkeys(said)
+            if len(mine) == len(turns) and not said:
                 for rates, point in zip(found, mine, strict=True):
                     rates.append(point.throughput)
         left_out = len(self.blocks) - len(found[0])
-        notes = (
-            [f"{left_out} of {len(self.blocks)} blocks are left out: {'; '.join(why)}"] if left_out else []
-        )
-        return found, notes
+        told = f"{left_out} of {len(self.blocks)} blocks are left out: {'; '.join(why)}"
+        return found, [told] if left_out else []
+
+    def _objections(self, point: Point) -> list[str]:
+        """Return what speaks against *point*. What clients do does not, where they are compared, too."""
+        meant = ("client-bound", "Little's law") if self.part.is_with_clients else ()
+        return [said for said in point.objections if not said.startswith(meant)]
 
 
 def _pairs(sides: Sequence[Side], asked: Expectation) -> Iterator[tuple[Side, Side]]:

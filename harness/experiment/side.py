@@ -11,6 +11,7 @@ import redis
 
 from harness.experiment.bench import N_NODES, STORED, Bench, Conditions, store_insults
 from harness.experiment.changed_code import Changed, main
+from harness.experiment.limits import BareLists, BarePika
 from harness.load.measure import PROCESSES, Generators
 from harness.load.workload import Driver, Subject, SystemSubject
 from harness.record.run import Guarantee
@@ -22,15 +23,17 @@ from lab.middleware import MIDDLEWARES, Middleware
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.work import load_handler
 
-FILTER, SUBMIT, INSULT_ME, ADD_AND_REMOVE, TICKS = "filter", "submit", "insult_me", "add and remove", "ticks"
+FILTER, SUBMIT, INSULT_ME, ADD_AND_REMOVE = "filter", "submit", "insult_me", "add and remove"
+BARE = "bare commands"
+"""What a broker itself can do: the same payloads without any application."""
 APPLICATIONS = {
     FILTER: Application.FILTER,
     SUBMIT: Application.FILTER,
     INSULT_ME: Application.SERVICE,
     ADD_AND_REMOVE: Application.SERVICE,
-    TICKS: Application.SERVICE,
+    BARE: Application.FILTER,
 }
-"""By operation: what clients ask for, over and over. Ticks of a broadcast come unasked."""
+"""By operation: what clients ask for, over and over."""
 APPENDFSYNC = {Guarantee.NOTHING: "no", Guarantee.MEMORY: "everysec", Guarantee.DISK: "always"}
 UNGUARDED = {
     Guarantee.NOTHING: ("messages=transient", "confirms=none", "acknowledge=none"),
@@ -64,8 +67,6 @@ class Side:
     operation: str = FILTER
     insults: int = 0
     """Stored insults; 0: those that come with the lab."""
-    subscribers: int = 0
-    """Of the broadcast, which then runs."""
     processes: int = PROCESSES
     """Load generators."""
     options: tuple[str, ...] = ()
@@ -189,7 +190,10 @@ class Side:
 
     def _subject(self, bench: Bench, system: System) -> Subject:
         subject: Subject
-        if self.application is Application.SERVICE:
+        if self.operation == BARE:
+            urls = system.urls
+            subject = BareLists(urls.redis) if self.described.broker == "redis" else BarePika(urls.amqp)
+        elif self.application is Application.SERVICE:
             subject = ServiceSubject(self.middleware, system.target, self.operation)
         else:
             pool, is_batch = self._pool(bench), bool(self.batch)
@@ -222,6 +226,8 @@ class Side:
             )
         if self.guarantee and self.described.broker == "" and not is_direct:
             yield f"guarantee: {name} has no broker whose guarantee can be changed"
+        if self.operation == BARE and is_direct:
+            yield f"operation: {BARE} are those of a broker, and {name} has none"
         if self.batch and not is_direct:
             yield f"batch: {name} has no batches; XML-RPC and Pyro4 have"
         if self.batch and self.in_flight > 1:

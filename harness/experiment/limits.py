@@ -12,13 +12,13 @@ import hiredis
 import pika
 import redis
 
-from harness.experiment.contestants import FILTERED, TEXT
 from harness.load.workload import Driver
 
 WAIT_SECONDS = 10.0
+TEXT = b"hola tonto, adeu"
 PETITION = b"p" * (130 + len(TEXT))
 """A petition as JSON with its id and its place to reply to has 130 bytes around the text."""
-REPLY = b"r" * len(FILTERED)
+REPLY = b"r" * len("hola CENSORED, adeu")
 
 
 class _Limit:
@@ -109,7 +109,7 @@ class _Flow(_Limit):
         while True:
             new = list(islice(numbers, in_flight - len(under_way)))
             for _ in range(2 * len(new)):
-                self._channel.basic_publish("", self._queue, TEXT.encode())
+                self._channel.basic_publish("", self._queue, TEXT)
             under_way += new
             if not under_way:
                 return
