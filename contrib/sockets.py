@@ -5,6 +5,7 @@ Broker: none; n nodes share their state in Redis, and a master knows which of th
 Load balancing: the master hands each client a node, in turn; the client stays with it until it dies.
 Delivery: at least once by repetition under the same operation id, effect exactly once.
 Broadcast: subscribers are servers of the same wire, called back with notify.
+Library: the socket module of the standard library; all above it is in this file.
 """
 
 import json

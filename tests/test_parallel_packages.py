@@ -35,7 +35,7 @@ LIBRARIES = {
     "redis_impl": {"redis"},
     "rabbitmq": {"pika"},
 }
-HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast")
+HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast", "Library")
 PARALLEL_FILES = sorted(FILES - {"__init__.py", "stock.py"})
 TUNED = [package for package in PACKAGES if (ROOT / package / "tuned").is_dir()]
 TUNED_FILES = {"client.py", "connection.py", "node.py", "server.py", "wire.py"}

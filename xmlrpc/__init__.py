@@ -5,6 +5,7 @@ Broker: none; n nodes share their state in Redis, and a master knows which of th
 Load balancing: the master hands each client a node, in turn; the client stays with it until it dies.
 Delivery: at least once by repetition under the same operation id, effect exactly once.
 Broadcast: subscribers are XML-RPC servers, called back with notify(insult).
+Library: makes 97 % of the calls that carry a request in stock, 0 % in tuned (``lab library``).
 """
 
 # The root of this repository shadows the standard library's package of the same name. Its directory goes

@@ -224,17 +224,23 @@ def library_step(middleware: str, seconds: float = 2.0) -> Step:
 
 def library_share(bench: Bench, middleware: str, seconds: float) -> LibraryShare:
     """Measure one node of *middleware* (``NAME`` or ``NAME:stock``); sample it for *seconds* under load."""
+    share = shared_calls(bench.brokers, middleware)
+    for stack, count in _sampled_stacks(bench, middleware, seconds).items():
+        share.samples[kind_of_stack(stack, middleware)] += count
+    return share
+
+
+def shared_calls(brokers: BrokerUrls, middleware: str) -> LibraryShare:
+    """Count the calls of one node of *middleware* by kind. Nothing is sampled yet."""
+    urls = BrokerUrls(brokers.redis, brokers.amqp)  # the rest of it cannot be sent to a process
     # In a process of its own: importing a tuned variant changes its library, and that is not undone.
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-        calls = fresh.submit(counted_calls, middleware, bench.brokers).result()
+        calls = fresh.submit(counted_calls, middleware, urls).result()
     kinds = dict.fromkeys((LIBRARY, CARRYING, APPLICATION, REST), 0.0)
     for path, count in calls.items():
         kinds[kind_of(path, middleware)] += count / CALLS
-    samples = dict.fromkeys(kinds, 0)
-    for stack, count in _sampled_stacks(bench, middleware, seconds).items():
-        samples[kind_of_stack(stack, middleware)] += count
     ours = sorted(relative(path) for path in calls if kind_of(path, middleware) == CARRYING)
-    return LibraryShare(middleware, kinds, samples, tuple(ours))
+    return LibraryShare(middleware, kinds, dict.fromkeys(kinds, 0), tuple(ours))
 
 
 def _sampled_stacks(bench: Bench, middleware: str, seconds: float) -> Counter[Stack]:

@@ -1,6 +1,8 @@
 """Where the CPU time of a request goes: the sampler, the tables of parts and of files, and the plot."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -27,7 +30,7 @@ from harness.report.plots.cpu import anatomy_figure
 from lab.bootstrap import ROOT
 from lab.contract import Application
 from lab.errors import InternalError, Unavailable
-from lab.middleware import STOCK_LACKS
+from lab.middleware import MIDDLEWARES, STOCK_LACKS
 from lab.process.system import BrokerUrls
 from tests import report
 from tests.anatomy import main
@@ -271,17 +274,42 @@ ALLOWED = (
 """What checks arguments, names operations, keeps a process and its jobs, or spends the declared work."""
 
 
+@pytest.fixture
+def brokers(request: pytest.FixtureRequest, middleware: str) -> BrokerUrls:
+    """The broker that *middleware* needs."""
+    kind = MIDDLEWARES[middleware].broker
+    return BrokerUrls(
+        request.getfixturevalue("redis_url") if kind == "redis" else "",
+        request.getfixturevalue("amqp_url") if kind == "rabbitmq" else "",
+        servers={"private": cast(Any, lambda: None)},  # cannot be sent to a process
+    )
+
+
+def percentage(middleware: str, variant: str) -> float:
+    """Return what the capability table of *middleware* says of its library."""
+    table = ast.get_docstring(ast.parse((ROOT / middleware / "__init__.py").read_text(encoding="utf-8")))
+    found = re.search(rf"(\d+) % [^%]*in {variant}", (table or "").partition("Library: ")[2])
+    assert found
+    return float(found[1])
+
+
 @pytest.mark.parametrize("middleware", STOCK_LACKS)
 def test_a_stock_call_runs_the_library_and_nothing_that_replaces_it(
-    request: pytest.FixtureRequest, middleware: str
+    middleware: str, brokers: BrokerUrls
 ) -> None:
-    needs = {"redis_impl": "redis_url", "rabbitmq": "amqp_url"}.get(middleware)
-    url = request.getfixturevalue(needs) if needs else ""
-    brokers = BrokerUrls(url if middleware == "redis_impl" else "", url if middleware == "rabbitmq" else "")
     share = library_share(Bench(brokers, Workload(Application.FILTER)), f"{middleware}:stock", 0.3)
     own = (f"{middleware}/stock.py", *ALLOWED)
     assert [file for file in share.files if not file.startswith(own)] == []
     assert share.calls["library"] > share.calls["carrying"]
+    assert percentage(middleware, "stock") == pytest.approx(100 * share.of_calls, abs=3)
+
+
+@pytest.mark.parametrize("middleware", STOCK_LACKS)
+def test_the_capability_table_says_how_much_of_a_tuned_call_is_the_library(
+    middleware: str, brokers: BrokerUrls
+) -> None:
+    share = anatomy.shared_calls(brokers, middleware)
+    assert percentage(middleware, "tuned") == pytest.approx(100 * share.of_calls, abs=3)
 
 
 LIBRARIES = {
