@@ -7,7 +7,7 @@ in simulated experiments by tests/harness/test_statistics.py; docs/measuring-ref
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean, stdev
 
@@ -40,6 +40,8 @@ class Estimate:
     low: float | None
     high: float | None
     trials: int
+    is_range: bool = False
+    """*low* and *high* are the lowest and the highest of repetitions on the same processes: no interval."""
 
 
 class Verdict(StrEnum):
@@ -96,6 +98,18 @@ def speedup_estimate(at_n: Sequence[float], at_one: Sequence[float], level: floa
     """Return the throughput *at_n* over that *at_one*, paired: one of each per block, in the same order."""
     _check_blocks(at_n=at_n, at_one=at_one)
     return _estimate(_differences(_logarithms("at_n", at_n), _logarithms("at_one", at_one)), level)
+
+
+def repeated(over: Sequence[float], under: Sequence[float]) -> Estimate:
+    """Return the ratio of what was measured in pairs on processes that stayed up, and its range.
+
+    Repetitions share the luck of their processes. An interval from them would hold the truth too seldom.
+    """
+    found = speedup_estimate(over, under)
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    if found.low is None:
+        return replace(found, is_range=True)
+    return Estimate(found.value, min(ratios), max(ratios), found.trials, is_range=True)
 
 
 def paired(over: Sequence[float], under: Sequence[float], noise_ratio: float = 1.0) -> Paired:

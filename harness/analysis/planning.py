@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.scalability import PARAMETERS, Usl, fit_usl
+from harness.analysis.verdicts import is_at_limit
 from harness.record.run import Point, Run
 from harness.statistics import LEVEL, Estimate, t_quantile, throughput_estimate
 from lab.errors import Code, InvalidRequest
 
 FARTHEST = 2
 """Nodes behind one broker are predicted up to so many times the largest number that was measured."""
-MACHINE_BOUND = 0.85
-"""Of the machine's cores: from there on it is the machine that is measured, not the middleware."""
 BUSY = 0.8
 """Of its cores, what a broker, a store or a master is planned with."""
 REGULAR, USUAL, RANDOM = 0.5, 0.75, 1.0
@@ -123,8 +122,6 @@ def plan(run: Run, source: str, middleware: str, work: str, rate: float, objecti
         made.refusals.append(f"no prediction of nodes: {error.message}")
         return made
     made.usl, made.one_node = curve.usl, curve.at(1)
-    if curve.usl.peak_nodes is None:
-        made.refusals.append(f"peak not identified: up to {curve.most_nodes} nodes throughput does not turn")
     _nodes(made, curve, rate, objective_ms)
     return made
 
@@ -135,7 +132,7 @@ def usable(run: Run, middleware: str, work: str, refusals: list[str]) -> list[Po
     points = [p for p in run.of("speedup", middleware=middleware, work=work) if p.is_valid]
     if not points:
         refusals.append("no valid trial of it was measured")
-    bound = {p.nodes for p in points if p.throughput * sum(p.cpu_ms.values()) > 1000 * MACHINE_BOUND * cores}
+    bound = {p.nodes for p in points if is_at_limit(p, cores)}
     if bound:
         refusals.append(
             f"from {min(bound)} node(s) on the {cores} core(s) of the machine that measured were the limit: "

@@ -19,8 +19,6 @@ Floats = NDArray[np.float64]
 PARAMETERS = 3
 ZERO = 1e-12
 """A fitted parameter below this is the rounding of 0."""
-NEAR_PEAK = 1.25
-"""A peak is told up to this many times the largest number of nodes that was measured."""
 NEAR_LIMIT = 0.9
 """A limit is reached by an interval that lies above nine tenths of it, and not by one that lies below."""
 
@@ -30,14 +28,13 @@ class Usl:
     """X(N) = gamma N / (1 + alpha (N - 1) + beta N (N - 1)), fitted to trials.
 
     *gamma* is the throughput of one node, *alpha* the share of the work that is done one after the other
-    (contention), *beta* what nodes cost each other (coherence). *peak_nodes*, the number with the highest
-    throughput, is None if the data do not show where it is, or that there is one.
+    (contention), *beta* what nodes cost each other (coherence). Where the law turns says nothing of where the
+    system does: a full machine bends the curve, too.
     """
 
     gamma: Estimate
     alpha: Estimate
     beta: Estimate
-    peak_nodes: float | None
 
 
 def fit_usl(nodes: Sequence[int], throughputs: Sequence[float]) -> Usl:
@@ -70,7 +67,7 @@ def fit_usl(nodes: Sequence[int], throughputs: Sequence[float]) -> Usl:
             fit.x, margins, (math.inf, 1.0, math.inf), (unit, 1.0, 1.0), strict=True
         )
     )
-    return Usl(gamma, alpha, beta, _peak(alpha, beta, max(nodes)))
+    return Usl(gamma, alpha, beta)
 
 
 def cpu_ceiling(nodes: int, throughput_at_one: float, cpu_seconds_per_request: float, cores: int) -> float:
@@ -92,7 +89,7 @@ def cpu_ceiling(nodes: int, throughput_at_one: float, cpu_seconds_per_request: f
 def limit_sentence(
     speedups: Mapping[int, Estimate], ceilings: Mapping[int, float], usl: Usl | None, cores: int
 ) -> str:
-    """Say in a sentence what the data support: the speedup, what limits it, and where its peak is.
+    """Say in a sentence what the data support: the speedup, what limits it, and where it falls.
 
     *speedups* and *ceilings* (of :func:`cpu_ceiling`) are by number of nodes; a ceiling that is missing is
     taken not to limit. The speedup at the most nodes is judged, or the highest one if it is shown to fall
@@ -110,10 +107,7 @@ def limit_sentence(
         f"{_figures(speedup)} at {judged} nodes: {_limit(judged, speedup, ceilings.get(judged), usl, cores)}"
     ]
     if falls:
-        clauses.append(f"it falls to {_figures(speedups[most])} at {most}")
-    if usl is not None:
-        peak = usl.peak_nodes
-        clauses.append("peak not identified" if peak is None else f"the peak is at about {peak:.3g} nodes")
+        clauses.append(f"more nodes make less of it: {_figures(speedups[most])} at {most}")
     return "; ".join(clauses) + "."
 
 
@@ -125,13 +119,15 @@ def _limit(nodes: int, speedup: Estimate, ceiling: float | None, usl: Usl | None
         return "more than linear, so doubt the measurement at one node"
     if speedup.low >= NEAR_LIMIT * nodes:
         is_within = speedup.high >= nodes
-        return "linear within the interval" if is_within else f"{speedup.value / nodes:.0%} of linear"
+        spread = "repetitions" if speedup.is_range else "interval"
+        return f"linear within the {spread}" if is_within else f"{speedup.value / nodes:.0%} of linear"
     limit = min(ceiling or nodes, nodes)
     processors = "the only core" if cores == 1 else f"the {cores} cores"
     if limit < nodes and speedup.low >= NEAR_LIMIT * limit:
         return f"limited by {processors} of this machine, which allow {limit:.2f}"
     if speedup.high >= NEAR_LIMIT * limit:
-        return "the interval is too wide to say what limits it"
+        spread = "repetitions differ too much" if speedup.is_range else "interval is too wide"
+        return f"the {spread} to say what limits it"
     if limit < nodes:
         return f"limited by something else before {processors} of this machine, which allow {limit:.2f}"
     if usl is not None and usl.alpha.low:
@@ -144,8 +140,10 @@ def _is_below(estimate: Estimate, bound: float | None) -> bool:
 
 
 def _figures(speedup: Estimate) -> str:
-    interval = "" if speedup.low is None else f" ({speedup.low:.2f} to {speedup.high:.2f})"
-    return f"{speedup.value:.2f} times{interval}"
+    if speedup.low is None:
+        return f"{speedup.value:.2f} times"
+    of = f" in {speedup.trials} repetitions" if speedup.is_range else ""
+    return f"{speedup.value:.2f} times ({speedup.low:.2f} to {speedup.high:.2f}{of})"
 
 
 def _law(parameters: Floats, nodes: Floats) -> Floats:
@@ -178,14 +176,6 @@ def _bounded(value: float, margin: float | None, most: float, factor: float, tri
         return Estimate(factor * value, None, None, trials)
     low, high = max(0.0, value - margin), min(most, value + margin)
     return Estimate(factor * value, factor * low, factor * high, trials)
-
-
-def _peak(alpha: Estimate, beta: Estimate, most_nodes: int) -> float | None:
-    """Return where throughput is highest, if beta is shown not to be 0 and it lies in the range, or near."""
-    if not beta.low:
-        return None
-    peak = max(1.0, math.sqrt((1 - alpha.value) / beta.value))
-    return peak if peak <= NEAR_PEAK * most_nodes else None
 
 
 def _check_trials(nodes: Sequence[int], throughputs: Sequence[float]) -> None:

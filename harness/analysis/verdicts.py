@@ -8,9 +8,10 @@ from typing import cast
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Point, Run
-from harness.statistics import Estimate, is_stationary, speedup_estimate
+from harness.statistics import Estimate, is_stationary, repeated, speedup_estimate, throughput_estimate
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES, STOCK, VARIANTS
+from lab.options import duration
 
 SHORTEST_SECONDS = 0.7
 FEWEST_REQUESTS = 100
@@ -98,8 +99,10 @@ def _losses(measured: Measurement) -> str:
 IN_PAIRS = tuple(name for usual in MIDDLEWARES for name in (f"{usual}:{STOCK}", usual) if name in VARIANTS)
 """All variants as tables and plots have them: stock, and the tuned one beside it."""
 FEWEST_TRIALS = 5
-"""Below this, intervals are called indicative."""
+"""That `lab speedup` makes."""
 FEWEST_COUNTS_FOR_USL = 4
+MACHINE_LIMIT = 0.9
+"""Of all cores: from there on throughput bends because the machine is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +113,34 @@ class Speedup:
     work: str
     estimates: dict[int, Estimate]
     ceilings: dict[int, float]
-    throughputs: dict[int, list[float]]
+    rates: dict[int, Estimate]
+    """Requests per second."""
     usl: Usl | None
+    """Fitted to the trials with fewer nodes than :attr:`full_from`."""
     cores: int
+    full_from: int | None = None
+    """The fewest nodes with which the processors were at their limit; None: they never were."""
 
     @property
     def sentence(self) -> str:
-        """What limits it."""
-        return limit_sentence(self.estimates, self.ceilings, self.usl, self.cores)
+        """What limits it, and how it compares with what the declared work allows."""
+        said = limit_sentence(self.estimates, self.ceilings, self.usl, self.cores).removesuffix(".")
+        most = max(self.estimates)
+        said += f"; {self.share_of_ideal(most).value:.0%} of {most} x {self.ideal:,.4g}/s, the work's ideal"
+        if self.full_from:
+            said += f"; from {self.full_from} node(s) on the machine was full"
+        return f"{said}."
+
+    @property
+    def ideal(self) -> float:
+        """Requests per second of a node that does nothing but the declared work."""
+        return 1 / duration(self.work.split()[0])
+
+    def share_of_ideal(self, nodes: int, unit: float = 1.0) -> Estimate:
+        """Return which part of the ideal *nodes* nodes made, as 0 to *unit*."""
+        rate, factor = self.rates[nodes], unit / (nodes * self.ideal)
+        low, high = (None if end is None else factor * end for end in (rate.low, rate.high))
+        return Estimate(factor * rate.value, low, high, rate.trials, rate.is_range)
 
 
 def speedups(run: Run) -> list[Speedup]:
@@ -139,6 +162,12 @@ def speedups(run: Run) -> list[Speedup]:
     return found
 
 
+def is_at_limit(point: Point, cores: int) -> bool:
+    """Tell whether the processors had no more to give: it is the machine that was measured then."""
+    spent = point.throughput * sum(point.cpu_ms.values()) / 1000
+    return max(spent / cores, point.usage.busy_share) > MACHINE_LIMIT
+
+
 def is_start_of_ramp(point: Point) -> bool:
     """Tell whether *point* is too short by design: a ramp begins with few requests."""
     return point.experiment == "requests" and point.measurement.seconds < SHORTEST_SECONDS
@@ -146,7 +175,7 @@ def is_start_of_ramp(point: Point) -> bool:
 
 def shown_point(run: Run, experiment: str, middleware: str, architecture: Architecture) -> Point | None:
     """Return what stands for a system: the median of its valid blocks, or its last point, valid if one is."""
-    points = run.of(experiment, middleware=middleware, architecture=architecture)
+    points = run.of(experiment, middleware=middleware, architecture=architecture, batch=0)
     valid = [point for point in points if point.is_valid]
     blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
     if blocks:
@@ -165,7 +194,10 @@ def best_points(run: Run, experiment: str) -> Iterator[Point]:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """How many times the rate of stock the tuned variant made, under the same load in the same blocks."""
+    """How many times the rate of stock the tuned variant made, under the same load in the same blocks.
+
+    Both stay up between the blocks, so these are repetitions.
+    """
 
     experiment: str
     middleware: str
@@ -180,7 +212,7 @@ def factors(run: Run, experiment: str) -> Iterator[Factor]:
             rates = [
                 {
                     point.block: point.throughput
-                    for point in run.of(experiment, middleware=name, architecture=architecture)
+                    for point in run.of(experiment, middleware=name, architecture=architecture, batch=0)
                     if point.is_valid and point.block
                 }
                 for name in (middleware, f"{middleware}:{STOCK}")
@@ -188,23 +220,28 @@ def factors(run: Run, experiment: str) -> Iterator[Factor]:
             pairs = [(rates[0][block], rates[1][block]) for block in rates[0] if block in rates[1]]
             if pairs:
                 tuned, stock = map(list, zip(*pairs, strict=True))
-                yield Factor(experiment, middleware, str(architecture), speedup_estimate(tuned, stock))
+                yield Factor(experiment, middleware, str(architecture), repeated(tuned, stock))
 
 
 def _speedup(middleware: str, work: str, by_nodes: dict[int, dict[int, Point]], cores: int) -> Speedup:
     base = by_nodes[1]
-    estimates, throughputs, ceilings = {}, {}, {}
+    estimates, rates, ceilings = {}, {}, {}
     x1 = median(point.throughput for point in base.values())
     cpu_seconds = median(sum(point.cpu_ms.values()) / 1000 for point in base.values())
+    is_fresh = all(point.is_trial for point in base.values())
+    ratio = speedup_estimate if is_fresh else repeated
     for nodes, points in by_nodes.items():
         paired = [block for block in points if block in base]
-        throughputs[nodes] = [point.throughput for point in points.values()]
+        made = [point.throughput for point in points.values()]
+        rates[nodes] = throughput_estimate(made) if is_fresh else repeated(made, [1.0] * len(made))
         ceilings[nodes] = cpu_ceiling(nodes, x1, cpu_seconds, cores)
         if paired:
-            estimates[nodes] = speedup_estimate(
+            estimates[nodes] = ratio(
                 [points[block].throughput for block in paired], [base[block].throughput for block in paired]
             )
-    trials = [(nodes, value) for nodes, values in throughputs.items() for value in values]
-    enough = len(throughputs) >= FEWEST_COUNTS_FOR_USL
-    usl = fit_usl(*map(list, zip(*trials, strict=True))) if enough else None
-    return Speedup(middleware, work, estimates, ceilings, throughputs, usl, cores)
+    all_points = [point for points in by_nodes.values() for point in points.values()]
+    full_from = min((point.nodes for point in all_points if is_at_limit(point, cores)), default=None)
+    fitted = [point for point in all_points if full_from is None or point.nodes < full_from]
+    enough = len({point.nodes for point in fitted}) >= FEWEST_COUNTS_FOR_USL
+    usl = fit_usl([p.nodes for p in fitted], [p.throughput for p in fitted]) if enough else None
+    return Speedup(middleware, work, estimates, ceilings, rates, usl, cores, full_from)

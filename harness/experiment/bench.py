@@ -41,6 +41,7 @@ class Conditions(TypedDict, total=False):
     setting: str
     guarantee: str
     batch: int
+    is_trial: bool
     factors: dict[str, str]
 
 

@@ -148,7 +148,11 @@ class Stage:
 
     def _window(self, turn: Turn, block: int, system: System, load: Generators | None) -> Iterator[Point]:
         (name, side), part = turn, self._part
-        conditions: Conditions = {**side.conditions(self._bench), "block": block}
+        conditions: Conditions = {
+            **side.conditions(self._bench),
+            "block": block,
+            "is_trial": part.fresh != NEVER,
+        }
         if name:
             conditions["setting"] = f"{name}: {side.label}"
         if load is None:

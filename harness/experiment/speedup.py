@@ -56,6 +56,7 @@ def speedup(
                         partial(Generators.closed, seconds=window_seconds),
                         work=describe(work),
                         block=block,
+                        is_trial=fresh,
                     )
 
 

@@ -176,7 +176,7 @@ class ScalingTrial:
         return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
 
 
-SCHEMA = 10
+SCHEMA = 11
 
 
 class Guarantee(StrEnum):
@@ -210,6 +210,8 @@ class Point:
     """What is promised of an accepted request: a :class:`Guarantee`."""
     batch: int = 0
     """Texts in one request; 0: no batches."""
+    is_trial: bool = False
+    """Fresh processes were started for it; False: it repeats what the same processes did before."""
     factors: dict[str, str] = field(default_factory=dict)
     """What its experiment varied, by name, such as {"prefetch": "1"}."""
     usage: Usage = field(default_factory=Usage)

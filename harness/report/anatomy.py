@@ -27,7 +27,7 @@ LABELS = {
 def anatomy_table(profiles: Sequence[Profile]) -> Table:
     """Return microseconds per request, with their intervals: a row per part, a column per system."""
     shown = [one for one in profiles if one.repetitions]
-    table = Table(title="CPU microseconds per request (95 % interval)", title_justify="left")
+    table = Table(title="CPU microseconds per request (interval of the repetitions)", title_justify="left")
     table.add_column("part")
     for one in shown:
         table.add_column(f"{MIDDLEWARES[one.middleware].label}\n{nodes(one.nodes)}", justify="right")

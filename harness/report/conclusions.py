@@ -21,8 +21,8 @@ from lab.middleware import MIDDLEWARES, STOCK, TUNED
 
 LOADS = {
     "requests": "one request in flight per client",
-    "pipelined": "50 requests in flight per client",
-    "accepted": "texts submitted and found in the result list",
+    "pipelined": "many requests in flight per client",
+    "accepted": "texts submitted for background work",
 }
 CLEARLY = 1.2
 """One trial on one machine tells apart what differs by more than this, no less."""
@@ -48,13 +48,11 @@ def caveats(run: Run) -> list[str]:
     """Return what must be known before a figure of *run* is used."""
     found = [*run.notes, *scaling_caveats(run)]
     found += [said for profile in run.profiles for said in profile_caveats(profile)]
-    blocks = {point.block for point in run.of("speedup")}
-    if blocks and len(blocks) < FEWEST_TRIALS:
-        is_short = run.configuration.get("form") == "quick"
-        how = "blocks on systems that stayed up in between" if is_short else "trials"
+    repeated = {point.block for point in run.of("speedup") if not point.is_trial}
+    if repeated:
         found.append(
-            f"Speedup intervals are indicative: {len(blocks)} {how}. `lab speedup` makes {FEWEST_TRIALS} "
-            "trials with fresh processes."
+            f"Speedups are of {len(repeated)} repetitions on processes that stayed up. They show a range and "
+            f"no interval: `lab speedup` makes {FEWEST_TRIALS} trials with fresh processes."
         )
     if run.of("requests"):
         found.append(
@@ -133,8 +131,8 @@ def _tuning(run: Run) -> Iterator[str]:
             )
             blocks = min(one.estimate.trials for one in found)
             yield (
-                f"With {load}, tuned made so many times the rate of stock: {each} (95 % intervals, {blocks} "
-                "blocks)."
+                f"With {load}, tuned made so many times the rate of stock: {each} (lowest and highest of "
+                f"{blocks} repetitions)."
             )
 
 

@@ -43,7 +43,7 @@ def _interval(finding: Finding) -> str:
     said = f", range {min(finding.values):.2f} to {max(finding.values):.2f}"
     found = finding.estimate
     if found and found.low is not None and found.high is not None:
-        said += f", 95 % interval {found.low:.2f} to {found.high:.2f}"
+        said += f", interval {found.low:.2f} to {found.high:.2f}"
     return f"{said}, n = {len(finding.values)}"
 
 

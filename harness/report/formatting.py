@@ -1,14 +1,15 @@
 """What progress, tables and the report say of a result, and how they write numbers and names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
+from harness.analysis.verdicts import Speedup
 from harness.record.findings import Curve, Finding, LibraryShare, Profile, as_json
 from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
 from harness.report.faults import describe_fault, variant_name, verdict
 from harness.report.findings import curve_line, finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures
-from harness.statistics import Estimate
+from harness.statistics import FEWEST_TRIALS, Estimate
 from lab.middleware import MIDDLEWARES
 
 
@@ -39,7 +40,7 @@ def describe(result: Result) -> str:
 def _point(point: Point) -> str:
     measured = point.measurement
     setting = f"{point.setting}: " if point.setting else ""
-    load = f"{setting}{nodes(point.nodes)}, {point.clients} clients x {point.in_flight}"
+    load = f"{setting}{nodes(point.nodes)}, {load_words(point)}"
     if measured.throughput is None:
         return f"{load}: {'; '.join(point.objections)}; no throughput"
     p50, p99 = (milliseconds(measured.response_ms.get(name)) for name in ("p50", "p99"))
@@ -49,6 +50,24 @@ def _point(point: Point) -> str:
         flaws = "; too short to rely on" if flaws else ""  # every ramp begins like this
     times = f"p50 {p50} ms, p99 {p99} ms"
     return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
+
+
+def load_words(point: Point) -> str:
+    """Say what its clients keep under way: calls or messages in flight, or one batch each."""
+    if point.batch:
+        return f"{point.clients} clients, batches of {point.batch}"
+    return f"{point.clients} clients x {point.in_flight} in flight"
+
+
+def study_titles(run: Run) -> dict[str, str]:
+    """Return the loads of a stress that were measured, and what tables and plots call them."""
+    many = " or ".join(str(n) for n in sorted({point.in_flight for point in run.of("pipelined", batch=0)}))
+    titles = {
+        "requests": "one in flight",
+        "pipelined": f"{many} in flight",
+        "accepted": "submit to result",
+    }
+    return {study: title for study, title in titles.items() if run.of(study, batch=0)}
 
 
 def _flaws(result: Point | Capacity) -> str:
@@ -104,6 +123,15 @@ def times(found: Estimate) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:.2g} x"
     return f"{found.value:.2g} x ({found.low:.2g} to {found.high:.2g})"
+
+
+def spread(found: Sequence[Speedup]) -> list[str]:
+    """Say how often each was measured, and what the bars are."""
+    estimates = [estimate for each in found for estimate in each.estimates.values()]
+    fewest = min(estimate.trials for estimate in estimates)
+    if any(estimate.is_range for estimate in estimates):
+        return [f"{fewest} repetition{'s' * (fewest > 1)}, bars from the lowest to the highest"]
+    return [f"{fewest} trials", "bars: 95 % intervals"] if fewest >= FEWEST_TRIALS else [f"{fewest} trials"]
 
 
 def capacity(found: Capacity) -> str:

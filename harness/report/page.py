@@ -26,9 +26,9 @@ from harness.report.faults import (
     variant_name,
 )
 from harness.report.findings import LIBRARY_COLUMNS, LIBRARY_TITLE, library_rows
-from harness.report.formatting import capacity, milliseconds, system_name
+from harness.report.formatting import capacity, load_words, milliseconds, spread, study_titles, system_name
 from harness.report.scaling import scalings_by_profile, simulated_words
-from harness.report.table import STUDIES, factor_rows, found_lines
+from harness.report.table import factor_rows, found_lines
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import VARIANTS
@@ -41,13 +41,13 @@ CAPTIONS = {
     "response-times": "How long a request takes for most (p50) and for the unlucky (p99: one in a hundred).",
     "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
     "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",
-    "efficiency": "The share of each node that is put to use.",
+    "efficiency": "How near n nodes come to n times what one makes that does nothing but the declared work.",
     "scaling": "A backlog that grows, or a p99 above the line, came of too few workers; ready workers "
     "far above the grey line were paid for nothing.",
     "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
     "lost, or had its effect twice, is counted above each row.",
     "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
-    "thresholds": "Right of the dashed line the threshold is reached. Bars in black: 95 % intervals.",
+    "thresholds": "Right of the dashed line the threshold is reached. Bars in black: intervals of the pairs.",
     "tornado": "What one change of a setting does to the rate; what is promised may change with it.",
     "growth": "The same measurement as there is more of everything. A flat curve does not get slower.",
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
@@ -59,6 +59,41 @@ NOTHING = "Nothing that was measured here supports a conclusion."
 
 def write_report(run: Run, folder: Path) -> Path:
     """Write ``report.html`` into *folder*, with the plots that stand in its ``plots``; return the file."""
+    found, found_speedups = list(found_lines(run)), speedups(run)
+    faults = run.faults or [trial for one in beside(folder, "faults") for trial in one.faults]
+    libraries = run.libraries or [share for one in beside(folder, "library") for share in one.libraries]
+    page = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            run=run,
+            conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
+            caveats=caveats(run),
+            systems=_systems(run),
+            studies=study_titles(run),
+            speedups=found_speedups,
+            spread=spread(found_speedups) if found_speedups else [],
+            scalings=scalings_by_profile(run),
+            scaling_rows=SCORES,
+            factors=factor_rows(run),
+            trials=faults,
+            faults=by_scenario(faults),
+            tried=tried_names(faults),
+            libraries=library_rows(libraries),
+            library_columns=LIBRARY_COLUMNS,
+            library_title=LIBRARY_TITLE,
+            labels={name: variant_name(name) for name in VARIANTS},
+            found=found,
+            plots=_plots(folder / "plots"),
+            facts=_facts(run),
+        )
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -67,36 +102,10 @@ def write_report(run: Run, folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
-    environment.filters["simulated"] = simulated_words
+    environment.filters |= {"simulated": simulated_words, "load": load_words}
     environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
     environment.filters |= {"must_hold": must_hold, "is_refusal": is_refusal}
-    found = list(found_lines(run))
-    faults = run.faults or [trial for one in beside(folder, "faults") for trial in one.faults]
-    libraries = run.libraries or [share for one in beside(folder, "library") for share in one.libraries]
-    page = environment.get_template("page.html.jinja").render(
-        run=run,
-        conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
-        caveats=caveats(run),
-        systems=_systems(run),
-        studies=STUDIES,
-        speedups=speedups(run),
-        scalings=scalings_by_profile(run),
-        scaling_rows=SCORES,
-        factors=factor_rows(run),
-        trials=faults,
-        faults=by_scenario(faults),
-        tried=tried_names(faults),
-        libraries=library_rows(libraries),
-        library_columns=LIBRARY_COLUMNS,
-        library_title=LIBRARY_TITLE,
-        labels={name: variant_name(name) for name in VARIANTS},
-        found=found,
-        plots=_plots(folder / "plots"),
-        facts=_facts(run),
-    )
-    path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+    return environment
 
 
 def _code(text: str) -> Markup:
@@ -109,7 +118,7 @@ def _systems(run: Run) -> dict[str, dict[str, object]]:
     rows: dict[str, dict[str, object]] = {}
     for middleware in IN_PAIRS:
         for architecture in Architecture:
-            found = {study: shown_point(run, study, middleware, architecture) for study in STUDIES}
+            found = {study: shown_point(run, study, middleware, architecture) for study in study_titles(run)}
             if any(found.values()):
                 rows[system_name(middleware, architecture)] = {
                     study: point for study, point in found.items() if point

@@ -11,12 +11,11 @@ from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.faults import fault_table, variant_name
 from harness.report.findings import curve_lines, finding_lines, growth_table, library_table
-from harness.report.formatting import capacity, milliseconds, nodes, system_name, times
+from harness.report.formatting import capacity, milliseconds, nodes, study_titles, system_name, times
 from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 
-STUDIES = {"requests": "one in flight", "pipelined": "many in flight", "accepted": "submit to result"}
 PLAIN_WIDTH = 160
 """Where there is no terminal."""
 USUAL_PLACES = 8
@@ -26,7 +25,7 @@ USUAL_PLACES = 8
 def print_table(run: Run) -> None:
     """Print what was measured, a line per system."""
     console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
-    if any(run.of(study) for study in STUDIES):
+    if study_titles(run):
         console.print(_stress_table(run))
     if factored := _factor_table(run):
         console.print(factored)
@@ -61,7 +60,7 @@ def found_lines(run: Run) -> Iterator[str]:
 
 
 def _stress_table(run: Run) -> Table:
-    shown = {study: title for study, title in STUDIES.items() if run.of(study)}
+    shown = study_titles(run)
     table = Table(title="Requests per second (p99 in ms), every reply checked", title_justify="left")
     table.add_column("system")
     for title in shown.values():
@@ -80,8 +79,8 @@ def _factor_table(run: Run) -> Table | None:
     rows = factor_rows(run)
     if not rows:
         return None
-    table = Table(title="Tuned over stock (95 % intervals where there are 3 blocks)", title_justify="left")
-    for title in ("middleware", *STUDIES.values()):
+    table = Table(title="Tuned over stock (lowest and highest of the repetitions)", title_justify="left")
+    for title in ("middleware", *study_titles(run).values()):
         table.add_column(title)
     for row in rows:
         table.add_row(*row)
@@ -91,11 +90,11 @@ def _factor_table(run: Run) -> Table | None:
 def factor_rows(run: Run) -> list[list[str]]:
     """Return a row for each middleware and architecture: its name, and its factor in each study."""
     found: dict[str, dict[str, str]] = {}
-    for study in STUDIES:
+    for study in study_titles(run):
         for one in factors(run, study):
             name = f"{MIDDLEWARES[one.middleware].label}, {one.architecture}"
             found.setdefault(name, {})[study] = times(one.estimate)
-    return [[name, *(row.get(study, "-") for study in STUDIES)] for name, row in found.items()]
+    return [[name, *(row.get(study, "-") for study in study_titles(run))] for name, row in found.items()]
 
 
 def _cell(point: Point) -> str:
@@ -107,7 +106,8 @@ def _cell(point: Point) -> str:
 
 def _speedup_table(found: list[Speedup]) -> Table:
     counts = sorted({count for speedup in found for count in speedup.estimates})
-    title = f"Speedup, {found[0].work} per text, with 95 % intervals"
+    how = "repetitions: lowest to highest" if found[0].estimates[1].is_range else "trials: 95 % intervals"
+    title = f"Speedup, {found[0].work} per text ({how}), and % of n x {found[0].ideal:,.4g}/s, its ideal"
     table = Table(title=title, title_justify="left")
     table.add_column("middleware")
     for number in counts:
@@ -118,10 +118,10 @@ def _speedup_table(found: list[Speedup]) -> Table:
             estimate = speedup.estimates.get(number)
             if estimate is None:
                 cells.append("")
-            elif estimate.low is None or estimate.high is None or number == 1:
-                cells.append(f"{estimate.value:.2f}")
             else:
-                cells.append(f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})")
+                has_ends = estimate.low is not None and number > 1
+                ends = f" ({estimate.low:.2f}-{estimate.high:.2f})" if has_ends else ""
+                cells.append(f"{estimate.value:.2f}{ends}, {speedup.share_of_ideal(number).value:.0%}")
         table.add_row(variant_name(speedup.middleware), *cells)
     return table
 

@@ -122,7 +122,10 @@ def full_run() -> Run:
             rate = RATES[name.partition(":")[0]] / (3 if ":" in name else 1)
             points += [
                 point("requests", name, rate / 2, nodes=nodes, measurement=_short(rate / 2)),
-                *(point(study, name, rate, nodes=nodes) for study in STUDIES),
+                *(
+                    point(study, name, rate, nodes=nodes, in_flight=50 if study == "pipelined" else 1)
+                    for study in STUDIES
+                ),
                 *(point("requests", name, rate + block, nodes=nodes, block=block) for block in (1, 2, 3)),
             ]
         points += speedup_points(name)

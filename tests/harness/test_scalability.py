@@ -1,14 +1,19 @@
 """The Universal Scalability Law, the processors' ceiling, and the sentence that says what limits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
+from harness.analysis.verdicts import Speedup, speedups
+from harness.record.measurement import Usage
+from harness.report.formatting import spread
 from harness.statistics import Estimate
 from lab.errors import InvalidRequest
+from tests.harness.runs import run_of, speedup_points, window
 
 NODES = [1, 2, 3, 4, 6, 8]
 TRIALS = 5
@@ -47,9 +52,9 @@ def around(value: float, margin: float = 0.05) -> Estimate:
     return Estimate(value, value - margin, value + margin, 5)
 
 
-def usl(alpha: Estimate | None = None, peak_nodes: float | None = None) -> Usl:
-    """Return a fit with this contention, none by default, and this peak."""
-    return Usl(around(100.0), alpha or Estimate(0.0, 0.0, 0.01, 5), Estimate(0.0, 0.0, 0.001, 5), peak_nodes)
+def usl(alpha: Estimate | None = None) -> Usl:
+    """Return a fit with this contention, none by default."""
+    return Usl(around(100.0), alpha or Estimate(0.0, 0.0, 0.01, 5), Estimate(0.0, 0.0, 0.001, 5))
 
 
 def test_the_fit_of_a_published_measurement_is_the_published_one() -> None:
@@ -60,7 +65,6 @@ def test_the_fit_of_a_published_measurement_is_the_published_one() -> None:
         assert estimate.value == pytest.approx(value, rel=1e-3)
         assert estimate.low == pytest.approx(value - T_4 * error, rel=5e-3)
         assert estimate.high == pytest.approx(value + T_4 * error, rel=5e-3)
-    assert fit.peak_nodes == pytest.approx(math.sqrt((1 - 0.0277285) / 0.0001044), rel=1e-3)
 
 
 def test_the_fit_of_the_law_itself_is_exact() -> None:
@@ -79,35 +83,23 @@ def test_the_order_and_the_unit_of_the_trials_do_not_matter() -> None:
 def test_linear_growth_has_neither_contention_nor_a_peak() -> None:
     fit = fit_usl(NODES, [100.0 * nodes for nodes in NODES])
     assert (fit.alpha.value, fit.beta.value) == pytest.approx((0.0, 0.0), abs=1e-9)
-    assert fit.peak_nodes is None
 
 
 def test_growth_beyond_linear_stays_within_the_bounds() -> None:
     fit = fit_usl([1, 2, 3] * 3, [100.0, 215.0, 330.0] * 3)
-    assert (fit.alpha.value, fit.beta.value, fit.peak_nodes) == (0.0, 0.0, None)
+    assert (fit.alpha.value, fit.beta.value) == (0.0, 0.0)
     assert fit.alpha.low == 0.0
 
 
-def test_no_growth_at_all_is_contention_alone_and_has_no_peak() -> None:
+def test_no_growth_at_all_is_contention_alone() -> None:
     fit = fit_usl(NODES, [100.0] * len(NODES))
     assert fit.alpha.value == pytest.approx(1.0)
-    assert (fit.beta.value, fit.peak_nodes) == (0.0, None)
+    assert fit.beta.value == 0.0
 
 
-def test_throughput_that_falls_from_the_start_has_its_peak_at_one_node() -> None:
-    assert fit_usl(NODES, [100.0, 80.0, 70.0, 60.0, 50.0, 40.0]).peak_nodes == 1.0
-
-
-def test_a_peak_far_beyond_the_range_is_not_told() -> None:
-    """The law is exact here, so beta is shown not to be 0; the peak is at 31 nodes."""
-    fit = fit_usl(NODES, list(law(100.0, 0.04, 0.001, NODES)))
-    assert fit.beta.low
-    assert fit.peak_nodes is None
-
-
-def test_three_trials_give_estimates_without_intervals_or_a_peak() -> None:
+def test_three_trials_give_estimates_without_intervals() -> None:
     fit = fit_usl([1, 2, 3], [100.0, 120.0, 110.0])
-    assert (fit.gamma.low, fit.alpha.high, fit.beta.low, fit.peak_nodes) == (None, None, None, None)
+    assert (fit.gamma.low, fit.alpha.high, fit.beta.low) == (None, None, None)
     assert fit.beta.trials == 3
 
 
@@ -121,9 +113,60 @@ def test_the_intervals_of_a_fit_hold_the_true_values_as_often_where_noise_is_a_f
     assert all(rate >= 0.92 for rate in rates), rates
 
 
-def test_a_peak_is_told_in_hardly_any_experiment_on_a_system_without_one() -> None:
-    fits = simulated(law(100.0, 0.1, 0.0, NODES * TRIALS), is_factor=True)
-    assert sum(fit.peak_nodes is not None for fit in fits) / EXPERIMENTS <= 0.025
+def run_on(cores: float, seed: int, falls: float = 1.0, *, is_fresh: bool = True) -> Speedup:
+    """Return the speedup of nodes that make 100/s each, on *cores* of which each keeps one busy.
+
+    Beyond four nodes each one more costs the factor *falls*.
+    """
+    noise = np.random.default_rng(seed)
+    points = []
+    for template in speedup_points(blocks=TRIALS, is_trial=is_fresh)[::3]:
+        for nodes in NODES:
+            made = 100.0 * min(nodes, cores) * falls ** max(0, nodes - 4) * math.exp(noise.normal(0, 0.03))
+            spent = Usage({"node": min(nodes, cores)}, {}, busy_share=min(nodes, cores) / 2)
+            seen = window(made, generator_cpu_seconds=0.0)
+            points.append(replace(template, nodes=nodes, measurement=seen, usage=spent, work="10ms waiting"))
+    [found] = speedups(run_of(*points, environment={"cores": 2}))
+    return found
+
+
+def test_a_full_machine_is_never_said_to_have_a_peak() -> None:
+    """X = min(N, 1.8) on two cores: the law bends, and had "the peak at about 4.4 nodes"."""
+    said = [run_on(1.8, seed).sentence for seed in range(50)]
+    assert sum("more nodes make less" in sentence for sentence in said) <= 2
+    assert not any("peak" in sentence for sentence in said)
+    assert all("node(s) on the machine was full" in sentence for sentence in said)
+
+
+def test_trials_on_a_full_machine_are_not_fitted() -> None:
+    found = run_on(1.85, seed=1)
+    assert found.full_from == 2
+    assert found.usl is None
+
+
+def test_a_fall_that_was_measured_is_told() -> None:
+    assert "more nodes make less of it" in run_on(1.8, seed=1, falls=0.8).sentence
+
+
+def test_a_slow_single_node_does_not_look_like_good_scaling() -> None:
+    """Redis made 168/s alone where 5 ms a text allow 200/s, and three times that with three nodes."""
+    points = [replace(p, measurement=window(0.84 * p.throughput)) for p in speedup_points(blocks=1)]
+    [found] = speedups(run_of(*points))
+    assert found.estimates[3].value == pytest.approx(3.0)
+    assert found.share_of_ideal(3).value == pytest.approx(0.84)
+    assert "84% of 3 x 200/s, the work's ideal" in found.sentence
+
+
+def test_repetitions_have_a_range_and_no_interval() -> None:
+    """The blocks of a run of three on processes that stayed up; trials have Student's t."""
+    repeats, trials = run_on(100.0, seed=3, is_fresh=False), run_on(100.0, seed=3)
+    assert repeats.estimates[8].is_range
+    assert not trials.estimates[8].is_range
+    assert repeats.estimates[8].value == trials.estimates[8].value
+    assert "repetitions" in repeats.sentence
+    assert "repetitions" not in trials.sentence
+    assert spread([repeats]) == ["5 repetitions, bars from the lowest to the highest"]
+    assert spread([trials]) == ["5 trials", "bars: 95 % intervals"]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +216,12 @@ FALLS = {2: around(1.9), 3: around(2.3), 8: around(1.5)}
 SENTENCES = {
     "at the ceiling": (
         ({2: around(1.8), 8: around(2.4)}, {2: 2.0, 8: 2.5}, usl(), 2),
-        "2.40 times (2.35 to 2.45) at 8 nodes: limited by the 2 cores of this machine, which allow 2.50; "
-        "peak not identified.",
+        "2.40 times (2.35 to 2.45) at 8 nodes: limited by the 2 cores of this machine, which allow 2.50.",
     ),
     "one core": (({3: around(1.2)}, {3: 1.25}, None, 1), "limited by the only core of this machine"),
     "linear": (
         ({1: around(1.0, 0.0), 3: around(2.97)}, {3: 3.0}, usl(), 2),
-        "2.97 times (2.92 to 3.02) at 3 nodes: linear within the interval; peak not identified.",
+        "2.97 times (2.92 to 3.02) at 3 nodes: linear within the interval.",
     ),
     "nearly linear": (({8: around(7.6)}, {8: 8.0}, None, 2), "at 8 nodes: 95% of linear"),
     "beyond linear": (({3: around(3.5)}, {3: 3.0}, None, 2), "doubt the measurement at one node"),
@@ -201,9 +243,9 @@ SENTENCES = {
         "2.90 times at 3 nodes: too few trials to say what limits it.",
     ),
     "a fall": (
-        (FALLS, {2: 2.0, 3: 2.4, 8: 2.4}, usl(peak_nodes=3.4), 2),
+        (FALLS, {2: 2.0, 3: 2.4, 8: 2.4}, usl(), 2),
         "2.30 times (2.25 to 2.35) at 3 nodes: limited by the 2 cores of this machine, which allow 2.40; "
-        "it falls to 1.50 times (1.45 to 1.55) at 8; the peak is at about 3.4 nodes.",
+        "more nodes make less of it: 1.50 times (1.45 to 1.55) at 8.",
     ),
     "one node": (
         ({1: around(1.0)}, {1: 1.0}, None, 2),

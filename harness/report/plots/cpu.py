@@ -71,7 +71,7 @@ def anatomy_figure(profiles: Sequence[Profile]) -> Figure | None:
         for place, profile in enumerate(shown):
             _bar(axes, place, profile, as_shares=axes is shares)
         axes.set_yticks(range(len(shown)), [_name(one) for one in shown], fontsize=8)
-    times.set_xlabel("CPU microseconds per request, all processes; with the 95 % interval of the sum")
+    times.set_xlabel("CPU microseconds per request, all processes; with the interval of the repetitions")
     times.xaxis.set_major_formatter(PLAIN)
     times.set_xlim(0, 1.25 * max(1000 * (one.total.high or one.total.value) for one in shown))
     shares.set_xlabel("share of it, %")

@@ -55,7 +55,7 @@ def _figure(run: Run, middleware: str) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(
         "requests per second over those of the default (dashed line): right is faster, left is slower.\n"
-        "Black bars: 95 % interval (Student's t on logarithms). Hatched: what is promised changes.\n"
+        "Black bars: interval of the pairs (Student's t on logarithms). Hatched: what is promised changes.\n"
         "Grey: as far as the default came from itself. Pale: undecided.",
         fontsize=8,
     )

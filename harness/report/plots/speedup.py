@@ -1,13 +1,14 @@
-"""Speedup and efficiency over nodes, with intervals, the ideal, and what the CPUs allow."""
+"""Speedup over nodes, what the CPUs allow, and the efficiency against the declared work."""
 
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.verdicts import FEWEST_TRIALS, Speedup, speedups
+from harness.analysis.verdicts import Speedup, speedups
 from harness.record.run import Run
 from harness.report.faults import variant_name
+from harness.report.formatting import spread
 from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH
 from harness.statistics import Estimate
 
@@ -26,28 +27,32 @@ def speedup(run: Run) -> Figure | None:
             if any(ceiling < count for count, ceiling in zip(counts, ceilings, strict=True)):
                 axes.plot(counts, ceilings, ":", color=LOOKS[each.middleware].colour, linewidth=1)
 
-    return _draw(
-        run,
-        "speedup (throughput over that of 1 node)",
-        lambda value, _: value,
-        reference,
-        "; dotted: CPU ceiling",
-    )
+    def drawn(found: Speedup) -> dict[int, Estimate]:
+        return found.estimates
+
+    return _draw(run, "speedup (throughput over that of 1 node)", drawn, reference, "dotted: CPU ceiling")
 
 
 def efficiency(run: Run) -> Figure | None:
-    """Speedup per node, in percent."""
+    """Throughput over what so many nodes would make if they did nothing but the declared work, in percent."""
 
     def reference(axes: Axes, found: list[Speedup], most: int) -> None:
-        axes.axhline(100, color=GREY, linestyle="--", linewidth=1, label="ideal")
+        ideal = f"ideal: n x {found[0].ideal:,.4g}/s"
+        axes.axhline(100, color=GREY, linestyle="--", linewidth=1)
+        axes.annotate(
+            ideal, (0.98, 100), (0, -11), ("axes fraction", "data"), "offset points", ha="right", fontsize=8
+        )
 
-    return _draw(run, "efficiency (speedup per node), %", lambda value, n: 100 * value / n, reference)
+    def drawn(found: Speedup) -> dict[int, Estimate]:
+        return {nodes: found.share_of_ideal(nodes, 100) for nodes in found.rates}
+
+    return _draw(run, "throughput over n nodes' ideal, %", drawn, reference)
 
 
 def _draw(
     run: Run,
     label: str,
-    scaled: Callable[[float, int], float],
+    drawn: Callable[[Speedup], dict[int, Estimate]],
     reference: Callable[[Axes, list[Speedup], int], None],
     note: str = "",
 ) -> Figure | None:
@@ -59,33 +64,31 @@ def _draw(
     panels = figure.subplots(1, len(works), squeeze=False)[0]
     for axes, work in zip(panels, works, strict=True):
         mine = [each for each in found if each.work == work]
-        counts = sorted({count for each in mine for count in each.estimates})
+        counts = sorted({count for each in mine for count in drawn(each)})
         reference(axes, mine, counts[-1])
         for place, each in enumerate(mine):
-            _line(axes, each, (place - (len(mine) - 1) / 2) * OFFSET, scaled)
+            _line(axes, each.middleware, drawn(each), (place - (len(mine) - 1) / 2) * OFFSET)
         axes.set_xticks(counts)
         axes.set_xlabel("nodes")
         axes.set_ylim(bottom=0)
         axes.set_title(f"{work} per text", fontsize=10)
     panels[0].set_ylabel(label)
-    trials = min(estimate.trials for each in found for estimate in each.estimates.values())
-    what = "trials" if trials >= FEWEST_TRIALS else "blocks, indicative"
-    load = f"{run.of('speedup')[0].clients} requests in flight"
-    figure.suptitle(f"n-node, {load}; {trials} {what}; bars: 95 % intervals{note}", fontsize=10)
+    first = run.of("speedup")[0]
+    said = [f"n-node, {first.clients * first.in_flight} requests in flight", *spread(found), note]
+    figure.suptitle("; ".join(filter(None, said)), fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
-def _line(axes: Axes, found: Speedup, shift: float, scaled: Callable[[float, int], float]) -> None:
-    look = LOOKS[found.middleware]
-    counts = sorted(found.estimates)
-    estimates = [found.estimates[count] for count in counts]
-    values = [scaled(estimate.value, count) for estimate, count in zip(estimates, counts, strict=True)]
-    errors = [_error(estimate, count, scaled) for estimate, count in zip(estimates, counts, strict=True)]
+def _line(axes: Axes, middleware: str, found: dict[int, Estimate], shift: float) -> None:
+    look = LOOKS[middleware]
+    counts = sorted(found)
+    estimates = [found[count] for count in counts]
+    errors = [_error(estimate) for estimate in estimates]
     axes.errorbar(
         [count + shift for count in counts],
-        values,
+        [estimate.value for estimate in estimates],
         yerr=[[low for low, _ in errors], [high for _, high in errors]],
         color=look.colour,
         marker=look.marker,
@@ -93,12 +96,11 @@ def _line(axes: Axes, found: Speedup, shift: float, scaled: Callable[[float, int
         markersize=6,
         capsize=3,
         linewidth=1.2,
-        label=variant_name(found.middleware),
+        label=variant_name(middleware),
     )
 
 
-def _error(estimate: Estimate, count: int, scaled: Callable[[float, int], float]) -> tuple[float, float]:
+def _error(estimate: Estimate) -> tuple[float, float]:
     if estimate.low is None or estimate.high is None:
         return 0.0, 0.0
-    value = scaled(estimate.value, count)
-    return max(0.0, value - scaled(estimate.low, count)), max(0.0, scaled(estimate.high, count) - value)
+    return max(0.0, estimate.value - estimate.low), max(0.0, estimate.high - estimate.value)

@@ -26,8 +26,8 @@ Value = Callable[[Point], float]
 
 PANELS = {
     "requests": "one request in flight per client",
-    "pipelined": "50 requests in flight per client",
-    "accepted": "submitted, and found in the result list",
+    "pipelined": "{} requests in flight per client",
+    "accepted": "submit to result: the highest rate with a bounded backlog, {} submitters",
 }
 
 
@@ -69,7 +69,8 @@ def comparison(run: Run) -> Figure | None:
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)[:, 0]
     for axes, (study, points) in zip(panels, shown.items(), strict=True):
         _bars(axes, points)
-        axes.set_title(PANELS[study], fontsize=10)
+        many = {point.clients if study == "accepted" else point.in_flight for point in points}
+        axes.set_title(PANELS[study].format(" or ".join(map(str, sorted(many)))), fontsize=10)
         axes.set_xlabel(PER_SECOND)
     clients = next(iter(shown.values()))[0].clients
     figure.suptitle(f"{clients} clients. Solid: stock; outlined: tuned; hatched: n nodes", fontsize=11)

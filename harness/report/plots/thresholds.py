@@ -47,7 +47,7 @@ def thresholds_figure(findings: Sequence[Finding]) -> Figure | None:
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(
         "how far over the bar (dashed line); what must stay below is turned round.\n"
-        "Median of pairs of windows, 95 % interval (Student's t on logarithms).\n"
+        "Median of pairs of windows, and their interval (Student's t on logarithms).\n"
         "Hatched: missed; dotted: undecided"
     )
     return figure
