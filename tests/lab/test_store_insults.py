@@ -1,19 +1,22 @@
-"""The insults of a store and what changed about them, the same in memory and in Redis."""
+"""The insults of a store, what changed about them, and the ids of operations, in memory and in Redis."""
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lab.errors import Code, LabError
+from lab.errors import Code, InvalidRequest, LabError
+from lab.settings import settings
 from lab.store import MemoryStore, Store
 from lab.store.memory import KEPT_CHANGES
 from lab.store.redis_store import connect
 from tests.eventually import eventually
-from tests.lab.conftest import OpenRedis, OpenStore, run_machine
+from tests.lab.conftest import Later, MakeStore, OpenRedis, OpenStore, run_machine
 
 SORTED = ["Z", "a", "a b", "ab", "z", "é", "\ue000", "\uffff", "\U00010000", "😀"]
 STRANGE = ["-", "+", "(a", "[a", "*", "a:b", "{a}", '"', "\\n", "0", "None", "喂 喂"]
@@ -54,14 +57,6 @@ def test_an_insult_that_looks_like_syntax_is_an_insult(store: Store, insult: str
     assert store.get_insults("", 10) == [insult]
     assert store.get_insults(insult, 10) == []
     assert (store.random_insult(), store.remove_insult(insult)) == (insult, True)
-
-
-@pytest.mark.parametrize("limit", [1, 3, 9, 10, 11])
-def test_pages_hold_every_insult_once(store: Store, limit: int) -> None:
-    store.add_insults(SORTED)
-    pages = all_pages(store, limit)
-    assert list(chain(*pages)) == SORTED
-    assert all(len(page) == limit for page in pages[:-1])
 
 
 def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
@@ -223,3 +218,158 @@ def _answer(call: Callable[[], bool]) -> bool | Code:
 
 def test_no_sequence_of_calls_tells_the_insults_from_a_set(open_store: OpenStore, store_kind: str) -> None:
     run_machine(lambda: InsultsAreASet(open_store), examples=100 if store_kind == "memory" else 20)
+
+
+MINUTE = 60.0
+Operation = Callable[[Store, str], object]
+OPERATIONS: dict[str, Operation] = {
+    "add": lambda store, operation_id: store.add_insult("tonto", operation_id),
+    "remove": lambda store, operation_id: store.remove_insult("bobo", operation_id),
+    "start": lambda store, operation_id: store.set_broadcast(True, operation_id),
+}
+UNDO: dict[str, Callable[[Store], object]] = {
+    "add": lambda store: store.remove_insult("tonto"),
+    "remove": lambda store: store.add_insult("bobo"),
+    "start": lambda store: store.set_broadcast(False),
+}
+BODIES: dict[str, Callable[[Store, str], object]] = {
+    "add": lambda store, body: store.add_insult(body, "id"),
+    "remove": lambda store, body: store.remove_insult(body, "id"),
+    "submit": lambda store, body: store.submit("id", body),
+}
+
+
+def state(store: Store) -> tuple[list[str], bool, int]:
+    return store.get_insults("", 100), store.broadcast_on(), store.waiting()
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store that holds "bobo"; each of the operations changes it."""
+    store.add_insult("bobo")
+    return store
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_repeated_operation_has_no_further_effect(filled: Store, name: str) -> None:
+    before = state(filled)
+    OPERATIONS[name](filled, "id")
+    UNDO[name](filled)
+    assert OPERATIONS[name](filled, "id") is True
+    assert state(filled) == before
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_that_an_operation_changed_nothing_is_remembered_too(filled: Store, name: str) -> None:
+    OPERATIONS[name](filled, "")
+    assert OPERATIONS[name](filled, "id") is False
+    UNDO[name](filled)
+    before = state(filled)
+    assert OPERATIONS[name](filled, "id") is False
+    assert state(filled) == before
+
+
+def test_the_same_id_on_another_kind_of_operation_is_another(store: Store) -> None:
+    assert store.add_insult("tonto", "id") is True
+    assert store.remove_insult("tonto", "id") is True
+    assert store.set_broadcast(True, "id") is True
+    assert store.set_broadcast(False, "id") is True
+    store.submit("id", "a text")
+    assert (store.waiting(), store.count_insults(), store.broadcast_on()) == (1, 0, False)
+
+
+def test_a_repeated_operation_is_one_change(filled: Store) -> None:
+    since = filled.version()
+    for _ in range(3):
+        filled.add_insult("tonto", "id 1")
+        filled.remove_insult("bobo", "id 2")
+    assert filled.changes(since).changes == [(True, "tonto"), (False, "bobo")]
+
+
+def test_an_operation_repeated_by_many_at_once_has_its_effect_once(store: Store) -> None:
+    since = store.version()
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: store.add_insult("tonto", "id"), range(40)))
+    assert answers == [True] * 40
+    assert store.changes(since).changes == [(True, "tonto")]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_an_id_used_again_with_another_body_is_malformed_and_changes_nothing(
+    filled: Store, name: str
+) -> None:
+    BODIES[name](filled, "tonto")
+    before = state(filled)
+    with pytest.raises(InvalidRequest, match="this id was used") as caught:
+        BODIES[name](filled, "bobo")
+    assert caught.value.code is Code.MALFORMED
+    assert state(filled) == before
+
+
+def test_an_id_that_expired_and_comes_again_is_a_new_petition(store: Store, later: Later) -> None:
+    """Results are kept for an hour, ids for 15 minutes: the old result must not answer the new petition."""
+    store.submit("id", "the text")
+    store.take(60.0)
+    store.complete("id", "the result")
+    later(16 * MINUTE)
+    assert store.result("id") == "the result"
+    store.submit("id", "another text")
+    assert (store.result("id"), store.waiting(), list(store.get_results(10))) == (None, 1, [])
+    taken = store.take(60.0)
+    assert taken is not None
+    assert store.complete("id", "another result", epoch=taken.epoch) is True
+    assert (store.result("id"), len(store.get_results(10))) == ("another result", 1)
+
+
+def test_a_result_from_a_queue_replaces_one_whose_id_expired(store: Store, later: Later) -> None:
+    assert store.complete("id", "the result") is True
+    assert store.complete("id", "the result") is False
+    with pytest.raises(InvalidRequest, match="this id was used"):
+        store.complete("id", "too early", "resolve")
+    assert (store.result("id"), store.resolved("resolve")) == ("the result", None)
+    later(16 * MINUTE)
+    assert store.complete("id", "another result") is True
+    assert list(store.get_results(10)) == [("id", "another result")]
+
+
+def test_an_id_that_expired_while_its_text_waits_is_not_given_to_another_text(
+    store: Store, later: Later
+) -> None:
+    store.submit("id", "the text")
+    later(16 * MINUTE)
+    with pytest.raises(InvalidRequest):
+        store.submit("id", "another text")
+    store.submit("id", "the text")
+    taken = store.take(60.0)
+    assert (taken and taken.text, store.take(60.0)) == ("the text", None)
+
+
+def test_ids_are_remembered_for_15_minutes(store: Store, later: Later) -> None:
+    store.add_insult("tonto", "id")
+    store.remove_insult("tonto")
+    later(14 * MINUTE)
+    store.add_insult("tonto", "id")
+    assert store.get_insults("", 10) == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_ids_are_forgotten_after_15_minutes(filled: Store, later: Later, name: str) -> None:
+    OPERATIONS[name](filled, "id")
+    UNDO[name](filled)
+    before = state(filled)
+    later(16 * MINUTE)
+    assert OPERATIONS[name](filled, "id") is True
+    assert state(filled) != before
+
+
+def test_the_setting_says_how_long_ids_are_remembered(
+    make_store: MakeStore, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("memory", "redis_store"):
+        monkeypatch.setattr(f"lab.store.{module}.settings", lambda: replace(settings(), id_ttl=60))
+    store = make_store()
+    store.add_insult("tonto", "id")
+    store.remove_insult("tonto")
+    later(1.1 * MINUTE)
+    store.add_insult("tonto", "id")
+    assert store.get_insults("", 10) == ["tonto"]

@@ -1,4 +1,4 @@
-"""The work list of a store, its leases and its resolves, the same in memory and in Redis."""
+"""The work list of a store, its leases and resolves, its subscribers and ticks, in memory and in Redis."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,8 @@ import pytest
 from lab.contract import Result
 from lab.store import Store, UnderWay, WaitingText
 from lab.store.protocol import FAILURES_AT_MOST
-from tests.lab.conftest import Later
+from lab.store.redis_store import connect
+from tests.lab.conftest import Later, OpenRedis
 
 LEASE_SECONDS = 10.0
 OVER = 0.0
@@ -234,3 +235,70 @@ def test_what_a_resolve_is_bound_to_is_forgotten_after_15_minutes(two: Store, la
     assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
     later(16 * MINUTE)
     assert take_for(two).petition_id == "b"
+
+
+ANA, BERT = "http://127.0.0.1:9001", "PYRO:bert@127.0.0.1:9002"
+
+
+def test_a_subscriber_is_new_once(store: Store) -> None:
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is True
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is False
+    assert store.subscribers() == [ANA]
+
+
+def test_a_subscriber_whose_lease_is_over_is_dropped(store: Store) -> None:
+    store.add_subscriber(ANA, OVER)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    assert store.subscribers() == [BERT]
+    assert store.remove_subscriber(ANA) is False
+
+
+def test_a_renewal_replaces_the_lease(store: Store) -> None:
+    store.add_subscriber(ANA, LEASE_SECONDS)
+    store.add_subscriber(ANA, OVER)
+    store.add_subscriber(BERT, OVER)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    assert store.subscribers() == [BERT]
+
+
+def test_a_subscriber_that_renews_in_time_stays(store: Store, later: Later) -> None:
+    store.add_subscriber(ANA, LEASE_SECONDS)
+    store.add_subscriber(BERT, LEASE_SECONDS)
+    later(0.6 * LEASE_SECONDS)
+    assert store.add_subscriber(ANA, LEASE_SECONDS) is False
+    later(0.6 * LEASE_SECONDS)
+    assert store.subscribers() == [ANA]
+
+
+def test_starting_the_broadcast_twice_is_answered(store: Store) -> None:
+    assert [store.set_broadcast(True), store.set_broadcast(True)] == [True, False]
+    assert store.broadcast_on() is True
+
+
+def test_of_many_that_start_the_broadcast_one_did(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: store.set_broadcast(True), range(24)))
+    assert sorted(answers) == [False] * 23 + [True]
+
+
+def test_the_numbers_go_on_after_their_counter_was_deleted_by_hand(
+    open_redis: OpenRedis, redis_url: str, namespace: str
+) -> None:
+    store = open_redis(namespace)
+    assert [store.next_tick() for _ in range(3)] == [1, 2, 3]
+    with connect(redis_url) as client:
+        client.delete(f"{namespace}:ticks")
+    assert [store.next_tick() for _ in range(2)] == [4, 5]
+
+
+def test_stopping_the_broadcast_does_not_number_its_ticks_anew(store: Store) -> None:
+    store.next_tick()
+    store.set_broadcast(True)
+    store.set_broadcast(False)
+    assert store.next_tick() == 2
+
+
+def test_no_number_of_a_tick_is_given_twice(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(lambda _: store.next_tick(), range(40)))
+    assert sorted(numbers) == list(range(1, 41))

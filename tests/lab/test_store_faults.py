@@ -1,20 +1,28 @@
-"""A store that is full, read-only or refuses everybody: no text is to blame, all is done afterwards."""
+"""A store that is full, read-only or whose clock jumps: no text is to blame, all is done afterwards."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from redis._parsers.base import BaseParser
 
+from harness.faults.by_hand import WallClock, redis_under
 from lab.addresses import free_port
 from lab.applications.censor import Censor
 from lab.applications.filter import FilterApplication
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
 from lab.contract import Application, Architecture, Result
-from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
+from lab.errors import (
+    DeadlineExceeded,
+    InternalError,
+    LabError,
+    Overloaded,
+    Unavailable,
+)
 from lab.middleware import MIDDLEWARES
 from lab.options import LOOPBACK
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -203,3 +211,101 @@ def test_a_client_that_sends_meanwhile_is_told_long_before_the_deadline(
                 service.add_insult(refuse.__name__)
             refuse(client, False)
             eventually(lambda: service.add_insult("bobo") or "bobo" in service.get_insults())
+
+
+HOUR = 3600
+
+
+JUMPS = (-HOUR, HOUR)
+
+
+TAKEN_OVER_SECONDS = 15.0
+
+
+class Clock(NamedTuple):
+    """A Redis and the switch of its clock."""
+
+    url: str
+    set: Callable[[int], None]
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[Clock]:
+    """A real Redis whose clock can be set back or forward, and whose nodes are not supervised."""
+    if missing := WallClock.missing():
+        pytest.skip(missing)
+    wall_clock = WallClock(tmp_path)
+    with redis_under(wall_clock) as redis:
+        yield Clock(redis.url, wall_clock.set)
+
+
+@pytest.fixture
+def clock_client(clock: Clock) -> Iterator[Any]:
+    with connect(clock.url) as client:
+        yield client
+
+
+def on_clock(name: str, application: Application, clock: Clock, *options: str, nodes: int = 2) -> System:
+    spec = SystemSpec(name, application, Architecture.N_NODE, nodes, node_arguments=options, interval="300ms")
+    return System(spec, BrokerUrls(redis=clock.url))
+
+
+@pytest.mark.parametrize("name", ["redis_impl", "xmlrpc", "pyro4"])
+def test_all_that_was_accepted_is_done_although_the_clock_jumped_and_a_node_died(
+    clock: Clock, clock_client: Any, name: str
+) -> None:
+    with on_clock(name, Application.FILTER, clock, "--work-time", "10ms") as system:
+        with submitted(system) as accepted:
+            for seconds in JUMPS:
+                await_more(accepted)
+                system.add_node()
+                dying = next(filter(system.launcher.alive, system.nodes))
+                system.launcher.kill(dying)
+                clock.set(seconds)
+            await_more(accepted)
+        results = f"{system.namespace}:results"
+        eventually(lambda: clock_client.hgetall(results) == accepted, within=TAKEN_OVER_SECONDS)
+        assert not clock_client.keys(f"{system.namespace}:*dead")
+        for node in filter(system.launcher.alive, system.nodes):
+            assert "was taken over" not in system.launcher.logs(node)
+            assert "another node took it over" not in system.launcher.logs(node)
+
+
+def test_every_call_is_answered_after_the_clock_jumped_and_a_node_died(clock: Clock) -> None:
+    with on_clock("redis_impl", Application.FILTER, clock) as system, system.filter(15.0) as filter_client:
+        for seconds in JUMPS:
+            filter_client.filter("tonto")
+            dying, other = filter(system.launcher.alive, system.nodes)
+            system.launcher.kill(dying)
+            clock.set(seconds)
+            for _ in range(30):
+                assert filter_client.filter("tonto") == "CENSORED"
+            system.launcher.kill(other)
+            system.add_node()
+            system.add_node()
+            for _ in range(20):
+                assert filter_client.filter("tonto") == "CENSORED"
+
+
+def test_a_dead_broadcaster_is_replaced_after_the_clock_jumped(clock: Clock) -> None:
+    with on_clock("redis_impl", Application.SERVICE, clock, nodes=1) as system, system.service() as service:
+        service.add_insult("tonto")
+        with service.subscribe() as subscription:
+            service.start_broadcast()
+            first = subscription.receive(10.0)
+            assert first
+            for seconds in JUMPS:
+                system.launcher.kill(system.handles["broadcaster"][-1])
+                clock.set(seconds)
+                system.start(next(role for role in system._roles() if role.name == "broadcaster"))
+                last = _drained(subscription.receive, first.number)
+                first = subscription.receive(TAKEN_OVER_SECONDS)
+                assert first
+                assert first.number == last + 1
+
+
+def _drained(receive: Callable[[float], Any], last: int) -> int:
+    """Take what came before, and return the number of the last of it."""
+    while tick := receive(0.0):
+        last = tick.number
+    return last
