@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -194,6 +194,11 @@ def refused(system: System, spec: ProcessSpec) -> str:
     return line
 
 
+def elsewhere(spec: ProcessSpec) -> ProcessSpec:
+    """Return *spec* at a free port: its own is taken."""
+    return replace(spec, arguments=(*spec.arguments, "--port", "0"))
+
+
 class DirectFaults:
     """Masters and nodes that die, freeze or stop, while clients work."""
 
@@ -227,18 +232,6 @@ class DirectFaults:
             with crowd(port_of(system.nodes[0]), self.too_many), pytest.raises(Overloaded):
                 client.get_insults()
             assert eventually(lambda: client.get_insults() == [])
-
-    def test_clients_of_a_killed_node_go_on_and_each_effect_comes_once(
-        self, start_system: StartSystem
-    ) -> None:
-        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=3)
-        with loaded(system) as load:
-            for node in system.nodes[:2]:
-                system.launcher.kill(node)
-                progress(load, 40)
-        load.say(f"{self.middleware}, two nodes of three killed")
-        assert not load.errors
-        load.assert_sound(system)
 
     def test_clients_leave_a_frozen_node_within_their_deadline(self, start_system: StartSystem) -> None:
         system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
@@ -294,3 +287,14 @@ class DirectFaults:
                 assert not load.errors
                 assert not load.repeated
                 assert load.slowest_seconds < DEADLINE_SECONDS
+
+    def test_two_broadcasters_serve_as_one(self, start_system: StartSystem) -> None:
+        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, interval="200ms")
+        [first] = system.handles["broadcaster"]
+        second = system.launcher.start(elsewhere(first.spec))
+        with system.service() as client, client.subscribe() as ticks:
+            client.add_insult("tonto")
+            client.start_broadcast()
+            numbers = [tick.number for tick in (ticks.receive(5.0) for _ in range(5)) if tick]
+            assert numbers == list(range(numbers[0], numbers[0] + 5))
+        system.launcher.stop(second)

@@ -115,6 +115,11 @@ def test_stock_has_the_same_public_names_in_the_same_order(package: str) -> None
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_stock_is_one_file_of_350_lines_at_most(package: str) -> None:
+    assert len((ROOT / package / "stock.py").read_text(encoding="utf-8").splitlines()) <= 350
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_stock_uses_nothing_that_replaces_its_library(package: str) -> None:
     imported = _imported(ROOT / package / "stock.py")
     assert {name for name in imported if name.startswith(".")} == {".topology"}

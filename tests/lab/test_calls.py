@@ -1,7 +1,6 @@
 """What clients share: operation ids, one call at a time, batches, and the receiving end of a broadcast."""
 
 import multiprocessing
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -280,28 +279,6 @@ def test_a_subscriber_that_was_away_beyond_its_lease_is_told_what_it_missed(
         inbox.deliver(8, "after")
         ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(2)]
     assert ticks == [Tick(5, "before"), Tick(8, "after", (6, 7))]
-
-
-def test_in_a_forked_process_a_subscription_refuses_and_its_source_is_left_alone() -> None:
-    left: list[int] = []
-    inbox = Inbox(lambda: left.append(os.getpid()))
-    child = os.fork()
-    if child == 0:
-        code = 2
-        try:
-            with pytest.raises(Unavailable):
-                inbox.receive(5.0)
-            with pytest.raises(Unavailable):
-                next(iter(inbox))
-            inbox.close()
-            code = 1 if left else 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    inbox.deliver(1, "tonto")
-    assert inbox.receive(5.0) == Tick(1, "tonto")
-    inbox.close()
-    assert left == [os.getpid()]
 
 
 class _Client(DirectFilterCalls):

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import Pyro4
@@ -30,7 +29,7 @@ from pyro4.tuned.methods import expose
 from pyro4.tuned.name_server import MASTER, Names
 from pyro4.tuned.server import THREADS, ServedObjects
 from tests.conftest import StartSystem
-from tests.direct import DirectFaults, frozen, loaded, port_of, progress, refused
+from tests.direct import DirectFaults, elsewhere, frozen, loaded, port_of, progress, refused
 from tests.eventually import eventually
 
 
@@ -46,12 +45,6 @@ class TestFaults(DirectFaults):
 
 
 ONE_NODE, N_NODE = Architecture
-EXIT_SECONDS = 20.0
-
-
-def elsewhere(spec: ProcessSpec) -> ProcessSpec:
-    """Return *spec* at a free port: its own is taken."""
-    return replace(spec, arguments=(*spec.arguments, "--port", "0"))
 
 
 @pytest.mark.parametrize("application", Application)
@@ -103,18 +96,6 @@ def test_the_name_of_an_owner_that_is_dead_or_frozen_is_taken_over(
     running.launcher.stop(second)
     assert names.lookup(name) == third.address
     names.close()
-
-
-def test_two_broadcasters_serve_as_one(start_system: StartSystem) -> None:
-    running = start_system("pyro4", Application.SERVICE, N_NODE, interval="200ms")
-    [first] = running.handles["broadcaster"]
-    second = running.launcher.start(elsewhere(first.spec))
-    with running.service() as client, client.subscribe() as ticks:
-        client.add_insult("tonto")
-        client.start_broadcast()
-        numbers = [tick.number for tick in (ticks.receive(5.0) for _ in range(5)) if tick]
-        assert numbers == list(range(numbers[0], numbers[0] + 5))
-    running.launcher.stop(second)
 
 
 HOUR_SECONDS = 3600

@@ -171,7 +171,6 @@ def test_any_subscriber_is_taken_apart_or_gets_a_documented_code(uri: str) -> No
 
 
 ROOM = MEBIBYTE - 1000
-DEEP = b"\xdc\x00\xff"  # an array of 255
 HEAD = b"\x94\xaeinsult.service\xaaadd_insult"
 
 

@@ -5,11 +5,10 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -202,44 +201,6 @@ def read_ticks(stdout: object, last: int) -> list[int]:
         if numbers[-1] >= last:
             break
     return numbers
-
-
-def test_nodes_told_to_stop_under_load_lose_nothing(start_system: StartSystem) -> None:
-    system = start_system("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
-    stop = threading.Event()
-    accepted: list[str] = []
-    answers: set[str] = set()
-
-    def submit() -> None:
-        with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
-            for number in count():
-                if stop.is_set():
-                    return
-                accepted.append(client.submit(f"tonto {number}"))
-
-    def ask() -> None:
-        with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
-            while not stop.is_set():
-                answers.update(client.filter_many(["tonto"] * 500))
-
-    workers = [Worker(submit), Worker(ask)]
-    seconds = []
-    for _ in range(2):
-        goes = system.nodes[-2]
-        so_far = len(accepted)
-        eventually(lambda so_far=so_far: len(accepted) > so_far + 20, within=TIMEOUT_SECONDS)  # type: ignore[misc]
-        began = time.monotonic()
-        assert system.launcher.stop(goes, timeout_seconds=20.0) == 0
-        seconds.append(time.monotonic() - began)
-        system.add_node()
-    stop.set()
-    for worker in workers:
-        worker.finish()
-    with system.filter(deadline_seconds=TIMEOUT_SECONDS) as client:
-        for petition_id in accepted:
-            assert client.result(petition_id, TIMEOUT_SECONDS).startswith("CENSORED ")
-    assert answers == {"CENSORED"}
-    print(f"{len(accepted)} accepted, none lost; drained in {', '.join(f'{each:.2f}' for each in seconds)} s")
 
 
 DEADLINE_SECONDS = 60.0

@@ -3,13 +3,11 @@
 import json
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 from pika.spec import BasicProperties
 
-from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Target
 from lab.errors import Overloaded, Unavailable
 from lab.middleware import MIDDLEWARES
@@ -18,7 +16,6 @@ from tests.eventually import eventually
 from tests.rabbitmq.conftest import PrivateRabbit, channel_to, outcome
 
 DEADLINE_SECONDS = 60.0
-MOST_LINES = 350
 STOCK, TUNED = MIDDLEWARES["rabbitmq:stock"], MIDDLEWARES["rabbitmq"]
 
 
@@ -33,10 +30,6 @@ def ask(url: str, queue: str, code: str, body: str = "") -> object:
         )
     assert answered.correlation_id == "bare"
     return json.loads(reply) if answered.content_type == "application/json" else reply.decode()
-
-
-def test_the_file_has_350_lines_at_most() -> None:
-    assert len((ROOT / "rabbitmq/stock.py").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))
@@ -77,22 +70,6 @@ def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
         assert tuned.result(stock.submit("quin tonto"), DEADLINE_SECONDS) == "quin CENSORED"
 
 
-def test_texts_of_a_killed_node_are_delivered_to_another(start_system: StartSystem) -> None:
-    filters = start_system(
-        "rabbitmq:stock",
-        Application.FILTER,
-        Architecture.N_NODE,
-        nodes=2,
-        node_arguments=("--work-time", "2ms"),
-    )
-    with filters.filter(DEADLINE_SECONDS) as client:
-        ids = [client.submit(f"tonto {number}") for number in range(200)]
-        filters.launcher.kill(filters.nodes[0])
-        assert [client.result(each, DEADLINE_SECONDS) for each in ids] == [
-            f"CENSORED {n}" for n in range(200)
-        ]
-
-
 def test_a_text_that_no_queue_takes_is_an_error_and_not_an_id(rabbit: PrivateRabbit) -> None:
     target = Target(rabbit.url, Architecture.N_NODE, "nowhere")
     with STOCK.filter_client(target) as client:
@@ -102,13 +79,6 @@ def test_a_text_that_no_queue_takes_is_an_error_and_not_an_id(rabbit: PrivateRab
             channel.queue_declare("nowhere.filter", durable=True, arguments=full)
             assert isinstance(outcome(lambda: client.submit("tonto")), Overloaded)
             channel.queue_delete("nowhere.filter")
-
-
-def test_a_client_that_threads_share_has_a_connection_for_each(start_system: StartSystem) -> None:
-    filters = start_system("rabbitmq:stock", Application.FILTER)
-    with filters.filter(DEADLINE_SECONDS) as client, ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(client.filter, [f"tonto {number}" for number in range(100)]))
-    assert answers == [f"CENSORED {number}" for number in range(100)]
 
 
 @pytest.mark.skipif(not shutil.which("amqp-publish"), reason="amqp-publish is not installed")

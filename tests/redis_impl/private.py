@@ -6,8 +6,6 @@ from contextlib import contextmanager
 
 import redis
 
-from lab.addresses import is_open
-from lab.brokers import Broker
 from lab.contract import Application, Architecture
 from lab.process.system import BrokerUrls, System, SystemSpec
 
@@ -35,16 +33,6 @@ def connected(url: str) -> Iterator["redis.Redis"]:
     """Yield a connection of the test's own, texts decoded."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         yield client
-
-
-def kill_and_restart(broker: Broker, away_seconds: float) -> float:
-    """kill -9 the private *broker*, start it again after a while; return when its port answered."""
-    assert broker.server
-    broker.server.kill()
-    time.sleep(away_seconds)
-    broker.server.start()
-    assert is_open(int(broker.url.rpartition(":")[2].partition("/")[0]))
-    return time.monotonic()
 
 
 def supervise(system: System, is_done: Callable[[], bool], within: float = 60.0) -> int:

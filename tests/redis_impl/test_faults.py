@@ -6,10 +6,8 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -35,38 +33,6 @@ def store(redis_url: str) -> Iterator["redis.Redis"]:
         yield client
 
 
-@contextmanager
-def submitting(system: System, threads: int) -> Iterator[dict[str, str]]:
-    """Submit numbered texts all the time; yield what was accepted so far, by id."""
-    accepted: dict[str, str] = {}
-    is_over = threading.Event()
-
-    def submit(place: int) -> None:
-        with system.filter(deadline_seconds=15.0) as client:
-            number = 0
-            while not is_over.is_set():
-                number += 1
-                accepted[client.submit(f"{place}-{number} tonto")] = f"{place}-{number} CENSORED"
-
-    running = [threading.Thread(target=submit, args=(place,)) for place in range(threads)]
-    for thread in running:
-        thread.start()
-    try:
-        yield accepted
-    finally:
-        is_over.set()
-        for thread in running:
-            thread.join()
-
-
-def assert_all_done_once(store: "redis.Redis", system: System, accepted: dict[str, str]) -> None:
-    """Every accepted text has its result, and there is none that nobody submitted."""
-    results = f"{system.namespace}:results"
-    eventually(lambda: store.hlen(results) >= len(accepted), within=30.0)
-    assert store.hgetall(results) == accepted
-    print(f"{len(accepted)} accepted, lost 0, unexpected 0")
-
-
 def keys_of_nodes(store: "redis.Redis", system: System) -> list[str]:
     return [str(key) for key in store.scan_iter(f"{system.namespace}:*{A_NODE}*")]
 
@@ -75,33 +41,6 @@ def push(store: "redis.Redis", system: System, texts: list[str], **more: str) ->
     """Push texts to the entry list, without our client."""
     petitions = [json.dumps({"operation": "X1", "data": text, **more}) for text in texts]
     store.rpush(f"{system.namespace}:filter", *petitions)
-
-
-def test_nothing_is_lost_when_nodes_are_killed_under_load(redis_url: str, store: "redis.Redis") -> None:
-    print(f"seed {SEED}")
-    chance = random.Random(SEED)
-    with cluster_on(redis_url, Application.FILTER) as system:
-        with submitting(system, 2) as accepted:
-            for _ in range(3):
-                before = len(accepted)
-                eventually(lambda at=before: len(accepted) > at + chance.randint(20, 200))  # type: ignore[misc]
-                live = [node for node in system.nodes if system.launcher.alive(node)]
-                system.launcher.kill(chance.choice(live))
-                system.add_node()
-        assert_all_done_once(store, system, accepted)
-        eventually(lambda: len(_identifiers(store, system)) == 3)
-
-
-def test_petitions_wait_for_a_node_when_all_are_dead(redis_url: str, store: "redis.Redis") -> None:
-    with cluster_on(redis_url, Application.FILTER, 2) as system:
-        for node in system.nodes:
-            system.launcher.kill(node)
-        with system.filter(deadline_seconds=15.0) as client:
-            ids = [client.submit(f"{number} tonto") for number in range(10)]
-            system.add_node()
-            assert [client.result(identifier, 15.0) for identifier in ids] == [
-                f"{number} CENSORED" for number in range(10)
-            ]
 
 
 def test_a_frozen_nodes_work_moves_and_what_it_finishes_late_is_refused(
@@ -173,27 +112,6 @@ def test_what_a_working_store_refuses_again_and_again_is_kept_among_the_dead_let
         letter = json.loads(letters[0])
         assert json.loads(letter["petition"])["id"] == "refused"
         assert "WRONGTYPE" in letter["reason"]
-
-
-def test_nodes_told_to_stop_under_load_lose_nothing_and_leave_nothing(
-    redis_url: str, store: "redis.Redis"
-) -> None:
-    with cluster_on(redis_url, Application.FILTER, 2) as system:
-        with submitting(system, 2) as accepted:
-            for node in system.nodes[:2]:
-                before = len(accepted)
-                eventually(lambda at=before: len(accepted) > at + 50)  # type: ignore[misc]
-                system.add_node()
-                started = time.monotonic()
-                assert system.launcher.stop(node, timeout_seconds=10.0) == 0
-                print(f"stopped in {time.monotonic() - started:.2f} s")
-        assert_all_done_once(store, system, accepted)
-        for node in system.nodes:
-            system.launcher.stop(node)
-        assert keys_of_nodes(store, system) == []
-        left = {key.partition(":")[2] for key in store.scan_iter(f"{system.namespace}:*")}
-        assert {key for key in left if key.startswith("filter")} <= {"filter:turn"}, left
-    assert not list(store.scan_iter(f"{system.namespace}:*"))
 
 
 def test_what_a_killed_node_leaves_is_cleaned_by_the_others(redis_url: str, store: "redis.Redis") -> None:

@@ -47,15 +47,3 @@ def test_a_second_one_of_n_nodes_at_the_same_port_says_so(start_system: StartSys
     node = running.nodes[0]
     again = replace(node.spec, arguments=(*node.spec.arguments, "--port", str(port_of(node))))
     assert f"cannot listen on 127.0.0.1:{port_of(node)}" in refused(running, again)
-
-
-def test_two_broadcasters_serve_as_one(start_system: StartSystem) -> None:
-    running = start_system("xmlrpc", Application.SERVICE, Architecture.N_NODE, interval="200ms")
-    [first] = running.handles[BROADCASTER]
-    second = running.launcher.start(replace(first.spec, arguments=(*first.spec.arguments, "--port", "0")))
-    with running.service() as client, client.subscribe() as ticks:
-        client.add_insult("tonto")
-        client.start_broadcast()
-        numbers = [tick.number for tick in (ticks.receive(5.0) for _ in range(5)) if tick]
-        assert numbers == list(range(numbers[0], numbers[0] + 5))
-    running.launcher.stop(second)
