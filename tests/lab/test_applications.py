@@ -75,32 +75,6 @@ def test_a_bad_text_is_neither_filtered_nor_put_on_the_work_list(
     assert store.waiting() == 0
 
 
-def test_the_oldest_waiting_text_is_resolved(insult_filter: FilterApplication) -> None:
-    first, second = insult_filter.submit("tonto 1"), insult_filter.submit("tonto 2")
-    assert insult_filter.resolve() == "CENSORED 1"
-    assert insult_filter.result(first) == "CENSORED 1"
-    assert insult_filter.resolve() == "CENSORED 2"
-    assert insult_filter.get_results() == [Result(second, "CENSORED 2"), Result(first, "CENSORED 1")]
-
-
-def test_a_repeated_resolve_takes_no_second_text(insult_filter: FilterApplication) -> None:
-    insult_filter.submit("tonto 1")
-    insult_filter.submit("tonto 2")
-    assert [insult_filter.resolve("operation") for _ in range(3)] == ["CENSORED 1"] * 3
-    assert insult_filter.resolve("another") == "CENSORED 2"
-
-
-def test_a_node_works_through_the_work_list_by_itself(insult_filter: FilterApplication) -> None:
-    job = work_through(insult_filter)
-    job.start()
-    try:
-        ids = [insult_filter.submit(f"tonto {number}") for number in range(30)]
-        eventually(lambda: len(insult_filter.get_results()) == len(ids))
-    finally:
-        job.stop(TIMEOUT_SECONDS)
-    assert [result.petition_id for result in insult_filter.get_results()] == ids[::-1]
-
-
 @pytest.mark.parametrize("value", [None, "text", [], {}, {"more": True}])
 def test_what_is_no_page_of_results_is_refused(value: object) -> None:
     with pytest.raises(InternalError):
@@ -242,14 +216,6 @@ def test_a_resolve_that_is_under_way_for_too_long_is_to_be_repeated(
     work.released.set()
     assert answer.result(WAIT_SECONDS) == "CENSORED"
     assert second.resolve(ID) == "CENSORED"
-
-
-def test_a_resolve_whose_node_died_is_repeated_elsewhere(second: FilterApplication, store: Store) -> None:
-    second.submit("tonto 1")
-    second.submit("tonto 2")
-    store.take_for(ID, 0.0, "dead")
-    assert [second.resolve(ID), second.resolve(ID)] == ["CENSORED 1"] * 2
-    assert second.resolve() == "CENSORED 2"
 
 
 def test_a_node_that_stops_gives_back_what_it_cannot_finish(

@@ -97,23 +97,6 @@ def one(store: Store) -> Store:
     return store
 
 
-def test_a_late_result_of_a_text_that_nobody_else_took_counts(one: Store, later: Later) -> None:
-    slow = taken_by(one)
-    later(LEASE_SECONDS + 1)
-    assert completes(one, slow, "result") is True
-    assert (one.result("a"), one.take(LEASE_SECONDS), one.fenced()) == ("result", None, 0)
-
-
-def test_a_late_result_of_a_text_that_waits_again_counts(one: Store) -> None:
-    one.submit("b", "text b")
-    first, second = taken_by(one, OVER, "ana"), taken_by(one, OVER, "ana")
-    assert (first.petition_id, second.petition_id) == ("a", "a")
-    one.release("ana")
-    assert completes(one, second, "result") is True
-    assert taken_by(one).petition_id == "b"
-    assert one.take(LEASE_SECONDS) is None
-
-
 def test_a_renewed_lease_holds(one: Store, later: Later) -> None:
     text = taken_by(one)
     for _ in range(3):
@@ -191,31 +174,6 @@ def test_of_many_that_repeat_a_resolve_at_once_one_takes_a_text(two: Store) -> N
         answers = list(threads.map(lambda _: two.take_for(ID, LEASE_SECONDS), range(40)))
     assert [isinstance(answer, WaitingText) for answer in answers].count(True) == 1
     assert answers.count(UnderWay("a")) == 39
-
-
-def test_a_resolve_that_is_done_gives_its_result_again(two: Store) -> None:
-    text = take_for(two)
-    assert two.complete("a", "the result", ID, text.epoch) is True
-    for _ in range(3):
-        assert two.take_for(ID, LEASE_SECONDS) == Result("a", "the result")
-    assert (two.resolved(ID), two.waiting()) == (Result("a", "the result"), 1)
-
-
-def test_a_resolve_that_found_nothing_finds_nothing_again(store: Store) -> None:
-    assert store.take_for(ID, LEASE_SECONDS) is None
-    store.submit("a", "text a")
-    assert store.take_for(ID, LEASE_SECONDS) is None
-    assert store.take_for("another", LEASE_SECONDS) is not None
-    assert store.resolved(ID) is None
-
-
-def test_a_resolve_whose_node_died_takes_its_text_although_that_waits_again(two: Store) -> None:
-    take_for(two)
-    two.release("node")
-    assert take_for(two).petition_id == "a"
-    other = two.take(LEASE_SECONDS)
-    assert other is not None
-    assert (other.petition_id, two.take(LEASE_SECONDS)) == ("b", None)
 
 
 def test_a_resolve_whose_text_another_works_on_waits_for_it(two: Store) -> None:
