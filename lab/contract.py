@@ -156,3 +156,17 @@ class InsultFilter(Client, Protocol):
 
     def resolve(self) -> str | None:
         """Filter the oldest waiting text now, put it on the result list and return it; None if none waits."""
+
+
+class Closing:
+    """Closes itself at the end of a ``with`` block, as clients and what else holds connections do."""
+
+    def close(self) -> None:
+        """Free what is held. A second call does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -48,11 +48,6 @@ class Work:
                 pass
 
 
-def is_suspended() -> bool:
-    """Tell whether what is worked on now is a canary."""
-    return _is_suspended
-
-
 @contextmanager
 def without_declared_work() -> Iterator[None]:
     """Spend no work in this process meanwhile. A canary proves that a node serves, not how slow it is."""
@@ -123,7 +118,7 @@ def request_counter() -> Callable[[], None] | None:
     shared, numbers = _mapped(path).cast("q"), count(1)
 
     def note() -> None:
-        if not is_suspended():  # the canary is no request
+        if not _is_suspended:  # the canary is no request
             shared[0] = next(numbers)
 
     return note

@@ -5,12 +5,12 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from distributed import Client, Future
 
+from lab.contract import Closing
 from lab.errors import LabError, Unavailable
 from machines.launcher import DaskLauncher
 from machines.machine import LEASE_SECONDS, Description, Machine, check_scheduler, describe, nobody_at
@@ -72,7 +72,7 @@ class FarMachine:
         )
 
 
-class Machines(Sequence[FarMachine]):
+class Machines(Closing, Sequence[FarMachine]):
     """Every worker of the *scheduler* (tcp://HOST:PORT), one a machine; a context manager.
 
     InvalidRequest if that is no such address; Unavailable if nobody answers, there are no workers, or one
@@ -99,14 +99,6 @@ class Machines(Sequence[FarMachine]):
 
     def __len__(self) -> int:
         return len(self._machines)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def launcher(self) -> DaskLauncher:
         """Return a launcher for one system."""

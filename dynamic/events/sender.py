@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
 
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from dynamic.events import EventNames, declare_events, event
+from lab.contract import Closing
 from lab.errors import Overloaded
 from lab.settings import settings
 from rabbitmq.tuned.connection import Confirms, Connection
@@ -27,19 +27,13 @@ Finished = Callable[[str, int, bytes], None]
 """Told an event's id, when its answer came (nanoseconds of the monotonic clock), and the answer."""
 
 
-class _Connected:
+class _Connected(Closing):
     """Has a connection to RabbitMQ, and closes it; a context manager."""
 
     _connection: Connection
 
     def close(self) -> None:
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 class EventSender(_Connected):

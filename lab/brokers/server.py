@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
+from lab.contract import Closing
 from lab.errors import AlreadyRunning, Unavailable
 from lab.options import LOOPBACK
 
@@ -161,7 +160,7 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//", url)
 
 
-class Broker:
+class Broker(Closing):
     """A context manager: a private broker ends with it, any other goes on running.
 
     *origin* is "given" (by ``LAB_*_URL``), "up" (``lab up`` started it), "found" (on its usual port) or
@@ -186,11 +185,3 @@ class Broker:
         """End a private broker and remove its data."""
         if self.server:
             self.server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

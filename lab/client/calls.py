@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from lab.client.retry import wait_for_result
-from lab.contract import ResultPage
+from lab.contract import Closing, ResultPage
 from lab.limits import MAX_BATCH, MAX_PAGE
 from lab.operations import Operation, page_from_plain
 from lab.validation import (
@@ -31,7 +30,7 @@ MAX_BATCH_CHARACTERS = 64 * 1024
 """A text may grow up to five times when it is escaped for the wire, and nine times when it is censored."""
 
 
-class Calls(ABC):
+class Calls(Closing, ABC):
     """What every client does: perform operations, and close."""
 
     @abstractmethod
@@ -44,14 +43,6 @@ class Calls(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free connections. A second call does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class ServiceCalls(Calls):

@@ -3,12 +3,11 @@
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Self
 
 from lab.background import heartbeat
 from lab.client.calls import Calls
 from lab.client.connection import after_fork
-from lab.contract import Tick
+from lab.contract import Closing, Tick
 from lab.errors import LabError, Unavailable
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.operations import Operation
@@ -18,7 +17,7 @@ MISSED_AT_MOST = 10_000
 """How many missed numbers are named, the newest: 14 hours of ticks. It bounds the cost of a false number."""
 
 
-class Inbox:
+class Inbox(Closing):
     """A :class:`~lab.contract.Subscription` fed by :meth:`deliver`.
 
     *leave* ends the subscription at its source; *renew*, where leases are used, is called every 3 s. It
@@ -77,12 +76,6 @@ class Inbox:
         with suppress(LabError):  # its source is gone, and so is the subscription
             self._leave()
         self._ticks.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _next(self, seconds: float | None) -> Tick | None:
         """Return the next tick, or None once it is closed; wait at most *seconds*, or for ever."""

@@ -26,6 +26,7 @@ from typing import IO, Protocol
 
 from lab.addresses import free_port
 from lab.bootstrap import ROOT as ROOT
+from lab.contract import Closing
 from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import DRAIN_SECONDS
 from lab.options import LOOPBACK
@@ -135,7 +136,7 @@ class _LocalHandle:
                 self.process.stdout.close()
 
 
-class LocalLauncher:
+class LocalLauncher(Closing):
     """The :class:`Launcher` on this machine; a context manager. What it starts listens at *host*."""
 
     def __init__(self, host: str = LOOPBACK) -> None:
@@ -224,12 +225,6 @@ class LocalLauncher:
         for handle in self._handles:
             handle.free()
         self._folder.cleanup()
-
-    def __enter__(self) -> "LocalLauncher":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _wait(self, handle: _LocalHandle, deadline: float) -> int:
         try:

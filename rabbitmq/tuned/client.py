@@ -9,15 +9,14 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from lab.client.connection import after_fork
 from lab.client.retry import LEAST_DEADLINE_SECONDS, probe_after
-from lab.contract import Target
+from lab.contract import Closing, Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.operations import Operation, bind, new_operation_id
 from lab.settings import settings
@@ -135,7 +134,7 @@ class Pending:
             request.settle(error)
 
 
-class QueueClient:
+class QueueClient(Closing):
     """Sends requests to the queues of *target* and receives replies on an exclusive queue of its own.
 
     Any number of threads may share it. A forked process must open its own; with this one it gets an error.
@@ -213,14 +212,6 @@ class QueueClient:
             return  # the connection belongs to the other process
         self._connection.close()
         self._pending.settle_all(Unavailable("the client was closed"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _send(self, operation_id: str, request: Request) -> Request:
         """Keep *request*. One wake-up of the I/O thread sends all that is there."""

@@ -4,11 +4,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from lab.client.connection import after_fork
-from lab.contract import Application, Target
+from lab.contract import Application, Closing, Target
 from lab.errors import LabError, Overloaded
 from lab.operations import Operation, bind, new_operation_id
 from lab.validation import clean_deadline
@@ -19,7 +18,7 @@ from .wire import CODES, DATA_IS_ARGUMENT, write_petition
 MAX_WAITING_CALLS = 1000
 
 
-class PetitionClient:
+class PetitionClient(Closing):
     """Sends petitions of *application* to the system at *target*; threads that share it take turns.
 
     After a fork parent and child go on with connections of their own. While Redis is away calls wait for it
@@ -84,14 +83,6 @@ class PetitionClient:
         self._closed = True
         with suppress(LabError):  # Redis is away: the list expires
             self._replies.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class FilterPetitionClient(PetitionClient):
