@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from dynamic.events import EventNames
 from dynamic.events.sender import EventSender
-from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.benchmark import SIMULATED
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE, run_program
 from lab.brokers import locate_rabbitmq
 from lab.errors import InvalidRequest, LabError, Overloaded, Unavailable

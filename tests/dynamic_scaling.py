@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dynamic.policies import POLICIES, add_price_option, chosen
 from dynamic.pool.client import MOST_WORKERS as MOST
-from dynamic.simulator.profiles import SIMULATED
+from dynamic.simulator.benchmark import SIMULATED
 from harness.experiment.scaling import (
     DEFAULT_POLICIES,
     ScalingLoad,

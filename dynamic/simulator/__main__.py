@@ -12,10 +12,9 @@ from rich.console import Console
 
 from dynamic.policies import POLICIES, Policy, chosen
 from dynamic.policies.sample import START_PRICE
+from dynamic.simulator.benchmark import SIMULATED, Scores, score_table
 from dynamic.simulator.optimum import optimum
-from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import SPREADS, Times
-from dynamic.simulator.scores import Scores, score_table
 from dynamic.simulator.simulation import Setting, arrivals_of, simulate
 from lab.bootstrap import run_program
 from lab.errors import Code, InvalidRequest

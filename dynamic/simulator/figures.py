@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dynamic.policies import POLICIES, chosen
+from dynamic.simulator.benchmark import FAMILIES, TRAINING
 from dynamic.simulator.optimum import optimum
-from dynamic.simulator.profiles import FAMILIES, TRAINING
 from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from lab.bootstrap import run_program

@@ -15,8 +15,8 @@ import numpy as np
 
 from dynamic.policies import Policy
 from dynamic.policies.sample import KEPT_STARTS, START_PRICE, TARGET_SECONDS, Sample, State, needed_workers
+from dynamic.simulator.benchmark import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.simulator.queueing import Queue, Seconds, Times
-from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from lab.errors import Code, InvalidRequest
 from lab.load.plans import Plan
 from lab.load.profiles import Profile

@@ -13,10 +13,9 @@ import numpy as np
 from dynamic.calibration import scaled_object
 from dynamic.policies import chosen
 from dynamic.policies.sample import KEPT_STARTS, TARGET_SECONDS, Sample
+from dynamic.simulator.benchmark import SIMULATED, Steps
 from dynamic.simulator.optimum import optimum
-from dynamic.simulator.profiles import SIMULATED
 from dynamic.simulator.queueing import Times
-from dynamic.simulator.scores import Steps
 from dynamic.simulator.simulation import Run, Setting, simulate
 from harness.experiment.bench import Bench
 from harness.experiment.scaling_system import LEAD_SECONDS, Observed, ScalingSystem, observe

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from dynamic.simulator.scores import Scores
+from dynamic.simulator.benchmark import Scores
 from harness.record.findings import Curve, Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
 from lab.middleware import MIDDLEWARES, Promise

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dynamic.simulator.scores import SCORES
+from dynamic.simulator.benchmark import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
 from harness.record.journal import RECORD, read_run
 from harness.record.run import Run, is_refusal

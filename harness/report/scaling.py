@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dynamic.policies.sample import TARGET_SECONDS
-from dynamic.simulator.scores import score_table
+from dynamic.simulator.benchmark import score_table
 from harness.record.run import COST_PERCENT, LATE_POINTS, ScalingTrial
 
 if TYPE_CHECKING:

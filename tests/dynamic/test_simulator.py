@@ -16,6 +16,15 @@ from dynamic.calibration import scaled_object
 from dynamic.policies import chosen
 from dynamic.simulator import figures
 from dynamic.simulator.__main__ import main
+from dynamic.simulator.benchmark import (
+    FAMILIES,
+    SIMULATED,
+    Scores,
+    Steps,
+    provisioning,
+    reaction_and_settling,
+    reversals,
+)
 from dynamic.simulator.optimum import (
     achievable,
     allowed_late,
@@ -23,9 +32,7 @@ from dynamic.simulator.optimum import (
     scheduled,
     started,
 )
-from dynamic.simulator.profiles import FAMILIES, SIMULATED
 from dynamic.simulator.queueing import Queue, Times
-from dynamic.simulator.scores import Scores, Steps, provisioning, reaction_and_settling, reversals
 from dynamic.simulator.simulation import Run, Setting, simulate
 from lab.bootstrap import ROOT
 from lab.errors import InvalidRequest

@@ -1,4 +1,4 @@
-"""Tests of several machines need Dask; it is optional."""
+"""A Dask scheduler and workers as processes, one at each address. Dask is optional."""
 
 import importlib.util
 import os
