@@ -7,9 +7,9 @@ from itertools import count, takewhile
 from uuid import uuid4
 
 from dynamic.events import EventNames
-from dynamic.events.sender import EventSender
 from dynamic.policies.sample import TARGET_SECONDS
 from dynamic.pool.client import PoolClient
+from dynamic.publisher import EventSender
 from lab.errors import Unavailable
 
 LOOK_SECONDS = 0.005

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from dynamic.events import EventNames, EventQueues
-from dynamic.events.sender import EventSender
 from dynamic.policies import POLICIES, chosen
 from dynamic.pool.client import PoolClient
+from dynamic.publisher import EventSender
 from lab.errors import Code, InvalidRequest, LabError, NotFound, Unavailable
 from lab.load.texts import generated_texts
 from lab.operations import new_operation_id

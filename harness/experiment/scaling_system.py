@@ -14,9 +14,9 @@ from typing import IO, Any, Self, cast
 from dynamic.calibration import calibrated_rate
 from dynamic.controller import Forecast
 from dynamic.events import EventNames, EventQueues
-from dynamic.events.sender import Completions, EventSender
 from dynamic.policies.sample import TARGET_SECONDS
 from dynamic.pool.client import PoolClient
+from dynamic.publisher import Completions, EventSender
 from dynamic.simulator.simulation import Setting
 from lab.errors import Unavailable
 from lab.load.plans import Plan

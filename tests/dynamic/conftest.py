@@ -19,8 +19,8 @@ import pytest
 from pika.exceptions import AMQPChannelError
 
 from dynamic.events import EventNames
-from dynamic.events.sender import Completions, EventSender
 from dynamic.pool.client import PoolClient
+from dynamic.publisher import Completions, EventSender
 from lab.process.launcher import ROOT
 from lab.store import open_store
 from lab.store.namespace import delete_namespace, throwaway_namespace

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dynamic.events import COUNT_ARGUMENTS, EventNames, EventQueues
-from dynamic.events.sender import EventSender
+from dynamic.publisher import EventSender
 from lab.errors import Overloaded
 from rabbitmq.tuned.wire import retry_of
 from tests.dynamic.conftest import Load, Program, Rig, ask_broker, workers
