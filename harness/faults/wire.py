@@ -219,12 +219,13 @@ def _is_whole(request: bytes) -> bool:
 
 
 def _read_message(connection: socket.socket, header: Any) -> bytes:
-    fields = header.unpack(_read(connection, header.size))
-    _read(connection, fields[7])  # annotations
-    return _read(connection, fields[5])
+    fields = header.unpack(read_exactly(connection, header.size))
+    read_exactly(connection, fields[7])  # annotations
+    return read_exactly(connection, fields[5])
 
 
-def _read(connection: socket.socket, size: int) -> bytes:
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    """Return the next *size* bytes; ConnectionError if the connection is closed before."""
     data = b""
     while len(data) < size:
         part = connection.recv(size - len(data))

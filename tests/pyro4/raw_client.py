@@ -25,6 +25,7 @@ from harness.faults.kinds.pyro4 import (
     message,
     packed,
 )
+from harness.faults.wire import read_exactly
 from lab.process.system import System
 from tests.wire import ANSWER_SECONDS, Wire
 
@@ -41,9 +42,9 @@ class Client:
     def ask(self, request: bytes) -> tuple[Header, Any]:
         """Send *request*; return the header of the answer, and its data."""
         self._socket.sendall(request)
-        header = Header(*HEADER.unpack(self._read(HEADER.size)))
-        self._read(header.annotations_size)
-        data = self._read(header.size)
+        header = Header(*HEADER.unpack(read_exactly(self._socket, HEADER.size)))
+        read_exactly(self._socket, header.annotations_size)
+        data = read_exactly(self._socket, header.size)
         assert b"Traceback (" not in data
         assert b'File "' not in data
         if header.serializer == PICKLE:  # of our own node
@@ -75,14 +76,6 @@ class Client:
 
     def send(self, request: bytes) -> None:
         self._socket.sendall(request)
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self._socket.recv(size - len(data))
-            assert part, "the node closed the connection without an answer"
-            data += part
-        return data
 
 
 class PyroWire(Wire):

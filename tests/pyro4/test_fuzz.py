@@ -32,6 +32,7 @@ from harness.faults.kinds.pyro4 import (
     call,
     message,
 )
+from harness.faults.wire import read_exactly
 from lab.errors import Code, InvalidRequest, error_from_text
 from lab.limits import MAX_BATCH
 from pyro4.tuned.master import read_heartbeat
@@ -114,22 +115,12 @@ def test_any_message_gets_a_value_or_a_documented_code(
 def _answer(connection: socket.socket) -> tuple[Header, bytes] | None:
     """Read an answer; None if the connection is closed."""
     try:
-        start = _read(connection, HEADER.size)
+        start = read_exactly(connection, HEADER.size)
         header = Header(*HEADER.unpack(start))
-        _read(connection, header.annotations_size)
-        return header, _read(connection, header.size)
-    except (ConnectionError, EOFError):
+        read_exactly(connection, header.annotations_size)
+        return header, read_exactly(connection, header.size)
+    except ConnectionError:
         return None
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
 
 
 def _assert_documented(header: Header, data: bytes) -> None:
