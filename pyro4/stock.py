@@ -54,9 +54,8 @@ HEARTBEAT_SECONDS, LEASE_SECONDS, NOTIFY_SECONDS = 3.0, 10.0, 2.0
 
 def exposed(target: object, names: Iterable[str]) -> Any:
     """Return an object that exposes the methods *names* of *target*."""
-    return Pyro4.expose(
-        type("Exposed", (), {str(name): _answering(getattr(target, name)) for name in names})
-    )()
+    methods = {str(name): _answering(getattr(target, name)) for name in names}
+    return Pyro4.expose(type("Exposed", (), methods))()
 
 
 def _answering(method: Any) -> Any:
@@ -79,9 +78,8 @@ def serve(daemon: Any, target: object, names: Iterable[str], name: str | None = 
 
 
 def daemon_of(options: NodeOptions) -> Any:
-    """Return a daemon that is reached under the advertised host, if that is another one."""
-    others = options.advertised_host if options.advertised_host != options.host else None
-    return Pyro4.Daemon(options.host, options.port or 0, nathost=others)
+    """Return a daemon that is reached under the advertised host."""
+    return Pyro4.Daemon(options.host, options.port or 0, nathost=options.advertised_host)
 
 
 def proxy_of(uri: str, seconds: float) -> Any:
@@ -256,9 +254,8 @@ class _Client:
         self._name_server, self._seconds = target.address, clean_deadline(deadline_seconds)
         self._of_thread, self._uri = threading.local(), ""
         if target.architecture is Architecture.N_NODE:
-            is_service = self.application is Application.SERVICE
-            with master_of(target.address, self._seconds) as master:
-                self._uri = call(master, "get_resolver_slave" if is_service else "get_resolver_filter")
+            kind = "slave" if self.application is Application.SERVICE else "filter"
+            self._uri = call(master_of(target.address, self._seconds), f"get_resolver_{kind}")
 
     @property
     def proxy(self) -> Any:
@@ -322,8 +319,7 @@ class InsultFilterClient(_Client, FilterCalls):
 
 def find(name: str, name_server: str, seconds: float) -> str:
     """Return the URI of the object with this *name*. ``PYRONAME:`` would wait for a silent name server."""
-    with names_at(name_server, seconds) as names:
-        return str(call(names, "lookup", name))
+    return str(call(names_at(name_server, seconds), "lookup", name))
 
 
 def master_of(name_server: str, seconds: float) -> Any:
@@ -333,8 +329,7 @@ def master_of(name_server: str, seconds: float) -> Any:
 
 def register(name_server: str, name: str, uri: str) -> None:
     """Let the name server find *uri* under *name*."""
-    with names_at(name_server, NOTIFY_SECONDS) as names:
-        call(names, "register", name, uri)
+    call(names_at(name_server, NOTIFY_SECONDS), "register", name, uri)
 
 
 def names_at(name_server: str, seconds: float) -> Any:
@@ -343,11 +338,11 @@ def names_at(name_server: str, seconds: float) -> Any:
 
 ROLES: dict[str, Any] = {"name_server": NameServer, "master": Master, "broadcaster": Broadcaster}
 ROLES |= {"service": ServiceNode, "filter": FilterNode}
-USUAL = default_address(Architecture.ONE_NODE, Application.SERVICE)
 
 
 def main(argv: list[str] | None = None) -> int:
-    entry = ("--name-server", USUAL, "where names are found")
+    usual = default_address(Architecture.ONE_NODE, Application.SERVICE)
+    entry = ("--name-server", usual, "where names are found")
     return main_of_roles("pyro4.stock", ROLES, InsultServiceClient, default_address, argv, entry=entry)
 
 
