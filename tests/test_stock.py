@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import Pyro4
 import pytest
+from pika import BlockingConnection, URLParameters
 from pika.spec import BasicProperties
 
 from lab.bootstrap import ROOT
@@ -25,7 +26,6 @@ from lab.store.namespace import throwaway_namespace
 from lab.store.redis_store import connect
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.rabbitmq.conftest import channel_to
 from xmlrpc.client import Fault, MultiCall, ServerProxy
 
 DEADLINE_SECONDS = 60.0
@@ -211,7 +211,8 @@ def test_redis_cli_pushes_a_text_and_reads_its_reply(start_system: StartSystem, 
 
 def publish(url: str, queue: str, code: str, body: str = "") -> object:
     """Publish an event as any program may; return its reply."""
-    with channel_to(url) as channel:
+    with BlockingConnection(URLParameters(url)) as connection:
+        channel = connection.channel()
         replies = channel.queue_declare("", exclusive=True).method.queue
         properties = BasicProperties(type=code or None, reply_to=replies, correlation_id="bare")
         channel.basic_publish("", queue, body.encode(), properties)
@@ -243,7 +244,11 @@ def test_a_bare_rabbitmq_client_is_answered_as_the_page_on_protocols_says(
 def test_a_text_that_no_queue_takes_is_an_error_and_not_an_id(amqp_url: str) -> None:
     namespace = throwaway_namespace()
     target = Target(amqp_url, Architecture.N_NODE, namespace)
-    with MIDDLEWARES["rabbitmq:stock"].filter_client(target) as client, channel_to(amqp_url) as channel:
+    with (
+        MIDDLEWARES["rabbitmq:stock"].filter_client(target) as client,
+        BlockingConnection(URLParameters(amqp_url)) as connection,
+    ):
+        channel = connection.channel()
         with pytest.raises(Unavailable):
             client.submit("tonto")
         full = {"x-max-length": 0, "x-overflow": "reject-publish"}
