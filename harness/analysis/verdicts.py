@@ -7,8 +7,16 @@ from typing import cast
 
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
 from harness.record.measurement import Measurement, Usage
-from harness.record.run import Point, Run
-from harness.statistics import Estimate, is_stationary, repeated, speedup_estimate, throughput_estimate
+from harness.record.run import Guarantee, Point, Run
+from harness.statistics import (
+    EQUIVALENT,
+    Estimate,
+    Verdict,
+    is_stationary,
+    repeated,
+    speedup_estimate,
+    throughput_estimate,
+)
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES, STOCK, VARIANTS
 from lab.options import duration
@@ -101,6 +109,8 @@ IN_PAIRS = tuple(name for usual in MIDDLEWARES for name in (f"{usual}:{STOCK}", 
 FEWEST_TRIALS = 5
 """That `lab speedup` makes."""
 FEWEST_COUNTS_FOR_USL = 4
+FEWEST_BLOCKS = 3
+"""Of pairs, for any statement."""
 MACHINE_LIMIT = 0.9
 """Of all cores: from there on throughput bends because the machine is full."""
 
@@ -173,9 +183,17 @@ def is_start_of_ramp(point: Point) -> bool:
     return point.experiment == "requests" and point.measurement.seconds < SHORTEST_SECONDS
 
 
-def shown_point(run: Run, experiment: str, middleware: str, architecture: Architecture) -> Point | None:
-    """Return what stands for a system: the median of its valid blocks, or its last point, valid if one is."""
+def shown_point(
+    run: Run, experiment: str, middleware: str, architecture: Architecture, guarantee: str | None = None
+) -> Point | None:
+    """Return what stands for a system: the median of its valid blocks, or its last point, valid if one is.
+
+    Points of one guarantee are never mixed with those of another; None: take the one that came last.
+    """
     points = run.of(experiment, middleware=middleware, architecture=architecture, batch=0)
+    if guarantee is None and points:
+        guarantee = points[-1].guarantee
+    points = [point for point in points if point.guarantee == guarantee]
     valid = [point for point in points if point.is_valid]
     blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
     if blocks:
@@ -184,17 +202,19 @@ def shown_point(run: Run, experiment: str, middleware: str, architecture: Archit
 
 
 def best_points(run: Run, experiment: str) -> Iterator[Point]:
-    """Yield what stands for each system, if it is valid."""
+    """Yield what stands for each system at each guarantee, if it is valid."""
+    kept = dict.fromkeys(point.guarantee for point in run.of(experiment))
     for middleware in IN_PAIRS:
         for architecture in Architecture:
-            point = shown_point(run, experiment, middleware, architecture)
-            if point and point.is_valid:
-                yield point
+            for guarantee in kept:
+                point = shown_point(run, experiment, middleware, architecture, guarantee)
+                if point and point.is_valid:
+                    yield point
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """How many times the rate of stock the tuned variant made, under the same load in the same blocks.
+    """How many times the rate of one side the other made, under the same load in the same blocks.
 
     Both stay up between the blocks, so these are repetitions.
     """
@@ -204,23 +224,55 @@ class Factor:
     architecture: str
     estimate: Estimate
 
+    @property
+    def shows(self) -> Verdict:
+        """Say what all repetitions agree on: faster, slower, the same within 5 %; else undecided."""
+        low, high = self.estimate.low, self.estimate.high
+        if low is None or high is None or self.estimate.trials < FEWEST_BLOCKS:
+            return Verdict.UNDECIDED
+        if low >= 1 / EQUIVALENT and high <= EQUIVALENT:
+            return Verdict.EQUIVALENT
+        return Verdict.FASTER if low > 1 else Verdict.SLOWER if high < 1 else Verdict.UNDECIDED
+
 
 def factors(run: Run, experiment: str) -> Iterator[Factor]:
-    """Yield the factor of each middleware and architecture whose variants were both measured, and valid."""
+    """Yield how many times the rate of stock tuned made, of each middleware with valid pairs of both."""
     for middleware in MIDDLEWARES:
         for architecture in Architecture:
-            rates = [
-                {
-                    point.block: point.throughput
-                    for point in run.of(experiment, middleware=name, architecture=architecture, batch=0)
-                    if point.is_valid and point.block
-                }
-                for name in (middleware, f"{middleware}:{STOCK}")
-            ]
-            pairs = [(rates[0][block], rates[1][block]) for block in rates[0] if block in rates[1]]
-            if pairs:
-                tuned, stock = map(list, zip(*pairs, strict=True))
-                yield Factor(experiment, middleware, str(architecture), repeated(tuned, stock))
+            found = _pairs(run, experiment, architecture, (middleware, None), (f"{middleware}:{STOCK}", None))
+            if found:
+                yield Factor(experiment, middleware, str(architecture), found)
+
+
+def disk_factors(run: Run, experiment: str) -> Iterator[Factor]:
+    """Yield how many times the rate on disk a system made with nothing kept, where both were measured."""
+    for middleware in IN_PAIRS:
+        for architecture in Architecture:
+            sides = ((middleware, kept) for kept in (Guarantee.NOTHING, Guarantee.DISK))
+            found = _pairs(run, experiment, architecture, *sides)
+            if found:
+                yield Factor(experiment, middleware, str(architecture), found)
+
+
+def _pairs(
+    run: Run, experiment: str, architecture: Architecture, *sides: tuple[str, Guarantee | None]
+) -> Estimate | None:
+    """Return the ratio of two sides from pairs of one block and load; of one guarantee if none is given."""
+
+    def load(point: Point, guarantee: Guarantee | None) -> tuple[object, ...]:
+        kept = point.guarantee if guarantee is None else ""
+        return point.block, point.nodes, point.work, point.clients, point.in_flight, kept
+
+    over, under = (
+        {
+            load(point, guarantee): point.throughput
+            for point in run.of(experiment, middleware=name, architecture=architecture, batch=0)
+            if point.is_valid and point.block and guarantee in (None, point.guarantee)
+        }
+        for name, guarantee in sides
+    )
+    shared = [key for key in over if key in under]
+    return repeated([over[key] for key in shared], [under[key] for key in shared]) if shared else None
 
 
 def _speedup(middleware: str, work: str, by_nodes: dict[int, dict[int, Point]], cores: int) -> Speedup:

@@ -1,31 +1,54 @@
 """What a run shows in sentences: conclusions that its valid points support, and what limits them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from harness.analysis.verdicts import (
     FEWEST_TRIALS,
+    Factor,
+    Speedup,
     best_points,
+    disk_factors,
     factors,
     is_start_of_ramp,
     speedups,
 )
-from harness.record.run import MOST_CLIENTS, Point, Run, is_refusal
+from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal
 from harness.report.anatomy import profile_caveats
-from harness.report.faults import variant_name
-from harness.report.formatting import busy, capacity, milliseconds, system_name, times
+from harness.report.faults import sentences, variant_name
+from harness.report.formatting import busy, capacity, milliseconds, rounded, system_name, times
 from harness.report.scaling import scaled, scaling_caveats
-from harness.statistics import Comparison
+from harness.statistics import Comparison, Verdict
 from lab.contract import Architecture
-from lab.middleware import MIDDLEWARES, STOCK, TUNED
+from lab.middleware import MIDDLEWARES, STOCK, TUNED, Promise
 
-LOADS = {
-    "requests": "one request in flight per client",
-    "pipelined": "many requests in flight per client",
-    "accepted": "texts submitted for background work",
+NEEDS = {
+    "requests": "If a caller waits for each answer",
+    "pipelined": "If many requests are under way at once",
+    "accepted": "If work is handed over and done later",
 }
+"""By study: which need it is measured for."""
 CLEARLY = 1.2
-"""One trial on one machine tells apart what differs by more than this, no less."""
+"""Systems that were started once are told apart if they differ by more than this, no less."""
+SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS = (
+    "systems",
+    "tuned-over-stock",
+    "speedup",
+    "capacity",
+    "dynamic-scaling",
+    "what-was-found",
+    "faults",
+)
+"""Parts of the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A sentence that valid measurements of the run support, and the part of the report that shows them."""
+
+    text: str
+    evidence: str
 
 
 def sentence(comparison: Comparison, a: str, b: str) -> str:
@@ -39,9 +62,26 @@ def sentence(comparison: Comparison, a: str, b: str) -> str:
     )
 
 
+def answers(run: Run) -> list[Answer]:
+    """Answer which middleware, as far as the valid pairs of *run* do."""
+    parts = (
+        (SYSTEMS, _kept(run)),
+        (SYSTEMS, _fastest(run)),
+        (SPEEDUP, _scaling(run)),
+        (SYSTEMS, _odd(run)),
+        (CAPACITY, _capacities(run)),
+        (SCALING, iter(scaled(run))),
+        (FACTORS, _tuning(run)),
+        (SYSTEMS, _disk(run)),
+        (FOUND, _compared(run)),
+        (FAULTS, sentences(run.faults)),
+    )
+    return [Answer(text, evidence) for evidence, texts in parts for text in texts]
+
+
 def conclusions(run: Run) -> list[str]:
     """Return in plain words what the valid points of *run* support."""
-    return [*_fastest(run), *_tuning(run), *_scaling(run), *_capacities(run), *_compared(run), *scaled(run)]
+    return [answer.text for answer in answers(run)]
 
 
 def caveats(run: Run) -> list[str]:
@@ -56,8 +96,8 @@ def caveats(run: Run) -> list[str]:
         )
     if run.of("requests"):
         found.append(
-            "Throughput and response times under stress are of processes that were started once: they tell "
-            "orders of magnitude. The factors are of variants that were measured side by side."
+            "Rates and response times under stress are of processes that were started once: differences "
+            f"under {CLEARLY - 1:.0%} are noise. The factors are of variants that were measured side by side."
         )
     invalid = [point for point in run.points if not point.is_valid and not is_start_of_ramp(point)]
     if invalid:
@@ -68,8 +108,8 @@ def caveats(run: Run) -> list[str]:
     if len({guarantee(run, point) for point in run.points}) > 1:
         found.append(
             "Only systems that keep the same are ranked against each other. XML-RPC and Pyro4 keep nothing "
-            "of a call. Redis and RabbitMQ keep every text before it is worked on. What that costs is not "
-            "measured here."
+            "of a call. Redis and RabbitMQ keep every text before it is worked on."
+            + ("" if any(_disk(run)) else " What that costs is not measured here.")
         )
     for point in filter(is_refusal, run.points):
         name = system_name(point.middleware, point.architecture)
@@ -82,22 +122,49 @@ def caveats(run: Run) -> list[str]:
     return found
 
 
-def guarantee(run: Run, point: Point) -> str:
+def guarantee(run: Run, point: Point) -> Guarantee:
     """Return what is kept of a request that was accepted, and where."""
+    if point.guarantee:
+        return Guarantee(point.guarantee)
     middleware = MIDDLEWARES[point.middleware]
     has_work_list = point.experiment == "accepted" and point.architecture == Architecture.N_NODE
     if middleware.is_direct and not has_work_list:
-        return "nothing kept"
+        return Guarantee.NOTHING
     broker = middleware.broker or "redis"
     said = [str(one) for one in cast(list[object], run.environment.get("brokers") or [])]
     is_weak = any(one.startswith(broker) and "WEAK" in one for one in said)
-    return "kept in the broker's memory" if is_weak else "kept on disk"
+    return Guarantee.MEMORY if is_weak else Guarantee.DISK
+
+
+KEPT = {
+    Guarantee.NOTHING: "nothing kept",
+    Guarantee.MEMORY: "kept in the broker's memory",
+    Guarantee.DISK: "kept on disk",
+}
+
+
+def _kept(run: Run) -> Iterator[str]:
+    """Of the systems that promise it and keep work on the disk, say which one was fastest."""
+    for experiment in ("accepted", "requests"):
+        safe = [
+            point
+            for point in best_points(run, experiment)
+            if guarantee(run, point) is Guarantee.DISK
+            and MIDDLEWARES[point.middleware].promises(Promise.SURVIVES_KILLED_NODE)
+        ]
+        if len(safe) > 1:
+            need = NEEDS[experiment].removeprefix("If ")
+            yield (
+                f"If accepted work must survive a crash, and {need}: {_ranking(_by_rate(safe))}. Only "
+                "systems that promise it and keep work on disk are counted."
+            )
+            return
 
 
 def _fastest(run: Run) -> Iterator[str]:
-    for experiment, load in LOADS.items():
-        found: dict[str, dict[str, list[Point]]] = {}
-        for point in sorted(best_points(run, experiment), key=lambda point: -point.throughput):
+    for experiment, need in NEEDS.items():
+        found: dict[Guarantee, dict[str, list[Point]]] = {}
+        for point in _by_rate(best_points(run, experiment)):
             by_variant = found.setdefault(guarantee(run, point), {STOCK: [], TUNED: []})
             by_variant[MIDDLEWARES[point.middleware].variant].append(point)
         for kept, by_variant in found.items():
@@ -107,7 +174,11 @@ def _fastest(run: Run) -> Iterator[str]:
                 if len(ranked) > 1
             ]
             if said:
-                yield f"With {load} and {kept}: {'; '.join(said)}."
+                yield f"{need}, {KEPT[kept]}: {'; '.join(said)}."
+
+
+def _by_rate(points: Iterable[Point]) -> list[Point]:
+    return sorted(points, key=lambda point: -point.throughput)
 
 
 def _ranking(ranked: Sequence[Point]) -> str:
@@ -115,30 +186,103 @@ def _ranking(ranked: Sequence[Point]) -> str:
     near = [point for point in ranked[1:] if first.throughput < CLEARLY * point.throughput]
     names = " and ".join(system_name(point.middleware, point.architecture) for point in [first, *near])
     p99 = milliseconds(first.measurement.response_ms.get("p99"))
-    said = f"{names} {'were' if near else 'was'} fastest: {first.throughput:,.0f} requests/s, p99 {p99} ms"
+    said = (
+        f"{names} {'were' if near else 'was'} fastest: {rounded(first.throughput)} requests/s, p99 {p99} ms"
+    )
     if last in near:
         return said
-    return f"{said}, and {system_name(last.middleware, last.architecture)} made {last.throughput:,.0f}/s"
+    return f"{said}, and {system_name(last.middleware, last.architecture)} made {rounded(last.throughput)}/s"
+
+
+def _odd(run: Run) -> Iterator[str]:
+    """Explain where the reader stumbles: three nodes that make less than one."""
+    slower = []
+    found = {
+        (p.middleware, guarantee(run, p), p.architecture): p
+        for p in best_points(run, "requests")
+        if not p.work
+    }
+    for (name, kept, architecture), alone in found.items():
+        several = found.get((name, kept, str(Architecture.N_NODE)))
+        if architecture == Architecture.N_NODE or not several:
+            continue
+        if several.throughput * CLEARLY < alone.throughput:
+            busy_share = several.usage.busy_share
+            cores = f", the cores {busy_share:.0%} busy" if busy_share else ""
+            rates = f"{rounded(several.throughput)} after {rounded(alone.throughput)}/s"
+            slower.append(f"{variant_name(name)} {rates}{cores}")
+    if slower:
+        yield (
+            f"More nodes made less: {'; '.join(slower)}. These texts declare no work. What more "
+            "nodes do for texts that take time stands under Speedup."
+        )
 
 
 def _tuning(run: Run) -> Iterator[str]:
-    for experiment, load in LOADS.items():
-        found = [factor for factor in factors(run, experiment) if factor.estimate.low is not None]
-        if found:
+    for experiment, need in NEEDS.items():
+        yield from _factor_words(
+            factors(run, experiment), need, "tuned made so many times the rate of stock", "tuned and stock"
+        )
+
+
+def _disk(run: Run) -> Iterator[str]:
+    for experiment, need in NEEDS.items():
+        yield from _factor_words(
+            disk_factors(run, experiment),
+            need,
+            "what the disk costs: with nothing kept, a system made so many times its rate on disk",
+            "with and without the disk",
+        )
+
+
+def _factor_words(found: Iterable[Factor], need: str, differ: str, sides: str) -> Iterator[str]:
+    """Say which factors are shown to differ from 1, and which to be 1; of the others, that they are not."""
+    by_verdict: dict[Verdict, list[Factor]] = {}
+    for one in found:
+        shown = Verdict.FASTER if one.shows is Verdict.SLOWER else one.shows
+        by_verdict.setdefault(shown, []).append(one)
+    endings = {
+        Verdict.FASTER: differ,
+        Verdict.EQUIVALENT: f"{sides} made the same within 5 %",
+        Verdict.UNDECIDED: f"{sides} were not told apart",
+    }
+    for verdict, said in endings.items():
+        some = [one for one in by_verdict.get(verdict, []) if one.estimate.low is not None]
+        if some:
             each = "; ".join(
-                f"{MIDDLEWARES[one.middleware].label}, {one.architecture} {times(one.estimate)}"
-                for one in found
+                f"{variant_name(one.middleware).removesuffix(' tuned')}, {one.architecture} "
+                f"{times(one.estimate)}"
+                for one in some
             )
-            blocks = min(one.estimate.trials for one in found)
-            yield (
-                f"With {load}, tuned made so many times the rate of stock: {each} (lowest and highest of "
-                f"{blocks} repetitions)."
-            )
+            blocks = min(one.estimate.trials for one in some)
+            yield f"{need}, {said}: {each} (lowest and highest of {blocks} repetitions)."
 
 
 def _scaling(run: Run) -> Iterator[str]:
-    for found in speedups(run):
-        yield f"{variant_name(found.middleware)}, {found.work} per text: {found.sentence}"
+    found = speedups(run)
+    for work in dict.fromkeys(one.work for one in found):
+        mine = [one for one in found if one.work == work]
+        yield from _nearest_ideal(work, mine)
+        yield from (f"{variant_name(one.middleware)}, {work} per text: {one.sentence}" for one in mine)
+
+
+def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:
+    """Say who makes most of the most nodes that all have; a difference within their spread is none."""
+    nodes = max(set.intersection(*(set(one.rates) for one in found)))
+    shares = {variant_name(one.middleware): one.share_of_ideal(nodes) for one in found}
+    if nodes == 1 or len(shares) == 1 or any(one.low is None for one in shares.values()):
+        return
+    ordered = sorted(shares.items(), key=lambda item: -item[1].value)
+    best, worst = ordered[0][1], ordered[-1][1]
+    near = [name for name, one in ordered if (one.high or 0.0) >= (best.low or 0.0)]
+    said = f"If nodes will be added, {work} per text: at {nodes} nodes "
+    if len(near) == len(ordered):
+        yield f"{said}all that were measured make the same, about {best.value:.0%} of the work's ideal."
+    else:
+        yield (
+            f"{said}{' and '.join(near)} came nearest the work's ideal, {best.value:.0%} of it; "
+            f"{ordered[-1][0]} made {worst.value:.0%}."
+        )
 
 
 def _capacities(run: Run) -> Iterator[str]:

@@ -148,6 +148,11 @@ def nodes(number: int) -> str:
     return "1 node" if number == 1 else f"{number} nodes"
 
 
+def rounded(rate: float) -> str:
+    """Return a rate with the three digits that one run supports."""
+    return f"{float(f'{rate:.3g}'):,.0f}"
+
+
 def milliseconds(value: float | None) -> str:
     """Return a time with three digits; "-" where there were too few samples."""
     if value is None:

@@ -13,7 +13,7 @@ from dynamic.simulator.benchmark import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
 from harness.record.journal import RECORD, read_run
 from harness.record.run import Run, is_refusal
-from harness.report.conclusions import caveats, conclusions
+from harness.report.conclusions import FOUND, Answer, answers, caveats
 from harness.report.faults import (
     broken,
     by_scenario,
@@ -21,7 +21,6 @@ from harness.report.faults import (
     harms,
     must_hold,
     number,
-    sentences,
     tried_names,
     variant_name,
 )
@@ -31,7 +30,7 @@ from harness.report.scaling import scalings_by_profile, simulated_words
 from harness.report.table import factor_rows, found_lines
 from lab.contract import Architecture
 from lab.errors import LabError
-from lab.middleware import VARIANTS
+from lab.middleware import MIDDLEWARES, VARIANTS, Promise
 
 CAPTIONS = {
     "comparison": "Longer is better. Solid bars: stock; outlined: tuned; hatched: n nodes.",
@@ -53,6 +52,20 @@ CAPTIONS = {
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
 
+STUDIES = {
+    "requests": "one in flight",
+    "pipelined": "many in flight",
+    "accepted": "submit to result",
+    "clients": "over clients",
+    "sweep": "over rates",
+    "null": "against nothing",
+}
+FACTS = {
+    "null_rates": "load generators alone: requests/s by requests in flight",
+    "is_dirty": "changes that are not committed",
+    "cpu_quota": "limit of CPU time",
+    "load_before": "load before",
+}
 SEE_BELOW = "What was found is listed below, line by line, each with its verdict."
 NOTHING = "Nothing that was measured here supports a conclusion."
 
@@ -67,7 +80,8 @@ def write_report(run: Run, folder: Path) -> Path:
         .get_template("page.html.jinja")
         .render(
             run=run,
-            conclusions=[*conclusions(run), *sentences(run.faults)] or [SEE_BELOW if found else NOTHING],
+            answers=answers(run) or [Answer(SEE_BELOW, FOUND) if found else Answer(NOTHING, "")],
+            promises=promise_rows(run),
             caveats=caveats(run),
             systems=_systems(run),
             studies=study_titles(run),
@@ -82,6 +96,7 @@ def write_report(run: Run, folder: Path) -> Path:
             libraries=library_rows(libraries),
             library_columns=LIBRARY_COLUMNS,
             library_title=LIBRARY_TITLE,
+            study_names=STUDIES,
             labels={name: variant_name(name) for name in VARIANTS},
             found=found,
             plots=_plots(folder / "plots"),
@@ -113,6 +128,15 @@ def _code(text: str) -> Markup:
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
+def promise_rows(run: Run) -> dict[str, dict[str, bool]]:
+    """Return what each variant of *run* promises, by promise and variant."""
+    there = [name for name in IN_PAIRS if any(point.middleware == name for point in run.points)]
+    return {
+        str(promise): {variant_name(name): MIDDLEWARES[name].promises(promise) for name in there}
+        for promise in Promise
+    }
+
+
 def _systems(run: Run) -> dict[str, dict[str, object]]:
     """Return, by system, the point that stands for it in each study."""
     rows: dict[str, dict[str, object]] = {}
@@ -141,7 +165,8 @@ def _plots(folder: Path) -> list[dict[str, str]]:
             data = base64.b64encode(path.read_bytes()).decode()
             found.append(
                 {
-                    "name": path.stem.replace("-", " "),
+                    "name": path.stem,
+                    "alt": f"{path.stem.replace('-', ' ')}. {caption}",
                     "caption": caption,
                     "data": f"data:image/svg+xml;base64,{data}",
                 }
@@ -152,7 +177,11 @@ def _plots(folder: Path) -> list[dict[str, str]]:
 def _facts(run: Run) -> dict[str, str]:
     """Return where and how it was measured, as lines."""
     facts = {**run.environment, **run.configuration}
-    return {name.replace("_", " "): _said(value) for name, value in facts.items()}
+    return {
+        FACTS.get(name, name.replace("_", " ")): _said(value)
+        for name, value in facts.items()
+        if value not in (None, "", [], {})
+    }
 
 
 def _said(value: object) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
+from harness.report.conclusions import conclusions
 from harness.report.faults import fault_table, variant_name
 from harness.report.findings import curve_lines, finding_lines, growth_table, library_table
 from harness.report.formatting import capacity, milliseconds, nodes, study_titles, system_name, times
@@ -46,6 +47,10 @@ def print_table(run: Run) -> None:
         console.print(growth_table(study, [curve for curve in run.curves if curve.study == study]))
     for line in found_lines(run):
         print(line)
+    if said := conclusions(run):
+        print("Which middleware?")
+    for line in said:
+        print(f"- {line}")
 
 
 def found_lines(run: Run) -> Iterator[str]:

@@ -38,6 +38,7 @@ NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
 ALL_PLOTS = (*PLOTS, "scaling-frontier", "scaling-step", "tornado-rabbitmq", "growth-insults")
 INVALID = ["too short: 5 requests in 0.01 s"]
+NOTHING = "Nothing that was measured here supports a conclusion."
 SCRIPT = "<script>alert('&')</script>"
 
 
@@ -48,13 +49,21 @@ class Page(HTMLParser):
         super().__init__()
         self.text = text
         self.resources: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.alts: list[str] = []
         self.texts: list[tuple[str, str]] = []
         self._open: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._open.append(tag)
-        self.resources += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        given = {name: value or "" for name, value in attrs}
+        found = [given[name] for name in ("src", "href", "srcset") if name in given]
+        self.links += [one for one in found if one.startswith("#")]
+        self.resources += [one for one in found if not one.startswith("#")]
+        self.ids |= {given["id"]} if "id" in given else set()
+        self.alts += [given.get("alt", "")] if tag == "img" else []
 
     def handle_data(self, data: str) -> None:
         if self._open and data.strip():
@@ -135,7 +144,7 @@ def test_the_report_of_an_odd_run_is_written(name: str, tmp_path: Path) -> None:
     page = page_of(ODD_RUNS[name], tmp_path)
     assert page.of("h2")[:2] == ["What it says", "Before you rely on it"]
     if name in SHOW_NOTHING:
-        assert page.of("li")[0] == "Nothing that was measured here supports a conclusion."
+        assert page.of("li")[0] == NOTHING
     assert f"All {len(ODD_RUNS[name].points)} windows" in page.text
     assert "nan" not in " ".join(text for tag, text in page.texts if tag != "style")
 
@@ -157,6 +166,7 @@ def test_conclusions_come_first_then_caveats_then_plots_then_the_method(full_pag
         "What it says",
         "Before you rely on it",
         "Throughput and response time",
+        "What they promise",
         "Tuned over stock",
         "The library on the path",
         "Speedup",

@@ -84,7 +84,7 @@ def test_a_run_with_faults_is_written_read_drawn_and_reported(tmp_path: Path) ->
     assert [path.name for path in draw(run, tmp_path / "plots")] == ["faults-kills.png"]
     print_table(run)
     page = write_report(run, tmp_path).read_text(encoding="utf-8")
-    assert "<h2>Faults</h2>" in page
+    assert '<h2 id="faults">Faults</h2>' in page
     assert '<td class="harm invalid">late</td>' in page
     assert "Pyro4 tuned kept its promise in 0 of 1" in page
     assert page.count("data:image/svg+xml") == 1

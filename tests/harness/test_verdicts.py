@@ -168,6 +168,11 @@ def test_all_that_is_wrong_is_said() -> None:
 INVALID = ["too short: 5 requests in 0.01 s"]
 
 
+def ranked(run: Run) -> list[str]:
+    """Return the sentences that rank systems which keep the same."""
+    return [said for said in conclusions(run) if "of the tuned systems" in said]
+
+
 @pytest.mark.parametrize("study", ["requests", "pipelined"])
 def test_the_fastest_is_named_and_the_slowest_among_those_that_keep_the_same(study: str) -> None:
     run = run_of(
@@ -176,8 +181,8 @@ def test_the_fastest_is_named_and_the_slowest_among_those_that_keep_the_same(stu
         point(study, "redis_impl", 300.0),
         point(study, "rabbitmq", 200.0),
     )
-    nothing_kept, on_disk = conclusions(run)
-    assert nothing_kept.startswith("With ")
+    nothing_kept, on_disk = ranked(run)
+    assert nothing_kept.startswith("If ")
     assert (
         "nothing kept: of the tuned systems, Pyro4 tuned, one-node was fastest: 900 requests/s, p99 5.00 ms"
         in nothing_kept
@@ -196,7 +201,7 @@ def test_stock_is_ranked_among_stock() -> None:
 
 def test_a_work_list_in_redis_is_kept_on_disk_with_every_middleware() -> None:
     points = [point("accepted", name, 100.0, nodes=3) for name in ("xmlrpc", "redis_impl")]
-    [said] = conclusions(run_of(*points))
+    said = conclusions(run_of(*points))[-1]
     assert "kept on disk" in said
     weak = run_of(*points, environment={"brokers": ["redis: found, WEAK: appendonly no"]})
     assert "kept in the broker's memory" in conclusions(weak)[0]
@@ -241,13 +246,13 @@ def test_no_sentence_says_what_a_difference_comes_from() -> None:
 
 def test_what_is_hardly_slower_is_as_fast() -> None:
     points = [point(throughput=100.0), point(middleware="pyro4", throughput=90.0)]
-    [said] = conclusions(run_of(*points, point("requests", "pyro4", 50.0, nodes=3)))
+    [said] = ranked(run_of(*points, point("requests", "pyro4", 50.0, nodes=3)))
     assert "XML-RPC tuned, one-node and Pyro4 tuned, one-node were fastest: 100 requests/s" in said
 
 
 def test_an_invalid_point_is_never_the_fastest() -> None:
     points = [point(throughput=9000.0, objections=INVALID), point(middleware="pyro4", throughput=900.0)]
-    [said] = conclusions(run_of(*points, point("requests", "pyro4", 200.0, nodes=3)))
+    [said] = ranked(run_of(*points, point("requests", "pyro4", 200.0, nodes=3)))
     assert "Pyro4 tuned, one-node was fastest" in said
     assert "XML-RPC" not in said
 
