@@ -34,8 +34,7 @@ from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.background import heartbeat
 from lab.brokers import locate_redis
-from lab.client.calls import FilterCalls, ServiceCalls, concurrently
-from lab.client.subscription import Inbox
+from lab.client.calls import FilterCalls, Inbox, ServiceCalls, concurrently
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import DeadlineExceeded, InternalError, LabError, Unavailable, as_text, error_from_text
 from lab.limits import DEFAULT_DEADLINE_SECONDS

@@ -2,8 +2,7 @@
 
 from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication, open_node_store, perform
-from lab.client.calls import ServiceCalls
-from lab.client.subscription import Inbox
+from lab.client.calls import Inbox, ServiceCalls
 from lab.contract import Architecture, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation

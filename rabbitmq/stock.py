@@ -31,8 +31,7 @@ from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication, perform
 from lab.brokers import locate_rabbitmq, locate_redis
-from lab.client.calls import FilterCalls, ServiceCalls
-from lab.client.subscription import Inbox
+from lab.client.calls import FilterCalls, Inbox, ServiceCalls
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS

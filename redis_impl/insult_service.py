@@ -3,8 +3,7 @@
 from lab.applications.broadcast import Broadcaster
 from lab.applications.service import ServiceApplication
 from lab.brokers import locate_redis
-from lab.client.calls import ServiceCalls
-from lab.client.subscription import Inbox
+from lab.client.calls import Inbox, ServiceCalls
 from lab.contract import Application, Architecture, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser

@@ -1,7 +1,6 @@
 """Node and client of the InsultService over XML-RPC."""
 
-from lab.client.calls import ServiceCalls
-from lab.client.subscription import Inbox
+from lab.client.calls import Inbox, ServiceCalls
 from lab.contract import Application, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.options import (

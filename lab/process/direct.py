@@ -10,10 +10,9 @@ from lab.addresses import listener
 from lab.applications.broadcast import AllowedHosts, Broadcaster, CalledBackService, FanOut, Notifier
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
-from lab.client.calls import Calls, DirectFilterCalls, ServiceCalls
+from lab.client.calls import Calls, DirectFilterCalls, Inbox, ServiceCalls, receive_by_callback
 from lab.client.direct import TICK_ID, CallConnection, DirectClient
 from lab.client.retry import MOST_OF_IT, Deadline
-from lab.client.subscription import Inbox, receive_by_callback
 from lab.contract import Application, Architecture, InsultFilter, InsultService, Target, Tick
 from lab.errors import Code, InvalidRequest, Overloaded
 from lab.limits import DEFAULT_DEADLINE_SECONDS, MAX_URI_CHARACTERS

@@ -5,7 +5,7 @@ from uuid import uuid4
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from lab.client.subscription import Inbox
+from lab.client.calls import Inbox
 from lab.contract import Target, Tick
 
 from .connection import Connection

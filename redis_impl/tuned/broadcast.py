@@ -9,7 +9,7 @@ from typing import cast
 import redis
 from redis.client import PubSub
 
-from lab.client.subscription import Inbox
+from lab.client.calls import Inbox
 from lab.contract import Application, Target, Tick
 from lab.limits import SUBSCRIPTION_RENEWAL_SECONDS
 from lab.store.redis_store import connect, translated

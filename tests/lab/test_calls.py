@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.client.calls import MAX_BATCH_CHARACTERS, DirectFilterCalls, batches
+from lab.client.calls import MAX_BATCH_CHARACTERS, MISSED_AT_MOST, DirectFilterCalls, Inbox, batches
 from lab.client.connection import CallGuard
-from lab.client.subscription import MISSED_AT_MOST, Inbox
 from lab.contract import Tick
 from lab.errors import DeadlineExceeded, Unavailable
 from lab.limits import MAX_TEXT_BYTES
@@ -211,7 +210,7 @@ def test_a_source_that_is_gone_does_not_hinder_closing(source: Source) -> None:
 
 
 def test_an_open_subscription_is_renewed_and_a_closed_one_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    monkeypatch.setattr("lab.client.calls.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
     threads = set(threading.enumerate())
     renewals: list[int] = []
     inbox = Inbox(lambda: None, lambda: renewals.append(1))
@@ -221,7 +220,7 @@ def test_an_open_subscription_is_renewed_and_a_closed_one_no_more(monkeypatch: p
 
 
 def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    monkeypatch.setattr("lab.client.calls.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
     monkeypatch.setattr("lab.background.BACK_OFF_SECONDS", 0.001)
     renewals: list[int] = []
 
@@ -242,7 +241,7 @@ def test_a_number_that_is_far_too_large_costs_little(source: Source) -> None:
 
 def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node with its state in memory was restarted: it learns of the subscription by the renewal."""
-    monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    monkeypatch.setattr("lab.client.calls.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
     was_there = [True]
     renewals: list[bool] = []
 
@@ -266,7 +265,7 @@ def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyP
 def test_a_subscriber_that_was_away_beyond_its_lease_is_told_what_it_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lab.client.subscription.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
+    monkeypatch.setattr("lab.client.calls.SUBSCRIPTION_RENEWAL_SECONDS", 0.001)
     renewals: list[int] = []
 
     def renew() -> bool:
