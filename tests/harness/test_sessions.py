@@ -1,4 +1,4 @@
-"""Experiments as commands: what they plan, from their start to their end, also when somebody interrupts them."""
+"""Experiments as commands: what they plan, their start and end, also when somebody interrupts them."""
 
 import os
 import re

@@ -1,1 +1,0 @@
-"""Small complete examples of what can be added to the lab."""
