@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from harness.analysis.verdicts import objections
 from harness.load.measure import PROCESSES, Generators, LocalGenerators
 from harness.load.workload import NullSubject, Subject, SystemSubject, Workload
-from harness.probes.resources import meter
+from harness.probes.resources import meter, resident
 from harness.record.measurement import Measurement
 from harness.record.run import Point
 from lab.contract import Application, Architecture
@@ -99,6 +99,7 @@ class Bench:
         """Measure one window of *system*, with what its components spend."""
         with meter(system, system.urls) as spent:
             measured = make(load)
+        usage = replace(spent.usage, rss_mib={**spent.usage.rss_mib, **resident({"harness": load.pids})})
         is_batch = bool(conditions.get("batch"))
         return Point(
             experiment,
@@ -109,13 +110,13 @@ class Bench:
             1 if is_batch else load.in_flight,
             measured,
             application=system.spec.application,
-            usage=spent.usage,
+            usage=usage,
             objections=objections(
                 measured,
                 processes=load.processes,
                 null_rate=self.null_rates.get(load.in_flight, 0.0),
                 in_flight=0 if measured.offered else load.clients * load.in_flight,
-                usage=spent.usage,
+                usage=usage,
             ),
             generators=list(load.hosts),
             **conditions,

@@ -129,14 +129,21 @@ def read_document(source: object, where: str, filling: Filling = Filling()) -> D
         if not isinstance(whole.get("question"), str):
             raise _wrong("question", whole.get("question"), "a sentence")
         parts = _listed("parts", whole.pop("parts", [{}]))
-        read = [part for one in parts for part in _parts(_over_all(whole, one, filling), filling)]
+        given = _of_studies([_over_all(whole, one, filling) for one in parts], filling.studies)
+        read = [part for one in given for part in _parts(one, filling)]
         read = _named(read, filling.only) if any(part.changes for part in read) else read
-        wanted = [part for part in read if not filling.studies or part.study in filling.studies]
-        if not wanted:
-            raise _wrong("study", ", ".join(filling.studies), ", ".join(dict.fromkeys(p.study for p in read)))
     except InvalidRequest as error:
         raise InvalidRequest(Code.MALFORMED, f"{where}{error.message}") from error
-    return Document(whole["question"], tuple(wanted), {**whole, "parts": parts})
+    return Document(whole["question"], tuple(read), {**whole, "parts": parts})
+
+
+def _of_studies(given: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the parts whose study is one of *names*; no names: all."""
+    known = dict.fromkeys(str(part.get("study")) for part in given)
+    for name in names:
+        if name not in known:
+            raise InvalidRequest(Code.MALFORMED, f"no study {name!r}; there are {', '.join(known)}")
+    return [part for part in given if not names or part.get("study") in names]
 
 
 def _over_all(whole: Mapping[str, Any], part: object, filling: Filling) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from lab.errors import Code, InvalidRequest
 from lab.limits import MAX_TEXT_BYTES
 from lab.load.texts import corpus_texts
 from lab.middleware import VARIANTS, middleware_name
-from lab.options import duration
+from lab.options import duration, interval
 from lab.work import load_handler
 
 _SIZE = re.compile(r"(\d+) ?(B|KiB)")
@@ -49,6 +49,15 @@ def work(text: str) -> str:
         duration(match[1] if match else "")
     except argparse.ArgumentTypeError as error:
         raise ValueError('none, or a time and its kind: "5ms waiting" or "2ms computing"') from error
+    return text
+
+
+def time(text: str) -> str:
+    """Check a time."""
+    try:
+        interval(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError('a time, such as "500ms"') from error
     return text
 
 
@@ -113,6 +122,8 @@ FACTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "application": ("operation", operation),
     "operation": ("operation", operation),
     "insults": ("insults", count),
+    "subscribers": ("subscribers", count),
+    "interval": ("interval", time),
     "load generators": ("processes", count),
 }
 """By name: the field of a side that it sets, and what reads it. A ValueError says what is possible."""

@@ -15,8 +15,9 @@ from harness.experiment.capacity import Objective, capacity
 from harness.experiment.document import BLOCK, NEVER, WINDOW, Document, Expectation, Part
 from harness.experiment.probes import PROBES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
-from harness.experiment.side import SUBMIT, Side
+from harness.experiment.side import SUBMIT, TICKS, Side
 from harness.experiment.stress import accepted_to_completed
+from harness.experiment.subscribers import ticks
 from harness.load.measure import Generators
 from harness.record.findings import Finding, Judgement
 from harness.record.run import Point, Result, Run
@@ -139,7 +140,7 @@ class Stage:
         systems = {key: key.start_system(self._bench, stack) for key in dict.fromkeys(keys.values())}
         loads: dict[Side, Generators | None] = dict.fromkeys(keys)
         for side, key in keys.items():
-            if side.operation != SUBMIT:
+            if side.operation not in (SUBMIT, TICKS):
                 load = loads[side] = side.load(self._bench, systems[key])
                 stack.callback(load.close)
         for load in filter(None, loads.values()):
@@ -155,7 +156,11 @@ class Stage:
         }
         if name:
             conditions["setting"] = f"{name}: {side.label}"
-        if load is None:
+        if side.operation == TICKS:
+            yield replace(
+                ticks(system, side.subscribers, part.window_seconds), experiment=part.study, **conditions
+            )
+        elif load is None:
             point = accepted_to_completed(self._bench, system, side.clients, part.window_seconds)
             yield replace(point, experiment=part.study, **conditions)
         elif part.ramp:
@@ -191,6 +196,7 @@ class Stage:
         conditions["block"] = 0
         for requests in self._part.ramp:
             make = partial(Generators.requests, each=max(1, requests // load.clients))
+            conditions["factors"] = {**conditions["factors"], self._part.study: str(requests)}
             point = self._bench.point(self._part.study, system, load, make, **conditions)
             yield point
             if point.measurement.seconds >= self._part.window_seconds:

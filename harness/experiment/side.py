@@ -24,6 +24,8 @@ from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.work import load_handler
 
 FILTER, SUBMIT, INSULT_ME, ADD_AND_REMOVE = "filter", "submit", "insult_me", "add and remove"
+TICKS = "ticks"
+"""Of the broadcast: they come unasked."""
 BARE = "bare commands"
 """What a broker itself can do: the same payloads without any application."""
 APPLICATIONS = {
@@ -31,6 +33,7 @@ APPLICATIONS = {
     SUBMIT: Application.FILTER,
     INSULT_ME: Application.SERVICE,
     ADD_AND_REMOVE: Application.SERVICE,
+    TICKS: Application.SERVICE,
     BARE: Application.FILTER,
 }
 """By operation: what clients ask for, over and over."""
@@ -67,6 +70,10 @@ class Side:
     operation: str = FILTER
     insults: int = 0
     """Stored insults; 0: those that come with the lab."""
+    subscribers: int = 1
+    """To whom ticks come."""
+    interval: str = "5s"
+    """Between ticks."""
     processes: int = PROCESSES
     """Load generators."""
     options: tuple[str, ...] = ()
@@ -136,6 +143,7 @@ class Side:
             self.application,
             self.architecture,
             self.nodes or (N_NODES if self.architecture is Architecture.N_NODE else 1),
+            interval=self.interval,
             node_arguments=self._node_arguments,
             through=(main.__module__, ",".join(changes)) if is_changed else (),
         )

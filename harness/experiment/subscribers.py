@@ -5,74 +5,91 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from statistics import median
 
-from harness.experiment.bench import Bench
 from harness.load.measure import Processes
 from harness.probes.resources import component_pids, resident
-from harness.record.findings import MILLISECONDS, Curve, Size
-from lab.contract import Application, Subscription, Target
+from harness.record.measurement import Measurement, Usage
+from harness.record.run import Point
+from lab.contract import Subscription, Target
 from lab.errors import InternalError, LabError, Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.options import duration
+from lab.process.system import System
 
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """How a run measures: *windows* of *seconds* for each of *sizes*."""
-
-    bench: Bench
-    sizes: Sequence[int]
-    windows: int
-    seconds: float
-    is_full: bool = False
-
-    @property
-    def urls(self) -> BrokerUrls:
-        """Where the brokers are."""
-        return self.bench.brokers
-
-
-STUDY = "subscribers"
 PROCESSES = 2
 FILES_EACH = 8
 """Descriptors that a subscriber may need: it may be a server, with an event loop of its own."""
-QUICK_INTERVAL, FULL_INTERVAL = 0.5, 2.0
-"""Seconds between ticks: above what the most subscribers of the form take."""
 SUBSCRIBE_SECONDS = 60.0
-"""For the subscribers of one size. If it takes longer, they are too many for this machine."""
+"""For all subscribers. If it takes longer, they are too many for this machine."""
 DEADLINE_SECONDS = 30.0
 SKIPPED = 1
-"""Ticks at each size that do not count: connections to new subscribers are opened."""
+"""Ticks that do not count: connections to new subscribers are opened."""
 
 
-def subscribers(middleware: str, config: Configuration) -> Iterator[Curve]:
-    """Measure ticks of one node while more and more subscribe; those who have, stay."""
-    interval = FULL_INTERVAL if config.is_full else QUICK_INTERVAL
-    spec = SystemSpec(middleware, Application.SERVICE, interval=f"{1000 * interval:.0f}ms")
-    sizes: list[Size] = []
-    missing = ""
-    with ExitStack() as stack:
-        _allow_files(max(config.sizes) * FILES_EACH)
-        system = stack.enter_context(System(spec, config.urls))
-        client = stack.enter_context(system.service())
+def ticks(system: System, subscribers: int, seconds: float) -> Point:
+    """Let so many subscribe; return how late each tick reached the last of them.
+
+    A request of the point is a tick that came to one subscriber.
+    """
+    interval = duration(system.spec.interval)
+    _allow_files(subscribers * FILES_EACH)
+    with system.service() as client, SubscriberProcesses(system.spec.middleware, system.target) as processes:
         client.add_insult("tonto")
-        processes = stack.enter_context(SubscriberProcesses(middleware, system.target))
         client.start_broadcast()
-        for count in config.sizes:
-            try:
-                processes.grow(count)
-            except LabError as error:
-                missing = f"{count:,} subscribers were too many here: {error.message}"
-                break
-            heard = processes.listen(interval * (config.windows + SKIPPED + 0.5))
-            sizes.append(_size(count, heard, interval, config, system, processes))
-        client.stop_broadcast()
-    what = "due tick to last subscriber"
-    yield Curve(STUDY, middleware, what, unit=MILLISECONDS, sizes=sizes, missing=missing)
+        try:
+            processes.grow(subscribers)
+        except LabError as error:
+            said = f"{subscribers:,} subscribers were too many here: {error.message}"
+            return _point(system, subscribers, {}, [], {}, said)
+        heard = processes.listen(seconds)
+        counted = dict(sorted(heard.items())[SKIPPED:-1])  # of the last one, some may come after the window
+        if not counted:
+            said = f"{len(heard)} ticks were heard, and {SKIPPED + 2} are needed"
+            return _point(system, subscribers, {}, [], {}, said)
+        memory = resident({**component_pids(system, system.urls), "harness": processes.pids})
+        return _point(system, subscribers, counted, lateness(counted, interval), memory)
+
+
+def _point(
+    system: System,
+    subscribers: int,
+    heard: Mapping[int, "Delivery"],
+    late_ms: Sequence[float],
+    memory_mib: dict[str, float],
+    objection: str = "",
+) -> Point:
+    made, done = subscribers * len(heard), sum(one.count for one in heard.values())
+    if done < made:
+        objection = f"{made - done:,} of {made:,} ticks were not heard"
+    seconds = duration(system.spec.interval) * len(heard)
+    measured = Measurement(
+        made,
+        done,
+        wrong=0,
+        failed={},
+        lost=made - done,
+        duplicates=0,
+        seconds=seconds,
+        throughput=done / seconds if seconds else 0.0,
+        response_ms={"p50": median(late_ms) if late_ms else None},
+    )
+    spec = system.spec
+    return Point(
+        "subscribers",
+        spec.middleware,
+        spec.architecture,
+        len(system.nodes),
+        subscribers,
+        0,
+        measured,
+        application=spec.application,
+        usage=Usage(rss_mib=memory_mib),
+        objections=[objection] if objection else [],
+    )
 
 
 @dataclass(slots=True)
@@ -179,24 +196,6 @@ def _listen(middleware: str, target: Target, pipe: Connection) -> None:
         pass  # the parent needs no more
     except Exception as error:  # noqa: BLE001 - each error means that so many cannot subscribe
         pipe.send(f"{type(error).__name__}: {error}")
-
-
-def _size(
-    count: int,
-    heard: dict[int, Delivery],
-    interval: float,
-    config: Configuration,
-    system: System,
-    processes: SubscriberProcesses,
-) -> Size:
-    numbers: Sequence[int] = sorted(heard)[SKIPPED : SKIPPED + config.windows]
-    if len(numbers) < config.windows:
-        raise InternalError("subscribers", f"{len(numbers)} ticks were heard and {config.windows} are needed")
-    counted = {number: heard[number] for number in numbers}
-    missed = sum(count - one.count for one in counted.values())
-    objections = [f"{missed:,} of {count * len(numbers):,} ticks were not heard"] if missed else []
-    memory = resident({**component_pids(system, config.urls), "harness": processes.pids})
-    return Size(count, lateness(counted, interval), memory, objections)
 
 
 def _allow_files(count: int) -> None:

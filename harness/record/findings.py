@@ -1,4 +1,4 @@
-"""What experiments find: a figure and its threshold, how two sides compare, a curve, parts of a request."""
+"""What experiments find: a figure and its threshold, how two sides compare, parts of a request."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,6 @@ from harness.statistics import (
     paired,
     throughput_estimate,
 )
-from lab.middleware import MIDDLEWARES
 from lab.topology import NODE
 
 
@@ -159,95 +158,6 @@ def as_json(finding: Finding) -> dict[str, object]:
         "interval": [estimate.low, estimate.high] if estimate else None,
         "verdict": finding.verdict,
     }
-
-
-def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Return *over* divided by *under*, pair by pair."""
-    return [a / b for a, b in zip(over, under, strict=True)]
-
-
-PER_SECOND, MILLISECONDS = "/s", "ms"
-NO_MIDDLEWARE = ""
-"""In place of a middleware: the harness alone, against nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """*values* are those of its windows (or ticks), in their order; windows of one number were paired."""
-
-    size: int
-    values: Sequence[float]
-    memory_mib: dict[str, float] = field(default_factory=dict)
-    """Resident, by component, the harness's being "harness"."""
-    objections: Sequence[str] = ()
-    """Why it is invalid; empty: it is valid."""
-
-    @property
-    def is_short(self) -> bool:
-        """Tell whether it is only indicative, as the first requests of a ramp are by design."""
-        return bool(self.objections) and all(said.startswith("too short") for said in self.objections)
-
-    @property
-    def is_valid(self) -> bool:
-        """Tell whether conclusions may be drawn from it."""
-        return not self.objections or self.is_short
-
-    @property
-    def median(self) -> float:
-        """The value that is drawn."""
-        return median(self.values)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """What grew, over which middleware, and what was measured."""
-
-    study: str
-    middleware: str
-    what: str
-    """What was measured, such as "insult_me"."""
-    place: str = ""
-    """Where what grows is kept, where that differs: "in Redis" or "in memory"."""
-    unit: str = PER_SECOND
-    sizes: Sequence[Size] = ()
-    bar: float | None = None
-    """The share of the smallest size's rate that the largest must keep; None: nothing is asked."""
-    missing: str = ""
-    """Why it was not measured, or not to its end."""
-
-    @property
-    def label(self) -> str:
-        """What plots call the middleware."""
-        return MIDDLEWARES[self.middleware].label if self.middleware else "the harness alone"
-
-    @property
-    def title(self) -> str:
-        """What was measured, and where it was kept."""
-        return f"{self.what}, {self.study} {self.place}" if self.place else self.what
-
-    @property
-    def finding(self) -> Finding:
-        """The largest size against the smallest, in pairs, of a curve that has a bar."""
-        what = f"{self.study}: {self.label}, {self.title}"
-        measured = [one for one in self.sizes if one.values]
-        if len(measured) < 2:
-            return Finding(self.study, what, missing=self.missing or "too few sizes were measured")
-        few, many = measured[0], measured[-1]
-        names = [f"{one.size:,}" for one in (many, few)]
-        return Finding(
-            self.study,
-            f"{what}, {names[0]} against {names[1]}",
-            ratios(many.values, few.values),
-            self.bar,
-            notes=[self.missing] if self.missing else [],
-            objections=[f"{one.size:,}: {said}" for one in (few, many) for said in one.objections],
-        )
-
-
-def missed(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the curves that are shown to miss their threshold: the whole interval lies below it."""
-    judged = (curve for curve in curves if curve.bar is not None)
-    return [curve for curve in judged if curve.finding.verdict is Judgement.MISSED]
 
 
 HARNESS, TRANSPORT, PARSING = "harness", "transport", "parsing"

@@ -166,7 +166,6 @@ def read_run(path: Path) -> Run:
     named |= {one.change.middleware for one in run.findings if one.change} | {
         one.middleware for one in run.libraries
     }
-    named |= {one.middleware for one in run.curves if one.middleware}
     unknown = sorted(named.difference(VARIANTS, MIDDLEWARES, Architecture))
     if unknown:
         message = f"{path}: names what this lab does not have: {', '.join(unknown)}"

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from dynamic.simulator.benchmark import Scores
-from harness.record.findings import Curve, Finding, LibraryShare, Profile
+from harness.record.findings import Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
 from lab.middleware import MIDDLEWARES, Promise
 
@@ -257,7 +257,7 @@ class Capacity:
     """Why nothing may be concluded from it, such as load generators that were the limit."""
 
 
-Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | Curve | LibraryShare
+Result = Point | Capacity | FaultTrial | ScalingTrial | Profile | Finding | LibraryShare
 """What a step of an experiment yields."""
 _LISTS: dict[type[object], str] = {
     Point: "points",
@@ -266,7 +266,6 @@ _LISTS: dict[type[object], str] = {
     ScalingTrial: "scalings",
     Profile: "profiles",
     Finding: "findings",
-    Curve: "curves",
     LibraryShare: "libraries",
 }
 
@@ -285,7 +284,6 @@ class Run:
     scalings: list[ScalingTrial] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
     libraries: list[LibraryShare] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA

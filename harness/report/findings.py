@@ -5,7 +5,8 @@ from statistics import median
 
 from rich.table import Table
 
-from harness.record.findings import MILLISECONDS, Curve, Finding, LibraryShare, Size
+from harness.analysis.growth import MILLISECONDS, Curve, Size
+from harness.record.findings import Finding, LibraryShare
 from harness.statistics import Estimate
 from lab.middleware import MIDDLEWARES
 
@@ -66,25 +67,14 @@ def ratio_number(value: float) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
-def curve_line(curve: Curve) -> str:
-    """Return what a curve did from its smallest size to its largest."""
-    if not curve.sizes:
-        return f"{curve.study}: {curve.label}, {curve.title}: {curve.missing}"
-    ends = [curve.sizes[0], curve.sizes[-1]]
-    said = " to ".join(f"{one.median:,.4g}{curve.unit}" for one in ends)
-    return f"{curve.title}: {said} from {ends[0].size:,} to {ends[1].size:,}"
-
-
-def curve_lines(curve: Curve) -> list[str]:
-    """Return the verdict of a curve that has a threshold, and its sizes that are invalid."""
-    found = finding_lines(curve.finding)[:1] if curve.bar is not None else []
-    if curve.missing and not found:
-        found = [f"{curve.study}: {curve.label}, {curve.title}: {curve.missing}"]
-    for one in curve.sizes:
-        if not one.is_valid:
-            said = "; ".join(one.objections)
-            found.append(f"INVALID   {curve.study}: {curve.label}, {curve.title}, {one.size:,}: {said}")
-    return found
+def invalid_lines(curve: Curve) -> list[str]:
+    """Return the sizes of a curve that are invalid, and why."""
+    what = f"{curve.study}: {curve.label}, {curve.title}"
+    return [
+        f"INVALID   {what}, {one.size:,}: {'; '.join(one.objections)}"
+        for one in curve.sizes
+        if not one.is_valid
+    ]
 
 
 def growth_table(study: str, curves: list[Curve]) -> Table:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from harness.analysis.verdicts import Speedup
-from harness.record.findings import Curve, Finding, LibraryShare, Profile, as_json
+from harness.record.findings import Finding, LibraryShare, Profile, as_json
 from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
 from harness.report.faults import describe_fault, variant_name, verdict
-from harness.report.findings import curve_line, finding_lines
+from harness.report.findings import finding_lines
 from harness.report.scaling import describe_scaling, scaling_figures
 from harness.statistics import FEWEST_TRIALS, Estimate
 from lab.middleware import MIDDLEWARES
@@ -27,8 +27,6 @@ def describe(result: Result) -> str:
             return f"capacity {capacity(result)} at p99 <= {result.objective_ms:g} ms{_flaws(result)}"
         case Finding():
             return "\n".join(finding_lines(result))
-        case Curve():
-            return curve_line(result)
         case LibraryShare():
             return (
                 f"{result.of_calls:.0%} of the calls and {result.of_cpu:.0%} of the CPU time in the library"

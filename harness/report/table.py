@@ -6,12 +6,13 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
+from harness.analysis.growth import curves
 from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.conclusions import conclusions
 from harness.report.faults import fault_table, variant_name
-from harness.report.findings import curve_lines, finding_lines, growth_table, library_table
+from harness.report.findings import finding_lines, growth_table, invalid_lines, library_table
 from harness.report.formatting import capacity, milliseconds, nodes, study_titles, system_name, times
 from harness.report.scaling import scaling_table, scalings_by_profile
 from lab.contract import Architecture
@@ -43,8 +44,9 @@ def print_table(run: Run) -> None:
         console.print(library_table(run.libraries))
     if any(one.repetitions for one in run.profiles):
         console.print(anatomy_table(run.profiles))
-    for study in dict.fromkeys(curve.study for curve in run.curves):
-        console.print(growth_table(study, [curve for curve in run.curves if curve.study == study]))
+    grown = curves(run)
+    for study in dict.fromkeys(curve.study for curve in grown):
+        console.print(growth_table(study, [curve for curve in grown if curve.study == study]))
     for line in found_lines(run):
         print(line)
     if said := conclusions(run):
@@ -57,8 +59,8 @@ def found_lines(run: Run) -> Iterator[str]:
     """Yield what is no table."""
     for finding in run.findings:
         yield from finding_lines(finding)
-    for curve in run.curves:
-        yield from curve_lines(curve)
+    for curve in curves(run):
+        yield from invalid_lines(curve)
     for profile in run.profiles:
         if profile.repetitions:
             yield from places(profile, cast(int, run.configuration.get("places", USUAL_PLACES)))

@@ -10,7 +10,7 @@ from dynamic.simulator.queueing import Times
 from dynamic.simulator.simulation import Setting, simulate
 from harness.experiment.scaling import ScalingLoad, trial
 from harness.experiment.scaling_system import Observed
-from harness.record.findings import Change, Curve, Finding, LibraryShare, Repetition, Size
+from harness.record.findings import Change, Finding, LibraryShare, Repetition
 from harness.record.findings import Profile as Anatomy
 from harness.record.measurement import PERCENTILES, Measurement, Usage
 from harness.record.run import Capacity, Point, Run, ScalingTrial
@@ -147,7 +147,6 @@ def full_run() -> Run:
             compared(change=CHANGE),
         ],
         libraries=[LibraryShare("xmlrpc:stock", {"library": 40.0, "carrying": 4.0}, {"library": 9})],
-        curves=[Curve("insults", "xmlrpc", "insult_me", sizes=[Size(10, rates), Size(100, rates)])],
     )
 
 

@@ -1,23 +1,27 @@
-"""Cost as work grows: curves, their bar, lateness of ticks, plots of known data, and small real runs."""
+"""Cost as work grows: curves of points, lateness of ticks, plots of known data, and small real runs."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.experiment import growth
+from harness.analysis.growth import MILLISECONDS, STUDIES, Curve, Size, curves
 from harness.experiment.bench import Bench
-from harness.experiment.growth import STUDIES, turning
-from harness.experiment.subscribers import Configuration, Delivery, lateness
+from harness.experiment.command import shipped
+from harness.experiment.document import Filling, Part, read_experiment
+from harness.experiment.runner import measured
+from harness.experiment.subscribers import Delivery, lateness
 from harness.load.workload import Workload
-from harness.record.findings import MILLISECONDS, NO_MIDDLEWARE, Curve, Judgement, Size, missed
+from harness.record.findings import Finding
 from harness.record.journal import write_run
-from harness.record.run import Run
+from harness.record.measurement import Usage
+from harness.record.run import Point, Run
 from harness.report.plots.findings import growth_figure
 from lab.process.system import BrokerUrls
 from tests import report
-from tests.growth import main
+from tests.harness.runs import point
 
 FLAT = Curve(
     "insults",
@@ -38,47 +42,50 @@ STEEP = Curve(
     sizes=[Size(10, [1000.0, 1010.0, 990.0]), Size(1_000_000, [500.0, 510.0, 500.0], {}, ["not stationary"])],
     bar=0.9,
 )
-SHORT = Curve(
-    "requests", NO_MIDDLEWARE, "against nothing", sizes=[Size(1_000, [9.0], {}, ["too short: 9 requests"])]
-)
 TICKS = Curve("subscribers", "redis_impl", "a tick", unit=MILLISECONDS, sizes=[Size(1, [0.0, 1.0, 2.0])])
 
 
-def test_a_flat_curve_reaches_its_bar() -> None:
-    finding = FLAT.finding
-    assert finding.verdict is Judgement.REACHED
-    assert finding.median == pytest.approx(0.96, abs=0.001)
-    assert "insult_me, insults in memory, 1,000,000 against 10" in finding.what
+def parts(study: str, *, is_full: bool = False, load: Any = None, **fields: object) -> list[Part]:
+    """Return what `lab growth --only STUDY` measures of one middleware."""
+    given = Filling(load or {}, fields, ["xmlrpc"], [study], is_full)
+    return [part for part in read_experiment(shipped("growth"), given).parts if part.sides]
 
 
-def test_an_invalid_end_is_no_pass_and_no_miss() -> None:
-    assert STEEP.finding.verdict is Judgement.INVALID
+def grown(found: list[Part], urls: BrokerUrls) -> list[Curve]:
+    """Measure *found*; return the curves."""
+    bench = Bench(urls, Workload())
+    points = [one for part in found for one in measured(bench, part) if isinstance(one, Point)]
+    return curves(Run("growth", {}, {}, points=points))
 
 
-def test_a_curve_counts_as_missed_only_where_the_whole_interval_lies_below_its_bar() -> None:
-    noisy = Curve(
-        "insults", "xmlrpc", "a", sizes=[Size(10, [9.0, 9.0, 9.0]), Size(99, [7.0, 8.0, 9.0])], bar=0.9
-    )
-    steep = Curve(
-        "insults", "xmlrpc", "b", sizes=[Size(10, [9.0, 9.0, 9.0]), Size(99, [5.0, 5.0, 5.1])], bar=0.9
-    )
-    assert missed([FLAT, noisy, steep, TICKS]) == [steep]
+def stored(insults: int, throughput: float, **changes: Any) -> Point:
+    """Return a window of a service with so many insults."""
+    factors = {"operation": "insult_me", "insults": str(insults)}
+    usage = Usage(rss_mib={"node": 30.0})
+    return replace(point("insults", throughput=throughput), factors=factors, usage=usage, **changes)
 
 
-def test_a_curve_of_one_size_says_why_there_is_no_more() -> None:
-    curve = Curve("insults", "xmlrpc", "insult_me", sizes=FLAT.sizes[:1], bar=0.9, missing="full disk")
-    assert curve.finding.missing == "full disk"
+def test_points_become_curves_by_what_grew_with_their_bar_and_what_speaks_against_them() -> None:
+    points = [stored(insults, rate) for rate in (100.0, 102.0) for insults in (1000, 10)]
+    points += [stored(99, 1.0, objections=["not stationary"]), stored(5, 9.0, nodes=3, architecture="n-node")]
+    findings = [Finding("insults", "a", [1.0], bar=0.95)]
+    memory, redis = curves(Run("growth", {}, {}, points=points, findings=findings))
+    assert (memory.title, redis.title) == ("insult_me, insults in memory", "insult_me, insults in Redis")
+    assert [(one.size, one.values) for one in memory.sizes] == [
+        (10, [100.0, 102.0]),
+        (99, [1.0]),
+        (1000, [100.0, 102.0]),
+    ]
+    assert (memory.bar, memory.sizes[0].memory_mib) == (0.95, {"node": 30.0})
+    assert not memory.sizes[1].is_valid
+    assert curves(Run("stress", {}, {}, points=points)) == []
 
 
 def test_what_is_too_short_is_hollow_and_not_invalid() -> None:
-    [size] = SHORT.sizes
-    assert size.is_short
-    assert size.is_valid
+    short = Size(1_000, [9.0], {}, ["too short: 9 requests"])
+    assert short.is_short
+    assert short.is_valid
     assert not STEEP.sizes[1].is_valid
-
-
-def test_windows_turn() -> None:
-    assert list(turning([1, 2, 3], 2)) == [1, 2, 3, 3, 2, 1]
 
 
 def test_lateness_counts_from_the_most_punctual_tick() -> None:
@@ -91,17 +98,21 @@ def test_lateness_counts_from_the_most_punctual_tick() -> None:
 
 
 def test_every_study_grows_as_far_as_it_should() -> None:
-    ends = {name: study.full[-1] for name, study in STUDIES.items()}
+    ends = {}
+    for study in STUDIES:
+        few, many = (
+            [*part.ramp] or [int(dict(side.factors)[study]) for side in part.sides]
+            for part in (parts(study, is_full=is_full)[0] for is_full in (False, True))
+        )
+        assert set(few) <= set(many)
+        ends[study] = max(many)
     assert ends == {
         "insults": 1_000_000,
         "subscribers": 1_000,
         "clients": 256,
         "nodes": 16,
-        "requests": 10_000_000,
+        "requests made": 1_000_000,
     }
-    for study in STUDIES.values():
-        assert list(study.full) == sorted(study.full)
-        assert set(study.quick) <= set(study.full)
 
 
 def test_the_plot_shows_shares_of_the_fewest_the_bar_and_what_is_invalid(tmp_path: Path) -> None:
@@ -128,46 +139,31 @@ def test_rates_that_hardly_differ_are_drawn_from_zero(last: float, scale: str) -
 
 
 def test_a_run_is_drawn_again_from_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(Run("growth", {}, {}, curves=[FLAT, STEEP]), tmp_path)
+    points = [stored(10, 100.0), stored(1000, 50.0, objections=["not stationary"])]
+    write_run(Run("growth", {}, {}, points=points), tmp_path)
     assert report.main([str(tmp_path)]) == 0
-    assert [path.name for path in (tmp_path / "plots").glob("*.png")] == ["growth-insults.png"]
-    said = capsys.readouterr().out
-    assert "REACHED   insults: XML-RPC" in said
-    assert "INVALID   insults: Pyro4" in said
-
-
-def test_the_command_measures_one_middleware_to_the_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--middleware", "xmlrpc", "--only", "subscribers", "--windows", "1", "--json", "--results"]
-    assert main([*options, str(tmp_path)]) == 0
-    [curve] = json.loads(capsys.readouterr().out)["curves"]
-    assert [one["size"] for one in curve["sizes"]] == [1, 10, 100]
-    assert not any(said for one in curve["sizes"] for said in one["objections"])
-    assert curve["sizes"][-1]["values"][0] > 0
-    assert curve["sizes"][-1]["memory_mib"]["node"] > 1
-    assert (tmp_path / "latest" / "plots" / "growth-subscribers.svg").exists()
+    assert "growth-insults.png" in [path.name for path in (tmp_path / "plots").glob("*.png")]
+    assert "INVALID   insults: XML-RPC" in capsys.readouterr().out
 
 
 def test_all_that_can_grow_grows_in_a_real_system(redis_url: str) -> None:
-    bench = Bench(BrokerUrls(redis=redis_url), Workload())
-    two = Configuration(bench, (1, 2), windows=1, seconds=0.3)
-    curves = [*growth.insults("xmlrpc", two), *growth.nodes("xmlrpc", two), *growth.clients("xmlrpc", two)]
-    assert [curve.place for curve in curves] == ["in Redis"] * 2 + ["in memory"] * 2 + ["", ""]
-    for curve in curves:
-        assert [one.size for one in curve.sizes] == [1, 2]
-        assert all(one.median > 0 and one.memory_mib["node"] > 1 for one in curve.sizes)
+    load = {"insults": ["1", "2"], "subscribers": ["1", "5"], "clients": ["1", "2"], "nodes": ["1", "2"]}
+    found: list[Part] = []
+    for study, sizes in load.items():
+        window = "3s" if study == "subscribers" else "200ms"
+        found += parts(study, load={study: sizes}, blocks="1", window=window)
+    all_of_them = grown(found, BrokerUrls(redis=redis_url))
+    assert [curve.place for curve in all_of_them if curve.place] == ["in Redis"] * 2 + ["in memory"] * 2
+    assert [curve.study for curve in all_of_them] == ["insults"] * 4 + ["subscribers", "clients", "nodes"]
+    for curve in all_of_them:
+        assert [str(one.size) for one in curve.sizes] == load[curve.study]
+        for size in curve.sizes:
+            assert size.median > 0
+            assert min(size.memory_mib[name] for name in ("node", "harness")) > 1
 
 
-def test_requests_that_would_take_too_long_are_left_out() -> None:
-    sizes = (100, 1_000, 10**9)
-    [requests] = growth.requests("xmlrpc", Configuration(Bench(BrokerUrls(), Workload()), sizes, 1, 0.3))
-    assert [one.size for one in requests.sizes] == [100, 1_000]
-    assert "1,000,000,000 requests take over" in requests.missing
-    assert requests.sizes[-1].memory_mib["harness"] > 1
-
-
-def test_the_harness_alone_is_measured_in_a_program_of_its_own() -> None:
-    [curve] = growth.harness_alone([1_000])
-    assert curve.label == "the harness alone"
-    assert curve.sizes[0].memory_mib["harness"] > 1
+def test_requests_are_made_until_a_window_is_long_enough() -> None:
+    [curve] = grown(parts("requests made", window="300ms"), BrokerUrls())
+    assert curve.sizes[0].size == 1_000
+    assert curve.sizes[-1].size < 100_000 or len(curve.sizes) == 3
+    assert curve.sizes[-1].memory_mib["harness"] > 1

@@ -329,7 +329,7 @@ def test_a_journal_is_read_as_the_run_that_it_holds_up_to_its_last_whole_line(tm
     whole = full_run()
     journal = Journal(run_of(), tmp_path)
     results: list[Result] = [*whole.points, *whole.capacities, *whole.scalings, *whole.profiles]
-    for result in [*results, *whole.findings, *whole.curves, *whole.libraries]:
+    for result in [*results, *whole.findings, *whole.libraries]:
         journal.keep(result)
     journal.run.environment["cores"] = 64
     journal.run.notes.append("a note")

@@ -36,7 +36,7 @@ from tests.harness.runs import (
 pytestmark = pytest.mark.filterwarnings("error", "ignore:isSet:DeprecationWarning")  # Pyro4's
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"))
 STUDIES = ("requests", "clients", "pipelined", "accepted", "sweep")
-ALL_PLOTS = (*PLOTS, "scaling-frontier", "scaling-step", "tornado-rabbitmq", "growth-insults")
+ALL_PLOTS = (*PLOTS, "scaling-frontier", "scaling-step", "tornado-rabbitmq")
 INVALID = ["too short: 5 requests in 0.01 s"]
 NOTHING = "Nothing that was measured here supports a conclusion."
 SCRIPT = "<script>alert('&')</script>"

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from harness.record.findings import MILLISECONDS, Curve, Finding, Size
+from harness.analysis.growth import MILLISECONDS, Curve, Size, curves
+from harness.record.findings import Finding
 from harness.record.run import Run
 from harness.report.findings import ratio_words
 from harness.report.plots.style import (
@@ -18,7 +19,6 @@ from harness.report.plots.style import (
     LOOKS,
     PER_SECOND,
     PLAIN,
-    Look,
     logarithmic,
     mark_invalid,
 )
@@ -137,7 +137,6 @@ def _effect(one: Finding) -> float:
     return abs(math.log(one.comparison.ratio.value)) if one.comparison else -1.0
 
 
-ALONE = Look(GREY, "*")
 COMPONENTS = {
     "nodes": ("node",),
     "brokers": ("redis", "rabbitmq"),
@@ -154,8 +153,9 @@ WIDE = 4.0
 
 def growths(run: Run) -> dict[str, Figure]:
     """Draw each study that has data."""
-    studies = dict.fromkeys(curve.study for curve in run.curves)
-    figures = {study: growth_figure(study, run.curves) for study in studies}
+    grown = curves(run)
+    studies = dict.fromkeys(curve.study for curve in grown)
+    figures = {study: growth_figure(study, grown) for study in studies}
     return {study: figure for study, figure in figures.items() if figure}
 
 
@@ -195,7 +195,7 @@ def growth_figure(study: str, curves: Sequence[Curve]) -> Figure | None:
 
 def _values(axes: Axes, curves: Sequence[Curve]) -> None:
     for curve in curves:
-        look = _look(curve)
+        look = LOOKS[curve.middleware]
         shares = curve.bar is not None
         first = curve.sizes[0].values
         for one in curve.sizes:
@@ -258,12 +258,12 @@ def _memories(axes: Axes, curves: Sequence[Curve], part: str) -> None:
         known = [(size, mib) for size, mib in found if mib]
         if not known:
             continue
-        look = _look(curve)
+        look = LOOKS[curve.middleware]
         style = "--" if place == "in memory" else "-"
         label = f"{curve.label}, {place}" if style == "--" else curve.label
         xs, ys = zip(*known, strict=True)
         axes.plot(xs, ys, marker=look.marker, color=look.colour, linestyle=style, label=label, ms=5)
-    if part == list(COMPONENTS)[-1] and curves[0].study == "requests":
+    if part == list(COMPONENTS)[-1] and curves[0].study == "requests made":
         axes.axhline(MEMORY_BAR_MIB, color=GREY, linestyle=":", lw=1, label="bar: 300 MB")
     axes.set_title(f"memory of {part}", fontsize=9)
     axes.set_ylabel("MiB, all processes", fontsize=8)
@@ -277,10 +277,6 @@ def _memory(size: Size, part: str) -> float:
 
 def _over(values: Sequence[float], first: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(values, first, strict=False)]
-
-
-def _look(curve: Curve) -> Look:
-    return LOOKS[curve.middleware] if curve.middleware else ALONE
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
