@@ -1,4 +1,8 @@
-"""The machines of a Dask scheduler: check them, lease them, and release them at the end."""
+"""The machines of a Dask scheduler: check them, lease them, and release them at the end.
+
+The lab uses Dask's workers only to start and end processes. Only what is run with ``--cluster`` imports this
+module: Dask is an optional requirement.
+"""
 
 import ipaddress
 import logging

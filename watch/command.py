@@ -1,4 +1,9 @@
-"""``lab watch``: a page that shows a running system, and lets you play with it, until Ctrl-C."""
+"""``lab watch``: a page that shows a running system, and lets you play with it, until Ctrl-C.
+
+What is watched (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a second. The samples go into a
+:class:`~watch.hub.Hub`, which every open page follows by server-sent events. A button sends a `POST`;
+:mod:`watch.web` hands it to what is watched. All processes are started by the main thread.
+"""
 
 import argparse
 import ipaddress
