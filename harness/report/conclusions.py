@@ -262,8 +262,8 @@ def _scaling(run: Run) -> Iterator[str]:
     found = speedups(run)
     for work in dict.fromkeys(one.work for one in found):
         mine = [one for one in found if one.work == work]
-        yield from _nearest_ideal(work, mine)
-        yield from (f"{variant_name(one.middleware)}, {work} per text: {one.sentence}" for one in mine)
+        each = (f"{variant_name(one.middleware)}, {work} per text: {one.sentence}" for one in mine)
+        yield from list(_nearest_ideal(work, mine)) or each
 
 
 def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:

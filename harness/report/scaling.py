@@ -77,7 +77,7 @@ def scaling_caveats(run: "Run") -> list[str]:
     ]
     if run.scalings:
         found.append(
-            "Dynamic scaling is of one trial per policy; the warm spare worker is not counted as cost."
+            "Dynamic scaling is of one trial per policy; one warm spare worker is not counted as cost."
         )
     return found
 
