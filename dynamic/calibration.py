@@ -62,7 +62,6 @@ LEAST_STABILISATION_SECONDS = 30
 """Down only after this time: a pod takes seconds to start, a worker here takes milliseconds."""
 STARTS_PER_STABILISATION = 20
 
-
 TEMPLATE = """\
 # Measured by `lab dynamic --export keda`, not guessed:
 #   one worker that is never idle does {rate:.4g} messages per second;

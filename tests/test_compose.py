@@ -110,9 +110,7 @@ class ComposeFile(BaseModel):
 
 SERVICES = ComposeFile.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8"))).services
 
-
 BROKERS = [name for name, service in SERVICES.items() if not service.build]
-
 
 NODES = [name for name, service in SERVICES.items() if service.build]
 

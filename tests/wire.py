@@ -28,7 +28,6 @@ BROKEN_RESULT = "broken"
 _TRACES = ("Traceback", 'File "', ".py", "object at")
 _ERROR_ID = re.compile(r"\b[0-9a-f]{12}\b")
 
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),

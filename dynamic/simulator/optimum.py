@@ -34,7 +34,6 @@ MARGINS = (0.0, 0.1, 0.2, 0.4)
 """Seconds by which :func:`achievable` plans to be early."""
 MOST_REPAIRS = 100
 
-
 Whole = NDArray[np.int64]
 
 

@@ -54,7 +54,6 @@ SPACELESS = (
 )
 """Scripts that are written without spaces, as a regular expression's class."""
 
-
 _WORD = re.compile(r"(\w\w+)")
 """A word of more than one character, in a plain text. Python's engine skips fast what begins with a class."""
 _WORD_OR_SPACES = re.compile(r"(\w\w+|\s\s+)")

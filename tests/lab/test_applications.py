@@ -21,7 +21,6 @@ from lab.work import Work
 from tests.eventually import eventually
 from tests.lab.conftest import Later
 
-TIMEOUT_SECONDS = 10.0
 WAIT_SECONDS = 10.0
 ID = "operation"
 
@@ -99,135 +98,100 @@ class Occupied:
             raise self.error
 
 
-@pytest.fixture
-def work() -> Occupied:
-    """What occupies the first node."""
-    return Occupied()
+class Pair:
+    """Two nodes of a store. Each text occupies the first one, in one of its *threads*."""
+
+    def __init__(self, store: Store, threads: ThreadPoolExecutor) -> None:
+        self.store, self.threads, self.work = store, threads, Occupied()
+        self.first = FilterApplication(store, Censor(["tonto"]), cast(Work, self.work))
+        self.second = FilterApplication(store, Censor(["tonto"]), Work())
+
+    def occupy(self) -> "Future[Result | None]":
+        """Let the first node take the oldest text and work on it."""
+        under_way = self.threads.submit(self.first.resolve_next)
+        assert self.work.begun.wait(WAIT_SECONDS)
+        return under_way
 
 
 @pytest.fixture
-def first(store: Store, work: Occupied) -> FilterApplication:
-    """A node that is occupied by each text."""
-    return FilterApplication(store, Censor(["tonto"]), cast(Work, work))
-
-
-@pytest.fixture
-def second(store: Store) -> FilterApplication:
-    """Another node."""
-    return FilterApplication(store, Censor(["tonto"]), Work())
-
-
-@pytest.fixture
-def threads(work: Occupied) -> Iterator[ThreadPoolExecutor]:
-    """Threads of the first node."""
+def pair(store: Store) -> Iterator[Pair]:
     with ThreadPoolExecutor(4) as threads:
-        yield threads
-        work.released.set()
+        pair = Pair(store, threads)
+        yield pair
+        pair.work.released.set()
 
 
-def occupy(threads: ThreadPoolExecutor, node: FilterApplication, work: Occupied) -> "Future[Result | None]":
-    """Let *node* take the oldest text and work on it."""
-    under_way = threads.submit(node.resolve_next)
-    assert work.begun.wait(WAIT_SECONDS)
-    return under_way
-
-
-def test_a_text_is_held_while_its_node_works_on_it(
-    first: FilterApplication,
-    second: FilterApplication,
-    work: Occupied,
-    threads: ThreadPoolExecutor,
-    later: Later,
-) -> None:
-    first.submit("tonto", "a")
-    under_way = occupy(threads, first, work)
+def test_a_text_is_held_while_its_node_works_on_it(pair: Pair, later: Later) -> None:
+    pair.first.submit("tonto", "a")
+    under_way = pair.occupy()
     for _ in range(4):
         later(0.7 * LEASE_SECONDS)
-        first.renew_leases()
-        assert second.resolve_next() is None
-    work.released.set()
+        pair.first.renew_leases()
+        assert pair.second.resolve_next() is None
+    pair.work.released.set()
     assert under_way.result(WAIT_SECONDS) == Result("a", "CENSORED")
 
 
 def test_the_work_of_a_frozen_node_is_taken_over_and_its_late_result_refused(
-    first: FilterApplication,
-    second: FilterApplication,
-    work: Occupied,
-    threads: ThreadPoolExecutor,
-    store: Store,
-    later: Later,
+    pair: Pair, later: Later
 ) -> None:
-    first.submit("tonto", "a")
-    frozen = occupy(threads, first, work)
+    pair.first.submit("tonto", "a")
+    frozen = pair.occupy()
     later(LEASE_SECONDS + 0.1)
-    assert second.resolve_next() == Result("a", "CENSORED")
-    first.renew_leases()
-    work.released.set()
+    assert pair.second.resolve_next() == Result("a", "CENSORED")
+    pair.first.renew_leases()
+    pair.work.released.set()
     assert frozen.result(WAIT_SECONDS) is None
-    assert (store.fenced(), store.get_results(10)) == (1, [Result("a", "CENSORED")])
+    assert (pair.store.fenced(), pair.store.get_results(10)) == (1, [Result("a", "CENSORED")])
 
 
-def test_a_text_whose_work_failed_waits_again(
-    first: FilterApplication,
-    second: FilterApplication,
-    work: Occupied,
-    threads: ThreadPoolExecutor,
-    later: Later,
-) -> None:
-    first.submit("tonto", "a")
-    work.error = ValueError("a bug")
-    failed = occupy(threads, first, work)
-    work.released.set()
+def test_a_text_whose_work_failed_waits_again(pair: Pair, later: Later) -> None:
+    pair.first.submit("tonto", "a")
+    pair.work.error = ValueError("a bug")
+    failed = pair.occupy()
+    pair.work.released.set()
     with pytest.raises(ValueError, match="a bug"):
         failed.result(WAIT_SECONDS)
     later(0.7 * LEASE_SECONDS)
-    first.renew_leases()
+    pair.first.renew_leases()
     later(0.7 * LEASE_SECONDS)
-    assert second.resolve_next() == Result("a", "CENSORED")
+    assert pair.second.resolve_next() == Result("a", "CENSORED")
 
 
-def test_two_resolves_at_once_under_one_id_take_one_text_and_get_the_same_answer(
-    first: FilterApplication, second: FilterApplication, work: Occupied, threads: ThreadPoolExecutor
-) -> None:
-    first.submit("tonto 1")
-    first.submit("tonto 2")
-    answers = [threads.submit(first.resolve, ID)]
-    assert work.begun.wait(WAIT_SECONDS)
-    answers += [threads.submit(node.resolve, ID) for node in (first, second)]
-    work.released.set()
+def test_two_resolves_at_once_under_one_id_take_one_text_and_get_the_same_answer(pair: Pair) -> None:
+    pair.first.submit("tonto 1")
+    pair.first.submit("tonto 2")
+    answers = [pair.threads.submit(pair.first.resolve, ID)]
+    assert pair.work.begun.wait(WAIT_SECONDS)
+    answers += [pair.threads.submit(node.resolve, ID) for node in (pair.first, pair.second)]
+    pair.work.released.set()
     assert [answer.result(WAIT_SECONDS) for answer in answers] == ["CENSORED 1"] * 3
-    assert second.resolve() == "CENSORED 2"
-    assert second.resolve() is None
+    assert pair.second.resolve() == "CENSORED 2"
+    assert pair.second.resolve() is None
 
 
 def test_a_resolve_that_is_under_way_for_too_long_is_to_be_repeated(
-    first: FilterApplication,
-    second: FilterApplication,
-    work: Occupied,
-    threads: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filter_module, "UNDER_WAY_SECONDS", 0.0)
-    first.submit("tonto")
-    answer = threads.submit(first.resolve, ID)
-    assert work.begun.wait(WAIT_SECONDS)
+    pair.first.submit("tonto")
+    answer = pair.threads.submit(pair.first.resolve, ID)
+    assert pair.work.begun.wait(WAIT_SECONDS)
     with pytest.raises(Unavailable):
-        second.resolve(ID)
-    work.released.set()
+        pair.second.resolve(ID)
+    pair.work.released.set()
     assert answer.result(WAIT_SECONDS) == "CENSORED"
-    assert second.resolve(ID) == "CENSORED"
+    assert pair.second.resolve(ID) == "CENSORED"
 
 
-def test_a_node_that_stops_gives_back_what_it_cannot_finish(
-    first: FilterApplication, second: FilterApplication, work: Occupied
-) -> None:
-    first.submit("tonto", "a")
-    parts = FilterParts(first, (work_through(first),), has_work_list=True)
+def test_a_node_that_stops_gives_back_what_it_cannot_finish(pair: Pair) -> None:
+    pair.first.submit("tonto", "a")
+    parts = FilterParts(pair.first, (work_through(pair.first),), has_work_list=True)
     parts.start()
-    assert work.begun.wait(WAIT_SECONDS)
+    assert pair.work.begun.wait(WAIT_SECONDS)
     parts.stop(0.01)
-    assert second.resolve_next() == Result("a", "CENSORED")
-    work.released.set()
+    assert pair.second.resolve_next() == Result("a", "CENSORED")
+    pair.work.released.set()
 
 
 def test_a_node_with_a_work_list_renews_its_leases_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from lab.operations import new_operation_id
 from tests.eventually import eventually
 
 SECONDS = 10.0
-TIMEOUT_SECONDS = 10.0
 LONG_SECONDS = 3600.0
 
 
@@ -171,7 +170,7 @@ def test_the_numbers_that_were_missed_are_given_with_the_next_tick(source: Sourc
 
 def test_a_waiting_reader_gets_the_tick_when_it_comes(source: Source) -> None:
     threading.Timer(0.05, source.deliver, (1,)).start()
-    assert source.inbox.receive(TIMEOUT_SECONDS) == Tick(1, "insult 1")
+    assert source.inbox.receive(SECONDS) == Tick(1, "insult 1")
 
 
 def test_an_iteration_ends_when_the_subscription_is_closed(source: Source) -> None:
@@ -180,7 +179,7 @@ def test_an_iteration_ends_when_the_subscription_is_closed(source: Source) -> No
     reader.start()
     source.deliver(1)
     source.inbox.close()
-    reader.join(TIMEOUT_SECONDS)
+    reader.join(SECONDS)
     assert (reader.is_alive(), [tick.number for tick in ticks]) == (False, [1])
 
 
@@ -193,7 +192,7 @@ def test_a_closed_subscription_stays_closed_for_every_reader(source: Source) -> 
 
     reader = threading.Thread(target=ask, daemon=True)
     reader.start()
-    reader.join(TIMEOUT_SECONDS)
+    reader.join(SECONDS)
     assert answers == [None, [], []]
 
 
@@ -258,7 +257,7 @@ def test_a_source_that_lost_its_count_is_heard_again(monkeypatch: pytest.MonkeyP
         inbox.deliver(1, "after")
         inbox.deliver(1, "twice")
         inbox.deliver(3, "on")
-        ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(3)]
+        ticks = [inbox.receive(SECONDS) for _ in range(3)]
     assert ticks == [Tick(50, "before"), Tick(1, "after"), Tick(3, "on", (2,))]
 
 
@@ -276,7 +275,7 @@ def test_a_subscriber_that_was_away_beyond_its_lease_is_told_what_it_missed(
         inbox.deliver(5, "before")
         eventually(lambda: len(renewals) > 1)
         inbox.deliver(8, "after")
-        ticks = [inbox.receive(TIMEOUT_SECONDS) for _ in range(2)]
+        ticks = [inbox.receive(SECONDS) for _ in range(2)]
     assert ticks == [Tick(5, "before"), Tick(8, "after", (6, 7))]
 
 

@@ -52,7 +52,6 @@ PIECES = [
 ]
 GENERATED = " ".join(islice(generated_texts(1), 820))
 
-
 MARKED += ["กิ", "か\u3099", "a\u0301", "s\u0323\u0307"]
 
 
@@ -64,9 +63,7 @@ def pieces(*, line_breaks: bool) -> st.SearchStrategy[str]:
 
 TEXTS = st.lists(pieces(line_breaks=True), max_size=25).map("".join)
 
-
 RAW_INSULTS = st.lists(pieces(line_breaks=False), min_size=1, max_size=4).map("".join)
-
 
 INSULTS = RAW_INSULTS.map(str.strip).filter(bool)
 
@@ -157,7 +154,6 @@ class ChangingCensor(RuleBasedStateMachine):
 
 
 TestChangingCensor: Any = ChangingCensor.TestCase
-
 
 TestChangingCensor.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 

@@ -13,7 +13,6 @@ from lab.errors import Code, InvalidRequest
 from lab.load.profiles import PROFILES, Profile, bursts, from_trace, noisy, ramp, sine, spike, steady, step
 
 NAN, INFINITE = float("nan"), float("inf")
-NAN, INFINITE = float("nan"), float("inf")
 LINES = """timestamp,value
 2014-04-10 00:00:00,300.0
 2014-04-10 00:05:00,600.0

@@ -215,9 +215,7 @@ def test_a_client_that_sends_meanwhile_is_told_long_before_the_deadline(
 
 HOUR = 3600
 
-
 JUMPS = (-HOUR, HOUR)
-
 
 TAKEN_OVER_SECONDS = 15.0
 

@@ -338,7 +338,6 @@ def test_a_resolve_is_answered_from_the_result_after_the_clock_was_set_back(
 
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.lua"))]
 
-
 SCRIPTS = [path for path in FILES if "KEYS:" in path.read_text(encoding="utf-8")]
 
 

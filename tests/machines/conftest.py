@@ -23,7 +23,6 @@ if importlib.util.find_spec("distributed") is None:
     print("tests/machines skipped: pip install -r requirements-cluster.txt")
     collect_ignore += ["test_launcher.py", "test_hosts.py"]
 
-
 START_SECONDS = 60.0
 UNDER_PARENT = (sys.executable, "-m", "lab.process.launcher", str(os.getpid()), "SIGKILL", sys.executable)
 

@@ -213,7 +213,6 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
     ),
 }
 
-
 node = one_node("pyro4")
 
 

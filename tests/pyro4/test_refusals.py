@@ -70,7 +70,6 @@ MASTER_CALLS: dict[str, tuple[tuple[object, ...], Code]] = {
     "a private method": (("_assigned", ("service",), {}), Code.UNKNOWN_OPERATION),
 }
 
-
 system = one_node("pyro4", Application.FILTER, Architecture.N_NODE)
 
 

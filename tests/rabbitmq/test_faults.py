@@ -203,9 +203,6 @@ def read_ticks(stdout: object, last: int) -> list[int]:
     return numbers
 
 
-DEADLINE_SECONDS = 60.0
-
-
 @pytest.mark.parametrize("application", list(Application))
 def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
     start_system: StartSystem, amqp_url: str, application: Application
@@ -217,7 +214,7 @@ def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert second.returncode == 2, second.stderr
@@ -251,7 +248,7 @@ def test_two_broadcasters_send_each_tick_once(start_system: StartSystem) -> None
         services.start(next(role for role in services._roles() if role.name == BROADCASTER))
         subscription = stack.enter_context(client.subscribe())
         assert client.start_broadcast()
-        ticks = [subscription.receive(DEADLINE_SECONDS) for _ in range(20)]
+        ticks = [subscription.receive(TIMEOUT_SECONDS) for _ in range(20)]
         numbers = [tick.number for tick in ticks if tick]
         assert numbers == list(range(numbers[0], numbers[0] + 20))
         assert client.start_broadcast() is False

@@ -30,7 +30,6 @@ LONGER = 6.0
 SLOWER_AT_MOST = 1.2
 LEAST_KINDS = 40
 
-
 Answers = list[tuple[str, str, str]]
 """Of each malformed input: its name, the code that it must get, and what it got."""
 
@@ -162,7 +161,6 @@ MALFORMED = Scenario(
     420.0,
     tuple(WIRES),
 )
-
 
 WORDS = (
     "bomb",

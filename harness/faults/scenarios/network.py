@@ -157,7 +157,6 @@ SUBSCRIBERS = Scenario(
     95.0,
 )
 
-
 CLIENTS = 6
 RATE = 100.0
 DOWN_SECONDS = 0.5
@@ -200,7 +199,6 @@ def _scenario(kind: str, middlewares: tuple[str, ...], seconds: float) -> Scenar
 
 REDIS_KILLED = _scenario("redis", ALL, 13.0)
 RABBITMQ_KILLED = _scenario("rabbitmq", ("rabbitmq",), 18.0)
-
 
 REPLY_CLIENTS = 6
 DEADLINE_SECONDS = 2.0
@@ -253,7 +251,6 @@ NETWORK = Scenario(
     12.0,
     120.0,
 )
-
 
 CONNECTIONS = 500
 SILENT_CLIENTS = 4

@@ -72,7 +72,6 @@ KILLS = Scenario(
     ALL,
 )
 
-
 FROZEN_CLIENTS = 4
 FROZEN_RATE = 30.0
 FROZEN_WORK = ("--work-time", "50ms")
@@ -121,7 +120,6 @@ FROZEN = Scenario(
     15.0,
     50.0,
 )
-
 
 MASTER_CLIENTS = 4
 MASTER_RATE = 100.0
@@ -185,7 +183,6 @@ MASTERS = Scenario(
     70.0,
     DIRECT,
 )
-
 
 DRAIN_CLIENTS = 6
 RATE = 100.0
@@ -270,7 +267,6 @@ DRAIN = Scenario(
     10.0,
     45.0,
 )
-
 
 POISON = "arsenic"
 """See lab.work: a node that works on a text with this word ends at once."""

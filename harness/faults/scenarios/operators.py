@@ -221,7 +221,6 @@ TWICE = Scenario(
     ALL,
 )
 
-
 HOUR_SECONDS = 3600
 CLOCK_WORK = ("--work-time", "20ms")
 

@@ -50,7 +50,6 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for scenario in (*_NODES, *_BROKERS_AND_NETWORK, *_CLIENTS, *_OPERATORS)
 }
 
-
 SOAK_START_SECONDS = 30.0
 """About what it takes to start and end eight systems."""
 
