@@ -1,7 +1,7 @@
 """What all commands that measure have in common: their options, and the experiment that these fill in."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ LOAD = {
 """Options that set factors of every side, with their values and help."""
 
 
-def add_load_options(parser: argparse.ArgumentParser) -> None:
-    """Add the factors that every measurement takes."""
+def add_load_options(parser: argparse.ArgumentParser, **types: Callable[[str], str]) -> None:
+    """Add the factors that every measurement takes; *types* check some of them."""
     group = parser.add_argument_group("the load, in place of what the experiment's file says")
     for name, (value, text) in LOAD.items():
-        group.add_argument(f"--{name}", metavar=value, help=text)
+        group.add_argument(f"--{name}", metavar=value, help=text, type=types.get(name, str))
     group.add_argument("--unchecked", action="store_true", help="do not check what the handler returns")
     work = group.add_mutually_exclusive_group()
     work.add_argument("--work-time", type=_time, metavar="TIME", help="waiting per text, such as 5ms")

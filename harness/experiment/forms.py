@@ -1,12 +1,14 @@
 """The forms of `lab run`: which steps the short one has, and which the full one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.experiment.anatomy import anatomy_step, library_step
 from harness.experiment.capacity import Objective
+from harness.experiment.document import EXPERIMENTS, Filling, read_experiment
+from harness.experiment.runner import steps_of
 from harness.experiment.scaling import short_step, thorough_steps
 from harness.experiment.session import Step
-from harness.experiment.speedup import CPU_BOUND, LATENCY_BOUND, speedup_step
 from harness.experiment.stress import Blocks, capacity_step, clients_step, requests_step, variants_step
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
@@ -41,18 +43,19 @@ def quick_steps(names: Sequence[str]) -> list[Step]:
         for variants in groups
         for architecture in Architecture
     ]
-    steps += [
-        speedup_step(
-            [_promising(variants)], (1, 3), LATENCY_BOUND, blocks=3, window=SHORT_WINDOW, fresh=False
-        )
-        for variants in groups
-    ]
-    return steps
+    short = {"blocks": 3, "window": f"{SHORT_WINDOW}s", "fresh": "never"}
+    return steps + _speedups(
+        [_promising(variants) for variants in groups], Filling({"nodes": ["1", "3"]}, short)
+    )
 
 
 def _promising(variants: Sequence[str]) -> str:
     """Return the tuned variant, if it is among them."""
     return next((name for name in variants if name in MIDDLEWARES), variants[0])
+
+
+def _speedups(names: Sequence[str], filling: Filling) -> list[Step]:
+    return steps_of(read_experiment(EXPERIMENTS / "speedup.yaml", replace(filling, only=names)))
 
 
 def full_steps(names: Sequence[str]) -> list[Step]:
@@ -66,10 +69,9 @@ def full_steps(names: Sequence[str]) -> list[Step]:
                     clients_step(name, architecture, LONG_WINDOW),
                     capacity_step(name, architecture, Objective(window_seconds=LONG_WINDOW)),
                 ]
-        for work in (LATENCY_BOUND, CPU_BOUND):
-            steps.append(
-                speedup_step(variants, (1, 2, 3, 4, 6, 8), work, blocks=5, window=LONG_WINDOW, fresh=True)
-            )
+        for work in ("5ms waiting", "2ms computing"):
+            long = {"window": f"{LONG_WINDOW:g}s", "title": f"speedup, {work}"}
+            steps += _speedups(variants, Filling({"work": work}, long, is_full=True))
     return steps
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dynamic.events import EventNames, EventQueues
+from harness.experiment.session import UNDECIDED
 from lab.bootstrap import ROOT
 from lab.middleware import MIDDLEWARES
 from lab.settings import settings
@@ -30,8 +31,8 @@ EXPERIMENTS = [
 ]
 SHORTER = {
     "stress": "--seconds 100ms",
-    "speedup": "--nodes 1,2 --seconds 200ms",
-    "compare": "--blocks 3 --seconds 200ms",
+    "speedup": "--nodes 1,2 --window 200ms",
+    "compare": "--blocks 3 --window 200ms --budget 1ms",
     "dynamic": "--seconds 4s",
 }
 """Said once more at the end, where it counts: enough to see that the command does what the page says."""
@@ -121,7 +122,7 @@ def test_an_experiment_runs_to_its_end(command: str, experiments: dict[str, "Fut
     done = experiments[command].result(SECONDS)
     said = done.stdout + done.stderr
     # Beside others on a busy machine a comparison may have nothing to judge, and says so.
-    assert done.returncode == 0 or "no verdict: fewer than 3 blocks are whole and valid" in said, said
+    assert done.returncode == 0 or (done.returncode == UNDECIDED and "UNDECIDED" in said), said
     assert "report: " in said or "late, %" in said, said
     assert "Traceback" not in said
 
