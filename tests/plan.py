@@ -15,9 +15,9 @@ from harness.experiment.session import FAILED, GOOD
 from harness.record.journal import read_run
 from harness.report.planning import (
     ASSUMPTIONS,
+    best_speedups,
     capacities,
     check_words,
-    newest_speedups,
     print_plans,
     runs_from,
 )
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     runs = runs_from(options.origin)
     plans = [
         plan(run, source, middleware, work, options.rate, objective_ms)
-        for (middleware, work), (source, run) in newest_speedups(runs).items()
+        for (middleware, work), (source, run) in best_speedups(runs).items()
     ]
     known = capacities(runs, options.rate, objective_ms)
     if options.json:
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument(
-        "--from", dest="origin", type=Path, metavar="DIR", help="a run (default: the newest of each kind)"
+        "--from", dest="origin", type=Path, metavar="DIR", help="a run (default: the best of each kind)"
     )
     origin.add_argument("--check", type=Path, metavar="DIR", help="predict the most nodes of this run")
     parser.add_argument("--json", action="store_true", help="print data instead of tables")

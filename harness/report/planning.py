@@ -8,9 +8,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis.planning import BUSY, FARTHEST, SHARED_CORES, Limit, Plan, PredictionCheck, Range
+from harness.analysis.planning import (
+    BUSY,
+    FARTHEST,
+    SHARED_CORES,
+    Limit,
+    Plan,
+    PredictionCheck,
+    Range,
+    usable,
+)
+from harness.analysis.scalability import PARAMETERS
+from harness.analysis.verdicts import IN_PAIRS
 from harness.record.journal import RESULTS, read_run
-from harness.record.run import Run
+from harness.record.run import Capacity, Run
+from harness.report.faults import variant_name
 from harness.report.formatting import capacity, system_name
 from harness.statistics import Estimate
 from lab.contract import Architecture
@@ -62,27 +74,35 @@ def limit_words(limits: Sequence[Limit]) -> str:
 
 
 def capacities(runs: Sequence[tuple[str, Run]], rate: float, objective_ms: float) -> list[str]:
-    """Return what the newest capacity search of each n-node system, without declared work, adds."""
-    found: dict[str, str] = {}
+    """Return what the best capacity search of each n-node system, without declared work, adds.
+
+    A valid one comes before an invalid one, then one within the objective, then the newest.
+    """
+    said: dict[str, tuple[tuple[bool, bool], str]] = {}
     for source, run in runs:
         for one in run.capacities:
             name = system_name(one.middleware, one.architecture)
-            if one.architecture != Architecture.N_NODE or name in found:
-                continue
-            within = f"with p99 within {one.objective_ms:g} ms ({source})"
-            said = f"{name}, {one.nodes} nodes: {capacity(one)} {within}"
-            if one.objections:
-                found[name] = f"not supported: {name}: the search is invalid: {'; '.join(one.objections)}"
-            elif one.objective_ms > objective_ms:
-                found[name] = f"not supported: {said}, which is more than is allowed"
-            elif one.low:
-                systems = math.ceil(rate / one.low)
-                found[name] = f"{said}: {systems:,} such system(s) side by side carry the rate"
-    missing = [one for one in MIDDLEWARES if system_name(one, Architecture.N_NODE) not in found]
+            worth = not one.objections and bool(one.low), one.objective_ms <= objective_ms
+            if one.architecture == Architecture.N_NODE and (name not in said or worth > said[name][0]):
+                said[name] = worth, _capacity_words(one, source, rate, objective_ms)
+    found = [words for _, words in said.values()]
+    missing = [one for one in MIDDLEWARES if system_name(one, Architecture.N_NODE) not in said]
     if missing:
         command = f"`lab stress M --study capacity --objective {objective_ms:g}`"
-        found["missing"] = f"not supported: {', '.join(missing)}: no search was made; {command} makes one"
-    return list(found.values())
+        found.append(f"not supported: {', '.join(missing)}: no search was made; {command} makes one")
+    return found
+
+
+def _capacity_words(one: Capacity, source: str, rate: float, objective_ms: float) -> str:
+    name = system_name(one.middleware, one.architecture)
+    said = f"{name}, {one.nodes} nodes: {capacity(one)} with p99 within {one.objective_ms:g} ms ({source})"
+    if one.objections:
+        return f"not supported: {name}: the search of {source} is invalid: {'; '.join(one.objections)}"
+    if one.objective_ms > objective_ms:
+        return f"not supported: {said}, which is more than is allowed"
+    if not one.low:
+        return f"not supported: {said}"
+    return f"{said}: {math.ceil(rate / one.low):,} such system(s) side by side carry the rate"
 
 
 Sources = dict[tuple[str, str], tuple[str, Run]]
@@ -103,35 +123,53 @@ def runs_from(origin: Path | None) -> list[tuple[str, Run]]:
     return found
 
 
-def newest_speedups(runs: list[tuple[str, Run]]) -> Sources:
-    """Return, by middleware and kind of work, the newest run that has a speedup of it."""
-    found: Sources = {}
+def best_speedups(runs: list[tuple[str, Run]]) -> Sources:
+    """Return, by middleware and kind of work, the run whose valid trials tell most, and say which.
+
+    One with enough numbers of nodes for a prediction comes first, then one with fresh processes, then more
+    trials, then the newest. A short run on a busy machine replaces no careful one.
+    """
+    found: dict[tuple[str, str], list[tuple[tuple[int, ...], str, Run]]] = {}
     for source, run in runs:
         for kind in {(point.middleware, point.work): None for point in run.of("speedup")}:
-            found.setdefault(kind, (source, run))
+            trials = usable(run, *kind, [])
+            counts, fresh = len({one.nodes for one in trials}), sum(one.is_trial for one in trials)
+            worth = (min(counts, PARAMETERS), fresh, len(trials))
+            said = f"{source} ({len(trials)} valid windows, {fresh} of them trials with fresh processes)"
+            found.setdefault(kind, []).append((worth, said, run))
     if not found:
         raise InvalidRequest(
             Code.MALFORMED, "no speedup is measured yet; `lab speedup redis_impl --nodes 1,2,3,4` makes one"
         )
-    order = list(MIDDLEWARES)
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+    best: Sources = {}
+    for kind in sorted(found, key=lambda kind: (IN_PAIRS.index(kind[0]), kind[1])):
+        _, said, run = max(found[kind], key=lambda one: one[0])
+        others = len(found[kind]) - 1
+        best[kind] = f"{said}, the best of {others + 1} runs" if others else said, run
+    return best
 
 
 def print_plans(plans: list[Plan], known: list[str], rate: float, objective_ms: float) -> None:
     console = Console()
     title = f"Plan for {rate:,.0f} requests/s, p99 within {objective_ms:g} ms (at least, about, at most)"
     table = Table(title=title, title_justify="left")
-    for column in ("middleware, work", "one node, /s", "nodes", "brokers", "first limit: shard it", "cores"):
-        table.add_column(column)
-    for one in plans:
-        table.add_row(
-            f"{MIDDLEWARES[one.middleware].label}, {one.work}",
+    rows = [
+        (
+            f"{variant_name(one.middleware)}, {one.work}",
             share_words(one.one_node),
             cell(one.nodes),
             cell(one.brokers),
             limit_words(one.limits),
             "-" if one.cores is None else f"{one.cores:,.0f}",
         )
+        for one in plans
+    ]
+    titles = ("middleware, work", "one node, /s", "nodes", "brokers", "first limit: shard it", "cores")
+    shown = [place for place in range(len(titles)) if any(row[place] != "-" for row in rows)]
+    for place in shown:
+        table.add_column(titles[place])
+    for row in rows:
+        table.add_row(*(row[place] for place in shown))
     console.print(table)
     for sentence in _plan_sentences(plans, known):
         console.print(sentence, highlight=False, soft_wrap=True, markup=False)
@@ -139,7 +177,7 @@ def print_plans(plans: list[Plan], known: list[str], rate: float, objective_ms: 
 
 def _plan_sentences(plans: list[Plan], known: list[str]) -> Iterator[str]:
     for one in plans:
-        yield f"\n{MIDDLEWARES[one.middleware].label}, {one.work}, from {one.source}:"
+        yield f"\n{variant_name(one.middleware)}, {one.work}, from {one.source}:"
         if one.usl and one.busy:
             yield (
                 f"  contention {one.usl.alpha.value:.2%}, coherence {one.usl.beta.value:.4%}; nodes are busy "
@@ -154,7 +192,7 @@ def _plan_sentences(plans: list[Plan], known: list[str]) -> Iterator[str]:
 
 def check_words(one: PredictionCheck) -> str:
     return (
-        f"{MIDDLEWARES[one.middleware].label}, {one.work}: from 1 to {one.known} nodes, {one.nodes} are "
+        f"{variant_name(one.middleware)}, {one.work}: from 1 to {one.known} nodes, {one.nodes} are "
         f"predicted to make {share_words(one.predicted)}/s; measured {share_words(one.measured)}/s: "
         f"{'held' if one.is_held else 'MISSED'}"
     )

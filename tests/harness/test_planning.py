@@ -11,6 +11,7 @@ from harness.analysis.planning import Curve, busy_share, check, fit_curve, plan
 from harness.record.journal import write_run
 from harness.record.measurement import Usage
 from harness.record.run import Capacity, Point, Run
+from harness.report.planning import best_speedups, capacities, print_plans
 from lab.errors import InvalidRequest
 from tests import plan as command
 from tests.harness.runs import run_of, speedup_points, window
@@ -158,6 +159,48 @@ def test_the_command_prints_a_table_or_data(tmp_path: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["plans"][0]["limits"][0]["component"] == "redis"
     assert command.main(["--check", str(tmp_path)]) == 0
     assert "held" in capsys.readouterr().out
+
+
+def test_a_newer_careless_run_does_not_replace_good_data() -> None:
+    careful, careless = measured(), measured((1, 3))
+    careful.points = [replace(point, is_trial=True) for point in careful.points]
+    runs = [("newer", careless), ("older", careful), ("oldest", measured())]
+    [(kind, (source, run))] = best_speedups(runs).items()
+    assert kind == ("redis_impl", "5ms waiting")
+    assert run is careful
+    assert source == "older (15 valid windows, 15 of them trials with fresh processes), the best of 3 runs"
+
+
+def test_of_equally_good_runs_the_newest_is_taken() -> None:
+    newer, older = measured(), measured()
+    [(_, run)] = best_speedups([("newer", newer), ("older", older)]).values()
+    assert run is newer
+
+
+def test_stock_systems_are_planned_too() -> None:
+    run = run_of(*speedup_points("xmlrpc:stock"), *speedup_points("redis_impl"), *speedup_points("xmlrpc"))
+    kinds = [middleware for middleware, _ in best_speedups([("here", run)])]
+    assert kinds == ["xmlrpc:stock", "xmlrpc", "redis_impl"]
+
+
+def test_a_newer_invalid_search_does_not_replace_a_valid_capacity() -> None:
+    invalid, valid = measured(), measured()
+    invalid.capacities = [Capacity("redis_impl", "n-node", 3, 32, 50.0, 9.0, 10.0, objections=["busy"])]
+    valid.capacities = [Capacity("redis_impl", "n-node", 3, 32, 50.0, 900.0, 950.0)]
+    said = capacities([("newer", invalid), ("older", valid)], 1000.0, 50.0)
+    assert said[0].startswith("Redis tuned, n-node, 3 nodes: 900 to 950/s")
+    assert "(older)" in said[0]
+
+
+def test_a_column_without_content_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = plan(measured((1, 2)), "here", "redis_impl", "5ms waiting", 400.0, 50.0)
+    known = plan(measured(), "here", "redis_impl", "5ms waiting", 400.0, 50.0)
+    tables = []
+    for one in (unknown, known):
+        print_plans([one], [], 400.0, 50.0)
+        tables.append(capsys.readouterr().out.partition(", from here")[0])
+    assert ["brokers" in table for table in tables] == [False, True]
+    assert all("first limit" in table for table in tables)
 
 
 def test_a_missed_prediction_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
