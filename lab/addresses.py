@@ -60,3 +60,13 @@ def is_open(port: int, host: str = LOOPBACK) -> bool:
     except OSError:
         return False
     return True
+
+
+def allow_files(count: int) -> None:
+    """Let this process, and those that it starts, open *count* files and sockets, if the system does."""
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -26,7 +26,7 @@ _PLACE = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d+", re.IGNORECASE)
 
 def clean_insult(value: object) -> str:
     """Return *value* NFC-normalised and stripped: 1-200 characters, none of them a control character."""
-    insult = _string("insult", value)
+    insult = clean_string("insult", value)
     if len(insult) > 4 * MAX_INSULT_CHARACTERS:  # before the costlier steps; stripping and NFC shrink less
         raise _insult_too_long(len(insult))
     insult = unicodedata.normalize("NFC", insult).strip()
@@ -41,7 +41,7 @@ def clean_insult(value: object) -> str:
 
 def clean_text(value: object) -> str:
     """Return *value* if it is text of at most 64 KiB in UTF-8."""
-    text = _string("text", value)
+    text = clean_string("text", value)
     if len(text) > MAX_TEXT_BYTES or (not text.isascii() and len(text.encode()) > MAX_TEXT_BYTES):
         message = f"the text is longer than {MAX_TEXT_BYTES} bytes of UTF-8; send it in parts"
         raise InvalidRequest(Code.TOO_LARGE, message)
@@ -86,7 +86,7 @@ def clean_texts(values: object) -> Iterator[str]:
 
 def clean_after(value: object) -> str:
     """Return the name after which a page of insults starts."""
-    after = _string("after", value)
+    after = clean_string("after", value)
     if len(after) > MAX_INSULT_CHARACTERS:
         raise InvalidRequest(Code.TOO_LARGE, f"after is longer than any insult ({MAX_INSULT_CHARACTERS})")
     return after
@@ -94,7 +94,7 @@ def clean_after(value: object) -> str:
 
 def clean_operation_id(value: object) -> str:
     """Return an operation or petition id: 1-128 printable ASCII characters without spaces."""
-    operation_id = _string("id", value)
+    operation_id = clean_string("id", value)
     if len(operation_id) > MAX_OPERATION_ID_CHARACTERS:
         message = f"the id is longer than {MAX_OPERATION_ID_CHARACTERS} characters"
         raise InvalidRequest(Code.TOO_LARGE, message)
@@ -106,7 +106,7 @@ def clean_operation_id(value: object) -> str:
 
 def clean_subscriber(value: object, schemes: tuple[str, ...]) -> str:
     """Return a subscriber's URI if its scheme is one of *schemes*."""
-    uri = _string("uri", value)
+    uri = clean_string("uri", value)
     if len(uri) > MAX_URI_CHARACTERS:
         raise InvalidRequest(Code.TOO_LARGE, f"the subscriber's URI is longer than {MAX_URI_CHARACTERS}")
     if not uri.isascii() or not uri.isprintable() or " " in uri or _scheme(uri) not in schemes:
@@ -137,7 +137,8 @@ def _no_address(value: str, schemes: tuple[str, ...]) -> InvalidRequest:
     return InvalidRequest(Code.MALFORMED, f"{shown!r} is no address here: give {wanted}, IPv6 in brackets")
 
 
-def _string(name: str, value: object) -> str:
+def clean_string(name: str, value: object) -> str:
+    """Return *value* if it is text that UTF-8 can write; *name* stands in the error."""
     if not isinstance(value, str):
         raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be text, got {type(value).__name__}")
     if not value.isascii():

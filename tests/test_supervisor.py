@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -80,6 +81,35 @@ def test_a_process_that_its_launcher_stops_is_not_started_again(watched: Watched
     eventually(lambda: watched.moves, ANSWERS_WITHIN)
     assert [old for old, _ in watched.moves] == [killed]
     assert [restart.pid for restart in watched.supervisor.restarts] == [killed.pid]
+
+
+def is_deserted(watched: Watched) -> bool:
+    """Tell whether the supervisor soon watches nothing any more."""
+    waiting = threading.Thread(target=watched.supervisor.wait, daemon=True)
+    waiting.start()
+    waiting.join(ANSWERS_WITHIN)
+    return not waiting.is_alive()
+
+
+def test_a_killed_one_that_is_stopped_while_another_starts_in_its_place_stays_away(watched: Watched) -> None:
+    handle = watched.start()
+    watched.launcher.kill(handle)
+    eventually(lambda: watched.supervisor.restarts, ANSWERS_WITHIN)
+    watched.launcher.stop(handle)
+    assert is_deserted(watched)
+    assert not watched.moves
+
+
+def test_a_killed_one_that_is_stopped_before_another_starts_in_its_place_stays_away() -> None:
+    slow = RestartPolicy(first_seconds=2.0, longest_seconds=2.0, stable_seconds=30.0, attempts=4)
+    watched = Watched(LocalLauncher(), slow)
+    with closing(watched.supervisor):
+        handle = watched.start(then=node("--insults", "/nowhere/insults"))
+        watched.launcher.kill(handle)
+        eventually(lambda: len(watched.supervisor.restarts) == 2, ANSWERS_WITHIN)
+        watched.launcher.stop(handle)
+        assert is_deserted(watched)
+        assert len(watched.supervisor.restarts) == 2
 
 
 def test_one_that_cannot_start_is_given_up_in_one_line_with_its_last_words(watched: Watched) -> None:

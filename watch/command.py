@@ -13,10 +13,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import uvicorn
 
-from lab.addresses import host_port, listener
+from lab.addresses import allow_files, host_port, listener
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import InvalidRequest, Unavailable
@@ -33,6 +34,9 @@ from watch.system import WatchedSystems
 from watch.web import MOST_WORK_MILLISECONDS, application
 
 BYTES_OF_TOKEN = 24
+SILENT_SECONDS = 5
+MOST_FILES = 4_096
+"""Connections of strangers and our own. The usual limit of 1,024 is soon reached."""
 DYNAMIC = "dynamic"
 BOTH = "both"
 USUAL_NODES = 2
@@ -55,6 +59,7 @@ def main(argv: list[str]) -> int:
     """Start a system or the scaling, and its page; end both at Ctrl-C."""
     options = read_options(argv)
     needed = _needed_brokers(options)
+    allow_files(MOST_FILES)
     with _listener(options) as listener, brokers(settings(), needed, announce=True) as urls:
         missing = needed - urls.kinds
         if missing:
@@ -100,6 +105,26 @@ def _systems(
                     MIDDLEWARES[specs[0].middleware].delete_queues(urls.amqp, specs[0].namespace)
 
 
+class PageServer(uvicorn.Server):
+    """Closes connections that ask for nothing for SILENT_SECONDS. Anybody can open one, without the token."""
+
+    _idle: frozenset[tuple[Any, Any]] = frozenset()
+
+    async def on_tick(self, counter: int) -> bool:
+        if not counter % (10 * SILENT_SECONDS):  # uvicorn calls it ten times a second
+            connections: set[Any] = {*self.server_state.connections}
+            # Half a request is none: `cycle` is the newest whole one, none at first.
+            idle = frozenset((one, one.cycle) for one in connections if _asks_nothing(one.cycle))
+            for connection, _ in idle & self._idle:
+                connection.transport.close()
+            self._idle = idle
+        return await super().on_tick(counter)
+
+
+def _asks_nothing(cycle: Any) -> bool:
+    return cycle is None or cycle.response_complete
+
+
 @contextmanager
 def _served(
     options: argparse.Namespace, watched: Watched, hub: Hub, listening: socket.socket
@@ -109,15 +134,14 @@ def _served(
     number = listening.getsockname()[1]
     host = _url_host(options.host)
     app = application(watched, hub, token, host, number)
-    server = uvicorn.Server(
+    server = PageServer(
         uvicorn.Config(
             app,
-            log_level="warning",
+            log_level="error",  # what strangers send wrong is no news
             access_log=False,  # URLs hold the token
             lifespan="off",
             ws="none",
             server_header=False,
-            limit_concurrency=100,
             timeout_graceful_shutdown=2,
         )
     )

@@ -22,6 +22,7 @@ from lab.errors import (
     Unavailable,
 )
 from lab.operations import new_operation_id
+from lab.validation import clean_string
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def given_text(fields: Fields, name: str) -> str:
     value = _given(fields, name)
     if not isinstance(value, str):
         raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be text, got {_kind(value)}")
-    return value
+    return clean_string(name, value)
 
 
 def _given(fields: Fields, name: str) -> object:

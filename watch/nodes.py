@@ -129,9 +129,9 @@ class Nodes:
 
     def _go_to(self, application: Application, count: int) -> None:
         system = self._systems[application]
-        present = [node for node in system.nodes if not node.told_to_stop]
-        for node in present[count:]:
-            self._stop(system, node)
+        # Look again after each: while it drains, another may end and be replaced.
+        while len(present := self._present(system)) > count:
+            self._stop(system, present[-1])
         for missing in range(count - len(present), 0, -1):
             self._starting[application] = missing
             try:
@@ -140,18 +140,28 @@ class Nodes:
             finally:
                 self._starting[application] = 0
 
+    def _present(self, system: System) -> list[Handle]:
+        """Return the nodes that are to stay, those that serve first."""
+        present = [node for node in system.nodes if not node.told_to_stop]
+        return sorted(present, key=lambda node: self._state(system, node) != "serving")
+
     def remove(self, pid: int) -> str:
         """Let a node finish what it has, and leave."""
-        system, node = self._node(pid)
-        self._main_thread.run(lambda: self._stop(system, node))
+        self._main_thread.run(lambda: self._stop(*self._node(pid)))
         return f"Process {pid} finished what it had, and left."
 
     def _stop(self, system: System, node: Handle) -> None:
-        self._say("node", system, node, "was told to leave")
-        thaw(node.pid)
+        was_alive = system.launcher.alive(node)
+        if was_alive:
+            self._say("node", system, node, "was told to leave")
+            thaw(node.pid)
         code = system.launcher.stop(node)
-        how = "left" if code >= 0 else "was killed: it did not leave in time"
-        self._say("node" if code >= 0 else "fault", system, node, how)
+        if not was_alive:
+            self._say("node", system, node, "had ended; nothing takes its place")
+        elif code >= 0:
+            self._say("node", system, node, "left")
+        else:
+            self._say("fault", system, node, "was killed before it left")
 
     def kill(self, pid: int) -> str:
         """End a node at once; its supervisor starts another."""

@@ -83,7 +83,8 @@ class WatchedSystem:
         """Return the figures since the last call."""
         reading = self._figures.read()
         failed = ", ".join(code for code, _ in reading.codes.most_common())
-        self._tell_change("load", f"requests fail: {failed}" if failed else "")
+        if failed or reading.achieved:  # neither: nothing was asked, or all still waits
+            self._tell_change("load", f"requests fail: {failed}" if failed else "")
         return {
             "offered": self.load.pace.rate,
             "achieved": reading.achieved,

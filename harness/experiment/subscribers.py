@@ -14,6 +14,7 @@ from harness.load.measure import Processes
 from harness.probes.resources import component_pids, resident
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Point
+from lab.addresses import allow_files
 from lab.contract import Subscription, Target
 from lab.errors import InternalError, LabError, Unavailable
 from lab.middleware import MIDDLEWARES
@@ -36,7 +37,7 @@ def ticks(system: System, subscribers: int, seconds: float) -> Point:
     A request of the point is a tick that came to one subscriber.
     """
     interval = duration(system.spec.interval)
-    _allow_files(subscribers * FILES_EACH)
+    allow_files(subscribers * FILES_EACH)
     with system.service() as client, SubscriberProcesses(system.spec.middleware, system.target) as processes:
         client.add_insult("tonto")
         client.start_broadcast()
@@ -196,13 +197,3 @@ def _listen(middleware: str, target: Target, pipe: Connection) -> None:
         pass  # the parent needs no more
     except Exception as error:  # noqa: BLE001 - each error means that so many cannot subscribe
         pipe.send(f"{type(error).__name__}: {error}")
-
-
-def _allow_files(count: int) -> None:
-    """Let this process, and those that it starts, open *count* files, if the system allows it."""
-    import resource  # not on Windows
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -120,8 +120,8 @@ class Supervisor:
         """Watch *handle*, which is ready, and whatever takes its place.
 
         *spec*: what to start in its place, none: the same. *moved* is told the old handle and the new one
-        when that is ready. A process that is stopped by its launcher is not started again; one that is killed
-        by it is.
+        when that is ready. A process that is stopped by its launcher is not started again, not even one that
+        had ended before; one that is killed by it is.
         """
         place = _Place(handle, handle, spec or handle.spec, moved, ready_at=time.monotonic())
         self._events.put(partial(self._count, 1))
@@ -161,6 +161,9 @@ class Supervisor:
         with self._spawning:
             if self._stopping:
                 return
+            if place.known.told_to_stop:  # since it ended
+                self._count(-1)
+                return
             try:
                 place.handle = self._launcher.spawn(place.spec)
             except OSError as error:  # no memory, no process id: the machine's, and it may pass
@@ -182,7 +185,10 @@ class Supervisor:
         if not is_ready:
             with suppress(LabError):  # it ends, or is ended, and its log says why
                 self._launcher.wait_ready(handle)
-                self._events.put(partial(self._ready, place))
+                if place.known.told_to_stop:  # so its place is not wanted any more
+                    self._launcher.stop(handle)
+                else:
+                    self._events.put(partial(self._ready, place))
         code = self._launcher.wait(handle)
         self._events.put(partial(self._ended, place, code, time.perf_counter_ns()))
 
@@ -201,7 +207,7 @@ class Supervisor:
 
     def _ended(self, place: _Place, code: int, ended_ns: int) -> None:
         handle = place.handle
-        if self._stopping or handle.told_to_stop:
+        if self._stopping or place.known.told_to_stop:
             self._count(-1)
             return
         if handle is place.known:  # others know of it

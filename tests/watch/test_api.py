@@ -1,18 +1,27 @@
 """The server of the page, without a browser: who may ask, what is refused, and what buttons do."""
 
+import asyncio
 import http.client
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psutil
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from lab.addresses import allow_files
 from lab.errors import Code
 from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
 from tests.watch.page import Watching, still_running, watching
+from watch.command import MOST_FILES, PageServer
 from watch.nodes import MOST_NODES
 
 LOAD = json.dumps({"rate": 1}).encode()
@@ -115,6 +124,12 @@ def test_only_the_files_of_the_page_are_served(page: Watching, path: str) -> Non
         ("work", b'{"milliseconds": "5"}', Code.WRONG_TYPE),
         ("kill_broker", b'{"kind": "rabbitmq"}', Code.NOT_FOUND),
         ("kill_broker", b'{"kind": "redis"}', Code.MALFORMED),
+        ("kill_broker", b'{"kind": "\\ud800"}', Code.BAD_ENCODING),
+        ("start_broker", b'{"kind": "redis\\udfff"}', Code.BAD_ENCODING),
+        ("scale", b'{"application": "\\ud800", "count": 1}', Code.BAD_ENCODING),
+        ("add_insult", b'{"insult": "\\ud800"}', Code.BAD_ENCODING),
+        ("load", b'{"rate": "\\ud800"}', Code.WRONG_TYPE),
+        ("%ed%a0%80", b"{}", Code.UNKNOWN_OPERATION),
         ("policy", b'{"policy": "hpa"}', Code.UNKNOWN_OPERATION),
         ("remove_node", b'{"pid": "1"}', Code.WRONG_TYPE),
         ("add_insult", b'{"insult": " "}', Code.MALFORMED),
@@ -160,6 +175,22 @@ def test_nodes_are_added_removed_and_killed_ones_replaced(page: Watching) -> Non
     assert len(found) == 1
     assert any("was killed by SIGKILL" in line for line in page.lines("fault"))
     eventually(lambda: any("serves again" in line for line in page.lines("node")))
+
+
+def test_a_killed_node_that_is_scaled_away_is_not_replaced(page: Watching) -> None:
+    page.press("scale", application="filter", count=2)
+    eventually(lambda: len(page.nodes()) == 2)
+    first, second = page.nodes()
+    page.press("kill_node", pid=first)
+    assert page.press("scale", application="filter", count=1)["said"] == "1 filter node serves."
+    eventually(lambda: page.nodes() == [second])
+    page.press("scale", application="filter", count=2)  # takes as long as the other would have
+    eventually(lambda: len(page.nodes()) == 2)
+    nodes = [one for one in page.running() if "redis_impl.insult_filter" in one.cmdline()]
+    assert len(nodes) == 2
+    assert page.press("scale", application="filter", count=1)["status"] == 200
+    eventually(lambda: page.nodes() == [second])
+    assert not any("before it left" in line for line in page.lines("fault"))
 
 
 def test_a_frozen_node_answers_nothing_until_it_is_thawed(page: Watching) -> None:
@@ -220,8 +251,12 @@ def test_the_load_is_answered_and_its_response_times_are_known(page: Watching) -
 def test_without_nodes_a_backlog_grows_and_is_worked_off_by_the_next_one(page: Watching) -> None:
     page.press("scale", application="filter", count=0)
     page.press("load", rate=10)
-    eventually(lambda: page.point()["backlog"] > 20 and page.point()["achieved"] == 0, 30.0)
+    told = len(page.lines("node"))
+    eventually(lambda: page.point()["failed"], 30.0)
+    eventually(lambda: page.point()["backlog"] > 20 and page.point()["failed"] == 0, 30.0)
+    assert not [line for line in page.lines("node")[told:] if "answered" in line]
     page.press("scale", application="filter", count=1)
+    eventually(lambda: "requests are answered again" in page.lines("node")[told:], 30.0)
     eventually(lambda: page.point()["backlog"] < 5 and page.point()["achieved"] > 5, 30.0)
     page.press("load", rate=0)
 
@@ -269,6 +304,46 @@ def test_it_listens_on_loopback_only_and_shows_no_secret(page: Watching) -> None
     }
     assert page.token not in " ".join(process.cmdline()) + page.err
     assert "token" not in json.dumps(page.state())
+
+
+def test_a_thousand_silent_connections_shut_nobody_out(page: Watching) -> None:
+    allow_files(MOST_FILES)
+    address = (page.host.partition(":")[0], int(page.host.partition(":")[2]))
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(1000)]
+        for connection in silent[::2]:
+            connection.sendall(b"GET / HT")
+        assert page.ask("GET", "/")[0] == 200
+        assert page.state()["rows"]
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"])
+def test_a_connection_that_asks_for_nothing_is_closed(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watch.command.SILENT_SECONDS", 0.2)
+    asked = threading.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        await asyncio.sleep(1.0)  # one that waits for its answer asks for something
+        await PlainTextResponse("done")(scope, receive, send)
+
+    server = PageServer(uvicorn.Config(slow, lifespan="off", log_level="error", timeout_keep_alive=60))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        with socket.create_connection(listening.getsockname(), timeout=20.0) as connection:
+            connection.sendall(said)
+            received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        server.should_exit = True
+        thread.join()
+    assert (b"done" in received) == asked.is_set() == said.startswith(b"GET / HTTP/1.1")
+
+
+def test_a_stranger_writes_nothing_into_the_terminal(page: Watching) -> None:
+    before = page.err
+    assert page.ask("GET", "/", Connection="Upgrade", Upgrade="websocket")[0] == 200
+    assert page.ask("GET", "/", Host="a\0b")[0] in (400, 403)
+    assert page.err == before
 
 
 def test_ctrl_c_ends_processes_and_namespace_while_a_page_is_open(redis_url: str) -> None:
