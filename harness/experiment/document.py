@@ -177,7 +177,13 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
             raise _wrong(COMPARE, given[COMPARE], "a list of two sides or more")
         yield replace(part, sides=sides, title=part.title or " and ".join(one.label for one in sides))
     else:
-        yield from _apart(replace(part, sides=tuple(_product(given, filling))))
+        part = replace(part, sides=tuple(_product(given, filling)))
+        for side in part.sides if part.objective_seconds else ():
+            if side != side.as_it_comes:
+                raise _wrong(
+                    "capacity", side.label, "sides that differ in middleware, architecture and application"
+                )
+        yield from _apart(part)
 
 
 def _plain(given: Mapping[str, Any], design: str) -> Part:

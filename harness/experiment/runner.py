@@ -85,7 +85,8 @@ def measured(bench: Bench, part: Part) -> Iterator[Result]:
         elif part.objective_seconds:
             objective = Objective(1000 * part.objective_seconds, part.window_seconds)
             for side in part.sides:
-                yield from capacity(bench, side.middleware, side.architecture, objective)
+                asked = replace(bench, workload=replace(bench.workload, application=side.application))
+                yield from capacity(asked, side.middleware, side.architecture, objective)
         else:
             yield from _blocks(bench, part)
     except (OSError, subprocess.SubprocessError) as error:

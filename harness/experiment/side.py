@@ -107,6 +107,12 @@ class Side:
         return self.described.needed_brokers(self.architecture)
 
     @property
+    def as_it_comes(self) -> "Side":
+        """Its system without any factor beside the application."""
+        usual = Side(self.middleware, self.architecture, operation=self.operation)
+        return replace(usual, label=self.label, factors=self.factors)
+
+    @property
     def system_key(self) -> "Side":
         """What of it concerns the system: sides that are alike in it may share one that stays up."""
         return replace(
@@ -180,6 +186,10 @@ class Side:
         return Guarantee.MEMORY if any("WEAK" in one for one in said) else Guarantee.DISK
 
     @property
+    def _has_own_texts(self) -> bool:
+        return bool(self.text_bytes or self.corpus or self.batch or self.handler)
+
+    @property
     def _is_stored(self) -> bool:
         """Whether what a direct middleware accepts goes to Redis."""
         return self.architecture is Architecture.N_NODE and self.operation != FILTER
@@ -236,6 +246,8 @@ class Side:
             yield f"guarantee: {name} has no broker whose guarantee can be changed"
         if self.operation == BARE and is_direct:
             yield f"operation: {BARE} are those of a broker, and {name} has none"
+        if self.operation == SUBMIT and (self._has_own_texts or self._changes or self.in_flight > 1):
+            yield f"operation: {SUBMIT} takes no text, batch, handler, in flight or changed clients"
         if self.batch and not is_direct:
             yield f"batch: {name} has no batches; XML-RPC and Pyro4 have"
         if self.batch and self.in_flight > 1:

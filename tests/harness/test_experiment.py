@@ -18,7 +18,7 @@ from harness.record.run import Run
 from harness.record.table import COLUMNS
 from harness.statistics import Verdict
 from lab.bootstrap import ROOT
-from lab.contract import Architecture
+from lab.contract import Application, Architecture
 from lab.errors import InvalidRequest
 from tests import measure, report
 from tests.harness.runs import compared, point
@@ -62,6 +62,7 @@ def test_the_example_of_the_design_is_read() -> None:
         ("- rabbitmq: {prefetch: 1}", "- corba", "middleware: 'corba'; possible is xmlrpc"),
         ("application: filter", "guarantee: gold", "guarantee: 'gold'; possible is nothing kept"),
         ("application: filter", "batch: 5", "batch: rabbitmq has no batches"),
+        ("application: filter", "operation: submit", "operation: submit takes no text, batch, handler"),
         ("> 1.1", "1.1", "ratio: '1.1'; possible is such as"),
         ("compare:", "compare: [redis_impl]\nover: {nodes: [1]}\nload2:", "load2: no such field"),
     ],
@@ -96,6 +97,16 @@ def test_factors_are_varied_together_and_what_no_system_keeps_is_left_out() -> N
     assert all(side.clients == 24 for side in sides)
     for part in found.parts:  # systems of two middlewares are not up together
         assert len({side.middleware.partition(":")[0] for side in part.sides}) == 1
+
+
+def test_a_capacity_refuses_the_factors_that_its_search_does_not_take() -> None:
+    text = (
+        "question: q\nover: {middleware: [xmlrpc]}\ncapacity: {objective: 20ms}\nload: {application: service}"
+    )
+    [part] = document(text).parts
+    assert (part.objective_seconds, part.sides[0].application) == (0.02, Application.SERVICE)
+    with pytest.raises(InvalidRequest, match="capacity: 'xmlrpc'; possible is sides that differ in"):
+        document(text, Filling({"clients": "8"}))
 
 
 def test_the_command_line_goes_before_the_file() -> None:

@@ -11,7 +11,6 @@ from harness.experiment.changed_code import CHANGES
 from harness.experiment.command import shipped
 from harness.experiment.document import Filling, Part, read_experiment
 from harness.experiment.runner import measured
-from harness.experiment.side import known_text
 from harness.load.workload import Workload
 from harness.record.findings import Change, Finding, corrected
 from harness.record.journal import read_run, write_run
@@ -19,10 +18,7 @@ from harness.record.run import Point
 from harness.report.findings import finding_lines
 from harness.report.plots import draw
 from harness.statistics import Verdict
-from lab.applications.censor import Censor
 from lab.errors import InvalidRequest
-from lab.limits import MAX_TEXT_BYTES
-from lab.load.texts import default_insults
 from lab.process.system import BrokerUrls
 from lab.settings import Settings
 from pyro4.tuned.server import SERVER_TYPES
@@ -68,13 +64,6 @@ def test_the_defaults_in_the_table_are_those_of_the_code() -> None:
     assert defaults["pyro4:server type"] == SERVER_TYPES[0]
     assert defaults["pyro4:serializer"] == Settings().pyro_serializer
     assert defaults["rabbitmq:queue type"] == Settings().queue_type
-
-
-@pytest.mark.parametrize("length", [16, 64, 1024, MAX_TEXT_BYTES])
-def test_texts_have_their_length_and_the_known_answer(length: int) -> None:
-    text, filtered = known_text(length)
-    assert len(text.encode()) == length
-    assert Censor(list(default_insults())).censor(text) == filtered
 
 
 def test_only_names_middlewares_settings_and_values() -> None:
