@@ -18,8 +18,18 @@ from lab.settings import settings
 from .broadcast import announcement
 from .connection import BLOCKED, Connection
 from .delivery import Handler, RetryQueue, Watch
+from .direct import DirectReplies
 from .server import Consumer
-from .wire import QUEUE_TYPES, Message, Names, declare_broadcast, declare_queues, declare_retries, read_reply
+from .wire import (
+    DIRECT_REPLY_TO,
+    QUEUE_TYPES,
+    Message,
+    Names,
+    declare_broadcast,
+    declare_queues,
+    declare_retries,
+    read_reply,
+)
 
 CANARY_SECONDS = 10.0
 RETRY_PREFETCH = 1
@@ -29,8 +39,6 @@ NOT_SOLE = (
     "a node with its state in memory serves this namespace already; stop it, use another --namespace, "
     "or start all nodes with --architecture n-node"
 )
-DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
-"""A pseudo-queue, cheaper to the broker than a real one: https://www.rabbitmq.com/docs/direct-reply-to."""
 
 
 class QueueNode:
@@ -55,10 +63,12 @@ class QueueNode:
         self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
         self._sole_queue = f"{retried[0]}.sole" if is_sole else ""
         """Exclusive to one connection: the broker refuses a second node with its state in memory."""
+        self._direct = DirectReplies(locate_rabbitmq())
         self._connection = self._new_connection()
         self._consumers = consumers(lambda: self._connection)
         for consumer in self._consumers:
             consumer.declare = self._declare_all
+            consumer.reply_directly = self._direct.send
         self._joined = False
         self._canary: Future[object] = Future()
         self._to_open = 0
@@ -69,6 +79,7 @@ class QueueNode:
 
         InvalidRequest if another node serves the namespace with its state in memory.
         """
+        self._direct.start()
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
             try:
@@ -122,6 +133,7 @@ class QueueNode:
             consumer.stop(timeout_seconds)
         for consumer in self._consumers:
             consumer.join(max(0.0, deadline - time.monotonic()))
+        self._direct.close()
         self._connection.close()
 
     def _new_connection(self) -> Connection:

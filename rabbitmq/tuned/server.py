@@ -53,6 +53,9 @@ class Consumer:
     delivered before. *is_retry*: this is the consumer of the retry queue.
     """
 
+    reply_directly: Callable[[Message], None]
+    """Publish a reply to a direct-reply-to name, which may end the connection that does it."""
+
     def __init__(
         self,
         connection: Callable[[], Connection],
@@ -184,9 +187,10 @@ class Consumer:
         """Publish *messages*; acknowledge all deliveries up to *tag* when the broker has confirmed them."""
         if channel is not self._channel or not channel.is_open:  # that connection is broken
             return
+        published = self._confirms.published
         for message in messages:
             self._publish(message)
-        if messages or self._unconfirmed:
+        if self._confirms.published > published or self._unconfirmed:
             self._unconfirmed.append(_Unconfirmed(self._confirms.published, tag))
         else:
             self._acknowledge(tag)
@@ -197,6 +201,9 @@ class Consumer:
                 self._publish(message)
 
     def _publish(self, message: Message) -> None:
+        if message.is_direct:
+            self.reply_directly(message)
+            return
         message.publish(self._channel)
         self._confirms.add(message)
 

@@ -32,6 +32,8 @@ ERROR = "error"
 PERSISTENT = 2
 UNREADABLE = "lab-unreadable"
 """A header that stands for headers that cannot be read."""
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+"""A pseudo-queue, cheaper to the broker than a real one: https://www.rabbitmq.com/docs/direct-reply-to."""
 PLAIN_ENCODINGS = ("", "utf-8", "utf8", "identity")
 """Values of ``content_encoding`` that stand for plain UTF-8."""
 
@@ -98,6 +100,11 @@ class Message(NamedTuple):
     properties: BasicProperties
     exchange: str = ""
     kind: Kind = Kind.REPLY
+
+    @property
+    def is_direct(self) -> bool:
+        """It is a reply to a direct-reply-to name. pika gives a name that is not UTF-8 as bytes."""
+        return self.kind is Kind.REPLY and DIRECT_REPLY_TO in str(self.routing_key)
 
     def publish(self, channel: Channel) -> None:
         """Publish on *channel*; a message that no queue takes comes back, unless it is a reply."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from pika.spec import BasicProperties
 
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture
@@ -23,7 +24,7 @@ from lab.topology import BROADCASTER
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.rabbitmq.conftest import Supervisor, Worker, letters, outcome
+from tests.rabbitmq.conftest import Supervisor, Worker, channel_to, letters, outcome
 
 SEED = 20_260_105
 POISON = "cicuta"
@@ -254,3 +255,63 @@ def test_two_broadcasters_send_each_tick_once(start_system: StartSystem) -> None
         assert client.start_broadcast() is False
         assert client.stop_broadcast() is True
         eventually(lambda: subscription.receive(0.5) is None)
+
+
+DIRECT = "amq.rabbitmq.reply-to"
+ASKED = {
+    Application.FILTER: (("filter", ""), ("filter.control", "X2"), ("filter.control", "X3")),
+    Application.SERVICE: (("service", "X2"), ("service", "X4"), ("broadcaster", "X3")),
+}
+GOOD = 30
+
+
+@pytest.mark.parametrize("application", list(Application))
+def test_a_direct_reply_with_one_letter_changed_costs_itself_and_no_other_work(
+    start_system: StartSystem, amqp_url: str, application: Application
+) -> None:
+    system = start_system("rabbitmq", application, Architecture.N_NODE, nodes=2)
+    answered: set[str] = set()
+    asked: set[str] = set()
+
+    def ask(queue: str, code: str, where: str) -> None:
+        number = str(len(asked))
+        asked.add(number)
+        if where != DIRECT:
+            answered.add(number)  # nobody gets this one
+        about = BasicProperties(type=code, reply_to=where, correlation_id=number, delivery_mode=2)
+        channel.basic_publish("", f"{system.namespace}.{queue}", b"" if code else b"tonto", about)
+
+    def all_are_answered() -> bool:
+        channel.connection.process_data_events(0.1)
+        return answered == asked
+
+    with channel_to(amqp_url) as channel:
+        channel.basic_consume(DIRECT, lambda *come: answered.add(come[2].correlation_id), auto_ack=True)
+        damaged = one_letter_changed(channel)
+        for queue, code in ASKED[application]:
+            for number in range(GOOD):
+                ask(queue, code, DIRECT)
+                if number == GOOD // 2:
+                    ask(queue, code, damaged)
+        eventually(all_are_answered, within=TIMEOUT_SECONDS)
+    assert_serves(system)
+    dropped = len(ASKED[application])
+    eventually(lambda: said("a reply was dropped", system) == dropped)
+    # A break while several replies were under way, and one by the reply alone.
+    assert dropped <= said("INTERNAL_ERROR", system) <= 2 * dropped
+    for kind in ("dead", "retry"):
+        assert letters(amqp_url, f"{system.namespace}.{application}.{kind}") == []
+
+
+def said(text: str, system: System) -> int:
+    """Return how often *text* is in the logs of all processes of *system*."""
+    processes = [handle for handles in system.handles.values() for handle in handles]
+    return sum(system.launcher.logs(process).count(text) for process in processes)
+
+
+def one_letter_changed(channel: Any) -> str:
+    """Return a damaged copy of the name for replies to *channel*. RabbitMQ cannot read it."""
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish("", queue, b"", BasicProperties(reply_to=DIRECT))
+    name = str(channel.basic_get(queue, auto_ack=True)[1].reply_to)
+    return name[:24] + ("B" if name[24] != "B" else "C") + name[25:]

@@ -215,10 +215,11 @@ def test_a_correlation_id_that_is_not_utf_8_comes_back_as_it_was(node: System, c
 
 
 def test_bad_events_are_not_delivered_again(node: System, client: Client) -> None:
+    before = len(node.launcher.logs(node.nodes[0]))
     for properties, body, _ in KINDS.values():
         client.publish(service_queue(node), properties, body)
     assert_serves(client, node)
-    assert "connecting again" not in node.launcher.logs(node.nodes[0])
+    assert "connecting again" not in node.launcher.logs(node.nodes[0])[before:]
 
 
 def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: System, client: Client) -> None:

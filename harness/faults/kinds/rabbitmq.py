@@ -152,4 +152,6 @@ STRANGE_REPLY_QUEUES: dict[str, tuple[object]] = {
     "as long as there can be": ("x" * 255,),
     "not UTF-8": (b"\xff",),
     "a reply queue of nobody": ("amq.rabbitmq.reply-to.nobody",),
+    "a damaged direct reply": ("amq.rabbitmq.reply-to.g1h2AAAA.bbbb==",),
+    "a damaged direct reply that is not UTF-8": (b"amq.rabbitmq.reply-to.g1h2\xff\xff.bbbb",),
 }
