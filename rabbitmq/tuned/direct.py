@@ -23,7 +23,7 @@ class DirectReplies:
     """Publishes replies that no request waits for: a damaged name costs its own reply, and nothing else.
 
     If the connection breaks, each reply that RabbitMQ has not confirmed may be the cause. They are published
-    again one by one, and the one that breaks the connection alone is dropped. So a reply may come twice.
+    again one by one. The one that breaks the connection alone is dropped. So a reply may come twice.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,7 +32,7 @@ class DirectReplies:
         )
         self._waiting: deque[Message] = deque(maxlen=MOST_WAITING)
         self._confirms: Confirms[Message] = Confirms()
-        self._suspects = 0
+        self._one_by_one = 0
         """So many of the oldest replies are published one by one."""
         self._channel: Channel | None = None
         self.start = self._connection.start
@@ -54,7 +54,7 @@ class DirectReplies:
         channel.confirm_delivery(self._confirmed, callback=confirming)
 
     def _flush(self) -> None:
-        most = 1 if self._suspects else MOST_UNCONFIRMED
+        most = 1 if self._one_by_one else MOST_UNCONFIRMED
         while self._channel and self._channel.is_open and self._waiting:
             if self._confirms.published - self._confirms.oldest + 1 >= most:
                 return
@@ -64,7 +64,7 @@ class DirectReplies:
 
     def _confirmed(self, frame: object) -> None:
         settled = self._confirms.settle(frame.method)  # type: ignore[attr-defined]
-        self._suspects = max(0, self._suspects - len(settled))
+        self._one_by_one = max(0, self._one_by_one - len(settled))
         self._flush()
 
     def _lost(self) -> None:
@@ -72,10 +72,10 @@ class DirectReplies:
         self._channel = None
         self._confirms.clear()
         if len(unconfirmed) > 1:
-            self._suspects = len(unconfirmed)
+            self._one_by_one = len(unconfirmed)
             self._waiting.extendleft(reversed(unconfirmed))
         elif unconfirmed:
-            self._suspects = max(0, self._suspects - 1)
+            self._one_by_one = max(0, self._one_by_one - 1)
             log.warning(
                 "a reply was dropped: RabbitMQ closed the connection at %r", unconfirmed[0].routing_key
             )

@@ -19,7 +19,7 @@ from pika.spec import Basic, BasicProperties
 from lab.errors import Overloaded, Unavailable
 
 from .connection import Confirms, Connection
-from .delivery import Delivery, Handler, NotFinished, Outcome, RetryQueue, Watch
+from .delivery import ERROR_ID, Delivery, Handler, NotFinished, Outcome, RetryQueue, Watch
 from .wire import Kind, Message, reply_to
 
 log = logging.getLogger(__name__)
@@ -241,6 +241,14 @@ class Consumer:
                 self._publish_waiting(reply)
         elif message.kind is Kind.REPLY:
             log.info("a reply was dropped: its queue is full")
+        elif letter := (message.properties.headers or {}).get(ERROR_ID):
+            # Waiting for room would stop all other work: nobody but an operator makes room there.
+            log.error(
+                "dead letter %s was dropped, because %s is full: message %s",
+                letter,
+                message.routing_key,
+                message.properties.message_id,
+            )
         elif message.routing_key == self._retry_queue:
             self._retry_here(message)
         else:

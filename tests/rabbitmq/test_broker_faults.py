@@ -16,7 +16,7 @@ from lab.process.system import BrokerUrls, System, SystemSpec
 from rabbitmq.insult_filter import InsultFilterClient
 from rabbitmq.tuned.client import Request
 from tests.eventually import eventually
-from tests.rabbitmq.conftest import PrivateRabbit, letters, outcome
+from tests.rabbitmq.conftest import PrivateRabbit, channel_to, letters, outcome
 
 TIMEOUT_SECONDS = 90.0
 """For a broker's restart on a busy machine, too."""
@@ -188,3 +188,37 @@ def test_a_node_keeps_its_connection_and_does_all_texts_while_the_retry_queue_is
             assert client.result(each, DEADLINE_SECONDS) == f"CENSORED {number}"
         assert letters(rabbit.url, f"{queue}.dead") == []
         assert "connecting again" not in system.launcher.logs(system.nodes[1])
+
+
+def test_letters_that_the_full_dead_letter_queue_refuses_are_logged_and_hold_up_no_work(
+    rabbit: PrivateRabbit, redis_url: str
+) -> None:
+    node_arguments = ("--prefetch", "10")
+    spec = SystemSpec(
+        "rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2, node_arguments=node_arguments
+    )
+    with System(spec, BrokerUrls(redis_url, rabbit.url)) as system, system.filter() as client:
+        assert isinstance(client, InsultFilterClient)
+        queue = f"{system.namespace}.filter"
+        petition_id = client.submit("tonto")
+        assert client.result(petition_id, DEADLINE_SECONDS) == "CENSORED"
+        with full_queue(rabbit.server, f"{queue}.dead", 1):
+            for number in range(5):  # a text whose id is another's becomes a dead letter
+                client.store(queue, f"bobo {number}".encode(), petition_id)
+            for number in range(50):
+                assert client.filter(f"tonto {number}") == f"CENSORED {number}"
+                assert client.submit("tonto")
+
+            def dropped() -> int:
+                logs = "".join(map(system.launcher.logs, system.nodes))
+                return logs.count(f"was dropped, because {queue}.dead is full: message {petition_id}")
+
+            eventually(lambda: dropped() >= 3)  # the policy may come after the first
+            eventually(lambda: waiting(rabbit, f"{queue}.dead") + dropped() == 5)
+        assert "connecting again" not in "".join(map(system.launcher.logs, system.nodes))
+
+
+def waiting(rabbit: PrivateRabbit, queue: str) -> int:
+    """Return how many messages wait in *queue*."""
+    with channel_to(rabbit.url) as channel:
+        return int(channel.queue_declare(queue, passive=True).method.message_count)

@@ -193,9 +193,7 @@ def test_a_bad_event_that_cannot_be_answered_is_logged_and_the_node_goes_on(
 
 
 @pytest.mark.parametrize("reply_to", each(STRANGE_REPLY_QUEUES))
-def test_a_reply_that_cannot_be_delivered_does_no_harm(
-    node: System, client: Client, reply_to: object
-) -> None:
+def test_a_reply_that_cannot_be_delivered_is_harmless(node: System, client: Client, reply_to: object) -> None:
     for code in ("X4", "X9"):
         client.publish(service_queue(node), {"type": code, "reply_to": reply_to}, b"")
         assert_serves(client, node)
