@@ -8,7 +8,6 @@ What is watched (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a se
 import argparse
 import ipaddress
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -69,8 +68,7 @@ def main(argv: list[str]) -> int:
         with _watched(options, urls, hub, main_thread) as watched, _served(options, watched, hub, listener):
             try:
                 main_thread.work()
-            finally:  # a second Ctrl-C does not disturb the cleaning up
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            finally:
                 main_thread.close()
 
 

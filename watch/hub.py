@@ -234,7 +234,10 @@ class MainThreadExecutor:
     def work(self) -> NoReturn:
         """Run tasks until a signal interrupts it."""
         while True:
-            self._running, task = self._tasks.get()
+            try:  # Python hears of a signal just before a wait only after it
+                self._running, task = self._tasks.get(timeout=1.0)
+            except queue.Empty:
+                continue
             self._do(self._running, task)
             self._running = None
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from lab.brokers import Broker, located, rabbitmq_broker, redacted, redis_broker
 from lab.brokers.provide import private_rabbitmq, private_redis
@@ -70,7 +70,8 @@ def child_environment(urls: BrokerUrls) -> dict[str, str]:
 
 def say(message: str) -> None:
     """Print progress on standard error; results go to standard output."""
-    print(message, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal that is closed does not stop the clean-up
+        print(message, file=sys.stderr, flush=True)
 
 
 def up(argv: list[str]) -> int:
@@ -86,13 +87,21 @@ def up(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     with changing() as here:
-        for kind, start in {"redis": private_redis, "rabbitmq": private_rabbitmq}.items():
-            if kind in here and here[kind].lasting:
-                say(f"{kind} is up already, at {redacted(here[kind].url)}")
-                continue
-            here[kind] = _started(start(FOLDER / kind, host=arguments.host))
-            write_state(here)  # at once: the next one may fail
-            say(f"{kind} is up")
+        started = []
+        try:
+            for kind, start in {"redis": private_redis, "rabbitmq": private_rabbitmq}.items():
+                if kind in here and here[kind].lasting:
+                    say(f"{kind} is up already, at {redacted(here[kind].url)}")
+                    continue
+                here[kind] = _started(start(FOLDER / kind, host=arguments.host))
+                started.append(kind)
+                write_state(here)  # at once: the next one may fail
+                say(f"{kind} is up")
+        except KeyboardInterrupt:
+            for kind in started:
+                here.pop(kind).stop()
+            write_state(here)
+            raise
         print(f"export LAB_REDIS_URL='{here['redis'].url}'")
         print(f"export LAB_AMQP_URL='{here['rabbitmq'].url}'")
     say("nodes started in this folder find both by themselves; `python3 -m lab down` ends them")

@@ -81,7 +81,11 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. It reaches this process alone; the terminal sends Ctrl-C to its children, too."""
+    """SIGTERM or SIGHUP came. It may reach this process alone; Ctrl-C reaches its children, too."""
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""Ctrl-C, `kill`, and a terminal that is closed."""
 
 
 def main(argv: list[str]) -> int:
@@ -102,7 +106,9 @@ def _main(argv: list[str]) -> int:
         fix = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         return complain(f"no command {name!r}; {fix}", WRONG_USAGE)
     command = COMMANDS[name]
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` have it
+            signal.signal(number, _end)
     enter(argv, _requirements(command, rest))
     settings()
     return command.run(rest)
@@ -134,7 +140,12 @@ def _help() -> str:
     )
 
 
-def _terminate(signum: int, _frame: object) -> None:
-    """Let SIGTERM end this process as Ctrl-C does. A second one does not stop the clean-up."""
-    signal.signal(signum, signal.SIG_IGN)
-    raise Terminated
+def _end(signum: int, _frame: object) -> None:
+    """Let this process end as Ctrl-C does. A second signal, of any kind, does not stop the clean-up."""
+    for number in ENDING:
+        signal.signal(number, _go_on)
+    raise KeyboardInterrupt if signum == signal.SIGINT else Terminated
+
+
+def _go_on(_signum: int, _frame: object) -> None:
+    """Do nothing. SIG_IGN would go on to child processes, and warn of signals that come together."""

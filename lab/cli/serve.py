@@ -1,7 +1,6 @@
 """``lab serve``: a whole system in this terminal, until Ctrl-C."""
 
 import argparse
-import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -50,7 +49,8 @@ def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
                 say(f"{name:12} {redacted(handle.address)}  (process {handle.pid})")
         say(f"talk to it in another terminal: {_shell(spec, system.target.address)}")
         say("Ctrl-C ends it")
-        _wait(system)
+        if system.supervisor:
+            system.supervisor.wait()
 
 
 _FILTER_OPTIONS = ("work_time", "work_cpu", "insults", "handler")
@@ -142,12 +142,3 @@ def _shell(spec: SystemSpec, address: str) -> str:
     if is_direct and (not spec.usual_ports):
         words.append(f"--address {address}")
     return " ".join(words)
-
-
-def _wait(system: System) -> None:
-    """Return when no process runs any more. A second Ctrl-C does not stop the clean-up."""
-    if system.supervisor:
-        try:
-            system.supervisor.wait()
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)

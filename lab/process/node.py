@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from lab.bootstrap import FAILED, GOOD, INTERRUPTED, WRONG_USAGE, run_program
@@ -21,6 +22,7 @@ from lab.errors import AlreadyRunning, Code, DeadlineExceeded, InvalidRequest, L
 from lab.limits import DRAIN_SECONDS
 from lab.options import add_broadcast_options, add_filter_options, client_parser, node_options, process_parser
 from lab.settings import settings
+from lab.topology import BROADCASTER
 from lab.validation import clean_address
 from lab.work import without_declared_work
 
@@ -79,8 +81,11 @@ def _run(name: str, make: Callable[[], Node]) -> int:
             ready = {"ready": True, "role": name, "address": address, "pid": os.getpid()}
             print(json.dumps(ready), flush=True)
             received = signal.sigwait(STOP_SIGNALS)
-        finally:
-            node.drain(DRAIN_SECONDS)
+        except BaseException:
+            with suppress(Exception):  # it may not have all that it would end
+                node.drain(DRAIN_SECONDS)
+            raise
+        node.drain(DRAIN_SECONDS)
     except LabError as error:
         print(f"{name}: {error.code}: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, (InvalidRequest, AlreadyRunning)) else FAILED
@@ -167,6 +172,8 @@ def main_of_roles(
     add_broadcast_options(parser)
     add_filter_options(parser)
     arguments = parser.parse_args(given)
+    if arguments.role == BROADCASTER:
+        arguments.architecture = Architecture.N_NODE  # one node broadcasts by itself
     options = node_options(arguments)
     if option == "--master" and arguments.entry:
         arguments.master = arguments.entry

@@ -129,7 +129,8 @@ class Supervisor:
 
     def wait(self) -> None:
         """Wait until all that is watched was stopped or given up; a signal interrupts it."""
-        self._deserted.wait()
+        while not self._deserted.wait(1.0):  # Python hears of a signal just before a wait only after it
+            pass
 
     def close(self) -> None:
         """Start nothing any more, let the launcher stop everything, then end. A second call does nothing."""

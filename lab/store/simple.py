@@ -22,13 +22,18 @@ from lab.store.protocol import (
     WaitingText,
     result_page,
 )
+from lab.store.redis_store import as_lab_error
 
 
 class SimpleStore(Store):
-    """The state in the Redis at *url*, for any number of nodes."""
+    """The state in the Redis at *url*, for any number of nodes; Unavailable if it does not serve."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self._redis = redis.Redis.from_url(url, decode_responses=True)
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise as_lab_error(error) from error
         self._insults, self._ns = f"{namespace}:insults", f"{namespace}:stock"
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:

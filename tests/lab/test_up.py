@@ -1,6 +1,10 @@
 """`lab up` and `lab down` in copies of the lab: what they start is theirs alone; two labs at once."""
 
+import itertools
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,6 +14,8 @@ import psutil
 import pytest
 import redis
 
+from lab.cli.commands import ENDING
+from lab.store.namespace import throwaway_namespace
 from tests.eventually import eventually
 from tests.lab.conftest import LabCopy, Served, runs
 
@@ -81,6 +87,43 @@ def test_a_system_that_is_served_already_is_refused_in_one_line(lab: LabCopy, mi
         done = lab.start("serve", middleware, "service", *ports)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].endswith("runs here already, in another terminal")
+
+
+@pytest.mark.parametrize("signals", list(itertools.product(ENDING, repeat=2)), ids=str)
+def test_any_two_signals_at_once_end_a_system_and_leave_nothing(
+    lab: LabCopy, signals: tuple[signal.Signals, ...]
+) -> None:
+    with lab.serving("redis_impl", "filter", "--free-ports", "--namespace", throwaway_namespace()) as system:
+        children = psutil.Process(system.process.pid).children(recursive=True)
+        before = set(lab.temporary.glob("lab-*"))
+        for number in signals:
+            system.process.send_signal(number)
+        code = system.process.wait(60.0)
+    assert code == 130, system.said()
+    assert not any(runs(child.pid) for child in children)
+    assert before
+    assert not before & set(lab.temporary.glob("lab-*"))
+    assert "Error" not in system.said()
+    assert "ignored" not in system.said()
+
+
+def test_up_that_is_interrupted_ends_what_it_started(lab: LabCopy) -> None:
+    lab.run("down")
+    with subprocess.Popen(
+        [sys.executable, "-m", "lab", "up"],
+        cwd=lab.root,
+        env=lab.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as command:
+        eventually(lambda: "redis" in lab.up() or command.poll() is not None, within=60.0)
+        started = lab.processes()
+        command.send_signal(signal.SIGINT)  # RabbitMQ takes seconds
+        assert command.wait(60.0) == 130
+    assert started
+    assert not any(runs(pid) for pid in started)
+    assert not lab.up()
 
 
 def test_down_with_purge_leaves_no_process_and_no_data(lab: LabCopy) -> None:
