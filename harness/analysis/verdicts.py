@@ -138,7 +138,8 @@ class Speedup:
         most = max(self.estimates)
         said += f"; {self.share_of_ideal(most).value:.0%} of {most} x {self.ideal:,.4g}/s, the work's ideal"
         if self.full_from:
-            said += f"; from {self.full_from} node(s) on the machine was full"
+            nodes = "1 node" if self.full_from == 1 else f"{self.full_from} nodes"
+            said += f"; from {nodes} on the machine was full"
         return f"{said}."
 
     @property

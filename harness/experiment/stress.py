@@ -194,7 +194,8 @@ def variants_step(variants: Sequence[str], architecture: Architecture, window: f
         side_by_side, variants=variants, architecture=architecture, window_seconds=window, blocks=blocks
     )
     what = f"{' and '.join(MIDDLEWARES[name].label for name in variants)}, {architecture}"
-    seconds = len(variants) * (START_SECONDS + window * sum(blocks))
+    windows = blocks.single + blocks.many + SEARCH_WINDOWS * PROBE_SHARE * blocks.accepted + blocks.accepted
+    seconds = len(variants) * (START_SECONDS + window * windows)
     return Step(what, seconds, needs(variants[0], architecture), measure)
 
 
