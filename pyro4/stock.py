@@ -77,8 +77,8 @@ def serve(daemon: Any, target: object, names: Iterable[str], name: str | None = 
 
 
 def daemon_of(options: NodeOptions) -> Any:
-    """Return a daemon that is reached under the advertised host."""
-    return Pyro4.Daemon(options.host, options.port or 0, nathost=options.advertised_host)
+    """Return a daemon, reached under another host if one is advertised."""
+    return Pyro4.Daemon(options.host, options.port or 0, nathost=options.advertise or None)
 
 
 def proxy_of(uri: str, seconds: float) -> Any:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -67,6 +68,14 @@ def test_a_node_is_reached_at_the_host_that_it_advertises(
     arguments = ("--advertise", "localhost")
     system = start_system(middleware, Application.FILTER, architecture, node_arguments=arguments)
     assert re.search(r"(//|@)localhost:", system.nodes[0].address)
+    with system.filter() as client:
+        assert client.filter("tonto") == "CENSORED"
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_pyro4_nodes_are_reached_over_ipv6(start_system: StartSystem) -> None:
+    system = start_system("pyro4:stock", Application.FILTER, node_arguments=("--host", "::1"))
+    assert "@[::1]:" in system.nodes[0].address
     with system.filter() as client:
         assert client.filter("tonto") == "CENSORED"
 

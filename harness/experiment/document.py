@@ -194,6 +194,9 @@ def _plain(given: Mapping[str, Any], design: str) -> Part:
     _known("field of ramp", ramp, ("requests",))
     objective = _mapping("capacity", given.get("capacity", {}))
     _known("field of capacity", objective, ("objective",))
+    blocks = _field("blocks", given.get("blocks", 3), count)
+    if is_comparison and blocks == 1:
+        raise _wrong("blocks", blocks, "2 or more: one pair has no interval")
     seconds = _field("objective", objective.get("objective", "50ms"), interval)
     usual = BLOCK if design == COMPARE else NEVER
     return Part(
@@ -201,7 +204,7 @@ def _plain(given: Mapping[str, Any], design: str) -> Part:
         title=str(given.get("title", "")),
         has_again=is_comparison and _field("again", given.get("again", "yes"), choice("yes", "no")) == "yes",
         is_with_clients=_field("with clients", given.get("with clients", "no"), choice("yes", "no")) == "yes",
-        blocks=_field("blocks", given.get("blocks", 3), count),
+        blocks=blocks,
         window_seconds=_field("window", given.get("window", "2s"), interval),
         fresh=_field("fresh", given.get("fresh", usual), choice(NEVER, BLOCK, WINDOW)),
         expect=tuple(_expectation(one) for one in _listed("expect", given.get("expect", []))),
