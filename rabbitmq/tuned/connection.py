@@ -22,6 +22,7 @@ from pika.exceptions import (
     AMQPError,
     AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
+    ConnectionClosedByClient,
     InvalidFieldTypeException,
 )
 from pika.frame import Body, Header, Method
@@ -292,7 +293,7 @@ class Connection:
 
     def _ended(self, connection: pika.SelectConnection, error: Exception | str) -> None:
         connection.ioloop.stop()
-        if not self._stopping:
+        if not self._stopping and not isinstance(error, ConnectionClosedByClient):  # we said why before
             self._failed(error if isinstance(error, Exception) else AMQPError(error))
 
     def _channel_closed(self, channel: Channel, error: Exception) -> None:

@@ -1,6 +1,8 @@
 """The life of a node of either application: start, canary, join, drain."""
 
 import argparse
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -35,6 +37,8 @@ CANARY_SECONDS = 10.0
 RETRY_PREFETCH = 1
 TAKE_OVER_SECONDS = 2.0
 """How long a node waits for the broker to notice that the one before it was killed."""
+LOCKED_SECONDS = 15.0
+"""For so long after a break the broker may take the node's old connection for alive: it holds its queues."""
 NOT_SOLE = (
     "a node with its state in memory serves this namespace already; stop it, use another --namespace, "
     "or start all nodes with --architecture n-node"
@@ -63,6 +67,8 @@ class QueueNode:
         self._own_queue = f"{options.namespace}.node-{uuid4().hex[:8]}"
         self._sole_queue = f"{retried[0]}.sole" if is_sole else ""
         """Exclusive to one connection: the broker refuses a second node with its state in memory."""
+        self._may_be_locked_until = 0.0
+        self._is_replaced = False
         self._direct = DirectReplies(locate_rabbitmq())
         self._connection = self._new_connection()
         self._consumers = consumers(lambda: self._connection)
@@ -127,7 +133,10 @@ class QueueNode:
             raise Unavailable("the connection to RabbitMQ is lost")
 
     def drain(self, timeout_seconds: float) -> None:
-        """Consume nothing more, finish and acknowledge what was delivered, disconnect."""
+        """Consume nothing more, finish and acknowledge what was delivered, disconnect.
+
+        InvalidRequest if this node ends because another one has its sole queue.
+        """
         deadline = time.monotonic() + timeout_seconds
         for consumer in self._consumers:
             consumer.stop(timeout_seconds)
@@ -135,6 +144,8 @@ class QueueNode:
             consumer.join(max(0.0, deadline - time.monotonic()))
         self._direct.close()
         self._connection.close()
+        if self._is_replaced:
+            raise InvalidRequest(Code.MALFORMED, NOT_SOLE)
 
     def _new_connection(self) -> Connection:
         return Connection(locate_rabbitmq(), self._set_up, self._lost, self._blocked)
@@ -142,17 +153,23 @@ class QueueNode:
     # In the I/O thread.
 
     def _set_up(self, connection: Connection) -> None:
-        connection.open_channel(self._declare)
+        # Of the queues that this channel consumes, only the sole one can be deleted.
+        connection.open_channel(self._declare, lambda _: self._declare_sole())
 
     def _declare(self, channel: Channel) -> None:
         self._publisher = channel
 
         def declared_all() -> None:
-            if self._sole_queue:
-                channel.queue_declare(self._sole_queue, exclusive=True)
+            self._declare_sole()
             channel.queue_declare(self._own_queue, exclusive=True, callback=lambda _: self._open_consumers())
 
         self._declare_all(channel, declared_all)
+
+    def _declare_sole(self) -> None:
+        """Declare the sole queue. Consume it, so that this node is told when somebody deletes it."""
+        if self._sole_queue and self._publisher:
+            self._publisher.queue_declare(self._sole_queue, exclusive=True)
+            self._publisher.basic_consume(self._sole_queue, lambda *_: None, auto_ack=True)
 
     def _declare_all(self, channel: Channel, then: Callable[[], None]) -> None:
         """Declare the queues and the exchange of the namespace, then call *then*."""
@@ -203,6 +220,11 @@ class QueueNode:
         self._publisher = None
         for consumer in self._consumers:
             consumer.lost()
+        if not self._sole_queue or self._sole_queue not in self._connection.failure:
+            self._may_be_locked_until = time.monotonic() + LOCKED_SECONDS
+        elif self._joined and time.monotonic() > self._may_be_locked_until:
+            self._is_replaced = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _send_canary(self, message: Message) -> None:
         def answered(_: object, __: object, properties: BasicProperties, body: bytes) -> None:

@@ -19,12 +19,12 @@ from lab.contract import Application, Architecture
 from lab.errors import InternalError
 from lab.operations import new_operation_id
 from lab.process.launcher import LocalLauncher, ProcessSpec
-from lab.process.system import System
+from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.topology import BROADCASTER
 from rabbitmq.insult_filter import InsultFilterClient
 from tests.conftest import StartSystem
 from tests.eventually import eventually
-from tests.rabbitmq.conftest import Supervisor, Worker, channel_to, letters, outcome
+from tests.rabbitmq.conftest import PrivateRabbit, Supervisor, Worker, channel_to, letters, outcome
 
 SEED = 20_260_105
 POISON = "cicuta"
@@ -209,8 +209,19 @@ def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
     start_system: StartSystem, amqp_url: str, application: Application
 ) -> None:
     first = start_system("rabbitmq", application)
+    assert_refuses_a_second_node(first, amqp_url)
+    assert_serves(first)
+
+
+def assert_refuses_a_second_node(first: System, amqp_url: str) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", f"rabbitmq.insult_{application}", "--namespace", first.namespace],
+        [
+            sys.executable,
+            "-m",
+            f"rabbitmq.insult_{first.spec.application}",
+            "--namespace",
+            first.namespace,
+        ],
         env={**os.environ, "LAB_AMQP_URL": amqp_url},
         cwd=ROOT,
         capture_output=True,
@@ -222,7 +233,29 @@ def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
     assert second.stdout == ""
     (line,) = second.stderr.splitlines()
     assert "serves this namespace already" in line
-    assert_serves(first)
+
+
+@pytest.mark.parametrize("application", list(Application))
+def test_one_node_whose_sole_queue_was_deleted_declares_it_again_or_ends_if_it_is_anothers(
+    rabbit: PrivateRabbit, redis_url: str, application: Application
+) -> None:
+    spec = SystemSpec("rabbitmq", application)
+    with System(spec, BrokerUrls(redis_url, rabbit.url)) as first, channel_to(rabbit.url) as channel:
+        (node,) = first.nodes
+        sole = f"{first.namespace}.{application}.sole"
+        rabbit.ctl("delete_queue", sole)
+        eventually(lambda: sole in rabbit.queues(first.namespace))
+        assert_refuses_a_second_node(first, rabbit.url)
+        assert_serves(first)
+        assert "connecting again" not in first.launcher.logs(node)
+        os.kill(node.pid, signal.SIGSTOP)
+        try:
+            rabbit.ctl("delete_queue", sole)
+            channel.queue_declare(sole, exclusive=True)
+        finally:
+            os.kill(node.pid, signal.SIGCONT)
+        eventually(lambda: not first.launcher.alive(node))
+        assert "serves this namespace already" in first.launcher.logs(node).splitlines()[-1]
 
 
 def assert_serves(system: System) -> None:
