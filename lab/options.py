@@ -64,6 +64,18 @@ class Parser(argparse.ArgumentParser):
         """End with *message* and exit code 2."""
         self.exit(WRONG_USAGE, f"{self.prog}: {message}; see --help\n")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = ", ".join(map(str, action.choices))  # not their repr: it shows members of an enum as code
+            raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r} (choose from {names})")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            self._check_value(action, arg_string)  # the type may be an enum, which names no choices
+            raise
+
     def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
         stream = file or sys.stderr
         try:

@@ -297,6 +297,7 @@ class _Client:
 class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
+    @translated()
     def subscribe(self) -> Inbox:
         """Receive ticks in an exclusive queue, which ends with its connection."""
         connection = connect(self._url)
@@ -305,7 +306,7 @@ class InsultServiceClient(_Client, ServiceCalls):
         channel.exchange_declare(exchange, "fanout", durable=True)
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(queue, exchange)
-        inbox = Inbox(lambda: connection.add_callback_threadsafe(channel.stop_consuming))
+        inbox = Inbox(translated()(lambda: connection.add_callback_threadsafe(channel.stop_consuming)))
 
         def consume() -> None:
             with suppress(AMQPError):

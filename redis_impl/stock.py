@@ -32,14 +32,7 @@ from lab.applications.service import ServiceApplication
 from lab.brokers import locate_redis
 from lab.client.calls import FilterCalls, Inbox, ServiceCalls
 from lab.contract import Application, Architecture, Target, Tick
-from lab.errors import (
-    Code,
-    DeadlineExceeded,
-    InvalidRequest,
-    LabError,
-    Unavailable,
-    error_from,
-)
+from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation, to_plain
 from lab.options import NodeOptions
@@ -304,6 +297,7 @@ class _Client:
 class InsultServiceClient(_Client, ServiceCalls):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
+    @translated()
     def subscribe(self) -> Inbox:
         """Receive what is published; what is published while the connection is away is missed."""
         messages = cast(Any, self._redis).pubsub(ignore_subscribe_messages=True)
@@ -312,9 +306,16 @@ class InsultServiceClient(_Client, ServiceCalls):
             tick = json.loads(message["data"])
             inbox.deliver(tick["number"], tick["insult"])
 
+        def leave() -> None:
+            for _ in range(10):  # the first stop is for nothing if the thread does not run yet
+                thread.stop()
+                thread.join(0.1)
+
         messages.subscribe(**{f"{self._namespace}:broadcast:channel": deliver})
         messages.get_message(timeout=self._seconds)  # once this is answered, nothing is missed
-        inbox = Inbox(messages.run_in_thread(0.1, daemon=True).stop)
+        inbox = Inbox(leave)
+        # Redis may be away, or a message no tick: the thread goes on.
+        thread = messages.run_in_thread(0.1, daemon=True, exception_handler=lambda *_: time.sleep(0.1))
         return inbox
 
 

@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import Pyro4
@@ -17,6 +20,7 @@ import pytest
 from pika import BlockingConnection, URLParameters
 from pika.spec import BasicProperties
 
+from harness.faults.proxy import Proxy
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Target
 from lab.errors import Code, NoInsults, Overloaded, Unavailable
@@ -58,6 +62,33 @@ def test_a_stock_client_and_a_tuned_client_work_with_the_same_tuned_nodes(
         assert asking.filter("quin tonto") == "quin CENSORED"
         assert list(asking.filter_many(["tonto", "friend"])) == ["CENSORED", "friend"]
         assert reading.result(asking.submit("quin tonto"), DEADLINE_SECONDS) == "quin CENSORED"
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("middleware", ["redis_impl:stock", "rabbitmq:stock"])
+@pytest.mark.parametrize("first", ["subscription", "client", "broker"])
+def test_a_subscription_ends_without_an_error_before_and_after_its_client_and_its_broker(
+    start_system: StartSystem, middleware: str, first: str
+) -> None:
+    system = start_system(middleware, Application.SERVICE, interval="100ms")
+    before = set(threading.enumerate())
+    with Proxy(seed=1, harms={}) as proxy:
+        address = urlsplit(system.target.address)
+        port = proxy.listen("127.0.0.1", 0, str(address.hostname), int(address.port or 0))
+        behind = system.target.address.replace(f":{address.port}", f":{port}")
+        client = system.middleware.service_client(replace(system.target, address=behind), DEADLINE_SECONDS)
+        subscription = client.subscribe()
+        client.add_insult("tonto")
+        client.start_broadcast()
+        assert subscription.receive(DEADLINE_SECONDS)
+        if first == "client":
+            client.close()
+        if first != "broker":
+            subscription.close()
+            client.close()
+    subscription.close()
+    client.close()
+    eventually(lambda: set(threading.enumerate()) <= before, DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize("middleware", ["xmlrpc:stock", "pyro4:stock"])

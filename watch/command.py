@@ -6,6 +6,7 @@ What is watched (:mod:`watch.system`, :mod:`watch.scaling`) is sampled once a se
 """
 
 import argparse
+import errno
 import ipaddress
 import secrets
 import socket
@@ -19,8 +20,8 @@ import uvicorn
 from lab.addresses import allow_files, host_port, listener
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
-from lab.errors import InvalidRequest, Unavailable
-from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
+from lab.errors import Code, InvalidRequest, Unavailable
+from lab.middleware import MIDDLEWARES, STOCK, VARIANTS, VARIANTS_HELP, middleware_name
 from lab.options import LOOPBACK, Parser, add_yes_option, duration, host, interval, namespace, port
 from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
@@ -162,11 +163,13 @@ def _listener(options: argparse.Namespace) -> socket.socket:
     host, number = options.host, options.port
     try:
         return listener(host, number)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Unavailable(
-            f"the page cannot listen on {host_port(host, number)}: {reason}; try another --port"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", "") or str(error)
+        if getattr(error, "errno", 0) in (errno.EADDRINUSE, errno.EACCES):
+            message = f"the page cannot listen on {host_port(host, number)}: {reason}; try another --port"
+            raise Unavailable(message) from error
+        message = f"--host: {host} is no address of this machine: {reason}"
+        raise InvalidRequest(Code.MALFORMED, message) from error
 
 
 def _url_host(host: str) -> str:
@@ -222,7 +225,12 @@ def _read_words(parser: Parser, options: argparse.Namespace) -> None:
     if len(words) > MOST_SIDE_BY_SIDE:
         parser.error(f"{MOST_SIDE_BY_SIDE} systems fit side by side, not {len(words)}")
     if len(set(options.middlewares)) < len(words):
-        parser.error(f"{words[0]} and {words[1]} are the same; name two, such as {words[0]}:stock {words[0]}")
+        given, *_ = options.middlewares
+        usual = given.partition(":")[0]
+        other = next(
+            one for one in (usual, f"{usual}:{STOCK}", *VARIANTS) if one in VARIANTS and one != given
+        )
+        parser.error(f"{words[0]} and {words[1]} are the same; name two, such as {given} {other}")
 
 
 def system_specs(options: argparse.Namespace) -> list[list[SystemSpec]]:
@@ -360,4 +368,4 @@ def _rate(text: str) -> float:
         rate = -1.0
     if not 0 <= rate <= MOST_RATE:
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 0 to {MOST_RATE:g} per second")
-    return rate
+    return abs(rate)  # not -0

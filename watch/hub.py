@@ -161,7 +161,7 @@ def given_number(fields: Fields, name: str, most: float) -> float:
         raise InvalidRequest(Code.WRONG_TYPE, f"{name} must be a number, got {_kind(value)}")
     if not 0 <= value <= most:  # nor is NaN
         raise InvalidRequest(Code.TOO_LARGE, f"{name} must be from 0 to {most:g}")
-    return float(value)
+    return abs(float(value))  # not -0
 
 
 def given_whole(fields: Fields, name: str) -> int:

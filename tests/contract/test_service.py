@@ -23,6 +23,7 @@ from tests.contract.conftest import INTERVAL
 from tests.contract.wires import INSULTS, TOGETHER
 from tests.eventually import eventually
 
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 TICK_SECONDS = float(INTERVAL.removesuffix("ms")) / 1000
 TIMEOUT_SECONDS = 10.0
 

@@ -213,6 +213,7 @@ def test_the_work_time_changes_while_nodes_run(page: Watching) -> None:
     page.press("load", rate=5)
     page.press("work", milliseconds=150)
     eventually(lambda: (page.point()["p50"] or 0) >= 150, 20.0)
+    assert "takes 0 ms" in page.press("work", milliseconds=-0.0)["said"]
     page.press("work", milliseconds=20)
     eventually(lambda: (page.point()["p50"] or 1000) < 120, 30.0)
 
@@ -224,8 +225,9 @@ def test_a_broker_that_was_here_before_is_not_ours_to_kill(page: Watching) -> No
 
 def test_a_private_broker_is_killed_and_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAB_REDIS_URL", raising=False)
-    with watching("redis_impl", "filter", "--nodes", "1", redis_url="") as command:
-        if not any(row.get("buttons") == ["kill_broker"] for row in command.state()["rows"]):
+    with watching("redis_impl:stock", "redis_impl", "--nodes", "1", redis_url="") as command:
+        rows = eventually(lambda: command.state()["rows"])
+        if not any(row.get("buttons") == ["kill_broker"] for row in rows):
             pytest.skip("a Redis runs on its usual port, so there is no private one")
         eventually(lambda: command.point().get("achieved"), 30.0)
         assert "was killed" in command.press("kill_broker", kind="redis")["said"]
@@ -234,6 +236,7 @@ def test_a_private_broker_is_killed_and_serves_again(monkeypatch: pytest.MonkeyP
         assert "serves again" in command.press("start_broker", kind="redis")["said"]
         eventually(lambda: command.point()["achieved"] > 10, 30.0)
         command.press("kill_broker", kind="redis")
+        eventually(lambda: "the store does not answer" in " ".join(command.lines("fault")), 30.0)
         started = command.running()
         assert command.end() == 130
         assert not still_running(started)

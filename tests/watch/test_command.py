@@ -10,7 +10,7 @@ import pytest
 
 from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
-from lab.errors import InternalError, LabError, NotFound, Unavailable
+from lab.errors import InternalError, InvalidRequest, LabError, NotFound, Unavailable
 from lab.middleware import MIDDLEWARES
 from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
@@ -36,7 +36,8 @@ INTERRUPTED = 130
         (["soap"], "no middleware 'soap'"),
         (["xmlrpc", "soap"], "no middleware 'soap'"),
         (["xmlrpc:plain"], "no middleware"),
-        (["redis_impl", "redis"], "are the same"),
+        (["redis_impl", "redis"], "such as redis_impl redis_impl:stock;"),
+        (["redis_impl:stock", "redis:stock"], "such as redis_impl:stock redis_impl;"),
         (["redis_impl", "xmlrpc", "pyro4"], "2 systems fit"),
         (["dynamic", "redis_impl"], "stands alone"),
         (["dynamic", "--policy", "foo"], "no policy 'foo'"),
@@ -63,6 +64,12 @@ def test_a_port_that_is_taken_is_told() -> None:
     assert ended.returncode == 1
     assert "cannot listen" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1", "a..b", 70 * "a"])
+def test_a_host_that_is_no_address_here_is_told_before_anything_starts(host: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"--host: {host} is no address of this machine"):
+        COMMANDS["watch"].run(["redis_impl", "--host", host])
 
 
 def working(executor: MainThreadExecutor) -> None:
