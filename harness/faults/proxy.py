@@ -52,6 +52,7 @@ class Proxy:
         self.is_armed = False
         """Until then every reply is passed on: a system must be able to start."""
         self._connections: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -62,6 +63,8 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for server in self._servers:  # refuse who comes from now on
+            self._loop.call_soon_threadsafe(server.close)
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -77,6 +80,7 @@ class Proxy:
                 task.add_done_callback(self._connections.discard)
 
             server = await asyncio.start_server(connected, host, port)
+            self._servers.append(server)
             return int(server.sockets[0].getsockname()[1])
 
         return asyncio.run_coroutine_threadsafe(serve(), self._loop).result(5.0)

@@ -231,6 +231,7 @@ class Supervisor:
         lines = self._launcher.logs(place.handle).strip().splitlines()[-LAST_LINES:]
         words = "".join(f"\n    {line}" for line in lines) or " none"
         self._say(f"{what_happened}{often}; its last words:{words}")
+        self._launcher.stop(place.known)  # it has ended; now nobody expects another in its place
         self._count(-1)
 
     def _count(self, places: int) -> None:
