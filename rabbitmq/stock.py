@@ -13,6 +13,7 @@ One node keeps its state in memory, n nodes keep theirs in Redis::
 """
 
 import json
+import logging
 import os
 import threading
 import time
@@ -44,6 +45,7 @@ from lab.validation import clean_address, clean_deadline, clean_text
 
 from .topology import default_address
 
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs a traceback when nobody answers
 PREFETCH = 100
 SERVICE_CODES = {
     "": Operation.ADD_INSULT,
@@ -256,8 +258,7 @@ class _Connection(threading.local):
         """Wait for the reply with this id; raise the error that it is."""
         deadline = time.monotonic() + self._seconds
         while message_id not in self._arrived:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if (left := deadline - time.monotonic()) <= 0:
                 raise DeadlineExceeded(f"no answer within {self._seconds:g} s; is a node running?")
             with translated():
                 self._connection.process_data_events(left)

@@ -26,6 +26,7 @@ PROGRAMS = [
 ]
 """One of each way to start a program, and of each way to write."""
 KINDS = ["lab doctor", "lab stress --help", "xmlrpc.master --help"]
+NOWHERE = {"LAB_REDIS_URL": "redis://127.0.0.1:9/0", "LAB_AMQP_URL": "amqp://127.0.0.1:9/%2F"}
 ADDRESSES = [
     "foo",
     "http://[::1",
@@ -56,8 +57,16 @@ def shell(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Type *typed* into a shell of *middleware*; nobody serves there."""
     words = f"lab shell {middleware} --deadline 200ms {' '.join(options)}"
-    nowhere = {"LAB_REDIS_URL": "redis://127.0.0.1:9/0", "LAB_AMQP_URL": "amqp://127.0.0.1:9/%2F"}
-    return run(words, stdin=None, input=typed, env={**os.environ, **nowhere, **variables})
+    return run(words, stdin=None, input=typed, env={**os.environ, **NOWHERE, **variables})
+
+
+@pytest.mark.parametrize("role", ["service", "filter", "subscriber"])
+def test_a_stock_program_without_rabbitmq_says_so_in_one_line(role: str) -> None:
+    done = run(f"rabbitmq.stock {role}", env={**os.environ, **NOWHERE})
+    (line,) = done.stderr.decode().splitlines()
+    assert ": RabbitMQ does not answer: " in line
+    assert done.returncode == 1
+    assert done.stdout == b""
 
 
 def is_calm(said: bytes) -> bool:
