@@ -151,7 +151,9 @@ class QueueClient(Closing):
         self._channel: Channel | None = None
         self._is_declaring = False
         self._reply_queue = ""
-        self._connection = Connection(target.address, self._set_up, self._lost, self._blocked)
+        self._connection = Connection(
+            target.address, self._set_up, self._lost, self._blocked, self._not_permitted
+        )
         self._connection.start()
         self._is_forked = False
         after_fork(self)
@@ -187,6 +189,7 @@ class QueueClient(Closing):
                 with suppress(TimeoutError):
                     return request.answer.result(probe_after(left))
                 self._connection.probe()
+                self._connection.call(self._declare_again)  # is the queue still the one that nodes consume?
             return request.answer.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:
             raise self._too_late(request) from error
@@ -309,21 +312,30 @@ class QueueClient(Closing):
         request = self._pending.get(properties.message_id or "")
         if request:
             request.settle(Unavailable(f"the queue {queue} was deleted; it is declared again now: try again"))
-        if self._is_declaring:
-            return
-        self._is_declaring = True
-        log.warning("the queue %s was deleted; declaring it again", queue)
+        if not self._is_declaring:
+            log.warning("the queue %s was deleted; declaring it again", queue)
+        self._declare_again()
+
+    def _declare_again(self) -> None:
+        """Declare the queues, unless that is under way. If one is of another kind, the channel is closed."""
 
         def declared() -> None:
             self._is_declaring = False
 
-        declare_queues(channel, self.names.requests, settings().queue_type, declared)
+        if not self._is_declaring and self._channel and self._channel.is_open:
+            self._is_declaring = True
+            declare_queues(self._channel, self.names.requests, settings().queue_type, declared)
 
     def _blocked(self) -> None:
         """End all that RabbitMQ has not confirmed: it reads nothing more now."""
         for request in self._confirms.waiting:
             request.settle(Unavailable(f"{BLOCKED}. It was sent, and is done if RabbitMQ reads it later"))
         self._pending.settle_unsent(Overloaded(BLOCKED))
+
+    def _not_permitted(self, error: LabError) -> None:
+        """End all requests: to send them again would not help."""
+        self._pending.settle_unsent(error)
+        self._pending.settle_all(Unavailable(f"{error.message}. It was sent, and may be done"))
 
     def _lost(self) -> None:
         self._channel = None

@@ -99,6 +99,8 @@ class Connection:
     Only the I/O thread uses pika; other threads give it work by :meth:`call`. The I/O thread calls *on_lost*
     when the connection broke, and *on_blocked* when the broker takes no messages because it is out of memory
     or disk. A blocked connection is kept: a new one would be blocked, too, and deliveries would be lost.
+    *on_refused* is called with the reason if the broker will refuse the next connection, too: it does not
+    permit something, or a queue is of another kind. The connection is opened again all the same.
     """
 
     def __init__(
@@ -107,12 +109,14 @@ class Connection:
         set_up: Callable[["Connection"], None],
         on_lost: Callable[[], None],
         on_blocked: Callable[[], None] = lambda: None,
+        on_refused: Callable[[LabError], None] = lambda error: None,
     ) -> None:
         self._url = url
         self._parameters = _parameters(url)
         self._set_up = set_up
         self._on_lost = on_lost
         self._on_blocked = on_blocked
+        self._on_refused = on_refused
         self.is_blocked = False
         """The broker reads nothing from us now: it is out of memory or disk."""
         self._connection: pika.SelectConnection | None = None
@@ -302,20 +306,28 @@ class Connection:
             self._connection.close()
 
     def _failed(self, error: Exception) -> None:
+        refusal = _refusal(error)
+        reason = str(error) or type(error).__name__
         if not self._first.done():
-            self._first.set_exception(self._translated(error))
+            away = f"RabbitMQ at {redacted(self._url)} does not serve: {reason}; is it running?"
+            self._first.set_exception(refusal or Unavailable(away))
         elif self._failure is None:
-            log.warning("RabbitMQ: %s; connecting again", error or type(error).__name__)
+            log.warning("%s; connecting again", refusal or f"RabbitMQ: {reason}")
+        if refusal:
+            self._on_refused(refusal)
         self._failure = error
 
-    def _translated(self, error: Exception) -> LabError:
-        if "PRECONDITION_FAILED" in str(error):
-            return InvalidRequest(
-                Code.MALFORMED,
-                f"a queue or exchange of that name is of another kind: {error}; use another --namespace",
-            )
-        reason = str(error) or type(error).__name__
-        return Unavailable(f"RabbitMQ at {redacted(self._url)} does not serve: {reason}; is it running?")
+
+def _refusal(error: Exception) -> LabError | None:
+    """Return the error for what will not pass by itself; None for anything else."""
+    if "inequivalent arg" in str(error):
+        return InvalidRequest(
+            Code.MALFORMED,
+            f"a queue or exchange of that name is of another kind: {error}; use another --namespace",
+        )
+    if "ACCESS_REFUSED" in str(error) or "NOT_ALLOWED" in str(error):
+        return Unavailable(f"RabbitMQ does not permit it: {error}")
+    return None
 
 
 def _parameters(url: str) -> pika.URLParameters:

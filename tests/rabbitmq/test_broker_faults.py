@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -222,3 +223,33 @@ def waiting(rabbit: PrivateRabbit, queue: str) -> int:
     """Return how many messages wait in *queue*."""
     with channel_to(rabbit.url) as channel:
         return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+
+@pytest.mark.parametrize(
+    ("withdraw", "named"),
+    [
+        (("set_permissions", "-p", "/", "{user}", ".*", "", ".*"), "exchange 'amq.default'"),
+        (("clear_permissions", "-p", "/", "{user}"), "vhost '/'"),
+    ],
+)
+def test_what_rabbitmq_no_longer_permits_is_unavailable_at_once_and_named(
+    rabbit: PrivateRabbit, filters: System, withdraw: tuple[str, ...], named: str
+) -> None:
+    user = str(urlsplit(rabbit.url).username)
+    with filters.filter(deadline_seconds=DEADLINE_SECONDS) as client:
+        eventually(lambda: outcome(partial(client.filter, "tonto")) == "CENSORED", within=TIMEOUT_SECONDS)
+        try:
+            rabbit.ctl(*(word.format(user=user) for word in withdraw))
+            if withdraw[0] == "clear_permissions":  # RabbitMQ asks for it when somebody connects
+                rabbit.ctl("close_all_connections", "by hand")
+            eventually(lambda: isinstance(outcome(partial(client.submit, "tonto")), Unavailable))
+            for ask in (client.submit, client.filter):
+                began = time.monotonic()
+                error = outcome(partial(ask, "tonto"))
+                assert isinstance(error, Unavailable), error
+                assert "RabbitMQ does not permit it" in error.message
+                assert named in error.message
+                assert time.monotonic() - began < DEADLINE_SECONDS / 3
+        finally:
+            rabbit.ctl("set_permissions", "-p", "/", user, ".*", ".*", ".*")
+        eventually(lambda: outcome(partial(client.filter, "tonto")) == "CENSORED", within=TIMEOUT_SECONDS)

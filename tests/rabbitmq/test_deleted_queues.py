@@ -232,3 +232,38 @@ def test_one_node_keeps_its_insults_when_its_queue_was_deleted(
         client.add_insult("tonto")
         delete(amqp_url, f"{alone.namespace}.service")
         eventually(lambda: outcome(client.get_insults) == ["tonto"])
+
+
+def test_clients_and_nodes_say_once_that_a_queue_was_declared_with_other_arguments(
+    rabbit: PrivateRabbit, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = SystemSpec("rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2)
+    with (
+        System(spec, BrokerUrls(redis_url, rabbit.url)) as system,
+        system.filter(deadline_seconds=DEADLINE_SECONDS) as client,
+        system.filter(deadline_seconds=5.0) as impatient,
+    ):
+        queue = f"{system.namespace}.filter"
+        eventually(partial(is_declared_otherwise, rabbit.url, queue))
+        for node in system.nodes:
+            eventually(lambda node=node: "of another kind" in system.launcher.logs(node))  # type: ignore[misc]
+        for one in (impatient, client):
+            error = outcome(partial(one.filter, "tonto"))
+            assert isinstance(error, LabError)
+            assert "of another kind" in error.message
+        delete(rabbit.url, queue)
+        for one in (impatient, client):
+            eventually(lambda one=one: filtered(one, "tonto") == "CENSORED", within=DEADLINE_SECONDS)  # type: ignore[misc]
+        logs = [caplog.text, *map(system.launcher.logs, system.nodes)]
+        assert [log.count("of another kind") for log in logs] == [2, 1, 1]
+
+
+def is_declared_otherwise(url: str, queue: str) -> bool:
+    """Delete *queue* and declare it with other arguments, unless a node is faster."""
+    with channel_to(url) as channel:
+        try:
+            channel.queue_delete(queue)
+            channel.queue_declare(queue, durable=True, arguments={"x-max-length": 1000})
+        except ChannelClosedByBroker:
+            return False
+        return True
