@@ -134,8 +134,7 @@ class _Process:
             return
         about = pika.BasicProperties("application/json", correlation_id=properties.correlation_id)
         if isinstance(answer, LabError):
-            about.type = "error"
-            body = json.dumps({"code": answer.code, "message": answer.message})
+            about.type, body = "error", json.dumps({"code": answer.code, "message": answer.message})
         elif isinstance(answer, str):
             about.content_type, body = "text/plain", answer
         else:
