@@ -104,9 +104,10 @@ def test_a_node_is_reached_at_the_host_that_it_advertises(
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
-def test_pyro4_nodes_are_reached_over_ipv6(start_system: StartSystem) -> None:
-    system = start_system("pyro4:stock", Application.FILTER, node_arguments=("--host", "::1"))
-    assert "@[::1]:" in system.nodes[0].address
+@pytest.mark.parametrize("middleware", ["xmlrpc:stock", "pyro4:stock"])
+def test_a_node_is_reached_over_ipv6(start_system: StartSystem, middleware: str) -> None:
+    system = start_system(middleware, Application.FILTER, node_arguments=("--host", "::1"))
+    assert "[::1]:" in system.nodes[0].address
     with system.filter() as client:
         assert client.filter("tonto") == "CENSORED"
 

@@ -17,6 +17,7 @@ that.
 
 import http.client
 import itertools
+import socket
 import threading
 import time
 import xml.parsers.expat
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from socketserver import ThreadingMixIn
 from typing import Any, cast
 
+from lab.addresses import host_port
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.broadcast import FanOut
 from lab.applications.filter import build_filter
@@ -76,12 +78,13 @@ class Server(ThreadingMixIn, SimpleXMLRPCServer):
     def __init__(
         self, host: str, port: int, target: object, names: Iterable[str], advertised_host: str = ""
     ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler, logRequests=False, allow_none=True, use_builtin_types=True)
         for name in names:
             self.register_function(_answering(getattr(target, name)), str(name))
         self.register_introspection_functions()
         self.register_multicall_functions()
-        self.url = f"http://{advertised_host or host}:{self.server_address[1]}"
+        self.url = f"http://{host_port(advertised_host or host, self.server_address[1])}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
