@@ -87,16 +87,16 @@ def test_service_nodes_and_the_broadcaster_declare_and_consume_a_deleted_queue_a
         eventually(lambda: outcome(client.insult_me) == "tonto")
         *errors, answer = begun(client)
         # A start whose answer was lost with a queue may have had its effect: the next one then says False.
-        assert answer is True or errors
+        assert answer is True or (answer is False and errors)
         assert client.start_broadcast() is False
         for queue in gone:
             eventually(lambda: consumers(rabbit.url, f"{system.namespace}.{queue}") == 1)  # noqa: B023
 
 
 def begun(client: InsultService) -> list[object]:
-    """Start the broadcast until it is answered. Return all outcomes."""
+    """Start the broadcast until it is answered, three times at most. Return all outcomes."""
     answers = [outcome(client.start_broadcast)]
-    while isinstance(answers[-1], (Unavailable, DeadlineExceeded)):
+    while isinstance(answers[-1], (Unavailable, DeadlineExceeded)) and len(answers) < 3:
         answers.append(outcome(client.start_broadcast))
     return answers
 
