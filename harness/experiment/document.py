@@ -195,7 +195,7 @@ def _plain(given: Mapping[str, Any], design: str) -> Part:
     objective = _mapping("capacity", given.get("capacity", {}))
     _known("field of capacity", objective, ("objective",))
     blocks = _field("blocks", given.get("blocks", 3), count)
-    if is_comparison and blocks == 1:
+    if design == COMPARE and blocks == 1:
         raise _wrong("blocks", blocks, "2 or more: one pair has no interval")
     seconds = _field("objective", objective.get("objective", "50ms"), interval)
     usual = BLOCK if design == COMPARE else NEVER
