@@ -31,8 +31,10 @@ from lab.settings import settings
 BROKERS = frozenset({"redis", "rabbitmq"})
 START_SECONDS = 1.5
 """About what it takes to start a system, and to end it."""
-SHORT = spike(20.0, 150.0, at=15.0, width=10.0, seconds=60.0)
-"""The load of the short form, in `lab run`: policies differ in what they do after it."""
+SHORT = spike(5.0, 40.0, at=15.0, width=10.0, seconds=60.0)
+SHORT_WORK = ("--work-time", "400ms")
+"""The load of the short form, in `lab run`: policies differ in what they do after it. Few events and long
+work: three systems at once, with 16 workers each, leave two cores half idle."""
 DEFAULT_POLICIES = ("adaptive", "assignment:hold=8", "rate")
 
 
@@ -226,7 +228,8 @@ def scaling_step(policies: list[str], load: ScalingLoad) -> Step:
 def short_step() -> Step:
     """Return the short form: three policies at the same time, 60 s."""
     return scaling_step(
-        list(DEFAULT_POLICIES), ScalingLoad(Setting(SHORT), together=True, calibration_seconds=1.0)
+        list(DEFAULT_POLICIES),
+        ScalingLoad(Setting(SHORT), SHORT_WORK, together=True, calibration_seconds=2.0),
     )
 
 
