@@ -140,12 +140,10 @@ def password(folder: Path) -> str:
 
 
 def _private_epmd(folder: Path, port: int, *, detached: bool) -> Server:
-    """Start Erlang's port mapper in the foreground. One that the server starts itself would not end."""
+    """Return Erlang's port mapper, in the foreground. One that the server starts itself would not end."""
     path = shutil.which("epmd") or "epmd"
     command = [path, "-address", "127.0.0.1", "-port", str(port)]
-    epmd = Server(command, dict(os.environ), folder / "epmd", lambda: is_open(port), detached=detached)
-    epmd.start()
-    return epmd
+    return Server(command, dict(os.environ), folder / "epmd", lambda: is_open(port), detached=detached)
 
 
 @contextlib.contextmanager

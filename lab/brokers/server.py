@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab.addresses import free_port, is_open
-from lab.bootstrap import ROOT
+from lab.bootstrap import ENDING, ROOT
 from lab.contract import Closing
 from lab.errors import AlreadyRunning, Unavailable
 from lab.options import LOOPBACK
 
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 15
 LOOK_AGAIN_SECONDS = 0.05
 SILENT = "does not answer"
 """The reason where nothing serves at the address of a broker."""
@@ -65,24 +65,33 @@ class Server:
         """Start it and wait until it answers. After :meth:`kill`, it has the same data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._process = self._spawn()
-            self._wait_until_it_answers(self._process)
+            for companion in self._companions:
+                if not companion.pid:
+                    companion.start()
+            self._wait_until_it_answers(self._spawn())
         except BaseException:  # Ctrl-C too: only this function knows the process so far
             self.close()
             raise
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        under_parent = [sys.executable, "-m", "lab.process.launcher", str(os.getpid()), self._end_signal.name]
-        with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen(
-                [*([] if self._detached else under_parent), *self._command],
-                cwd=ROOT,
-                env={**os.environ, **self._environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; we then end it
-            )
+        parent = 0 if self._detached else os.getpid()
+        launcher = [sys.executable, "-m", "lab.process.launcher", str(parent), self._end_signal.name]
+        # An interrupt inside Popen would leave a process that nobody knows.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            with (self.folder / "server.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*launcher, *self._command],
+                    cwd=ROOT,
+                    env={**os.environ, **self._environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for us; we then end it
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._process
 
     def release(self) -> None:
         """Let it and its companions outlive this process."""
@@ -99,10 +108,12 @@ class Server:
     def close(self) -> None:
         """End it and its companions, and remove the data of one that is not *detached*."""
         if self._process:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+            for _ in range(STOP_SECONDS):
+                self._process.send_signal(signal.SIGTERM)  # Erlang does not hear one that comes as it starts
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1.0)
+                    break
+            else:
                 self.kill()
         for companion in self._companions:
             companion.close()

@@ -6,7 +6,7 @@ import signal
 from typing import NamedTuple
 
 from lab import __version__
-from lab.bootstrap import GOOD, WRONG_USAGE, complain, enter, run_program
+from lab.bootstrap import ENDING, GOOD, WRONG_USAGE, complain, enter, run_program
 from lab.settings import settings
 
 USUAL = "requirements.txt"
@@ -82,10 +82,6 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP came. It may reach this process alone; Ctrl-C reaches its children, too."""
-
-
-ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""Ctrl-C, `kill`, and a terminal that is closed."""
 
 
 def main(argv: list[str]) -> int:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from lab.addresses import free_port
+from lab.bootstrap import ENDING
 from lab.bootstrap import ROOT as ROOT
 from lab.contract import Closing
 from lab.errors import DeadlineExceeded, Unavailable
@@ -278,5 +279,6 @@ def _own(handle: Handle) -> _LocalHandle:
 
 if __name__ == "__main__":
     parent, how, *command = sys.argv[1:]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # who started us may have held them back
     die_with(int(parent), signal.Signals[how])
     os.execvp(command[0], command)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import psutil
 import pytest
 import redis
 
-from lab.cli.commands import ENDING
+from lab.bootstrap import ENDING
 from lab.store.namespace import throwaway_namespace
 from tests.eventually import eventually
 from tests.lab.conftest import LabCopy, Served, runs
@@ -107,7 +108,8 @@ def test_any_two_signals_at_once_end_a_system_and_leave_nothing(
     assert "ignored" not in system.said()
 
 
-def test_up_that_is_interrupted_ends_what_it_started(lab: LabCopy) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 0.3])
+def test_up_that_is_interrupted_ends_what_it_started(lab: LabCopy, seconds: float) -> None:
     lab.run("down")
     with subprocess.Popen(
         [sys.executable, "-m", "lab", "up"],
@@ -119,11 +121,20 @@ def test_up_that_is_interrupted_ends_what_it_started(lab: LabCopy) -> None:
     ) as command:
         eventually(lambda: "redis" in lab.up() or command.poll() is not None, within=60.0)
         started = lab.processes()
-        command.send_signal(signal.SIGINT)  # RabbitMQ takes seconds
+        time.sleep(seconds)  # RabbitMQ takes seconds: it starts its epmd, then itself
+        command.send_signal(signal.SIGINT)
         assert command.wait(60.0) == 130
     assert started
-    assert not any(runs(pid) for pid in started)
+    assert not [process for process in psutil.process_iter() if is_of(process, lab) and runs(process.pid)]
     assert not lab.up()
+
+
+def is_of(process: psutil.Process, lab: LabCopy) -> bool:
+    """Tell whether *process* was started by this copy of the lab."""
+    try:
+        return process.environ().get("TMPDIR") == str(lab.temporary)
+    except psutil.Error:  # another user's, or it has ended
+        return False
 
 
 def test_down_with_purge_leaves_no_process_and_no_data(lab: LabCopy) -> None:
