@@ -88,7 +88,7 @@ def capacities(runs: Sequence[tuple[str, Run]], rate: float, objective_ms: float
     found = [words for _, words in said.values()]
     missing = [one for one in MIDDLEWARES if system_name(one, Architecture.N_NODE) not in said]
     if missing:
-        command = f"`lab stress M --study capacity --objective {objective_ms:g}`"
+        command = f"`lab stress M --study capacity --objective {objective_ms:g}ms`"
         found.append(f"not supported: {', '.join(missing)}: no search was made; {command} makes one")
     return found
 

@@ -190,6 +190,7 @@ def test_a_newer_invalid_search_does_not_replace_a_valid_capacity() -> None:
     said = capacities([("newer", invalid), ("older", valid)], 1000.0, 50.0)
     assert said[0].startswith("Redis tuned, n-node, 3 nodes: 900 to 950/s")
     assert "(older)" in said[0]
+    assert said[-1].endswith("`lab stress M --study capacity --objective 50ms` makes one")
 
 
 def test_a_column_without_content_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
