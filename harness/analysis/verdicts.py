@@ -31,8 +31,6 @@ LATE_MS, LATE_SHARE = 1.0, 0.05
 LEAST_ACHIEVED = 0.99
 """Of the planned rate. With less, the system does not keep up, and all clients wait for it: sending late is
 then no fault of theirs, and the response times say so."""
-
-
 MOST_BUSY = 0.95
 """Of all cores: above, the load generators are the limit if nothing else spends more."""
 MOST_STEAL = 0.02

@@ -56,14 +56,10 @@ class Bench:
     machines: "Machines | None" = None
     """Where systems and load generators run; None: here."""
 
-    def system(
-        self, middleware: str, architecture: Architecture, nodes: int = 0, arguments: tuple[str, ...] = ()
-    ) -> System:
-        """Return a system, not yet started; *nodes* 0: one, or three."""
-        usual = N_NODES if architecture is Architecture.N_NODE else 1
-        spec = SystemSpec(
-            middleware, self.workload.application, architecture, nodes or usual, node_arguments=arguments
-        )
+    def system(self, middleware: str, architecture: Architecture) -> System:
+        """Return a system of one node, or of three; it is not yet started."""
+        nodes = N_NODES if architecture is Architecture.N_NODE else 1
+        spec = SystemSpec(middleware, self.workload.application, architecture, nodes)
         return System(spec, self.brokers, launcher=self.machines.launcher() if self.machines else None)
 
     def load(self, system: System, clients: int, in_flight: int = 1) -> Generators:

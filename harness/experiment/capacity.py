@@ -44,9 +44,9 @@ class Objective:
 
 
 def capacity(
-    bench: Bench, middleware: str, architecture: Architecture, objective: Objective, *, sweep: bool = True
+    bench: Bench, middleware: str, architecture: Architecture, objective: Objective
 ) -> Iterator[Point | Capacity]:
-    """Search the capacity; then, with *sweep*, measure at 10-105 % of it, on the same system."""
+    """Search the capacity; then measure at 10-105 % of it, on the same system."""
     with bench.system(middleware, architecture) as system, Callers(bench, system) as callers:
         guess = callers.load.closed(objective.window_seconds / 2).throughput or LEAST_RATE
         seeds = iter(range(bench.workload.seed, bench.workload.seed + 1000))
@@ -59,7 +59,7 @@ def capacity(
 
         found = search(attempt, objective, guess / 2)
         yield _described(found, system, callers.load, objective, bound)
-        if sweep and found.low:
+        if found.low:
             for share in SHARES:
                 rate = share * found.low
                 plan = Plan.poisson(rate, objective.seconds_for(rate), next(seeds))

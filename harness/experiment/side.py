@@ -129,13 +129,11 @@ class Side:
             factors=(),
         )
 
-    def start(self, bench: Bench, stack: ExitStack) -> tuple[System, Generators]:
-        """Start fresh processes and load generators, which end with *stack*."""
-        system = self.start_system(bench, stack)
-        return system, stack.enter_context(self.load(bench, system))
-
     def start_system(self, bench: Bench, stack: ExitStack) -> System:
-        """Start the system, its brokers where the guarantee asks for other ones, and store insults."""
+        """Start the system, its brokers where the guarantee asks for other ones, and store insults.
+
+        All of it ends with *stack*.
+        """
         if bench.machines and (self.guarantee or self.variables or self.changes):
             told = "a guarantee, variables and changed code hold for processes of this machine only"
             raise InvalidRequest(Code.MALFORMED, f"--cluster: {told}")

@@ -95,15 +95,11 @@ def _in_turn(variants: Sequence[str], blocks: int) -> Iterator[tuple[str, int]]:
 
 
 def over_clients(
-    bench: Bench,
-    middleware: str,
-    architecture: Architecture,
-    window_seconds: float,
-    counts: Sequence[int] = CLIENT_COUNTS,
+    bench: Bench, middleware: str, architecture: Architecture, window_seconds: float
 ) -> Iterator[Point]:
     """Measure closed loops of more and more clients, one request in flight each."""
     with bench.system(middleware, architecture) as system:
-        for clients in counts:
+        for clients in CLIENT_COUNTS:
             with bench.load(system, clients) as load:
                 yield bench.point("clients", system, load, partial(Generators.closed, seconds=window_seconds))
 

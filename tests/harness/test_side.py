@@ -85,6 +85,7 @@ def test_a_side_answers_rightly_at_each_guarantee_and_with_changed_code(
 ) -> None:
     bench = Bench(BrokerUrls(redis_url, amqp_url), Workload())
     with ExitStack() as stack:
-        _, load = replace(side, clients=2).start(bench, stack)
+        two = replace(side, clients=2)
+        load = stack.enter_context(two.load(bench, two.start_system(bench, stack)))
         measured = load.requests(20)
     assert (measured.made, measured.done) == (40, 40)

@@ -87,7 +87,8 @@ def test_what_brokers_can_do_by_themselves_is_measured(redis_url: str, amqp_url:
     where = Bench(BrokerUrls(redis=redis_url, amqp=amqp_url), Workload())
     for name in ("redis_impl", "rabbitmq"):
         with ExitStack() as stack:
-            _, load = Side(name, clients=2, in_flight=10, operation=BARE).start(where, stack)
+            side = Side(name, clients=2, in_flight=10, operation=BARE)
+            load = stack.enter_context(side.load(where, side.start_system(where, stack)))
             measured = load.requests(50)
         assert (measured.made, measured.done) == (100, 100)
 

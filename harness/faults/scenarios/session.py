@@ -145,8 +145,6 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
 
 
 def _soak(order: Order, rig: Rig, journal: Journal) -> int:
-    from harness.faults.scenarios.session import soak
-
     run = journal.run
     run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": ["soak"]}
     with Steps(order.soak_seconds + SOAK_START_SECONDS) as progress:
