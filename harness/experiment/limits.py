@@ -1,6 +1,7 @@
 """What the broker allows: the same payloads and clients, without any application and any promise."""
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,14 +22,15 @@ PETITION = b"p" * (130 + len(TEXT))
 REPLY = b"r" * len("hola CENSORED, adeu")
 
 
-class _Limit:
+class _Limit(ABC):
     """What is alike: many requests at a time."""
 
     def request(self, number: int) -> bool:
         return all(is_right for _, is_right in self.pipeline(iter([number]), 1))
 
+    @abstractmethod
     def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
-        raise NotImplementedError
+        """As of :class:`Driver`."""
 
 
 @dataclass(frozen=True, slots=True)
