@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from harness.analysis.verdicts import objections
 from harness.load.measure import PROCESSES, Generators, LocalGenerators
-from harness.load.workload import NullSubject, Subject, SystemSubject, Workload
+from harness.load.workload import STORED, FilterSubject, NullSubject, ServiceSubject, Subject, Workload
 from harness.probes.resources import meter, resident
 from harness.record.measurement import Measurement
 from harness.record.run import Point
@@ -66,13 +66,12 @@ class Bench:
         """Return load generators for *system*, which must be up; they are not yet started."""
         return self.generators(self.subject(system), clients, in_flight)
 
-    def subject(self, system: System) -> SystemSubject:
+    def subject(self, system: System) -> Subject:
         """Return *system*, which must be up, as load generators see it."""
-        application = self.workload.application
-        if application is Application.SERVICE:
+        if self.workload.application is Application.SERVICE:
             store_insults(system)
-        pool = self.workload.pool() if application is Application.FILTER else []
-        return SystemSubject(system.spec.middleware, system.target, application, pool)
+            return ServiceSubject(system.spec.middleware, system.target)
+        return FilterSubject(system.spec.middleware, system.target, self.workload.pool())
 
     def generators(
         self, subject: Subject, clients: int, in_flight: int = 1, processes: int = PROCESSES
@@ -149,8 +148,6 @@ def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int,
     return rates
 
 
-STORED = "insult number "
-"""What stored insults are called, where their number is what is studied."""
 CALLS = 1000
 """In one multicall, or in one call of the store."""
 

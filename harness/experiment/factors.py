@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from harness.experiment.side import APPLICATIONS, FILTER, INSULT_ME, TEXT, Side
+from harness.experiment.side import APPLICATIONS, FILTER, TEXT, Side
+from harness.load.workload import INSULT_ME
 from harness.record.run import Guarantee
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest

@@ -2,28 +2,27 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
 
-from harness.experiment.bench import N_NODES, STORED, Bench, Conditions, store_insults
+from harness.experiment.bench import N_NODES, Bench, Conditions, store_insults
 from harness.experiment.changed_code import Changed, main
 from harness.experiment.limits import BareLists, BarePika
 from harness.load.measure import PROCESSES, Generators
-from harness.load.workload import Driver, Subject, SystemSubject
+from harness.load.workload import ADD_AND_REMOVE, INSULT_ME, FilterSubject, ServiceSubject, Subject
 from harness.record.run import Guarantee
 from lab.brokers import redis_server
-from lab.contract import Application, Architecture, InsultService, Target
+from lab.contract import Application, Architecture
 from lab.errors import Code, InvalidRequest, Unavailable
-from lab.load.texts import default_insults
 from lab.middleware import MIDDLEWARES, Middleware
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.work import load_handler
 
-FILTER, SUBMIT, INSULT_ME, ADD_AND_REMOVE = "filter", "submit", "insult_me", "add and remove"
+FILTER, SUBMIT = "filter", "submit"
 TICKS = "ticks"
 """Of the broadcast: they come unasked."""
 BARE = "bare commands"
@@ -213,7 +212,7 @@ class Side:
             subject = ServiceSubject(self.middleware, system.target, self.operation)
         else:
             pool, is_batch = self._pool(bench), bool(self.batch)
-            subject = SystemSubject(self.middleware, system.target, self.application, pool, is_batch)
+            subject = FilterSubject(self.middleware, system.target, pool, is_batch)
         return Changed(subject, self._changes) if self._changes else subject
 
     def _pool(self, bench: Bench) -> list[tuple[str, str]]:
@@ -271,7 +270,6 @@ class Anything(str):
 
 TEXT, FILTERED = "hola tonto, adeu", "hola CENSORED, adeu"
 PADDING = " whatever else people write"
-DEADLINE_SECONDS = 30.0
 
 
 def known_text(length: int) -> tuple[str, str]:
@@ -307,50 +305,3 @@ def redis_with(stack: ExitStack, appendfsync: str) -> str:
         name = "appendonly" if appendfsync == "no" else "appendfsync"
         client.config_set(name, appendfsync)
     return url
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceSubject:
-    """A service at which each client asks for random insults, or adds insults and removes them."""
-
-    middleware: str
-    target: Target
-    operation: str
-
-    def connect(self) -> Driver:
-        client = MIDDLEWARES[self.middleware].service_client(self.target, DEADLINE_SECONDS)
-        return _ServiceDriver(client, STEPS.get(self.operation, _insult_me))
-
-
-def _insult_me(client: InsultService, number: int) -> bool:
-    insult = client.insult_me()
-    return insult.startswith(STORED) or insult in _KNOWN
-
-
-def _add_and_remove(client: InsultService, number: int) -> bool:
-    """Add an insult and remove it, so that the number of insults stays what it is."""
-    insult = f"new {number}"
-    return client.add_insult(insult) and client.remove_insult(insult)
-
-
-_KNOWN = frozenset(default_insults())
-STEPS: dict[str, Callable[[InsultService, int], bool]] = {
-    INSULT_ME: _insult_me,
-    ADD_AND_REMOVE: _add_and_remove,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _ServiceDriver:
-    client: InsultService
-    step: Callable[[InsultService, int], bool]
-
-    def request(self, number: int) -> bool:
-        return self.step(self.client, number)
-
-    def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
-        """Make one after the other: there is nothing to pipeline."""
-        return ((number, self.request(number)) for number in numbers)
-
-    def close(self) -> None:
-        self.client.close()

@@ -7,7 +7,7 @@ than the censor: it knows no words, no units and no index.
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -80,24 +80,39 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SystemSubject:
-    """A system of the lab; *pool* has texts and what the filter must make of them.
+class FilterSubject:
+    """A filter of the lab; *pool* has texts and what the filter must make of them.
 
     *in_batches*: what is under way at once travels in one request, where the middleware has batches.
     """
 
     middleware: str
     target: Target
-    application: Application
     pool: list[tuple[str, str]]
     in_batches: bool = False
 
     def connect(self) -> Driver:
-        middleware = MIDDLEWARES[self.middleware]
-        if self.application is Application.SERVICE:
-            return _ServiceDriver(middleware.service_client(self.target, DEADLINE_SECONDS))
         drive = _BatchDriver if self.in_batches else _FilterDriver
-        return drive(middleware.filter_client(self.target, DEADLINE_SECONDS), self.pool)
+        client = MIDDLEWARES[self.middleware].filter_client(self.target, DEADLINE_SECONDS)
+        return drive(client, self.pool)
+
+
+INSULT_ME, ADD_AND_REMOVE = "insult_me", "add and remove"
+STORED = "insult number "
+"""What stored insults are called, where their number is what is studied."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSubject:
+    """A service at which each client asks for random insults, or adds insults and removes them."""
+
+    middleware: str
+    target: Target
+    operation: str = INSULT_ME
+
+    def connect(self) -> Driver:
+        client = MIDDLEWARES[self.middleware].service_client(self.target, DEADLINE_SECONDS)
+        return _ServiceDriver(client, _STEPS[self.operation])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +167,31 @@ class _BatchDriver(_FilterDriver):
             yield from zip(batch, map(eq, client.filter_batch(texts), expected), strict=True)
 
 
-class _ServiceDriver:
-    """Asks for random insults. There is nothing to pipeline: one at a time, whatever *in_flight* says."""
+def _insult_me(client: InsultService, number: int) -> bool:
+    insult = client.insult_me()
+    return insult.startswith(STORED) or insult in _KNOWN
 
-    def __init__(self, client: InsultService) -> None:
+
+def _add_and_remove(client: InsultService, number: int) -> bool:
+    """Add an insult and remove it, so that the number of insults stays what it is."""
+    insult = f"new {number}"
+    return client.add_insult(insult) and client.remove_insult(insult)
+
+
+_KNOWN = frozenset(default_insults())
+_Step = Callable[[InsultService, int], bool]
+_STEPS: dict[str, _Step] = {INSULT_ME: _insult_me, ADD_AND_REMOVE: _add_and_remove}
+
+
+class _ServiceDriver:
+    """Makes one step for each request. There is nothing to pipeline, whatever *in_flight* says."""
+
+    def __init__(self, client: InsultService, step: _Step) -> None:
         self._client = client
-        self._stored = frozenset(default_insults())
+        self._step = step
 
     def request(self, number: int) -> bool:
-        return self._client.insult_me() in self._stored
+        return self._step(self._client, number)
 
     def pipeline(self, numbers: Iterator[int], in_flight: int) -> Iterator[tuple[int, bool]]:
         for number in numbers:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from harness.experiment.bench import Bench
-from harness.experiment.side import ADD_AND_REMOVE, INSULT_ME, SUBMIT, Anything, Side, known_text
-from harness.load.workload import Workload
+from harness.experiment.side import SUBMIT, Anything, Side, known_text
+from harness.load.workload import ADD_AND_REMOVE, INSULT_ME, Workload
 from harness.record.run import Guarantee
 from lab.applications.censor import Censor
 from lab.contract import Architecture
