@@ -14,7 +14,7 @@ from harness.experiment.changed_code import Changed, main
 from harness.experiment.limits import BareLists, BarePika
 from harness.load.measure import PROCESSES, Generators
 from harness.load.workload import ADD_AND_REMOVE, INSULT_ME, FilterSubject, ServiceSubject, Subject
-from harness.record.run import Guarantee
+from harness.record.run import Guarantee, usual_guarantee
 from lab.brokers import redis_server
 from lab.contract import Application, Architecture
 from lab.errors import Code, InvalidRequest, Unavailable
@@ -174,13 +174,9 @@ class Side:
 
     def kept(self, brokers: BrokerUrls) -> Guarantee:
         """Return what is promised of an accepted request, given the *brokers* that there are."""
-        if self.guarantee:
-            return self.guarantee
-        if self.described.is_direct and not self._is_stored:
-            return Guarantee.NOTHING
-        broker = self.described.broker or "redis"
-        said = [one for one in brokers.descriptions if one.lower().startswith(broker)]
-        return Guarantee.MEMORY if any("WEAK" in one for one in said) else Guarantee.DISK
+        return self.guarantee or usual_guarantee(
+            self.described, brokers.descriptions, is_stored=self._is_stored
+        )
 
     @property
     def _has_own_texts(self) -> bool:

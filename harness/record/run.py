@@ -2,6 +2,7 @@
 
 docs/run.schema.json is the format; :data:`SCHEMA` grows with every change of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,7 +12,7 @@ from pydantic import TypeAdapter
 from dynamic.simulator.benchmark import Scores
 from harness.record.findings import Finding, LibraryShare, Profile
 from harness.record.measurement import Measurement, Usage
-from lab.middleware import MIDDLEWARES, Promise
+from lab.middleware import MIDDLEWARES, Middleware, Promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,18 @@ class Guarantee(StrEnum):
     NOTHING = "nothing kept"
     MEMORY = "in the broker's memory"
     DISK = "on disk"
+
+
+def usual_guarantee(middleware: Middleware, brokers: Iterable[str], *, is_stored: bool) -> Guarantee:
+    """Return what is promised of a request that *middleware* accepted, as it comes.
+
+    *brokers* are those of the run, as they describe themselves. *is_stored*: a work list holds the request.
+    """
+    if middleware.is_direct and not is_stored:
+        return Guarantee.NOTHING
+    broker = middleware.broker or "redis"
+    is_weak = any(one.startswith(broker) and "WEAK" in one for one in brokers)
+    return Guarantee.MEMORY if is_weak else Guarantee.DISK
 
 
 @dataclass(frozen=True, slots=True)

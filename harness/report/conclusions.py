@@ -14,7 +14,7 @@ from harness.analysis.verdicts import (
     is_start_of_ramp,
     speedups,
 )
-from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal
+from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal, usual_guarantee
 from harness.report.anatomy import profile_caveats
 from harness.report.faults import sentences, variant_name
 from harness.report.formatting import busy, capacity, milliseconds, rounded, system_name, times
@@ -126,14 +126,9 @@ def guarantee(run: Run, point: Point) -> Guarantee:
     """Return what is kept of a request that was accepted, and where."""
     if point.guarantee:
         return Guarantee(point.guarantee)
-    middleware = MIDDLEWARES[point.middleware]
     has_work_list = point.experiment == "accepted" and point.architecture == Architecture.N_NODE
-    if middleware.is_direct and not has_work_list:
-        return Guarantee.NOTHING
-    broker = middleware.broker or "redis"
-    said = [str(one) for one in cast(list[object], run.environment.get("brokers") or [])]
-    is_weak = any(one.startswith(broker) and "WEAK" in one for one in said)
-    return Guarantee.MEMORY if is_weak else Guarantee.DISK
+    brokers = cast(list[str], run.environment.get("brokers") or [])
+    return usual_guarantee(MIDDLEWARES[point.middleware], brokers, is_stored=has_work_list)
 
 
 KEPT = {
