@@ -17,7 +17,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -228,6 +227,7 @@ class FilterNode(_Process):
 class _Connection(threading.local):
     """A connection of each thread: a channel with publisher confirms, and an exclusive queue for replies."""
 
+    @translated()
     def __init__(self, url: str, seconds: float) -> None:
         self._process, self._seconds = os.getpid(), seconds
         self._connection = connect(url)
@@ -332,13 +332,13 @@ class InsultFilterClient(_Client, FilterCalls):
 
     def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
         """Publish up to *in_flight* texts, then read their answers as they come."""
-        waiting: deque[str] = deque()
+        waiting: list[str] = []
         for text in texts:
             waiting.append(self.connection.publish(self._queue, "", text))
             if len(waiting) == in_flight:
-                yield self.connection.answer_to(waiting.popleft())
+                yield self.connection.answer_to(waiting.pop(0))
         while waiting:
-            yield self.connection.answer_to(waiting.popleft())
+            yield self.connection.answer_to(waiting.pop(0))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ import pytest
 from pika import BlockingConnection, URLParameters
 from pika.spec import BasicProperties
 
-from harness.faults.proxy import Proxy
+from harness.faults.proxy import Harm, Proxy
 from lab.bootstrap import ROOT
 from lab.contract import Application, Architecture, Target
 from lab.errors import Code, NoInsults, Overloaded, Unavailable
@@ -73,10 +73,7 @@ def test_a_subscription_ends_without_an_error_before_and_after_its_client_and_it
     system = start_system(middleware, Application.SERVICE, interval="100ms")
     before = set(threading.enumerate())
     with Proxy(seed=1, harms={}) as proxy:
-        address = urlsplit(system.target.address)
-        port = proxy.listen("127.0.0.1", 0, str(address.hostname), int(address.port or 0))
-        behind = system.target.address.replace(f":{address.port}", f":{port}")
-        client = system.middleware.service_client(replace(system.target, address=behind), DEADLINE_SECONDS)
+        client = system.middleware.service_client(behind(proxy, system.target), DEADLINE_SECONDS)
         subscription = client.subscribe()
         client.add_insult("tonto")
         client.start_broadcast()
@@ -89,6 +86,32 @@ def test_a_subscription_ends_without_an_error_before_and_after_its_client_and_it
     subscription.close()
     client.close()
     eventually(lambda: set(threading.enumerate()) <= before, DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("middleware", ["xmlrpc:stock", "redis_impl:stock", "rabbitmq:stock"])
+def test_a_client_whose_connection_breaks_raises_errors_of_the_lab_only(
+    start_system: StartSystem, middleware: str
+) -> None:
+    system = start_system(middleware, Application.FILTER)
+    answered, refused = 0, 0
+    with Proxy(seed=1, harms={Harm.DROP: 0.1}) as proxy:
+        proxy.is_armed = True
+        target = behind(proxy, system.target)
+        for _ in range(40):  # each step of opening and of calling loses its reply in some of them
+            try:
+                with system.middleware.filter_client(target, DEADLINE_SECONDS) as client:
+                    answered += client.filter("tonto") == "CENSORED"
+            except Unavailable:
+                refused += 1
+    assert answered
+    assert refused
+
+
+def behind(proxy: Proxy, target: Target) -> Target:
+    """Return *target* as it is reached through *proxy*."""
+    address = urlsplit(target.address)
+    port = proxy.listen("127.0.0.1", 0, str(address.hostname), int(address.port or 0))
+    return replace(target, address=target.address.replace(f":{address.port}", f":{port}"))
 
 
 @pytest.mark.parametrize("middleware", ["xmlrpc:stock", "pyro4:stock"])
