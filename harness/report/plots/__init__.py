@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from harness.record.run import Run
 from harness.report.plots.cpu import anatomy_figure, cpu_per_request
 from harness.report.plots.faults import timelines
-from harness.report.plots.findings import growths, tornados
+from harness.report.plots.findings import growths, thresholds_figure, tornados
 from harness.report.plots.scaling import scaling
 from harness.report.plots.speedup import efficiency, speedup
 from harness.report.plots.stress import comparison, over_clients, over_requests, percentiles, rate_and_latency
 from harness.report.plots.style import SETTINGS
-from harness.report.plots.thresholds import thresholds_figure
 
 PLOTS: dict[str, Callable[[Run], Figure | None]] = {
     "comparison": comparison,
