@@ -214,6 +214,12 @@ def test_no_packages_import_each_other_in_a_circle() -> None:
     assert [one for one in found if not any(one <= known for known in KNOWN_CIRCLES)] == []
 
 
+def test_each_package_at_the_root_says_what_it_is_for() -> None:
+    """Without an ``__init__.py``, an installed package of the same name would be imported in its place."""
+    for package in (*MAY_IMPORT, "tests"):
+        assert ast.get_docstring(tree_of(f"{package}/__init__.py"))
+
+
 def test_the_root_of_the_lab_holds_few_modules() -> None:
     assert len(files("lab/*.py", ":!lab/*/*")) <= MOST_ROOT_MODULES
 

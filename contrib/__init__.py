@@ -1,0 +1,1 @@
+"""Small complete examples of what can be added to the lab."""

@@ -1,0 +1,1 @@
+"""How anything is measured: loads, experiments, records, analysis, faults and the report."""

@@ -1,0 +1,1 @@
+"""Several machines, each a Dask worker that starts and ends processes for the lab."""
