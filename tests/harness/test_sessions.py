@@ -28,13 +28,21 @@ RESULT = re.compile(r"^    .* requests, .*/s", re.MULTILINE)
 
 
 class Command:
-    """A command that runs in a session of its own, and what it said so far."""
+    """A command that runs in a session of its own, and what it said so far.
 
-    def __init__(self, redis_url: str, namespace: str, *arguments: str) -> None:
+    Its temporary files are in *folder*: one that is killed leaves them there.
+    """
+
+    def __init__(self, redis_url: str, namespace: str, folder: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lab", *arguments],
             cwd=ROOT,
-            env={**os.environ, "LAB_REDIS_URL": redis_url, "LAB_NAMESPACE": namespace},
+            env={
+                **os.environ,
+                "LAB_REDIS_URL": redis_url,
+                "LAB_NAMESPACE": namespace,
+                "TMPDIR": str(folder),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -102,12 +110,13 @@ Start = Callable[..., Command]
 
 
 @pytest.fixture
-def start(redis_url: str, namespace: str) -> Iterator[Start]:
+def start(redis_url: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start commands; end those that still run."""
+    folder = tmp_path_factory.mktemp("temporary")
     with ExitStack() as stack:
 
         def start(*arguments: str) -> Command:
-            command = Command(redis_url, namespace, *arguments)
+            command = Command(redis_url, namespace, folder, *arguments)
             stack.callback(command.close)
             return command
 
