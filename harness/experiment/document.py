@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from harness.experiment.expectation import Expectation, Factors
 from harness.experiment.factors import choice, count, named, read_side, side_of
 from harness.experiment.probes import PROBES
 from harness.experiment.side import Side
@@ -28,18 +29,6 @@ NEVER, BLOCK, WINDOW = "never", "each block", "each window"
 OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "with clients")
 FIELDS = (*OWN, "expect", "budget", "full", *DESIGNS, *METHODS)
 _BAR = re.compile(r"([<>]) (\d+(?:\.\d+)?)")
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """That the rate of the sides *over* is so many times, or less, that of the sides *under*."""
-
-    bar: float
-    is_least: bool = True
-    over: tuple[tuple[str, str], ...] = ()
-    """Factors of the side; none: the last side."""
-    under: tuple[tuple[str, str], ...] = ()
-    """None: the first side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +119,7 @@ def read_document(source: object, where: str, filling: Filling = Filling()) -> D
             raise _wrong("question", whole.get("question"), "a sentence")
         parts = _listed("parts", whole.pop("parts", [{}]))
         given = _of_studies([_over_all(whole, one, filling) for one in parts], filling.studies)
-        read = [part for one in given for part in _parts(one, filling)]
+        read = [part for one in given for part in _checked(list(_parts(one, filling)))]
         read = _named(read, filling.only) if any(part.changes for part in read) else read
     except InvalidRequest as error:
         raise InvalidRequest(Code.MALFORMED, f"{where}{error.message}") from error
@@ -184,6 +173,15 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
                     "capacity", side.label, "sides that differ in middleware, architecture and application"
                 )
         yield from _apart(part)
+
+
+def _checked(parts: list[Part]) -> list[Part]:
+    """Return *parts*, of one design; InvalidRequest if nothing of theirs is what one expects."""
+    for expectation in parts[0].expect if parts else ():
+        if parts[0].probe or parts[0].objective_seconds:
+            raise _wrong("expect", "of a probe or a capacity", "sides whose rates are compared")
+        expectation.check([part.sides for part in parts])
+    return parts
 
 
 def _plain(given: Mapping[str, Any], design: str) -> Part:
@@ -344,7 +342,7 @@ def _expectation(given: object) -> Expectation:
     return Expectation(float(match[2]), match[1] == ">", over, under)
 
 
-def _factors(name: str, given: object) -> tuple[tuple[str, str], ...]:
+def _factors(name: str, given: object) -> Factors:
     return tuple((named(str(factor)), str(value)) for factor, value in _mapping(name, given).items())
 
 

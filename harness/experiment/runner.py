@@ -1,6 +1,5 @@
 """The one engine: measure the sides of each part of an experiment, block by block, and say what they show."""
 
-import itertools
 import random
 import string
 import subprocess
@@ -12,7 +11,8 @@ from functools import partial
 from harness.analysis.verdicts import FEWEST_REQUESTS
 from harness.experiment.bench import Bench, Conditions, looks
 from harness.experiment.capacity import Objective, capacity
-from harness.experiment.document import BLOCK, NEVER, WINDOW, Document, Expectation, Part
+from harness.experiment.document import BLOCK, NEVER, WINDOW, Document, Part
+from harness.experiment.expectation import Expectation
 from harness.experiment.probes import PROBES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
 from harness.experiment.side import SUBMIT, TICKS, Side
@@ -256,7 +256,7 @@ class Blocks:
 
     def _expected(self, asked: Expectation) -> Iterator[Finding]:
         sides = self.part.sides
-        for over, under in _pairs(sides, asked):
+        for over, under in asked.pairs(sides):
             turns = [self._turn_of(one) for one in (over, under)]
             (ones, others), notes = self._rates(turns)
             values = [x / y for x, y in zip(ones, others, strict=True)]
@@ -294,14 +294,3 @@ class Blocks:
         """Return what speaks against *point*. What clients do does not, where they are compared, too."""
         meant = ("client-bound", "Little's law") if self.part.is_with_clients else ()
         return [said for said in point.objections if not said.startswith(meant)]
-
-
-def _pairs(sides: Sequence[Side], asked: Expectation) -> Iterator[tuple[Side, Side]]:
-    """Yield each side with the factors of one that *asked* names, and its like with those of the other."""
-    if not asked.over and not asked.under:
-        yield sides[-1], sides[0]
-        return
-    for over, under in itertools.permutations(sides, 2):
-        ones, others = dict(over.factors), dict(under.factors)
-        if ones == ones | dict(asked.over) and others == ones | dict(asked.under):
-            yield over, under

@@ -85,6 +85,67 @@ def test_a_wrong_file_gets_one_line_with_the_field_the_value_and_what_is_possibl
     assert "\n" not in refused.value.message
 
 
+OVER = "question: q\nover: {middleware: [rabbitmq, xmlrpc], nodes: [1, 3], clients: [2, 8]}"
+ONE_EACH = "question: q\nover: {middleware: [rabbitmq, xmlrpc]}"
+COMPARED = "question: q\ncompare: [rabbitmq: {nodes: 3}, xmlrpc: {nodes: 3}, xmlrpc: {nodes: 1}]"
+BETWEEN = "different middlewares or architectures of `over` are measured one after the other; `compare`"
+
+
+@pytest.mark.parametrize(
+    ("text", "sides", "said"),
+    [
+        (OVER, "of: {nodes: 7}, to: {nodes: 1}", "of: nodes 7: no side has it; possible is nodes 1, 3"),
+        (
+            OVER,
+            "of: {nodes: 3}, to: {nodez: 1}",
+            "to: nodez 1: no side has it; possible is middleware rabbitmq",
+        ),
+        (OVER, "of: {nodes: 3}, to: {nodes: 3}", "different middlewares"),
+        (OVER, "of: {middleware: rabbitmq, nodes: 3}, to: {middleware: xmlrpc, nodes: 3}", BETWEEN),
+        (ONE_EACH, "", BETWEEN),
+        ("question: q\nover: {middleware: xmlrpc}", "", "of and to: there are no two sides"),
+        (COMPARED, "of: {nodes: 3}, to: {nodes: 7}", "to: nodes 7: no side has it; possible is nodes 3, 1"),
+        (
+            COMPARED,
+            "of: {middleware: rabbitmq, nodes: 1}",
+            "of: no side has all of middleware rabbitmq, nodes 1",
+        ),
+        (
+            COMPARED,
+            "of: {side: rabbit}",
+            "of: side rabbit: no side has it; possible is side rabbitmq:nodes=3,",
+        ),
+        ("question: q\nprobe: censoring", "", "'of a probe or a capacity'; possible is sides whose"),
+    ],
+)
+def test_an_expectation_of_sides_that_are_not_measured_together_is_refused(
+    text: str, sides: str, said: str
+) -> None:
+    given = f'{text}\nexpect: {{ratio: "> 1", {sides}}}'
+    with pytest.raises(InvalidRequest) as refused:
+        document(given)
+    assert refused.value.message.startswith(f"my.yaml: expect: {said}")
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "sides", "count"),
+    [
+        (OVER, "of: {nodes: 3}, to: {nodes: 1}", 4),  # clients alike, in each of two middlewares
+        (OVER, "of: {middleware: xmlrpc, nodes: 3}, to: {middleware: xmlrpc, nodes: 1}", 2),
+        (OVER, "of: {clients: 8}", 4),
+        (COMPARED, "of: {middleware: rabbitmq, nodes: 3}, to: {middleware: xmlrpc, nodes: 3}", 1),
+        (COMPARED, "of: {side: 'rabbitmq:nodes=3'}, to: {side: 'xmlrpc:nodes=1'}", 1),
+        (COMPARED, "", 1),
+    ],
+)
+def test_an_expectation_is_judged_between_sides_that_are_else_alike(
+    text: str, sides: str, count: int
+) -> None:
+    parts = document(f'{text}\nexpect: {{ratio: "> 1", {sides}}}').parts
+    assert sum(len(list(one.pairs(part.sides))) for part in parts for one in part.expect) == count
+
+
 def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     for text in ("", "- a", "question: [", "a: b: c"):
