@@ -11,6 +11,7 @@ from lab.options import Parser
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python3 -m lab measure", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="an experiment as YAML")
+    parser.add_argument("--full", action="store_true", help="the long form, where the file has one")
     add_load_options(parser)
     add_run_options(parser)
     options = parser.parse_args(argv)

@@ -262,11 +262,11 @@ def test_an_experiment_of_ones_own_is_measured_from_its_file(
     path = tmp_path / "mine.yaml"
     path.write_text(
         "question: Do batches help?\nstudy: batches\nover: {middleware: [xmlrpc], batch: [off, 10]}"
-        "\nload: {clients: 2, text: 64 B}\nblocks: 3\nwindow: 750ms"
+        "\nload: {clients: 2, text: 64 B}\nblocks: 9\nwindow: 750ms\nfull: {blocks: 3}"
         '\nexpect: {ratio: "> 0.001", of: {batch: 10}, to: {batch: off}}',
         encoding="utf-8",
     )
-    code = measure.main([str(path), "--results", str(tmp_path), "--json"])
+    code = measure.main([str(path), "--full", "--results", str(tmp_path), "--json"])
     run = json.loads(capsys.readouterr().out)
     assert len(run["points"]) == 2 * 3
     assert {one["factors"]["batch"] for one in run["points"]} == {"off", "10"}
