@@ -7,7 +7,7 @@ Else it is undecided, and measured longer. Exit codes: 0 reached, 1 missed or fa
 import argparse
 import sys
 
-from harness.experiment.command import add_load_options, add_run_options, filling, measure, shipped
+from harness.experiment.command import measure_shipped, names
 from lab.cli import commands
 from lab.options import Parser
 
@@ -22,14 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         dest="study",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=names,
         metavar="ROW,ROW",
         help="xmlrpc, pyro4, redis, rabbitmq, speedup, insults, censor, memory, worker",
     )
-    add_load_options(parser)
-    add_run_options(parser)
-    options = parser.parse_args(argv)
-    return measure(shipped("bench"), "bench", options, filling(options))
+    return measure_shipped("bench", parser, argv)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import sys
 
-from harness.experiment.command import add_load_options, add_run_options, filling, measure, shipped
+from harness.experiment.command import measure_shipped, names
 from harness.experiment.session import middleware_names
 from lab.cli import commands
 from lab.options import Parser
@@ -14,15 +14,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         dest="study",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=names,
         metavar="STUDY,STUDY",
         help="insults, subscribers, clients, nodes, requests made",
     )
     parser.add_argument("--middleware", dest="only", type=middleware_names, metavar="NAME,NAME")
-    add_load_options(parser)
-    add_run_options(parser)
-    options = parser.parse_args(argv)
-    return measure(shipped("growth"), "growth", options, filling(options))
+    return measure_shipped("growth", parser, argv)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Each change is measured in the same blocks as the default. --only takes middlewa
 import argparse
 import sys
 
-from harness.experiment.command import add_load_options, add_run_options, filling, measure, shipped
+from harness.experiment.command import measure_shipped, names
 from lab.cli import commands
 from lab.options import Parser
 
@@ -21,14 +21,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="7 blocks of windows of 5 s")
     parser.add_argument(
         "--only",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=names,
         metavar="WHAT,WHAT",
         help="MIDDLEWARE, MIDDLEWARE:SETTING or MIDDLEWARE:SETTING=VALUE",
     )
-    add_load_options(parser)
-    add_run_options(parser)
-    options = parser.parse_args(argv)
-    return measure(shipped("settings"), "settings", options, filling(options))
+    return measure_shipped("settings", parser, argv)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,19 @@ def filling(options: argparse.Namespace, **fields: object) -> Filling:
     )
 
 
+def names(text: str) -> list[str]:
+    """Read a comma-separated list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def measure_shipped(name: str, parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Measure the experiment *name* of the lab as *argv* says; *parser* has the options of its own."""
+    add_load_options(parser)
+    add_run_options(parser)
+    options = parser.parse_args(argv)
+    return measure(shipped(name), name, options, filling(options))
+
+
 def measure(source: Path | Mapping[str, Any], name: str, options: argparse.Namespace, given: Filling) -> int:
     """Measure the experiment of *source*, a file or what stands in one; return the exit code."""
     document = (
