@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from harness.experiment.document import EXPERIMENTS, Document, Filling, read_document, read_experiment
+from harness.experiment.factors import time
 from harness.experiment.runner import judge, steps_of
 from harness.experiment.session import (
     Experiment,
@@ -18,7 +19,7 @@ from harness.experiment.session import (
 )
 from harness.load.workload import Workload
 from lab.errors import Code, InvalidRequest
-from lab.options import duration, interval
+from lab.options import duration
 
 LOAD = {
     "clients": ("N", "clients"),
@@ -46,9 +47,9 @@ def add_load_options(parser: argparse.ArgumentParser, **types: Callable[[str], s
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add how long to measure, where results go, and on which machines."""
     parser.add_argument("--blocks", type=count, metavar="N", help="in each, all sides are measured")
-    parser.add_argument("--window", type=_interval, metavar="TIME", help="length of a measurement")
+    parser.add_argument("--window", type=time, metavar="TIME", help="length of a measurement")
     parser.add_argument(
-        "--budget", type=_interval, metavar="TIME", help="add blocks for so long while something is undecided"
+        "--budget", type=time, metavar="TIME", help="add blocks for so long while something is undecided"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     add_experiment_options(parser)
@@ -117,9 +118,4 @@ def shipped(name: str) -> Path:
 
 def _time(text: str) -> str:
     duration(text)
-    return text
-
-
-def _interval(text: str) -> str:
-    interval(text)
     return text

@@ -1,6 +1,5 @@
 """An experiment as data: a YAML file, read and checked whole before anything starts (docs/experiments.md)."""
 
-import argparse
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from harness.experiment.expectation import Expectation, Factors
-from harness.experiment.factors import choice, count, named, read_side, side_of
+from harness.experiment.factors import checked, choice, count, named, read_side, side_of
 from harness.experiment.probes import PROBES
 from harness.experiment.side import Side
 from harness.record.findings import Change
@@ -156,7 +155,7 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
     design = designs[0] if designs else OVER
     part = _plain(given, design)
     if design == PROBE:
-        name = _field(PROBE, given[PROBE], choice(*PROBES))
+        name = checked(PROBE, given[PROBE], choice(*PROBES))
         yield replace(part, probe=name, title=part.title or name)
     elif design == "change":
         yield from _changes(part, given, filling)
@@ -192,23 +191,24 @@ def _plain(given: Mapping[str, Any], design: str) -> Part:
     _known("field of ramp", ramp, ("requests",))
     objective = _mapping("capacity", given.get("capacity", {}))
     _known("field of capacity", objective, ("objective",))
-    blocks = _field("blocks", given.get("blocks", 3), count)
+    blocks = checked("blocks", given.get("blocks", 3), count)
     if design == COMPARE and blocks == 1:
         raise _wrong("blocks", blocks, "2 or more: one pair has no interval")
-    seconds = _field("objective", objective.get("objective", "50ms"), interval)
+    seconds = checked("objective", objective.get("objective", "50ms"), interval)
     usual = BLOCK if design == COMPARE else NEVER
     return Part(
         study=str(given.get("study", "planned" if arrivals else design)),
         title=str(given.get("title", "")),
-        has_again=is_comparison and _field("again", given.get("again", "yes"), choice("yes", "no")) == "yes",
-        is_with_clients=_field("with clients", given.get("with clients", "no"), choice("yes", "no")) == "yes",
+        has_again=is_comparison and checked("again", given.get("again", "yes"), choice("yes", "no")) == "yes",
+        is_with_clients=checked("with clients", given.get("with clients", "no"), choice("yes", "no"))
+        == "yes",
         blocks=blocks,
-        window_seconds=_field("window", given.get("window", "2s"), interval),
-        fresh=_field("fresh", given.get("fresh", usual), choice(NEVER, BLOCK, WINDOW)),
+        window_seconds=checked("window", given.get("window", "2s"), interval),
+        fresh=checked("fresh", given.get("fresh", usual), choice(NEVER, BLOCK, WINDOW)),
         expect=tuple(_expectation(one) for one in _listed("expect", given.get("expect", []))),
-        budget_seconds=_field("budget", given["budget"], interval) if "budget" in given else 0.0,
+        budget_seconds=checked("budget", given["budget"], interval) if "budget" in given else 0.0,
         arrivals=arrivals,
-        ramp=tuple(_field("requests", one, count) for one in _listed("ramp", ramp.get("requests", []))),
+        ramp=tuple(checked("requests", one, count) for one in _listed("ramp", ramp.get("requests", []))),
         objective_seconds=seconds if "capacity" in given else 0.0,
     )
 
@@ -323,12 +323,12 @@ def _arrivals(given: object) -> Arrivals:
     fields = dict(given) if isinstance(given, Mapping) else {"per second": given}
     _known("field of rate", fields, ("per second", "for", "profile", "arrivals"))
     is_random = (
-        _field("arrivals", fields.get("arrivals", "poisson"), choice("poisson", "constant")) == "poisson"
+        checked("arrivals", fields.get("arrivals", "poisson"), choice("poisson", "constant")) == "poisson"
     )
     if "profile" in fields:
-        return Arrivals(profile=_field("profile", fields["profile"], choice(*PROFILES)), is_random=is_random)
-    rate = _field("per second", fields.get("per second", ""), positive("a rate", most=1e6))
-    seconds = _field("for", fields["for"], interval) if "for" in fields else 0.0
+        return Arrivals(profile=checked("profile", fields["profile"], choice(*PROFILES)), is_random=is_random)
+    rate = checked("per second", fields.get("per second", ""), positive("a rate", most=1e6))
+    seconds = checked("for", fields["for"], interval) if "for" in fields else 0.0
     return Arrivals(rate, seconds, is_random=is_random)
 
 
@@ -364,13 +364,6 @@ def _known(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
     for name in given:
         if name not in names:
             raise InvalidRequest(Code.MALFORMED, f"{name}: no such {what}; possible is {', '.join(names)}")
-
-
-def _field(name: str, value: object, read: Any) -> Any:
-    try:
-        return read(str(value))
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise _wrong(name, value, str(error)) from error
 
 
 def _wrong(name: str, value: object, possible: str) -> InvalidRequest:

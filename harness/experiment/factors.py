@@ -54,11 +54,8 @@ def work(text: str) -> str:
 
 
 def time(text: str) -> str:
-    """Check a time."""
-    try:
-        interval(text)
-    except argparse.ArgumentTypeError as error:
-        raise ValueError('a time, such as "500ms"') from error
+    """Check a time; it stays as it is written."""
+    interval(text)
     return text
 
 
@@ -186,7 +183,7 @@ def side_of(given: Mapping[str, object], **fields: Any) -> Side:
     for name, value in factors.items():
         if name in own:
             setting = own[name]
-            found[setting.field] = (*found.get(setting.field, ()), *_checked(name, value, setting.added))
+            found[setting.field] = (*found.get(setting.field, ()), *checked(name, value, setting.added))
         elif name in FACTORS:
             found[FACTORS[name][0]] = _read(name, value)
         else:
@@ -206,12 +203,15 @@ def possible(own: Mapping[str, Setting]) -> list[str]:
 
 
 def _read(name: str, value: str) -> Any:
-    return _checked(name, value, FACTORS[name][1])
+    return checked(name, value, FACTORS[name][1])
 
 
-def _checked(name: str, value: str, read: Callable[[str], Any]) -> Any:
+def checked(name: str, value: object, read: Callable[[str], Any]) -> Any:
+    """Return what *read* makes of *value*; InvalidRequest names the field and what is possible."""
     try:
-        return read(value)
+        return read(str(value))
+    except argparse.ArgumentTypeError as error:  # a whole sentence, with the value
+        raise InvalidRequest(Code.MALFORMED, f"{name}: {error}") from error
     except ValueError as error:
         raise InvalidRequest(Code.MALFORMED, f"{name}: {value!r}; possible is {error}") from error
 

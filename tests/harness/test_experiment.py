@@ -63,7 +63,7 @@ def test_the_example_of_the_design_is_read() -> None:
     [
         ("question", "qestion", "qestion: no such field"),
         ("blocks: 5", "blocks: five", "blocks: 'five'; possible is"),
-        ("window: 2s", "window: 2", "window: '2'; possible is"),
+        ("window: 2s", "window: 2", "window: '2' has no unit; write 2s or 2ms"),
         ("clients: 16", "clients: 0", "clients: '0'; possible is a whole number"),
         ("text: 1 KiB", "text: 1 GiB", "text: '1 GiB'; possible is generated, or"),
         ("5ms waiting", "5ms sleeping", "work: '5ms sleeping'; possible is"),
