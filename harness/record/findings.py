@@ -21,14 +21,12 @@ from lab.topology import NODE
 
 
 class Judgement(StrEnum):
-    """The verdict on a row. A row without a bar has none; an invalid row never counts as reached."""
+    """The verdict on a figure that has a threshold. What is invalid never counts as reached."""
 
     REACHED = "reached"
     MISSED = "missed"
     UNDECIDED = "undecided"
     INVALID = "invalid"
-    NO_BAR = "no bar"
-    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One bar and its measurement: a ratio by pair of windows, or a value by repetition.
+    """What was measured, and its threshold: a ratio by pair of windows, or a value by repetition.
 
     *rates* are what the sides did per second, window by window.
     """
@@ -67,7 +65,7 @@ class Finding:
     bar: float | None = None
     unit: str = "x"
     at_least: bool = True
-    """The bar is to be reached from below; False: to be kept below."""
+    """The threshold *bar* is to be reached; False: the value must stay below it."""
     rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
     again: Sequence[float] = ()
     """Rates of the first side, measured again at the end of each block."""
@@ -77,10 +75,6 @@ class Finding:
     """Of such a ratio if the change had no effect, as all changes that were tested at once allow it (Holm's
     correction); None: not corrected."""
     notes: Sequence[str] = ()
-    objections: Sequence[str] = ()
-    """Why it is invalid; empty: it is valid."""
-    missing: str = ""
-    """Why it was not measured at all."""
 
     @property
     def median(self) -> float | None:
@@ -102,22 +96,14 @@ class Finding:
 
     @property
     def verdict(self) -> Judgement | Verdict:
-        """Say whether the whole interval is on the right side of the bar, or on the wrong one.
+        """Say whether the whole interval is on the right side of the threshold, or on the wrong one.
 
-        Without a bar, say how the sides of a comparison differ.
+        Without a threshold, say how the sides of a comparison differ.
         """
-        if self.missing:
-            return Judgement.SKIPPED
-        if self.objections:
-            return Judgement.INVALID
-        if self.bar is None and self.rates:
+        if self.bar is None:
             return self._compared
         if self.rates and len(self.values) < FEWEST_TRIALS:
             return Judgement.UNDECIDED
-        if self.median is None:
-            return Judgement.INVALID
-        if self.bar is None:
-            return Judgement.NO_BAR
         found = self.estimate
         if found is None or found.low is None or found.high is None:
             return Judgement.INVALID

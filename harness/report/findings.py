@@ -14,13 +14,11 @@ from lab.middleware import MIDDLEWARES
 def finding_lines(finding: Finding) -> list[str]:
     """Return what is printed of *finding*: the verdict, then what the sides did and what is to be known."""
     head = f"{finding.verdict.upper():9} {finding.what}"
-    if finding.missing:
-        return [f"{head}: {finding.missing}"]
     if found := finding.comparison:
         head += f": {ratio_words(found.ratio)} x, noise up to {ratio_number(found.noise_ratio)} x"
     elif finding.median is not None:
         head += f": {value(finding.median, finding.unit)}{_interval(finding)}{_bar(finding)}"
-    said = [head, *(f"          {objection}" for objection in finding.objections)]
+    said = [head]
     if finding.change and finding.change.promise:
         said.append(f"          {finding.change.promise}")
     for name, rates in finding.rates.items():
@@ -52,7 +50,7 @@ def _bar(finding: Finding) -> str:
     if finding.bar is None:
         return ""
     asked = "at least" if finding.at_least else "below"
-    return f" (bar: {asked} {value(finding.bar, finding.unit)})"
+    return f" (threshold: {asked} {value(finding.bar, finding.unit)})"
 
 
 def ratio_words(found: Estimate) -> str:

@@ -122,7 +122,7 @@ def test_the_plot_shows_shares_of_the_fewest_the_bar_and_what_is_invalid(tmp_pat
     assert values.get_title() == "insult_me, insults in memory"
     lines = {str(line.get_label()): line for line in values.get_lines()}
     assert np.asarray(lines["XML-RPC"].get_ydata()).tolist() == pytest.approx([1.0, 0.96], abs=0.001)
-    assert np.asarray(lines["bar: 0.9 x"].get_ydata()).tolist() == [0.9, 0.9]
+    assert np.asarray(lines["threshold: 0.9 x"].get_ydata()).tolist() == [0.9, 0.9]
     assert any(line.get_marker() == "x" for line in values.get_lines())
     assert figure.axes[1].get_title() == "memory of nodes"
     assert growth_figure("nodes", [FLAT]) is None

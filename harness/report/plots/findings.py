@@ -212,7 +212,7 @@ def _values(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.plot(xs, ys, marker=look.marker, color=look.colour, label=curve.label, ms=5)
     bar = curves[0].bar
     if bar is not None:
-        axes.axhline(bar, color=GREY, linestyle="--", linewidth=1, label=f"bar: {bar:g} x")
+        axes.axhline(bar, color=GREY, linestyle="--", linewidth=1, label=f"threshold: {bar:g} x")
         axes.set_ylabel("rate over that of the fewest", fontsize=8)
     else:
         is_time = curves[0].unit == MILLISECONDS
@@ -264,7 +264,7 @@ def _memories(axes: Axes, curves: Sequence[Curve], part: str) -> None:
         xs, ys = zip(*known, strict=True)
         axes.plot(xs, ys, marker=look.marker, color=look.colour, linestyle=style, label=label, ms=5)
     if part == list(COMPONENTS)[-1] and curves[0].study == "requests made":
-        axes.axhline(MEMORY_BAR_MIB, color=GREY, linestyle=":", lw=1, label="bar: 300 MB")
+        axes.axhline(MEMORY_BAR_MIB, color=GREY, linestyle=":", lw=1, label="threshold: 300 MB")
     axes.set_title(f"memory of {part}", fontsize=9)
     axes.set_ylabel("MiB, all processes", fontsize=8)
     axes.set_ylim(bottom=0, top=1.15 * axes.get_ylim()[1])
