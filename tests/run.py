@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Measure all four middlewares, stock and tuned, and write a report: about four minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="the short form, about four minutes (default)")
-    parser.add_argument("--full", action="store_true", help="everything, with trials: about two hours")
+    parser.add_argument("--full", action="store_true", help="everything, with trials: about four hours")
     parser.add_argument(
         "--only",
         type=middleware_names,

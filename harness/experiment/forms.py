@@ -17,7 +17,7 @@ LEFT_OUT = (
     "Left out of the short form: throughput over requests and over clients, texts submitted and found, 50 "
     "requests in flight at n nodes, capacity and the sweep of rates, CPU-bound speedup, speedup of stock, 2 "
     "nodes and more than 3, the anatomy of a request, the library on the path, trials with fresh processes, "
-    "and all but one load of dynamic scaling. `lab run --full` has them (about two hours)."
+    "and all but one load of dynamic scaling. `lab run --full` has them (about four hours)."
 )
 ON_ONE_MACHINE = (
     "Left out with --cluster: dynamic scaling, whose pool forks its workers on one machine, and the parts of "

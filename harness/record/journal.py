@@ -163,9 +163,8 @@ def read_run(path: Path) -> Run:
         *run.profiles,
     ]
     named = {one.middleware for one in placed} | {one.architecture for one in placed}
-    named |= {one.change.middleware for one in run.findings if one.change} | {
-        one.middleware for one in run.libraries
-    }
+    named |= {one.change.middleware for one in run.findings if one.change}
+    named |= {one.middleware for one in run.libraries}
     unknown = sorted(named.difference(VARIANTS, MIDDLEWARES, Architecture))
     if unknown:
         message = f"{path}: names what this lab does not have: {', '.join(unknown)}"

@@ -205,7 +205,7 @@ class Point:
     """One window and the conditions under which it was measured."""
 
     experiment: str
-    """"requests", "clients", "pipelined", "accepted", "sweep", "speedup", "compare" or "null"."""
+    """The study: what its experiment's file says, or of `lab stress` "requests", "clients", "accepted" ..."""
     middleware: str
     architecture: str
     nodes: int
