@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.experiment.factors import FACTORS
+from harness.experiment.factors import FACTORS, checked
 from harness.experiment.side import Side
 from lab.errors import Code, InvalidRequest
 
@@ -68,8 +68,8 @@ def _is_field(side: Side, name: str, value: str) -> bool:
         return False
     field, read = FACTORS[name]
     try:
-        return bool(getattr(side, field) == read(value))
-    except (ValueError, InvalidRequest):
+        return bool(getattr(side, field) == checked(name, value, read))
+    except InvalidRequest:
         return False
 
 

@@ -100,6 +100,7 @@ BETWEEN = "different middlewares or architectures of `over` are measured one aft
             "of: {nodes: 3}, to: {nodez: 1}",
             "to: nodez 1: no side has it; possible is middleware rabbitmq",
         ),
+        (OVER, "of: {interval: 2}", "of: interval 2: no side has it; possible is interval 5s"),
         (OVER, "of: {nodes: 3}, to: {nodes: 3}", "different middlewares"),
         (OVER, "of: {middleware: rabbitmq, nodes: 3}, to: {middleware: xmlrpc, nodes: 3}", BETWEEN),
         (ONE_EACH, "", BETWEEN),
