@@ -253,8 +253,9 @@ class _Client:
         self._name_server, self._seconds = target.address, clean_deadline(deadline_seconds)
         self._of_thread, self._uri = threading.local(), ""
         if target.architecture is Architecture.N_NODE:
-            kind = "slave" if self.application is Application.SERVICE else "filter"
-            self._uri = call(master_of(target.address, self._seconds), f"get_resolver_{kind}")
+            is_service = self.application is Application.SERVICE
+            name = "get_resolver_slave" if is_service else "get_resolver_filter"
+            self._uri = call(master_of(target.address, self._seconds), name)
 
     @property
     def proxy(self) -> Any:
