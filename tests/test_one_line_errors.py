@@ -60,11 +60,24 @@ def shell(
     return run(words, stdin=None, input=typed, env={**os.environ, **NOWHERE, **variables})
 
 
-@pytest.mark.parametrize("role", ["service", "filter", "subscriber"])
-def test_a_stock_program_without_rabbitmq_says_so_in_one_line(role: str) -> None:
-    done = run(f"rabbitmq.stock {role}", env={**os.environ, **NOWHERE})
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        *(
+            (f"{package}.stock {role} --architecture n-node", f"{role}: UNAVAILABLE: Redis does not serve: ")
+            for package in ("xmlrpc", "pyro4", "redis_impl")
+            for role in ("service", "filter", "broadcaster")
+        ),
+        *(
+            (f"rabbitmq.stock {role}", ": RabbitMQ does not answer: ")
+            for role in ("service", "filter", "subscriber")
+        ),
+    ],
+)
+def test_a_stock_program_without_its_broker_says_so_in_one_line(command: str, said: str) -> None:
+    done = run(command, env={**os.environ, **NOWHERE})
     (line,) = done.stderr.decode().splitlines()
-    assert ": RabbitMQ does not answer: " in line
+    assert said in line
     assert done.returncode == 1
     assert done.stdout == b""
 

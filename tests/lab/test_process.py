@@ -1,10 +1,6 @@
 """The registry of live nodes, and jobs that repeat in the background until they are stopped."""
 
-import itertools
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from lab.background import BackgroundJob, heartbeat
-from lab.bootstrap import ROOT
 from lab.errors import Unavailable
 from lab.process.master import Member, Registry
 from tests.eventually import eventually
@@ -306,26 +301,3 @@ def test_between_two_heartbeats_there_is_the_interval(monkeypatch: pytest.Monkey
     monkeypatch.setattr("lab.background.threading", SimpleNamespace(Event=lambda: pauses))
     pauses.run(heartbeat("pulse", 7.0, beats))
     assert (pauses.seconds, beats.count) == ([7.0] * 3, 3)
-
-
-STOCK_ON_REDIS = [
-    *itertools.product(("xmlrpc", "pyro4"), ("service", "filter", "broadcaster")),
-    *itertools.product(("redis_impl",), ("service", "filter", "broadcaster")),
-]
-
-
-@pytest.mark.parametrize(("package", "role"), STOCK_ON_REDIS)
-def test_a_stock_process_without_its_redis_ends_with_one_line(package: str, role: str) -> None:
-    command = [sys.executable, "-m", f"{package}.stock", role, "--architecture", "n-node"]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "LAB_REDIS_URL": "redis://127.0.0.1:1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert not done.stdout
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"{role}: UNAVAILABLE: Redis does not serve: ")
