@@ -32,7 +32,7 @@ COMMANDS = "lab/cli/commands.py"
 NAMES_MODULES = {COMMANDS, "lab/middleware.py", "lab/options.py"}
 KNOWN_IMPORTS: dict[tuple[str, str], str] = {}
 KNOWN_CIRCLES = [{"pyro4", "pyro4.tuned"}]
-"""A package and the room in it."""
+"""A package and its subpackage."""
 KNOWN_FILE_CIRCLES: list[set[str]] = []
 MOST_LINES_OF_A_FUNCTION = 40
 MOST_LINES = 400

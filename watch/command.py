@@ -112,7 +112,7 @@ class PageServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if not counter % (10 * SILENT_SECONDS):  # uvicorn calls it ten times a second
             connections: set[Any] = {*self.server_state.connections}
-            # Half a request is none: `cycle` is the newest whole one, none at first.
+            # `cycle` is the newest request that came whole; half a request does not count.
             idle = frozenset((one, one.cycle) for one in connections if _asks_nothing(one.cycle))
             for connection, _ in idle & self._idle:
                 connection.transport.close()
@@ -136,7 +136,7 @@ def _served(
     server = PageServer(
         uvicorn.Config(
             app,
-            log_level="error",  # what strangers send wrong is no news
+            log_level="error",  # wrong requests of strangers are not worth a line
             access_log=False,  # URLs hold the token
             lifespan="off",
             ws="none",

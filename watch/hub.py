@@ -234,7 +234,7 @@ class MainThreadExecutor:
     def work(self) -> NoReturn:
         """Run tasks until a signal interrupts it."""
         while True:
-            try:  # Python hears of a signal just before a wait only after it
+            try:  # a signal just before a wait is handled only after it
                 self._running, task = self._tasks.get(timeout=1.0)
             except queue.Empty:
                 continue
@@ -249,9 +249,7 @@ class MainThreadExecutor:
             _settle(self._running, error=over)
         while True:
             try:
-                answer, _ = (
-                    self._tasks.get_nowait()
-                )  # not after a look at empty(): another closer may be faster
+                answer, _ = self._tasks.get_nowait()  # empty() would not do: another closer may be faster
             except queue.Empty:
                 return
             _settle(answer, error=over)

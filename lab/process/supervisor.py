@@ -129,7 +129,7 @@ class Supervisor:
 
     def wait(self) -> None:
         """Wait until all that is watched was stopped or given up; a signal interrupts it."""
-        while not self._deserted.wait(1.0):  # Python hears of a signal just before a wait only after it
+        while not self._deserted.wait(1.0):  # a signal just before a wait is handled only after it
             pass
 
     def close(self) -> None:

@@ -297,7 +297,8 @@ class Connection:
 
     def _ended(self, connection: pika.SelectConnection, error: Exception | str) -> None:
         connection.ioloop.stop()
-        if not self._stopping and not isinstance(error, ConnectionClosedByClient):  # we said why before
+        is_logged = isinstance(error, ConnectionClosedByClient)  # what we close, we log at that moment
+        if not self._stopping and not is_logged:
             self._failed(error if isinstance(error, Exception) else AMQPError(error))
 
     def _channel_closed(self, channel: Channel, error: Exception) -> None:

@@ -20,7 +20,7 @@ from lab.settings import settings
 from .broadcast import announcement
 from .connection import BLOCKED, Connection
 from .delivery import Handler, RetryQueue, Watch
-from .direct import DirectReplies
+from .direct_replies import DirectReplies
 from .server import Consumer
 from .wire import (
     DIRECT_REPLY_TO,
@@ -38,7 +38,7 @@ RETRY_PREFETCH = 1
 TAKE_OVER_SECONDS = 2.0
 """How long a node waits for the broker to notice that the one before it was killed."""
 LOCKED_SECONDS = 15.0
-"""For so long after a break the broker may take the node's old connection for alive: it holds its queues."""
+"""How long after a break the old connection may still be alive to the broker, and hold the node's queues."""
 NOT_SOLE = (
     "a node with its state in memory serves this namespace already; stop it, use another --namespace, "
     "or start all nodes with --architecture n-node"

@@ -28,7 +28,7 @@ BATCH = 200
 FETCH_SECONDS = 10.0
 DELETED = "the queue %s was deleted; declaring and consuming it again"
 ANEW_SECONDS, IN_DOUBT_SECONDS = 1.0, 30.0
-"""For so long after a deletion a queue is consumed anew each second. RabbitMQ may confirm a consumer of a
+"""How often, and how long after a deletion, a queue is consumed again. RabbitMQ may confirm a consumer of a
 queue that is deleted at that moment, and never cancel it."""
 SAY_AGAIN_SECONDS = 60.0
 """The time between two log lines about a full queue."""
@@ -201,7 +201,7 @@ class Consumer:
                 self._publish(message)
 
     def _publish(self, message: Message) -> None:
-        if message.is_direct:
+        if message.is_direct_reply:
             self.reply_directly(message)
             return
         message.publish(self._channel)

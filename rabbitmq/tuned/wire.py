@@ -102,7 +102,7 @@ class Message(NamedTuple):
     kind: Kind = Kind.REPLY
 
     @property
-    def is_direct(self) -> bool:
+    def is_direct_reply(self) -> bool:
         """It is a reply to a direct-reply-to name. pika gives a name that is not UTF-8 as bytes."""
         return self.kind is Kind.REPLY and DIRECT_REPLY_TO in str(self.routing_key)
 

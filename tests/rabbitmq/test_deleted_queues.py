@@ -64,7 +64,7 @@ def test_filter_nodes_declare_and_consume_a_deleted_queue_again(
     said = [filters.launcher.logs(node)[length:] for node, length in zip(filters.nodes, before, strict=True)]
     for queue in set(gone) - {"filter.dead"}:
         line = f"the queue {filters.namespace}.{queue} was deleted; declaring and consuming it again"
-        # A deletion was a moment ago: a node that consumes anew just now (decision 18) has no cancel.
+        # After the deletion before, a node consumes its queues again (decision 18): it may get no cancel.
         assert {one.count(line) for one in said} <= {0, 1}
         assert any(line in one for one in said)
     assert not any("connecting again" in one for one in said)
