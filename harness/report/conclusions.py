@@ -17,7 +17,7 @@ from harness.analysis.verdicts import (
 from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal, usual_guarantee
 from harness.report.anatomy import profile_caveats
 from harness.report.faults import sentences, variant_name
-from harness.report.formatting import busy, capacity, milliseconds, rounded, system_name, times
+from harness.report.formatting import busy, capacity, milliseconds, nodes, rounded, system_name, times
 from harness.report.scaling import scaled, scaling_caveats
 from harness.statistics import Comparison, Verdict
 from lab.contract import Architecture
@@ -139,21 +139,27 @@ KEPT = {
 
 
 def _kept(run: Run) -> Iterator[str]:
-    """Of the systems that promise it and keep work on the disk, say which one was fastest."""
+    """Say which was fastest of the systems that promise it and keep work on the disk."""
     for experiment in ("accepted", "requests"):
         safe = [
             point
             for point in best_points(run, experiment)
-            if guarantee(run, point) is Guarantee.DISK
-            and MIDDLEWARES[point.middleware].promises(Promise.SURVIVES_KILLED_NODE)
+            if guarantee(run, point) is Guarantee.DISK and _survives(point)
         ]
         if len(safe) > 1:
             need = NEEDS[experiment].removeprefix("If ")
             yield (
-                f"If accepted work must survive a crash, and {need}: {_ranking(_by_rate(safe))}. Only "
-                "systems that promise it and keep work on disk are counted."
+                f"If accepted work must survive a crash, and {need}: {_ranking(_by_rate(safe))}. "
+                "Counted are systems that promise it, keep work on disk, and keep results outside the node."
             )
             return
+
+
+def _survives(point: Point) -> bool:
+    """Tell whether work and its result outlive the node: one node keeps results in memory, but of Redis."""
+    found = MIDDLEWARES[point.middleware]
+    is_outside = point.architecture == Architecture.N_NODE or found.broker == "redis"
+    return is_outside and found.promises(Promise.SURVIVES_KILLED_NODE)
 
 
 def _fastest(run: Run) -> Iterator[str]:
@@ -164,12 +170,12 @@ def _fastest(run: Run) -> Iterator[str]:
             by_variant[MIDDLEWARES[point.middleware].variant].append(point)
         for kept, by_variant in found.items():
             said = [
-                f"of the {variant} systems, {_ranking(ranked)}"
+                f"the {variant} systems, {_ranking(ranked)}"
                 for variant, ranked in by_variant.items()
                 if len(ranked) > 1
             ]
             if said:
-                yield f"{need}, {KEPT[kept]}: {'; '.join(said)}."
+                yield f"{need}, {KEPT[kept]}: of {'. Of '.join(said)}."
 
 
 def _by_rate(points: Iterable[Point]) -> list[Point]:
@@ -177,16 +183,17 @@ def _by_rate(points: Iterable[Point]) -> list[Point]:
 
 
 def _ranking(ranked: Sequence[Point]) -> str:
+    """Say which made most, with all that cannot be told from it, and which made least."""
     first, last = ranked[0], ranked[-1]
     near = [point for point in ranked[1:] if first.throughput < CLEARLY * point.throughput]
-    names = " and ".join(system_name(point.middleware, point.architecture) for point in [first, *near])
     p99 = milliseconds(first.measurement.response_ms.get("p99"))
-    said = (
-        f"{names} {'were' if near else 'was'} fastest: {rounded(first.throughput)} requests/s, p99 {p99} ms"
-    )
-    if last in near:
-        return said
-    return f"{said}, and {system_name(last.middleware, last.architecture)} made {rounded(last.throughput)}/s"
+    others = "".join(f" and {_rate(point)}" for point in near)
+    said = f"fastest: {_rate(first)} (p99 {p99} ms){others}{', no difference told' if near else ''}"
+    return said if last in near else f"{said}; slowest: {_rate(last)}"
+
+
+def _rate(point: Point) -> str:
+    return f"{variant_name(point.middleware)}, {nodes(point.nodes)} {rounded(point.throughput)}/s"
 
 
 def _odd(run: Run) -> Iterator[str]:
@@ -203,9 +210,11 @@ def _odd(run: Run) -> Iterator[str]:
             continue
         if several.throughput * CLEARLY < alone.throughput:
             busy_share = several.usage.busy_share
-            cores = f", the cores {busy_share:.0%} busy" if busy_share else ""
-            rates = f"{rounded(several.throughput)} after {rounded(alone.throughput)}/s"
-            slower.append(f"{variant_name(name)} {rates}{cores}")
+            cores = f" (cores {busy_share:.0%} busy)" if busy_share else ""
+            slower.append(
+                f"{variant_name(name)} {rounded(several.throughput)}/s with {nodes(several.nodes)}{cores}, "
+                f"{rounded(alone.throughput)}/s with {nodes(alone.nodes)}"
+            )
     if slower:
         yield (
             f"More nodes made less: {'; '.join(slower)}. These texts declare no work. What more "
@@ -263,14 +272,14 @@ def _scaling(run: Run) -> Iterator[str]:
 
 def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:
     """Say who makes most of the most nodes that all have; a difference within their spread is none."""
-    nodes = max(set.intersection(*(set(one.rates) for one in found)))
-    shares = {variant_name(one.middleware): one.share_of_ideal(nodes) for one in found}
-    if nodes == 1 or len(shares) == 1 or any(one.low is None for one in shares.values()):
+    most = max(set.intersection(*(set(one.rates) for one in found)))
+    shares = {variant_name(one.middleware): one.share_of_ideal(most) for one in found}
+    if most == 1 or len(shares) == 1 or any(one.low is None for one in shares.values()):
         return
     ordered = sorted(shares.items(), key=lambda item: -item[1].value)
     best, worst = ordered[0][1], ordered[-1][1]
     near = [name for name, one in ordered if (one.high or 0.0) >= (best.low or 0.0)]
-    said = f"If nodes will be added, {work} per text: at {nodes} nodes "
+    said = f"If nodes will be added, {work} per text: at {nodes(most)} "
     if len(near) == len(ordered):
         yield f"{said}all that were measured make the same, about {best.value:.0%} of the work's ideal."
     else:

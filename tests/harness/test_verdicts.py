@@ -9,6 +9,7 @@ from harness.analysis.verdicts import objections, speedups
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Capacity, Run, losses
 from harness.report.conclusions import caveats, conclusions
+from harness.report.faults import variant_name
 from harness.statistics import speedup_estimate
 from tests.harness.runs import full_run, lossy, point, run_of, speedup_points, window
 
@@ -184,19 +185,18 @@ def test_the_fastest_is_named_and_the_slowest_among_those_that_keep_the_same(stu
     nothing_kept, on_disk = ranked(run)
     assert nothing_kept.startswith("If ")
     assert (
-        "nothing kept: of the tuned systems, Pyro4 tuned, one-node was fastest: 900 requests/s, p99 5.00 ms"
-        in nothing_kept
+        "nothing kept: of the tuned systems, fastest: Pyro4 tuned, 1 node 900/s (p99 5.00 ms)" in nothing_kept
     )
-    assert nothing_kept.endswith("XML-RPC tuned, one-node made 500/s.")
-    assert "kept on disk: of the tuned systems, Redis tuned, one-node was fastest" in on_disk
+    assert nothing_kept.endswith("; slowest: XML-RPC tuned, 1 node 500/s.")
+    assert "kept on disk: of the tuned systems, fastest: Redis tuned, 1 node 300/s" in on_disk
 
 
 def test_stock_is_ranked_among_stock() -> None:
     rates = {"xmlrpc": 900.0, "pyro4": 800.0, "xmlrpc:stock": 100.0, "pyro4:stock": 300.0}
     [said] = conclusions(run_of(*(point(middleware=name, throughput=rate) for name, rate in rates.items())))
-    stock, tuned = said.split("; of the tuned systems, ")
-    assert "of the stock systems, Pyro4 stock, one-node was fastest: 300 requests/s" in stock
-    assert "XML-RPC tuned, one-node and Pyro4 tuned, one-node were fastest: 900 requests/s" in tuned
+    stock, tuned = said.split(". Of the tuned systems, ")
+    assert "of the stock systems, fastest: Pyro4 stock, 1 node 300/s" in stock
+    assert tuned.startswith("fastest: XML-RPC tuned, 1 node 900/s")
 
 
 def test_a_work_list_in_redis_is_kept_on_disk_with_every_middleware() -> None:
@@ -205,6 +205,17 @@ def test_a_work_list_in_redis_is_kept_on_disk_with_every_middleware() -> None:
     assert "kept on disk" in said
     weak = run_of(*points, environment={"brokers": ["redis: found, WEAK: appendonly no"]})
     assert "kept in the broker's memory" in conclusions(weak)[0]
+
+
+def test_only_who_promises_that_accepted_work_survives_a_crash_is_ranked_for_it() -> None:
+    names = ("redis_impl", "rabbitmq", "redis_impl:stock", "rabbitmq:stock", "xmlrpc:stock")
+    points = [point("accepted", name, 100.0, nodes=nodes) for name in names for nodes in (1, 3)]
+    [said] = [one for one in conclusions(run_of(*points)) if "must survive a crash" in one]
+    counted = {one for one in names for label in [variant_name(one)] if f"{label}, " in said}
+    assert counted == {"redis_impl", "rabbitmq", "rabbitmq:stock"}
+    assert "RabbitMQ tuned, 3 nodes" in said
+    assert "RabbitMQ tuned, 1 node " not in said  # its results are in the node's memory
+    assert "RabbitMQ stock, 1 node " not in said
 
 
 def blocks(tuned: list[float], stock: list[float], **changes: Any) -> Run:
@@ -247,20 +258,24 @@ def test_no_sentence_says_what_a_difference_comes_from() -> None:
 def test_what_is_hardly_slower_is_as_fast() -> None:
     points = [point(throughput=100.0), point(middleware="pyro4", throughput=90.0)]
     [said] = ranked(run_of(*points, point("requests", "pyro4", 50.0, nodes=3)))
-    assert "XML-RPC tuned, one-node and Pyro4 tuned, one-node were fastest: 100 requests/s" in said
+    assert (
+        "fastest: XML-RPC tuned, 1 node 100/s (p99 5.00 ms) and Pyro4 tuned, 1 node 90/s, no difference told"
+        in said
+    )
+    assert said.endswith("slowest: Pyro4 tuned, 3 nodes 50/s.")
 
 
 def test_an_invalid_point_is_never_the_fastest() -> None:
     points = [point(throughput=9000.0, objections=INVALID), point(middleware="pyro4", throughput=900.0)]
     [said] = ranked(run_of(*points, point("requests", "pyro4", 200.0, nodes=3)))
-    assert "Pyro4 tuned, one-node was fastest" in said
+    assert "fastest: Pyro4 tuned, 1 node" in said
     assert "XML-RPC" not in said
 
 
 def test_the_last_valid_point_counts_not_the_best() -> None:
     points = [point(throughput=9000.0), point(throughput=700.0), point(throughput=8000.0, objections=INVALID)]
     [said] = conclusions(run_of(*points, point(middleware="pyro4", throughput=100.0)))
-    assert "XML-RPC tuned, one-node was fastest: 700 requests/s" in said
+    assert "fastest: XML-RPC tuned, 1 node 700/s" in said
 
 
 def test_a_capacity_is_a_conclusion() -> None:
@@ -273,7 +288,7 @@ def test_a_capacity_is_a_conclusion() -> None:
 def test_the_full_run_concludes_about_everything() -> None:
     said = " ".join(conclusions(full_run()))
     for part in (
-        "were fastest",
+        "no difference told",
         "5ms waiting per text",
         "with p99 within 50 ms",
         "xmlrpc against redis_impl: faster",
