@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tests.anatomy", description=__doc__)
+    parser = Parser(prog="python3 -m lab anatomy", description=__doc__)
     add_window_options(parser, QUICK, FULL)
     add_middleware_option(parser)
     parser.add_argument(

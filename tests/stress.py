@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tests.stress", description=__doc__)
+    parser = Parser(prog="python3 -m lab stress", description=__doc__)
     parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument(
         "--study", choices=(*STUDIES, ALL), default=ALL, help="over requests, over clients, or capacity"

