@@ -5,16 +5,17 @@ from dataclasses import replace
 
 from harness.experiment.anatomy import anatomy_step, library_step
 from harness.experiment.capacity import Objective
-from harness.experiment.document import EXPERIMENTS, Filling, read_experiment
+from harness.experiment.command import shipped
+from harness.experiment.document import Filling, read_experiment
 from harness.experiment.runner import steps_of
 from harness.experiment.scaling import short_step, thorough_steps
 from harness.experiment.session import Step
-from harness.experiment.stress import Blocks, capacity_step, clients_step, requests_step, variants_step
+from harness.experiment.stress import BlockCounts, capacity_step, clients_step, requests_step, variants_step
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 
 LEFT_OUT = (
-    "Left out of the short form: throughput over requests and over clients, texts submitted and found, 50 "
+    "Left out of the short form: throughput over requests and over clients, submit to result, 50 "
     "requests in flight at n nodes, capacity and the sweep of rates, CPU-bound speedup, speedup of stock, 2 "
     "nodes and more than 3, the anatomy of a request, the library on the path, trials with fresh processes, "
     "and all but one load of dynamic scaling. `lab run --full` has them (about four hours)."
@@ -24,8 +25,8 @@ ON_ONE_MACHINE = (
     "a request's CPU time, which are sampled there."
 )
 SHORT_WINDOW, LONG_WINDOW = 0.7, 5.0
-SHORT_BLOCKS = {Architecture.ONE_NODE: Blocks(3, 1, 0), Architecture.N_NODE: Blocks(3, 0, 0)}
-LONG_BLOCKS = Blocks(5, 5, 5)
+SHORT_BLOCKS = {Architecture.ONE_NODE: BlockCounts(3, 1, 0), Architecture.N_NODE: BlockCounts(3, 0, 0)}
+LONG_BLOCKS = BlockCounts(5, 5, 5)
 
 
 def by_middleware(names: Sequence[str]) -> list[list[str]]:
@@ -55,7 +56,7 @@ def _promising(variants: Sequence[str]) -> str:
 
 
 def _speedups(names: Sequence[str], filling: Filling) -> list[Step]:
-    return steps_of(read_experiment(EXPERIMENTS / "speedup.yaml", replace(filling, only=names)))
+    return steps_of(read_experiment(shipped("speedup"), replace(filling, only=names)))
 
 
 def full_steps(names: Sequence[str]) -> list[Step]:

@@ -16,7 +16,7 @@ from harness.experiment.expectation import Expectation
 from harness.experiment.probes import PROBES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
 from harness.experiment.side import SUBMIT, TICKS, Side
-from harness.experiment.stress import accepted_to_completed
+from harness.experiment.stress import START_SECONDS, accepted_to_completed
 from harness.experiment.subscribers import ticks
 from harness.load.measure import Generators
 from harness.record.findings import Finding, Judgement
@@ -26,8 +26,6 @@ from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
 from lab.process.system import System
 
-START_SECONDS = 2.0
-"""About what it takes to start a system and its load generators."""
 CAPACITY_WINDOWS = 17
 """About how many windows a search for the highest rate takes, with the sweep after it."""
 ROUNDS = 4

@@ -40,8 +40,8 @@ MOST_REQUESTS = 100_000
 CLIENT_COUNTS = (1, 2, 4, 8, 16, 32)
 
 
-class Blocks(NamedTuple):
-    """How many blocks of each load: one in flight per client, many, texts submitted and found."""
+class BlockCounts(NamedTuple):
+    """How many blocks of each load: one in flight per client, many, submit to result."""
 
     single: int
     many: int
@@ -63,7 +63,11 @@ def over_requests(
 
 
 def side_by_side(
-    bench: Bench, variants: Sequence[str], architecture: Architecture, window_seconds: float, blocks: Blocks
+    bench: Bench,
+    variants: Sequence[str],
+    architecture: Architecture,
+    window_seconds: float,
+    blocks: BlockCounts,
 ) -> Iterator[Point]:
     """Measure *variants* under the same loads, a window of each in every block."""
     with ExitStack() as stack:
@@ -184,7 +188,9 @@ def requests_step(middleware: str, architecture: Architecture, window: float) ->
     return system_step("requests", middleware, architecture, START_SECONDS + 5 * window, measure)
 
 
-def variants_step(variants: Sequence[str], architecture: Architecture, window: float, blocks: Blocks) -> Step:
+def variants_step(
+    variants: Sequence[str], architecture: Architecture, window: float, blocks: BlockCounts
+) -> Step:
     """Return the step that measures *variants* of one middleware in the same blocks."""
     measure = partial(
         side_by_side, variants=variants, architecture=architecture, window_seconds=window, blocks=blocks

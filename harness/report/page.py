@@ -52,14 +52,8 @@ CAPTIONS = {
     "cpu-per-request": "The longest bar is what to make cheaper, or to give a core of its own.",
 }
 
-STUDIES = {
-    "requests": "one in flight",
-    "pipelined": "many in flight",
-    "accepted": "submit to result",
-    "clients": "over clients",
-    "sweep": "over rates",
-    "null": "against nothing",
-}
+STUDIES = {"clients": "over clients", "sweep": "over rates", "planned": "by a plan"}
+"""What the table of all windows calls studies, beside those of a stress."""
 FACTS = {
     "null_rates": "load generators alone: requests/s by requests in flight",
     "is_dirty": "changes that are not committed",
@@ -96,7 +90,7 @@ def write_report(run: Run, folder: Path) -> Path:
             libraries=library_rows(libraries),
             library_columns=LIBRARY_COLUMNS,
             library_title=LIBRARY_TITLE,
-            study_names=STUDIES,
+            study_names=study_titles(run) | STUDIES,
             labels={name: variant_name(name) for name in VARIANTS},
             found=found,
             plots=_plots(folder / "plots"),

@@ -20,7 +20,7 @@ from lab.load.profiles import Profile, step
 from lab.middleware import MIDDLEWARES, VARIANTS
 
 USAGE = Usage({"node": 0.4, "redis": 0.2}, {"node": 30.0, "redis": 12.5})
-STUDIES = ("requests", "clients", "pipelined", "accepted", "null")
+STUDIES = ("requests", "clients", "pipelined", "accepted")
 LOAD = step(20.0, 100.0, at=8.0, seconds=20.0)
 RATES = {"xmlrpc": 4000.0, "pyro4": 3000.0, "redis_impl": 2000.0, "rabbitmq": 1000.0}
 

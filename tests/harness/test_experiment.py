@@ -295,7 +295,7 @@ def test_a_run_is_a_table_and_two_are_put_side_by_side(
         folder.mkdir()
         points = [
             point("clients", throughput=rate),
-            point("null", throughput=rate, objections=["client-bound"]),
+            point("sweep", throughput=rate, objections=["client-bound"]),
         ]
         write_run(Run("stress", {}, {"commit": commit}, points=points), folder)
     assert report.export([str(first), "--csv", str(tmp_path / "a.csv")]) == 0
@@ -303,13 +303,13 @@ def test_a_run_is_a_table_and_two_are_put_side_by_side(
         found = list(csv.DictReader(file))
     assert [(row["study"], row["variant"], row["throughput"], row["valid"]) for row in found] == [
         ("clients", "tuned", "1000.0", "True"),
-        ("null", "tuned", "1000.0", "False"),
+        ("sweep", "tuned", "1000.0", "False"),
     ]
     assert [list(row) for row in read(first)] == [list(COLUMNS)] * 2
     assert report.diff([str(first), str(second)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"clients.* 1,000/s.* 500/s .*0\.50", said)
-    assert "null" not in said  # an invalid window supports nothing
+    assert "sweep" not in said  # an invalid window supports nothing
     assert "commit: c1 in A, c2 in B." in said
     assert "not measured in the same blocks" in said
 
