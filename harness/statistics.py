@@ -22,7 +22,7 @@ LEVEL = 0.95
 FEWEST_TRIALS = 3
 """Below this no interval is given and nothing is called different."""
 EQUIVALENT = 1.05
-"""What differs by a smaller factor is the same for who has to choose."""
+"""What differs by a smaller factor makes no difference for a choice."""
 FEWEST_SLICES = 6
 TREND_T = 3.5
 """Standard errors by which a change within a window must be shown."""

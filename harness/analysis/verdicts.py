@@ -10,6 +10,7 @@ from harness.record.measurement import Measurement, Usage
 from harness.record.run import Guarantee, Point, Run
 from harness.statistics import (
     EQUIVALENT,
+    FEWEST_TRIALS,
     Estimate,
     Verdict,
     is_stationary,
@@ -104,11 +105,7 @@ def _losses(measured: Measurement) -> str:
 
 IN_PAIRS = tuple(name for usual in MIDDLEWARES for name in (f"{usual}:{STOCK}", usual) if name in VARIANTS)
 """All variants as tables and plots have them: stock, and the tuned one beside it."""
-FEWEST_TRIALS = 5
-"""That `lab speedup` makes."""
 FEWEST_COUNTS_FOR_USL = 4
-FEWEST_BLOCKS = 3
-"""Of pairs, for any statement."""
 MACHINE_LIMIT = 0.9
 """Of all cores: from there on throughput bends because the machine is full."""
 
@@ -227,7 +224,7 @@ class Factor:
     def shows(self) -> Verdict:
         """Say what all repetitions agree on: faster, slower, the same within 5 %; else undecided."""
         low, high = self.estimate.low, self.estimate.high
-        if low is None or high is None or self.estimate.trials < FEWEST_BLOCKS:
+        if low is None or high is None or self.estimate.trials < FEWEST_TRIALS:
             return Verdict.UNDECIDED
         if low >= 1 / EQUIVALENT and high <= EQUIVALENT:
             return Verdict.EQUIVALENT

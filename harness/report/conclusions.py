@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from harness.analysis.verdicts import (
-    FEWEST_TRIALS,
     Factor,
     Speedup,
     best_points,
@@ -92,7 +91,7 @@ def caveats(run: Run) -> list[str]:
     if repeated:
         found.append(
             f"Speedups are of {len(repeated)} repetitions on processes that stayed up. They show a range and "
-            f"no interval: `lab speedup` makes {FEWEST_TRIALS} trials with fresh processes."
+            "no interval: `lab speedup` makes trials with fresh processes."
         )
     if run.of("requests"):
         found.append(
