@@ -152,7 +152,7 @@ class Speedup:
 def speedups(run: Run) -> list[Speedup]:
     """Return the speedups that the valid points of *run* support."""
     cores = int(cast(int, run.environment.get("cores") or 1))
-    valid = [point for point in run.of("speedup") if point.is_valid]
+    valid = [point for point in run.of("speedup") if point.is_valid and point.work]
     kinds = {
         (place, name, p.work) for p in valid for place, name in enumerate(IN_PAIRS) if name == p.middleware
     }

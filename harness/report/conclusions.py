@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import cast
 
 from harness.analysis.verdicts import (
@@ -18,7 +19,7 @@ from harness.report.anatomy import profile_caveats
 from harness.report.faults import sentences, variant_name
 from harness.report.formatting import busy, capacity, milliseconds, nodes, rounded, system_name, times
 from harness.report.scaling import scaled, scaling_caveats
-from harness.statistics import Comparison, Verdict
+from harness.statistics import Comparison, Verdict, repeated
 from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES, STOCK, TUNED, Promise
 
@@ -30,7 +31,7 @@ NEEDS = {
 """By study: which need it is measured for."""
 CLEARLY = 1.2
 """Systems that were started once are told apart if they differ by more than this, no less."""
-SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS = (
+SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS, WINDOWS = (
     "systems",
     "tuned-over-stock",
     "speedup",
@@ -38,6 +39,7 @@ SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS = (
     "dynamic-scaling",
     "what-was-found",
     "faults",
+    "windows",
 )
 """Parts of the report."""
 
@@ -67,6 +69,7 @@ def answers(run: Run) -> list[Answer]:
         (SYSTEMS, _kept(run)),
         (SYSTEMS, _fastest(run)),
         (SPEEDUP, _scaling(run)),
+        (WINDOWS, _over_nodes(run)),
         (SYSTEMS, _odd(run)),
         (CAPACITY, _capacities(run)),
         (SCALING, iter(scaled(run))),
@@ -78,6 +81,16 @@ def answers(run: Run) -> list[Answer]:
     return [Answer(text, evidence) for evidence, texts in parts for text in texts]
 
 
+def heading(run: Run) -> str:
+    """Return the question that *run* answers: that of its file, or of what it measured."""
+    if question := run.configuration.get("question"):
+        return str(question)
+    if run.points:
+        return "Which middleware?"
+    asked = {"What do faults do?": run.faults, "Which scaling policy?": run.scalings}
+    return next((one for one, there in asked.items() if there), f"What does {run.experiment} show?")
+
+
 def conclusions(run: Run) -> list[str]:
     """Return in plain words what the valid points of *run* support."""
     return [answer.text for answer in answers(run)]
@@ -87,10 +100,13 @@ def caveats(run: Run) -> list[str]:
     """Return what must be known before a figure of *run* is used."""
     found = [*run.notes, *scaling_caveats(run)]
     found += [said for profile in run.profiles for said in profile_caveats(profile)]
-    repeated = {point.block for point in run.of("speedup") if not point.is_trial}
-    if repeated:
+    if run.environment.get("is_dirty"):
+        commit = run.environment.get("commit")
+        found.append(f"CAUTION: changes were not committed: what was measured is more than commit {commit}.")
+    blocks = {point.block for point in run.of("speedup") if not point.is_trial}
+    if blocks:
         found.append(
-            f"Speedups are of {len(repeated)} repetitions on processes that stayed up. They show a range and "
+            f"Speedups are of {len(blocks)} repetitions on processes that stayed up. They show a range and "
             "no interval: `lab speedup` makes trials with fresh processes."
         )
     if run.of("requests"):
@@ -267,6 +283,29 @@ def _scaling(run: Run) -> Iterator[str]:
         mine = [one for one in found if one.work == work]
         each = (f"{variant_name(one.middleware)}, {work} per text: {one.sentence}" for one in mine)
         yield from list(_nearest_ideal(work, mine)) or each
+
+
+def _over_nodes(run: Run) -> Iterator[str]:
+    """Tell as measured what more nodes made, where nothing was expected of it and no ideal is known."""
+    judged = {one.row for one in run.findings}
+    found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    for point in run.points:
+        has_ideal = point.experiment == "speedup" and point.work
+        if "nodes" in point.factors and point.is_valid and point.experiment not in judged and not has_ideal:
+            rest = [f", {k} {v}" for k, v in point.factors.items() if k not in ("middleware", "nodes")]
+            key = (point.middleware, "".join(rest))
+            found.setdefault(key, {}).setdefault(point.nodes, {})[point.block] = point.throughput
+    for (middleware, rest_said), by_nodes in found.items():
+        (fewest, base), *others = sorted(by_nodes.items())
+        each = [f"{nodes(fewest)} {rounded(median(base.values()))}/s"]
+        for count, rates in others:
+            shared = [block for block in rates if block in base]
+            if shared:
+                ratio = repeated([rates[block] for block in shared], [base[block] for block in shared])
+                rate = rounded(median(rates.values()))
+                each.append(f"{nodes(count)} {rate}/s, {times(ratio)} in {ratio.trials} blocks")
+        if len(each) > 1:
+            yield f"{variant_name(middleware)}{rest_said}, as measured: {'; '.join(each)}."
 
 
 def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:

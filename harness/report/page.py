@@ -2,9 +2,10 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -13,7 +14,7 @@ from dynamic.simulator.benchmark import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
 from harness.record.journal import RECORD, read_run
 from harness.record.run import Run, is_refusal
-from harness.report.conclusions import FOUND, Answer, answers, caveats
+from harness.report.conclusions import FOUND, Answer, answers, caveats, heading
 from harness.report.faults import (
     broken,
     by_scenario,
@@ -54,12 +55,6 @@ CAPTIONS = {
 
 STUDIES = {"clients": "over clients", "sweep": "over rates", "planned": "by a plan"}
 """What the table of all windows calls studies, beside those of a stress."""
-FACTS = {
-    "null_rates": "load generators alone: requests/s by requests in flight",
-    "is_dirty": "changes that are not committed",
-    "cpu_quota": "limit of CPU time",
-    "load_before": "load before",
-}
 SEE_BELOW = "What was found is listed below, line by line, each with its verdict."
 NOTHING = "Nothing that was measured here supports a conclusion."
 
@@ -74,6 +69,7 @@ def write_report(run: Run, folder: Path) -> Path:
         .get_template("page.html.jinja")
         .render(
             run=run,
+            heading=heading(run),
             answers=answers(run) or [Answer(SEE_BELOW, FOUND) if found else Answer(NOTHING, "")],
             promises=promise_rows(run),
             caveats=caveats(run),
@@ -171,11 +167,12 @@ def _plots(folder: Path) -> list[dict[str, str]]:
 def _facts(run: Run) -> dict[str, str]:
     """Return where and how it was measured, as lines."""
     facts = {**run.environment, **run.configuration}
-    return {
-        FACTS.get(name, name.replace("_", " ")): _said(value)
-        for name, value in facts.items()
-        if value not in (None, "", [], {})
-    }
+    found = {}
+    for name, value in facts.items():
+        if value not in (None, "", [], {}):
+            title, said = FACTS.get(name, (name.replace("_", " "), _said))
+            found[title] = said(value)
+    return found
 
 
 def _said(value: object) -> str:
@@ -184,3 +181,18 @@ def _said(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_said, value))
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "null_rates": (
+        "load generators alone, against nothing",
+        lambda rates: "; ".join(f"{count} in flight {rate:,.0f}/s" for count, rate in rates.items()),
+    ),
+    "is_dirty": ("changes that are not committed", _said),
+    "cpu_quota": ("limit of CPU time", _said),
+    "memory_gib": ("memory", lambda gib: f"{gib:g} GiB"),
+    "load_before": ("load before (processes that want a core)", lambda load: f"{load:.1f}"),
+    "load_after": ("load after", lambda load: f"{load:.1f}"),
+    "middlewares": ("middlewares", lambda names: "; ".join(map(variant_name, names))),
+}
+"""What facts are called, and how their values are written."""

@@ -10,7 +10,7 @@ from harness.analysis.growth import curves
 from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
-from harness.report.conclusions import conclusions
+from harness.report.conclusions import conclusions, heading
 from harness.report.faults import fault_table, variant_name
 from harness.report.findings import finding_lines, growth_table, invalid_lines, library_table
 from harness.report.formatting import capacity, milliseconds, nodes, study_titles, system_name, times
@@ -50,7 +50,7 @@ def print_table(run: Run) -> None:
     for line in found_lines(run):
         print(line)
     if said := conclusions(run):
-        print("Which middleware?")
+        print(heading(run))
     for line in said:
         print(f"- {line}")
 

@@ -145,7 +145,8 @@ def test_the_report_of_an_odd_run_is_written(name: str, tmp_path: Path) -> None:
     assert page.of("h2")[:2] == ["What it says", "Before you rely on it"]
     if name in SHOW_NOTHING:
         assert page.of("li")[0] == NOTHING
-    assert f"All {len(ODD_RUNS[name].points)} windows" in page.text
+    points = len(ODD_RUNS[name].points)
+    assert (f"All {points} windows" in page.text) == bool(points)
     assert "nan" not in " ".join(text for tag, text in page.texts if tag != "style")
 
 
@@ -176,6 +177,49 @@ def test_conclusions_come_first_then_caveats_then_plots_then_the_method(full_pag
         "Plots",
         "How it was measured",
     ]
+
+
+def test_the_heading_is_the_question_of_the_run(tmp_path: Path) -> None:
+    asked = run_of(point(), experiment="mine", configuration={"question": "What does prefetch cost?"})
+    for run, heading in (
+        (asked, "What does prefetch cost?"),
+        (run_of(point(), configuration={"workload": "filter"}), "Which middleware?"),
+        (run_of(scalings=[observed_trial("adaptive")]), "Which scaling policy?"),
+    ):
+        page = page_of(run, tmp_path)
+        assert page.of("h1") == [heading]
+        assert page.of("title")[0].startswith(heading)
+        assert not any(text.endswith(". .") for text in page.of("p"))
+
+
+def test_the_environment_is_written_for_people(tmp_path: Path) -> None:
+    facts = {"memory_gib": 23.5, "load_before": 1.47705, "null_rates": {"1": 991512}, "commit": "abc123"}
+    page = page_of(run_of(point(), environment={**facts, "is_dirty": True}), tmp_path)
+    said = dict(zip(page.of("dt"), page.of("dd"), strict=False))
+    assert said["memory"] == "23.5 GiB"
+    assert said["load before (processes that want a core)"] == "1.5"
+    assert said["load generators alone, against nothing"] == "1 in flight 991,512/s"
+    assert "CAUTION: changes were not committed: what was measured is more than commit abc123." in page.of(
+        "li"
+    )
+
+
+def test_what_more_nodes_made_is_told_as_measured_where_nothing_was_expected(tmp_path: Path) -> None:
+    points = [
+        point(
+            study, throughput=100.0 * nodes + block, nodes=nodes, block=block, factors={"nodes": str(nodes)}
+        )
+        for block in (1, 2, 3)
+        for nodes in (3, 1)
+        for study in ("over", "speedup")
+    ]
+    said = "XML-RPC tuned, as measured: 1 node 102/s; 3 nodes 302/s, 3 x (2.9 to 3) in 3 blocks."
+    page = page_of(run_of(*points[::2]), tmp_path)
+    assert said in page.of("li")
+    assert "#windows" in page.links
+    assert conclusions(run_of(*points[1::2])) == [said]  # without declared work there is no ideal
+    invalid = [dataclasses.replace(one, objections=INVALID) for one in points[::2] if one.nodes == 3]
+    assert conclusions(run_of(*invalid, *(one for one in points[::2] if one.nodes == 1))) == []
 
 
 def test_invalid_points_are_marked_and_counted(tmp_path: Path) -> None:
