@@ -159,7 +159,7 @@ class InsultFilter(Client, Protocol):
 
 
 class Closing:
-    """Closes itself at the end of a ``with`` block, as clients and what else holds connections do."""
+    """Closes itself at the end of a ``with`` block: a client, or another thing that holds connections."""
 
     def close(self) -> None:
         """Free what is held. A second call does nothing."""

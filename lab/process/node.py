@@ -174,10 +174,9 @@ def main_of_roles(
     arguments = parser.parse_args(given)
     if arguments.role == BROADCASTER:
         arguments.architecture = Architecture.N_NODE  # one node broadcasts by itself
-    options = node_options(arguments)
-    if option == "--master" and arguments.entry:
+    if option == "--master":
         arguments.master = arguments.entry
-        options = node_options(arguments)
+    options = node_options(arguments)
     others: tuple[Any, ...] = (arguments.entry,) if option else ()
     return run(arguments.role, lambda: roles[arguments.role](options, *others))
 

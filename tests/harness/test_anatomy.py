@@ -43,7 +43,6 @@ PACKAGES = sysconfig.get_path("purelib")
 LOOP = (f"{LIBRARY}/threading.py", 0, "run"), (f"{LIBRARY}/threading.py", 0, "_bootstrap_inner")
 
 HTTP = "xmlrpc/tuned/http.py"
-SERVING = "lab/process/serving.py"
 
 
 def line_of(file: str, text: str) -> int:
