@@ -3,7 +3,6 @@
 Every argument is checked here, before anything is sent: the same error on every wire.
 """
 
-import queue
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -175,7 +174,7 @@ class Inbox(Closing):
     """
 
     def __init__(self, leave: Callable[[], None], renew: Callable[[], object] | None = None) -> None:
-        self._ticks: queue.SimpleQueue[Tick | None] = queue.SimpleQueue()
+        self._ticks: SimpleQueue[Tick | None] = SimpleQueue()
         self._leave = leave
         self._last = 0
         self._was_forgotten = False
@@ -191,7 +190,7 @@ class Inbox(Closing):
         """Refuse in a forked process, where nothing arrives: the threads that receive do not exist there."""
         self._is_refused = not self._closed
         self._closed = True
-        self._ticks = queue.SimpleQueue()
+        self._ticks = SimpleQueue()
         self._ticks.put(None)
 
     def deliver(self, number: int, insult: str) -> None:
@@ -209,7 +208,7 @@ class Inbox(Closing):
         seconds = clean_timeout(timeout)
         try:
             return self._next(seconds)
-        except queue.Empty:
+        except Empty:
             return None
 
     def __iter__(self) -> Iterator[Tick]:

@@ -1,11 +1,10 @@
-"""A store in Redis, shared by n nodes."""
+"""A store in Redis, shared by n nodes, and the scripts that Redis runs: each is a ``.lua`` file."""
 
-import functools
 import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -142,7 +141,7 @@ def is_refusing_all(error: redis.RedisError) -> bool:
 def translated(method: Callable[P, T]) -> Callable[P, T]:
     """Let *method*, of an object with a client ``_redis``, raise a LabError where Redis cannot serve."""
 
-    @functools.wraps(method)
+    @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(*args, **kwargs)
@@ -164,7 +163,7 @@ class RedisStore(Store):
         self._redis = connect(url, timeout_seconds)
         self._ns = f"{namespace}:"
         self._ttl = settings().id_ttl
-        self._script = functools.cache(lambda name: self._redis.register_script(load(name)))
+        self._script = cache(lambda name: self._redis.register_script(load(name)))
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
         return bool(self._run_once("change_insult", "+", insult, operation_id, self._ttl))

@@ -1,4 +1,4 @@
-"""Names of queues, codes of operations, and how requests and replies look as AMQP messages."""
+"""Queues by name and as they are declared, codes of operations, and requests and replies as AMQP messages."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

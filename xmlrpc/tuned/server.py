@@ -1,7 +1,8 @@
 """The XML-RPC server: an event loop in a thread of its own, and threads for what may wait.
 
 Replaces ``xmlrpc.server.SimpleXMLRPCServer``, which needs a thread for each connection, and waits for ever
-for the rest of a request.
+for the rest of a request; and ``SimpleXMLRPCDispatcher``, which has no operation ids, and answers any error
+with its text.
 """
 
 import asyncio
