@@ -13,7 +13,7 @@ from pika.spec import BasicProperties
 
 from lab.brokers import locate_rabbitmq
 from lab.contract import Tick
-from lab.errors import Code, DeadlineExceeded, InternalError, InvalidRequest, Overloaded, Unavailable
+from lab.errors import AlreadyRunning, DeadlineExceeded, InternalError, Overloaded, Unavailable
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 
@@ -83,7 +83,7 @@ class QueueNode:
     def start(self) -> None:
         """Connect, declare what the namespace needs, consume the node's own queue.
 
-        InvalidRequest if another node serves the namespace with its state in memory.
+        AlreadyRunning if another node serves the namespace with its state in memory.
         """
         self._direct.start()
         deadline = time.monotonic() + TAKE_OVER_SECONDS
@@ -94,7 +94,7 @@ class QueueNode:
                 if "RESOURCE_LOCKED" not in error.message:
                     raise
                 if time.monotonic() > deadline:
-                    raise InvalidRequest(Code.MALFORMED, NOT_SOLE) from error
+                    raise AlreadyRunning(NOT_SOLE) from error
             time.sleep(TAKE_OVER_SECONDS / 20)
             self._connection = self._new_connection()
 
@@ -135,7 +135,7 @@ class QueueNode:
     def drain(self, timeout_seconds: float) -> None:
         """Consume nothing more, finish and acknowledge what was delivered, disconnect.
 
-        InvalidRequest if this node ends because another one has its sole queue.
+        AlreadyRunning if this node ends because another one has its sole queue.
         """
         deadline = time.monotonic() + timeout_seconds
         for consumer in self._consumers:
@@ -145,7 +145,7 @@ class QueueNode:
         self._direct.close()
         self._connection.close()
         if self._is_replaced:
-            raise InvalidRequest(Code.MALFORMED, NOT_SOLE)
+            raise AlreadyRunning(NOT_SOLE)
 
     def _new_connection(self) -> Connection:
         return Connection(locate_rabbitmq(), self._set_up, self._lost, self._blocked)
