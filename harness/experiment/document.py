@@ -81,7 +81,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What a command line says of an experiment: it goes before what the file says."""
+    """What a command line says of an experiment: it replaces what the file says."""
 
     load: Mapping[str, object] = field(default_factory=dict)
     """Factors of every side, also of those that the file varies."""

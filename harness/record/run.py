@@ -285,7 +285,7 @@ _LISTS: dict[type[object], str] = {
 
 @dataclass(slots=True)
 class Run:
-    """What was measured, where, and what was left out. *notes* are sentences for who reads the result."""
+    """What was measured, where, and what was left out. *notes* are sentences for its readers."""
 
     experiment: str
     configuration: dict[str, object]

@@ -173,7 +173,7 @@ def test_a_capacity_refuses_the_factors_that_its_search_does_not_take() -> None:
         document(text, Filling({"clients": "8"}))
 
 
-def test_the_command_line_goes_before_the_file() -> None:
+def test_the_command_line_replaces_what_the_file_says() -> None:
     text = "question: q\nover: {middleware: tuned, clients: [1, 2]}\nfull: {blocks: 9}\nblocks: 2"
     filling = Filling({"clients": 7, "nodes": ["1", "2"]}, {"window": "1s"}, only=["xmlrpc:stock", "pyro4"])
     parts = document(text, filling).parts
