@@ -37,7 +37,7 @@ def describe(result: Result) -> str:
 
 def _point(point: Point) -> str:
     measured = point.measurement
-    setting = f"{point.setting}: " if point.setting else ""
+    setting = f"{point.setting}: " if point.setting else _varied(point)
     load = f"{setting}{nodes(point.nodes)}, {load_words(point)}"
     if measured.throughput is None:
         return f"{load}: {'; '.join(point.objections)}; no throughput"
@@ -48,6 +48,16 @@ def _point(point: Point) -> str:
         flaws = "; too short to rely on" if flaws else ""  # every ramp begins like this
     times = f"p50 {p50} ms, p99 {p99} ms"
     return f"{load}: {measured.done:,} requests, {measured.throughput:,.0f}/s{offered}, {times}{flaws}"
+
+
+def _varied(point: Point) -> str:
+    """Name the variant, where several are measured, and factors that the load does not show."""
+    hidden = {name: value for name, value in point.factors.items() if name not in SHOWN}
+    said = [variant_name(v) if name == "middleware" else f"{name} {v}" for name, v in hidden.items()]
+    return f"{', '.join(said)}: " if said else ""
+
+
+SHOWN = ("nodes", "clients", "in flight", "batch")
 
 
 def load_words(point: Point) -> str:

@@ -279,6 +279,11 @@ def test_every_field_factor_setting_and_column_is_documented() -> None:
         assert name in GUIDE.replace("`p50_ms` ... `p99.9_ms`", "p50_ms p90_ms p95_ms p99_ms p99.9_ms"), name
 
 
+def test_each_example_of_the_guide_is_an_experiment() -> None:
+    examples = re.findall("```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    assert [sum(len(part.sides) for part in document(text).parts) for text in examples] == [2, 4]
+
+
 def test_a_run_is_a_table_and_two_are_put_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -244,6 +244,14 @@ def test_batches_are_never_called_in_flight_nor_ranked_with_what_is(tmp_path: Pa
     assert not any("XML-RPC" in said for said in conclusions(run))
 
 
+def test_a_window_names_its_variant_where_several_are_measured_and_what_its_load_does_not_show() -> None:
+    varied = {"middleware": "xmlrpc:stock", "nodes": "3", "text": "1 KiB"}
+    assert describe(point(factors=varied, nodes=3)).startswith(
+        "XML-RPC stock, text 1 KiB: 3 nodes, 4 clients"
+    )
+    assert describe(point(factors={"nodes": "1"})).startswith("1 node, 4 clients x 1 in flight: ")
+
+
 def test_lost_requests_stand_in_red_among_the_caveats(tmp_path: Path) -> None:
     page = page_of(run_of(notes=["LOST: 3 requests", "FAILED requests: gone", "Left out: much"]), tmp_path)
     assert '<li class="invalid">LOST: 3 requests</li>' in page.text
