@@ -39,7 +39,7 @@ from rabbitmq.tuned.wire import Message, arguments_of
 MOST_UNCONFIRMED = 100_000
 """Events kept for the time that the broker is away or slow; beyond, sending is refused."""
 FULL_SECONDS = 0.1
-"""After the broker refused an event: for so long nothing more is sent to it."""
+"""How long nothing more is sent after the broker refused an event."""
 RESTORE_SECONDS = 1.0
 """How often queues and exchange are declared while events are sent. The broker returns an event that reaches
 no queue; it does not tell that only Work_queue was deleted."""

@@ -307,7 +307,7 @@ class InsultServiceClient(_Client, ServiceCalls):
             inbox.deliver(tick["number"], tick["insult"])
 
         def leave() -> None:
-            for _ in range(10):  # the first stop is for nothing if the thread does not run yet
+            for _ in range(10):  # a stop does nothing if the thread does not run yet
                 thread.stop()
                 thread.join(0.1)
 

@@ -37,12 +37,9 @@ LIBRARIES = {
 }
 HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast", "Library")
 PARALLEL_FILES = sorted(FILES - {"__init__.py", "stock.py"})
-TUNED = [package for package in PACKAGES if (ROOT / package / "tuned").is_dir()]
 TUNED_FILES = {"client.py", "connection.py", "node.py", "server.py", "wire.py"}
 """What every tuned/ has: the same file where the role is the same."""
-DIRECT_FILES = {"callbacks.py", "master.py"}
-"""What the tuned/ of a direct middleware has besides."""
-OF_THE_LAB = {"xmlrpc": {"node.py", "callbacks.py", "master.py"}, "pyro4": {"callbacks.py"}}
+OF_THE_LAB = {"xmlrpc": {"node.py"}}
 """What tuned/ needs no file for: it is what lab/process/direct.py makes of a wire."""
 NODE_METHODS = {"start", "canary", "join", "drain"}
 """Every node has them (lab/process/node.py), some from a class of the lab."""
@@ -83,19 +80,17 @@ def _public(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_has_the_same_files_as_the_others(package: str) -> None:
     public = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("_")}
-    assert (public | {"__init__.py"}) - {"transport.py"} == FILES | DECLARED_DIFFERENCES.get(package, set())
+    assert public | {"__init__.py"} == FILES | DECLARED_DIFFERENCES.get(package, set())
 
 
-@pytest.mark.parametrize("package", TUNED)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_tuned_has_the_same_files_where_the_role_is_the_same(package: str) -> None:
-    wanted = TUNED_FILES | (DIRECT_FILES if MIDDLEWARES[package].is_direct else set())
-    folder = ROOT / package / "tuned"
-    wanted -= OF_THE_LAB.get(package, set())
-    assert wanted <= {path.name for path in folder.glob("*.py")}
+    wanted = TUNED_FILES - OF_THE_LAB.get(package, set())
+    assert wanted <= {path.name for path in (ROOT / package / "tuned").glob("*.py")}
     assert not {path.name for path in (ROOT / package).glob("_*.py")} - {"__init__.py"}
 
 
-@pytest.mark.parametrize("package", [package for package in TUNED if MIDDLEWARES[package].is_direct])
+@pytest.mark.parametrize("package", [package for package in PACKAGES if MIDDLEWARES[package].is_direct])
 def test_each_module_of_tuned_says_what_of_its_library_it_replaces(package: str) -> None:
     for path in (ROOT / package / "tuned").glob("*.py"):
         assert "eplaces" in (ast.get_docstring(_tree(path)) or ""), path

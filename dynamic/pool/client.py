@@ -234,7 +234,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         type=interval,
         default=ORPHAN_SECONDS,
         metavar="TIME",
-        help="workers leave when no controller came for so long",
+        help="workers leave when no controller came for this time",
     )
 
 

@@ -114,7 +114,7 @@ BETWEEN_FORKS = Backoff(0.1, 5.0, least_share=1.0)
 YOUNG_SECONDS = 1.0
 """A worker that lived longer did not end because of how it was started."""
 FROZEN_SECONDS = 5.0
-"""A worker that gives no sign of life for so long is killed and replaced."""
+"""A worker that is silent for longer is killed and replaced."""
 STARTING_AT_ONCE = 2 * usable_cores()
 """Starting takes processor time. If all start at once, all are late; in turn, the first ones work soon."""
 WAVE_SECONDS = 0.01

@@ -15,7 +15,7 @@ from lab.client.connection import Turns
 from lab.errors import DeadlineExceeded, NotFound, Unavailable
 
 PROBE_AFTER_SECONDS = 3.0
-"""A node or connection that is silent for so long is probed; a third of the deadline, if that is less."""
+"""A node or connection that is silent for longer is probed; a third of the deadline, if that is less."""
 PROBE_SECONDS = 0.5
 """Time limit of the request that tells whether it lives."""
 LEAST_DEADLINE_SECONDS = 3 * PROBE_SECONDS

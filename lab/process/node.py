@@ -204,7 +204,7 @@ def subscriber_main(
 ) -> int:
     """Subscribe and print each tick on a line until Ctrl-C, or ``--count`` of them."""
     parser = client_parser(module, "Subscribe to the broadcast and print what comes.")
-    parser.add_argument("--count", type=_count, default=0, help="end after so many ticks; 0: at Ctrl-C")
+    parser.add_argument("--count", type=_count, default=0, help="end after this many ticks; 0: at Ctrl-C")
     arguments = parser.parse_args(argv)
 
     def follow() -> int:

@@ -35,9 +35,9 @@ class RestartPolicy:
     first_seconds: float = 0.1
     longest_seconds: float = 5.0
     stable_seconds: float = 5.0
-    """After a process was ready for so long, the pauses begin again with the first."""
+    """After a process was ready for this time, the pauses begin again with the first."""
     attempts: int = 12
-    """After so many ends in a row, none of them after that time, it is given up. 1: at its first end."""
+    """It is given up when it ended this often in a row, each time earlier than that. 1: at its first end."""
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after *failures* ends in a row: none after the first."""

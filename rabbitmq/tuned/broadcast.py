@@ -14,7 +14,7 @@ from .wire import PERSISTENT, TEXT, Message, Names, declare_broadcast
 MOST_KEPT_TICKS = 100
 """Ticks that wait for a subscriber. The oldest are dropped first; the subscriber is told their numbers."""
 EXPIRY_MS = 120_000
-"""The queue of a subscriber that is away for so long is deleted."""
+"""The queue of a subscriber that is away for longer is deleted."""
 PREFETCH = 10
 RENEWAL_SECONDS = 2.0
 """How often a subscriber binds its queue: the broker does not tell it that the exchange was deleted."""

@@ -69,7 +69,7 @@ class Watch(Protocol):
         """Return the watch of the consumer of the retry queue, which works at the same time."""
 
     def under_way(self, messages: int) -> None:
-        """Note that so many messages are delivered and not acknowledged."""
+        """Note how many messages are delivered and not acknowledged."""
 
     def begin(self, properties: BasicProperties) -> None:
         """Note that work on a message begins."""

@@ -20,7 +20,7 @@ MOST_UNCONFIRMED = 200
 
 
 class DirectReplies:
-    """Publishes replies that no request waits for: a damaged name costs its own reply, and nothing else.
+    """Publishes replies after their requests are acknowledged: a damaged name costs its own reply alone.
 
     If the connection breaks, each reply that RabbitMQ has not confirmed may be the cause. They are published
     again one by one. The one that breaks the connection alone is dropped. So a reply may come twice.
@@ -33,7 +33,7 @@ class DirectReplies:
         self._waiting: deque[Message] = deque(maxlen=MOST_WAITING)
         self._confirms: Confirms[Message] = Confirms()
         self._one_by_one = 0
-        """So many of the oldest replies are published one by one."""
+        """How many of the oldest replies are published one by one."""
         self._channel: Channel | None = None
         self.start = self._connection.start
         self.close = self._connection.close

@@ -76,7 +76,7 @@ class Consumer:
         self._channel: Any = None
         self._confirms: Confirms[Message] = Confirms()
         self._held = 0
-        """So many messages must be published again. Nothing is acknowledged before that."""
+        """How many messages must be published again. Nothing is acknowledged before that."""
         self._say_again_at = 0.0
         self._fetched: list[int] = []
         """Tags of messages that a handler fetched. They are acknowledged with the message it worked on."""

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 PULSE_SECONDS = 0.5
 SCRIPTS = Path(__file__).parent
 SILENT_SECONDS = 0.7
-"""A node that is silent for so long, and has no connection to Redis, is dead, although its lease runs."""
+"""A node that is silent for longer, and has no connection to Redis, is dead, although its lease runs."""
 SHORTEST_PAUSE_SECONDS = 0.005
 ENTRY_WAIT_SECONDS = 0.25
 SILENCE_SECONDS = 1.0

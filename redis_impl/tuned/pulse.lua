@@ -2,7 +2,7 @@
 -- KEYS: entry list. ARGV: node, lease in seconds, 1 if clients may push to its list, 1 if it is new, the silence after
 -- which a missing connection tells that a node is dead, and the silent nodes that have none.
 -- Returns -1 to a node that is no member any more, and to a new one whose identifier another has. Else how many
--- petitions were moved, the seconds until the next lease may end, and the nodes that are silent for so long.
+-- petitions were moved, the seconds until the next lease may end, and the nodes that are silent for longer than that.
 -- needs: empty
 
 local FORGET_SECONDS = 600

@@ -36,7 +36,7 @@ REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 60.0
 """A connection without a request is closed after this time."""
 LINGER_SECONDS = 2.0
-"""A lingering close: what a refused client sends is read for so long, or TCP would discard our answer."""
+"""A lingering close: what a refused client sends is read for this time, or TCP would discard our answer."""
 
 _CLOSED = b"Connection: close\r\n"
 _KEPT_OLD = b"Connection: keep-alive\r\n"
