@@ -242,7 +242,10 @@ def test_what_rabbitmq_no_longer_permits_is_unavailable_at_once_and_named(
             rabbit.ctl(*(word.format(user=user) for word in withdraw))
             if withdraw[0] == "clear_permissions":  # RabbitMQ asks for it when somebody connects
                 rabbit.ctl("close_all_connections", "by hand")
-            eventually(lambda: isinstance(outcome(partial(client.submit, "tonto")), Unavailable))
+            # RabbitMQ remembers what it permitted to a channel until the channel is idle for a second
+            eventually(
+                lambda: isinstance(outcome(partial(client.submit, "tonto")), Unavailable), 30.0, every=3.0
+            )
             for ask in (client.submit, client.filter):
                 began = time.monotonic()
                 error = outcome(partial(ask, "tonto"))
