@@ -101,8 +101,8 @@ def caveats(run: Run) -> list[str]:
     found = [*run.notes, *scaling_caveats(run)]
     found += [said for profile in run.profiles for said in profile_caveats(profile)]
     if run.environment.get("is_dirty"):
-        commit = run.environment.get("commit")
-        found.append(f"CAUTION: changes were not committed: what was measured is more than commit {commit}.")
+        what = f"commit {commit}" if (commit := run.environment.get("commit")) else "its last commit"
+        found.append(f"CAUTION: changes were not committed: what was measured is more than {what}.")
     blocks = {point.block for point in run.of("speedup") if not point.is_trial}
     if blocks:
         found.append(
