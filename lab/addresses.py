@@ -5,7 +5,7 @@ import ipaddress
 import random
 import socket
 
-from lab.errors import Unavailable
+from lab.errors import Code, InvalidRequest
 from lab.options import LOOPBACK
 
 SERVER_PORTS = range(20_000, 32_000)
@@ -38,17 +38,21 @@ def listener(host: str, port: int, backlog: int = 1024) -> socket.socket:
 def free_port(host: str = LOOPBACK) -> int:
     """Return a TCP port of *host*, an address of this machine, which nobody uses, below those of clients.
 
+    InvalidRequest if *host* is no such address.
+
     A client that knocks on the port of a killed server would sooner or later be given that very port for its
     own end, and the server could not come back.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = random.choice(SERVER_PORTS)
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             try:
                 probe.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise Unavailable(f"{host} is no address of this machine: {error.strerror}") from error
+            except (OSError, UnicodeError) as error:
+                if getattr(error, "errno", 0) != errno.EADDRINUSE:
+                    message = f"{host} is no address of this machine: {error}"
+                    raise InvalidRequest(Code.MALFORMED, message) from error
             else:
                 return port
 

@@ -225,6 +225,16 @@ def interval(text: str) -> float:
     return seconds
 
 
+def as_written(read: Callable[[str], object]) -> Callable[[str], str]:
+    """Return what checks a value by *read*, and keeps it as it is written: a node reads it again."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return check
+
+
 def handler(text: str) -> Callable[[str], str]:
     """Load a function of the user's own."""
     try:

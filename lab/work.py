@@ -69,7 +69,7 @@ def load_handler(name: str) -> Callable[[str], str]:
         raise ValueError(f"{name!r} is not a function; write module:function, such as my_work:shorten")
     try:
         handler = getattr(importlib.import_module(module), function)
-    except Exception as error:  # the module is the user's: whatever it raises, it cannot be used
+    except (Exception, SystemExit) as error:  # the module is the user's: whatever it raises
         raise ValueError(f"{name} cannot be loaded: {error}") from error
     if not callable(handler):
         raise ValueError(f"{name} is not a function")

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from lab.addresses import free_port, is_open
+from lab.addresses import free_port, host_port, is_open
 from lab.bootstrap import ROOT
 from lab.cli.brokers import say
 from lab.errors import Code, InvalidRequest, Unavailable
-from lab.options import Parser, port
+from lab.options import Parser, host, port
 from lab.process.launcher import Handle, LocalLauncher, ProcessSpec, usable_cores
 
 SCHEDULER_PORT = 8786
@@ -40,11 +40,13 @@ def main(argv: list[str]) -> int:
     if options.address:
         check_scheduler(options.address)
     elif is_open(options.port, options.host):
-        raise Unavailable(f"somebody listens at {options.host}:{options.port} already; take another --port")
+        raise Unavailable(
+            f"somebody listens at {host_port(options.host, options.port)} already; take another --port"
+        )
     dask = [sys.executable, "-m", "dask"]
     if options.scheduler:
         where = ["--host", options.host, "--port", str(options.port)]
-        join = f"python3 -m lab machine tcp://{options.host}:{options.port} --host"
+        join = f"python3 -m lab machine tcp://{host_port(options.host, options.port)} --host"
         say(f"on each machine, this one too: {join} ITS_ADDRESS")
         command = [*dask, "scheduler", *where, "--no-dashboard", "--no-jupyter"]
     else:
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("address", nargs="?", default="", help="join the scheduler at tcp://HOST:8786")
     parser.add_argument("--scheduler", action="store_true", help="be the scheduler")
     parser.add_argument(
-        "--host", required=True, help="address of this machine, at which the others can reach it"
+        "--host", type=host, required=True, help="address of this machine, at which the others can reach it"
     )
     parser.add_argument("--port", type=port, default=SCHEDULER_PORT, help="of the scheduler (default 8786)")
     return parser

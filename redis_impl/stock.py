@@ -290,8 +290,9 @@ class _Client:
     def _live_lists(self) -> list[str]:
         if not self._has_nodes:
             return [self._entry]
-        live = cast(list[str], self._redis.zrangebyscore(f"{self._entry}:nodes", time.time(), "+inf"))
-        return [f"{self._entry}:node:{identifier}" for identifier in live] or [self._entry]
+        now = time.time()  # a lease that ends much later was given before the clock was set back
+        live = self._redis.zrangebyscore(f"{self._entry}:nodes", now, now + 2 * LEASE_SECONDS)
+        return [f"{self._entry}:node:{identifier}" for identifier in cast(list[str], live)] or [self._entry]
 
 
 class InsultServiceClient(_Client, ServiceCalls):

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from harness.experiment.anatomy import CLIENTS, FULL, QUICK, anatomy_step, library_step
+from harness.experiment.factors import MOST_CLIENTS
 from harness.experiment.session import (
     Experiment,
     add_experiment_options,
@@ -18,7 +19,7 @@ from harness.load.workload import Workload
 from lab.cli import commands
 from lab.contract import Application, Architecture
 from lab.middleware import VARIANTS
-from lab.options import Parser, interval
+from lab.options import Parser, interval, whole_number
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--architecture", type=Architecture, choices=list(Architecture), default=Architecture.ONE_NODE
     )
-    parser.add_argument("--clients", type=count, default=CLIENTS, metavar="N", help="default: 4")
+    parser.add_argument(
+        "--clients", type=whole_number(1, MOST_CLIENTS), default=CLIENTS, metavar="N", help="default: 4"
+    )
     parser.add_argument(
         "--places",
         type=count,

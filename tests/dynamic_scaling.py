@@ -19,7 +19,7 @@ from harness.experiment.session import Experiment, add_experiment_options, condu
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.load.profiles import Profile, from_trace
-from lab.options import Parser, interval, positive, whole_number
+from lab.options import Parser, as_written, interval, positive, whole_number
 from lab.process.launcher import usable_cores
 
 BURSTS_WORK = "20ms"
@@ -29,6 +29,9 @@ BURSTS_WORK = "20ms"
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
+    for name in ("speed", "scale"):
+        if getattr(options, name) != 1 and not options.trace:
+            parser.error(f"--{name} is of a trace; give --trace, too")
     workload = Workload(seed=options.seed, corpus=options.corpus)
     workload.check()
     for policy in options.policy:
@@ -71,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m lab dynamic", description=__doc__)
     parser.add_argument(
         "--policy",
-        type=lambda text: text.split(","),
+        type=lambda text: list(dict.fromkeys(text.split(","))),
         default=list(DEFAULT_POLICIES),
         metavar="A,B",
         help=f"of {', '.join(POLICIES)}; settings after colons: static:workers=20 "
@@ -91,12 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         "--together", action="store_true", help="all policies at the same time, each its own system"
     )
     add_price_option(parser)
-    parser.add_argument(
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
         "--export",
         choices=["keda"],
         help="only measure C and the start-up time, and print a ScaledObject for Kubernetes",
     )
-    parser.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
+    only.add_argument("--calibrate", action="store_true", help="only measure C, and print it")
     add_experiment_options(parser)
     return parser
 
@@ -117,17 +121,11 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     work = parser.add_mutually_exclusive_group()
     usual = f"default 100ms; bursts: {BURSTS_WORK}"
     for option, what in (("--work-time", f"a worker waits so long ({usual})"), ("--work-cpu", "or computes")):
-        work.add_argument(option, type=_work_time, metavar="TIME", help=what)
-
-
-def _work_time(text: str) -> str:
-    """Check a work time; a node reads it again."""
-    interval(text)
-    return text
+        work.add_argument(option, type=as_written(interval), metavar="TIME", help=what)
 
 
 def _profiles(text: str) -> list[str]:
-    names = text.split(",")
+    names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in SIMULATED:
             raise argparse.ArgumentTypeError(f"no profile {name!r}; there are {', '.join(SIMULATED)}")

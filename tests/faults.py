@@ -9,7 +9,7 @@ doubles or hangs is a RESULT, not a failure.
 import argparse
 import sys
 
-from harness.experiment.session import add_results_option, middleware_names
+from harness.experiment.session import add_results_option, add_seed_option, middleware_names
 from harness.faults.rig import Scenario, Size
 from harness.faults.scenarios.session import SCENARIOS, Order, conduct
 from lab.cli import commands
@@ -18,7 +18,10 @@ from lab.options import Parser, interval
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.middlewares and options.only:
+        parser.error("NAMES and --only are the same; give one of them")
     middlewares = options.middlewares or options.only or list(MIDDLEWARES)
     size = Size.FULL if options.full else Size.REDUCED
     soak_seconds = options.soak or 0.0
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="instead: all side by side for so long, such as 30m, a fault every 30 s; tells what grows",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of faults and texts (default 1)")
+    add_seed_option(parser, "of faults and texts (default 1)")
     add_results_option(parser)
     return parser
 

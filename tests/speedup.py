@@ -4,11 +4,10 @@ import argparse
 import sys
 
 from harness.experiment.command import add_load_options, add_run_options, filling, measure, shipped
+from harness.experiment.factors import MOST_NODES
 from lab.cli import commands
 from lab.middleware import VARIANTS_HELP, middleware_name
 from lab.options import Parser
-
-MOST_NODES = 64
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,7 +27,14 @@ ALL = "all"
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    has_plan = bool(options.profile) or options.rate is not None
+    if options.constant and not has_plan:
+        parser.error("--constant is of a plan; give --rate or --profile, too")
+    if options.study and has_plan:
+        parser.error("--rate and --profile take the place of the studies; leave --study out")
+    options.study = options.study or ALL
     workload = Workload(options.application, options.seed, options.corpus)
     workload.check()
     architectures = [options.architecture] if options.architecture else list(Architecture)
@@ -44,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m lab stress", description=__doc__)
     parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument(
-        "--study", choices=(*STUDIES, ALL), default=ALL, help="over requests, over clients, or capacity"
+        "--study", choices=(*STUDIES, ALL), help="over requests, over clients, or capacity (default all)"
     )
     plan = parser.add_mutually_exclusive_group()
     plan.add_argument("--rate", type=float, metavar="PER_SECOND", help="instead: an open loop at this rate")

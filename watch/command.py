@@ -22,7 +22,17 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.middleware import MIDDLEWARES, STOCK, VARIANTS, VARIANTS_HELP, middleware_name
-from lab.options import LOOPBACK, Parser, add_yes_option, duration, host, interval, namespace, port
+from lab.options import (
+    LOOPBACK,
+    Parser,
+    add_yes_option,
+    as_written,
+    duration,
+    host,
+    interval,
+    namespace,
+    port,
+)
 from lab.process.system import BrokerUrls, SystemSpec
 from lab.settings import settings
 from lab.store.namespace import delete_namespace, throwaway_namespace
@@ -300,7 +310,7 @@ def _add_options(parser: Parser) -> None:
         help="how long a node works on each text at the start (default 20ms; dynamic: 50ms)",
     )
     parser.add_argument(
-        "--interval", type=_time(interval), metavar="TIME", help="time between broadcasts (default 5s)"
+        "--interval", type=as_written(interval), metavar="TIME", help="time between broadcasts (default 5s)"
     )
     parser.add_argument(
         "--policy", type=_policy, metavar="NAME", help="dynamic: how to scale at the start (default adaptive)"
@@ -333,16 +343,6 @@ def _up_to(most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
-
-
-def _time(read: Callable[[str], float]) -> Callable[[str], str]:
-    """Return what lets pass, as it is, what *read* reads."""
-
-    def check(text: str) -> str:
-        read(text)
-        return text
-
-    return check
 
 
 def _work_time(text: str) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from harness.experiment.document import EXPERIMENTS, Document, Filling, read_document, read_experiment
-from harness.experiment.factors import time
 from harness.experiment.runner import judge, steps_of
 from harness.experiment.session import (
     Experiment,
@@ -19,7 +18,7 @@ from harness.experiment.session import (
 )
 from harness.load.workload import Workload
 from lab.errors import Code, InvalidRequest
-from lab.options import duration
+from lab.options import as_written, duration, interval
 
 LOAD = {
     "clients": ("N", "clients"),
@@ -40,16 +39,23 @@ def add_load_options(parser: argparse.ArgumentParser, **types: Callable[[str], s
         group.add_argument(f"--{name}", metavar=value, help=text, type=types.get(name, str))
     group.add_argument("--unchecked", action="store_true", help="do not check what the handler returns")
     work = group.add_mutually_exclusive_group()
-    work.add_argument("--work-time", type=_time, metavar="TIME", help="waiting per text, such as 5ms")
-    work.add_argument("--work-cpu", type=_time, metavar="TIME", help="computing per text, such as 2ms")
+    work.add_argument(
+        "--work-time", type=as_written(duration), metavar="TIME", help="waiting per text, such as 5ms"
+    )
+    work.add_argument(
+        "--work-cpu", type=as_written(duration), metavar="TIME", help="computing per text, such as 2ms"
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add how long to measure, where results go, and on which machines."""
     parser.add_argument("--blocks", type=count, metavar="N", help="in each, all sides are measured")
-    parser.add_argument("--window", type=time, metavar="TIME", help="length of a measurement")
+    parser.add_argument("--window", type=as_written(interval), metavar="TIME", help="length of a measurement")
     parser.add_argument(
-        "--budget", type=time, metavar="TIME", help="add blocks for so long while something is undecided"
+        "--budget",
+        type=as_written(interval),
+        metavar="TIME",
+        help="add blocks for so long while something is undecided",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     add_experiment_options(parser)
@@ -114,8 +120,3 @@ def shipped(name: str) -> Path:
     if not path.is_file():
         raise InvalidRequest(Code.MALFORMED, f"{path}: is missing; the lab is not whole")
     return path
-
-
-def _time(text: str) -> str:
-    duration(text)
-    return text

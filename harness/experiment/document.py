@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from harness.experiment.expectation import Expectation, Factors
-from harness.experiment.factors import checked, choice, count, named, read_side, side_of
+from harness.experiment.factors import FACTORS, checked, choice, count, named, read_side, side_of
 from harness.experiment.probes import PROBES
 from harness.experiment.side import Side
 from harness.record.findings import Change
@@ -244,6 +244,9 @@ def _product(given: Mapping[str, Any], filling: Filling) -> Iterator[Side]:
         elif name in varied:
             del varied[name]
     fixed = {name: value for name, value in fixed.items() if name not in varied}
+    for name, values in varied.items():
+        for value in values if name in FACTORS and name != "middleware" else ():
+            checked(name, value, FACTORS[name][1])  # only what cannot be together is left out below
     asked = varied.pop("middleware", [fixed.pop("middleware", "")])
     names = [name for one in asked for name in _variants(str(one), filling.only)]
     refused, found = None, 0

@@ -13,12 +13,14 @@ from harness.load.workload import INSULT_ME
 from harness.record.run import Guarantee
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.limits import MAX_TEXT_BYTES
+from lab.limits import MAX_BATCH, MAX_TEXT_BYTES
 from lab.load.texts import corpus_texts
 from lab.middleware import VARIANTS, middleware_name
-from lab.options import duration, interval
+from lab.options import as_written, duration, interval
 from lab.work import load_handler
 
+MOST_NODES, MOST_CLIENTS = 64, 10_000
+"""On this machine: each node is a process, and each client a thread with a connection."""
 _SIZE = re.compile(r"(\d+) ?(B|KiB)")
 _WORK = re.compile(r"(\S+) (waiting|computing)")
 
@@ -28,6 +30,17 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise ValueError("a whole number, 1 or more")
     return int(text)
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """Return what reads a whole number from 1 to *most*: more would fail only when it is measured."""
+
+    def read(text: str) -> int:
+        if (number := count(text)) > most:
+            raise ValueError(f"a whole number up to {most}")
+        return number
+
+    return read
 
 
 def size(text: str) -> int:
@@ -50,18 +63,6 @@ def work(text: str) -> str:
         duration(match[1] if match else "")
     except argparse.ArgumentTypeError as error:
         raise ValueError('none, or a time and its kind: "5ms waiting" or "2ms computing"') from error
-    return text
-
-
-def time(text: str) -> str:
-    """Check a time; it stays as it is written."""
-    interval(text)
-    return text
-
-
-def handler(text: str) -> str:
-    """Check a function of the user's own."""
-    load_handler(text)
     return text
 
 
@@ -107,22 +108,22 @@ def middleware(text: str) -> str:
 FACTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "middleware": ("middleware", middleware),
     "architecture": ("architecture", member(Architecture)),
-    "nodes": ("nodes", count),
-    "clients": ("clients", count),
-    "in flight": ("in_flight", count),
-    "batch": ("batch", lambda text: 0 if text == "off" else count(text)),
+    "nodes": ("nodes", up_to(MOST_NODES)),
+    "clients": ("clients", up_to(MOST_CLIENTS)),
+    "in flight": ("in_flight", up_to(MAX_BATCH)),
+    "batch": ("batch", lambda text: 0 if text == "off" else up_to(MAX_BATCH)(text)),
     "text": ("text_bytes", size),
     "corpus": ("corpus", corpus),
     "work": ("work", work),
-    "handler": ("handler", handler),
+    "handler": ("handler", as_written(load_handler)),
     "unchecked": ("unchecked", lambda text: choice("yes", "no")(text) == "yes"),
     "guarantee": ("guarantee", member(Guarantee)),
     "application": ("operation", operation),
     "operation": ("operation", operation),
     "insults": ("insults", count),
-    "subscribers": ("subscribers", count),
-    "interval": ("interval", time),
-    "load generators": ("processes", count),
+    "subscribers": ("subscribers", up_to(MOST_CLIENTS)),
+    "interval": ("interval", as_written(interval)),
+    "load generators": ("processes", up_to(MOST_NODES)),
 }
 """By name: the field of a side that it sets, and what reads it. A ValueError says what is possible."""
 
@@ -135,11 +136,12 @@ class Setting:
     """Of a side: options, variables or changes."""
     name: str
     values: tuple[str, ...] = ()
-    """None: whole numbers."""
+    """None: whole numbers, up to *most*."""
+    most: int = 0
 
     def added(self, value: str) -> tuple[object, ...]:
         """Return what a value adds to the field."""
-        (choice(*self.values) if self.values else count)(value)
+        (choice(*self.values) if self.values else up_to(self.most))(value)
         if self.field == "changes":
             return () if value == self.values[0] else (f"{self.name}={value}",)
         return (f"{self.name}={value}",) if self.field == "options" else ((self.name, value),)
@@ -152,9 +154,9 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "server type": Setting("options", "--server-type", ("thread", "multiplex")),
     },
     "pyro4:stock": {"serializer": Setting("variables", "PYRO_SERIALIZER", ("serpent", "msgpack"))},
-    "redis_impl": {"batch": Setting("options", "--batch")},
+    "redis_impl": {"batch": Setting("options", "--batch", most=MAX_BATCH)},
     "rabbitmq": {
-        "prefetch": Setting("options", "--prefetch"),
+        "prefetch": Setting("options", "--prefetch", most=65535),
         "queue type": Setting("variables", "LAB_QUEUE_TYPE", ("classic", "quorum")),
         "confirms": Setting("changes", "confirms", ("asynchronous", "none", "each")),
         "messages": Setting("changes", "messages", ("persistent", "transient")),
@@ -229,5 +231,7 @@ def read_side(text: str) -> dict[str, object]:
         factor, equals, value = part.partition("=")
         if not equals or not factor or not value:
             raise InvalidRequest(Code.MALFORMED, f"{part!r} is not option=value, as in rabbitmq:prefetch=1")
+        if named(factor) in factors:
+            raise InvalidRequest(Code.MALFORMED, f"{text!r} gives {factor} twice")
         factors[named(factor)] = value
     return factors

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
 from harness.record.findings import corrected
-from harness.record.journal import RESULTS, SPACE_BYTES, Journal, environment, make_results, write_run
+from harness.record.journal import RESULTS, SPACE_BYTES, Journal, check_results, environment, write_run
 from harness.record.measurement import CannotKeep, keeping
 from harness.record.run import Result, Run, losses
 from harness.report.formatting import as_object, busy, describe, figures, not_here
@@ -22,7 +22,7 @@ from lab.cli.brokers import brokers, say
 from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES, middleware_name
-from lab.options import add_yes_option, interval
+from lab.options import add_yes_option, interval, whole_number
 from lab.settings import settings
 
 GOOD, FAILED, UNDECIDED, INTERRUPTED = 0, 1, 3, 130
@@ -80,7 +80,7 @@ def conduct(
     raw_bytes = RAW_BYTES_PER_SECOND * sum(step.seconds for step in experiment.steps)
     needed_bytes = int(raw_bytes) if experiment.keeps_raw else 0
     with ExitStack() as stack:
-        make_results(results, SPACE_BYTES + needed_bytes)  # before brokers are started
+        check_results(results, SPACE_BYTES + needed_bytes)  # before brokers are started
         machines = stack.enter_context(several(experiment.cluster, kinds)) if experiment.cluster else None
         urls = stack.enter_context(brokers(settings(), kinds))
         workload = experiment.workload or Workload()
@@ -180,16 +180,27 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", type=Path, metavar="FILE", help="send its lines instead of generated texts"
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the generated texts (default 1)")
+    add_seed_option(parser, "seed of the generated texts (default 1)")
     add_results_option(parser)
+
+
+def add_seed_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add what makes a run repeatable."""
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=1, metavar="N", help=text)
 
 
 def add_results_option(parser: argparse.ArgumentParser) -> None:
     """Add what every program takes that measures: where to write, and whether to install a missing broker."""
     add_yes_option(parser)
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIR", help="where results go (default: results)"
+        "--results", type=_folder, default=RESULTS, metavar="DIR", help="where results go (default: results)"
     )
+
+
+def _folder(text: str) -> Path:
+    if not text:  # as of a variable that is not set; Path would make the working folder of it
+        raise argparse.ArgumentTypeError("give the name of a folder")
+    return Path(text)
 
 
 def add_cluster_option(parser: argparse.ArgumentParser) -> None:
@@ -224,7 +235,7 @@ def add_window_options(
 
 def middleware_names(text: str) -> list[str]:
     """Read a comma-separated list of middlewares."""
-    return [middleware_name(name) for name in text.split(",")]
+    return list(dict.fromkeys(map(middleware_name, text.split(","))))
 
 
 def needs(middleware: str, architecture: Architecture) -> frozenset[str]:

@@ -247,6 +247,8 @@ class Side:
             yield "batch: batches are sent one after the other; leave in flight out"
         if self.application is Application.SERVICE and (self.work or self.handler or self.batch):
             yield f"operation: {self.operation} takes no work, no handler and no batches; filter does"
+        if self.unchecked and not self.handler:
+            yield "unchecked: only the answers of a handler are not checked; name one"
         if self.insults and self.application is Application.FILTER:
             yield f"insults: stored ones are for insult_me and add and remove, not for {self.operation}"
 

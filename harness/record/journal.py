@@ -11,6 +11,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +85,17 @@ def make_results(results: Path, needed_bytes: int = 0) -> None:
             "free; make room there, or name another folder by --results"
         )
         raise InvalidRequest(Code.MALFORMED, message)
+
+
+def check_results(results: Path, needed_bytes: int) -> None:
+    """Raise what :func:`make_results` raises, and leave no folder behind."""
+    missing = [folder for folder in (results, *results.parents) if not folder.exists()]
+    try:
+        make_results(results, needed_bytes)
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def new_folder(experiment: str, results: Path = RESULTS, needed_bytes: int = 0) -> Path:

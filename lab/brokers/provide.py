@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from signal import SIGTERM
 
+from lab.addresses import host_port
 from lab.bootstrap import on_a_terminal
 from lab.brokers import rabbitmq_server, redis_server
 from lab.brokers.locate import located
@@ -110,10 +111,10 @@ def rabbitmq_in_docker(folder: Path, *, detached: bool = False, host: str = LOOP
     data.mkdir(parents=True, exist_ok=True)
     password = rabbitmq_server.password(folder)
     name = f"lab-rabbitmq-{secrets.token_hex(4)}"
-    url = f"amqp://lab:{password}@{host}:{port}/%2F"
+    url = f"amqp://lab:{password}@{host_port(host, port)}/%2F"
     # Its user is ours, so that we can delete the data; its host name is fixed, so that it finds them again.
     own = ["--name", name, "--hostname", "lab", "--user", f"{os.getuid()}:{os.getgid()}"]
-    shared = ["--publish", f"{host}:{port}:5672", "--volume", f"{data}:/var/lib/rabbitmq"]
+    shared = ["--publish", f"{host_port(host, port)}:5672", "--volume", f"{data}:/var/lib/rabbitmq"]
     environment = {
         "RABBITMQ_DEFAULT_USER": "lab",
         "RABBITMQ_DEFAULT_PASS": password,

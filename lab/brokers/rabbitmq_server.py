@@ -19,7 +19,7 @@ import pika.exceptions
 import psutil
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from lab.addresses import is_open
+from lab.addresses import host_port, is_open
 from lab.brokers.server import SILENT, Server, kept_port, redacted, refuse_second
 from lab.brokers.state import listeners
 from lab.options import LOOPBACK
@@ -95,7 +95,11 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
     password.
     """
     known = password(folder)
-    refuse_second(folder, lambda port: answers(f"amqp://lab:{known}@{host}:{port}/%2F"))
+
+    def url_at(port: int) -> str:
+        return f"amqp://lab:{known}@{host_port(host, port)}/%2F"
+
+    refuse_second(folder, lambda port: answers(url_at(port)))
     port, epmd_port = kept_port(folder, "port", host), kept_port(folder, "epmd_port")
     environment = {
         "HOME": str(folder),
@@ -115,7 +119,7 @@ def private(path: str, folder: Path, *, detached: bool = False, host: str = LOOP
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
     }
-    url = f"amqp://lab:{known}@{host}:{port}/%2F"
+    url = url_at(port)
     epmd = _private_epmd(folder, epmd_port, detached=detached)
     server = Server([path], environment, folder, lambda: answers(url), detached=detached, companions=[epmd])
     server.start()

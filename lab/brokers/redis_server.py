@@ -8,6 +8,7 @@ from pathlib import Path
 
 import redis
 
+from lab.addresses import host_port
 from lab.brokers.server import SILENT, Server, kept_port, redacted, refuse_second
 from lab.options import LOOPBACK
 from lab.settings import SettingsError
@@ -76,9 +77,13 @@ def private(
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"  # a file, so that the password stands in no process list
     password = _password(config)
-    refuse_second(folder, lambda port: answers(f"redis://default:{password}@{host}:{port}/0"))
+
+    def url_at(port: int) -> str:
+        return f"redis://default:{password}@{host_port(host, port)}/0"
+
+    refuse_second(folder, lambda port: answers(url_at(port)))
     port = kept_port(folder, "port", host)
-    url = f"redis://default:{password}@{host}:{port}/0"
+    url = url_at(port)
     config.touch(mode=0o600)
     config.write_text(
         f"bind {host}\nport {port}\ndir \"{folder}\"\nsave ''\nappendonly yes\nappendfsync always\n"

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from lab.addresses import free_port
 from lab.brokers import Broker, located, rabbitmq_broker, redacted, redis_broker
 from lab.brokers.provide import private_rabbitmq, private_redis
 from lab.brokers.server import Server
 from lab.brokers.state import FOLDER, Running, announced, changing, running, write_state
 from lab.errors import Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.options import LOOPBACK, Parser, add_yes_option
+from lab.options import LOOPBACK, Parser, add_yes_option, host
 from lab.process.system import BrokerUrls
 from lab.settings import Settings, settings
 from lab.store.namespace import delete_namespace
@@ -82,10 +83,12 @@ def up(argv: list[str]) -> int:
     add_yes_option(parser)
     parser.add_argument(
         "--host",
+        type=host,
         default=LOOPBACK,
         help="address at which they listen (default 127.0.0.1); see docs/cluster.md",
     )
     arguments = parser.parse_args(argv)
+    free_port(arguments.host)  # is it an address of this machine?
     with changing() as here:
         started = []
         try:

@@ -1,7 +1,6 @@
 """``lab serve``: a whole system in this terminal, until Ctrl-C."""
 
 import argparse
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from lab.brokers import redacted
@@ -9,8 +8,9 @@ from lab.brokers.state import only_process
 from lab.cli.brokers import brokers, say
 from lab.contract import Application, Architecture
 from lab.errors import Unavailable
+from lab.load.texts import read_insults
 from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
-from lab.options import Parser, add_yes_option, duration, handler, interval, namespace
+from lab.options import Parser, add_yes_option, as_written, duration, handler, interval, namespace
 from lab.process.launcher import DidNotStart
 from lab.process.supervisor import RestartPolicy
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -53,7 +53,8 @@ def _serve(spec: SystemSpec, urls: BrokerUrls, *, restart: bool) -> None:
             system.supervisor.wait()
 
 
-_FILTER_OPTIONS = ("work_time", "work_cpu", "insults", "handler")
+MOST_NODES = 1000
+_FILTER_OPTIONS = ("work_time", "work_cpu", "insults", "handler", "on_demand")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,15 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         "--namespace", type=namespace, default=settings().namespace, help="prefix of keys and queues"
     )
     parser.add_argument("--free-ports", action="store_true", help="take free ports, not the usual ones")
-    parser.add_argument("--interval", metavar="TIME", help="service: time between broadcasts (default 5s)")
-    parser.add_argument("--work-time", metavar="TIME", help="filter: sleep so long per text, such as 5ms")
-    parser.add_argument("--work-cpu", metavar="TIME", help="filter: compute so long per text, such as 2ms")
-    parser.add_argument("--insults", metavar="FILE", help="filter: insults to censor, a line each")
-    parser.add_argument(
-        "--handler",
-        metavar="MODULE:FUNCTION",
-        help="filter: your own function of a text, in place of censoring",
-    )
+    for name, read, value, text in (
+        ("--interval", interval, "TIME", "service: time between broadcasts (default 5s)"),
+        ("--work-time", duration, "TIME", "filter: sleep so long per text, such as 5ms"),
+        ("--work-cpu", duration, "TIME", "filter: compute so long per text, such as 2ms"),
+        ("--insults", read_insults, "FILE", "filter: insults to censor, a line each"),
+        ("--handler", handler, "MODULE:FUNCTION", "filter: your own function of a text, not censoring"),
+    ):
+        parser.add_argument(name, type=as_written(read), metavar=value, help=text)
     parser.add_argument("--on-demand", action="store_true", help="filter: let texts wait for `resolve`")
     parser.add_argument(
         "--no-restart", action="store_true", help="let a process that ends stay ended, and say so"
@@ -93,42 +93,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def _spec(options: argparse.Namespace) -> SystemSpec:
     application = Application(options.application)
-    is_filter = application is Application.FILTER
-    given = {name: getattr(options, name) for name in ("interval", *_FILTER_OPTIONS)}
-    foreign = ("interval",) if is_filter else _FILTER_OPTIONS
-    for name in foreign:
-        if given[name]:
+    names = _FILTER_OPTIONS if application is Application.FILTER else ("interval",)
+    given = {
+        name: value
+        for name in ("interval", *_FILTER_OPTIONS)
+        if (value := getattr(options, name)) not in (None, False)
+    }
+    for name in given:
+        if name not in names:
             _parser().error(f"--{name.replace('_', '-')} means nothing to the {options.application}")
-    for name in ("interval", "work_time", "work_cpu"):
-        if given[name]:
-            _check(name, given[name], interval if name == "interval" else duration)
-    if given["handler"]:
-        _check("handler", given["handler"], handler)
-    arguments = [
-        f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value and name != "interval"
-    ]
     return SystemSpec(
         options.middleware,
         application,
         Architecture.N_NODE if options.nodes else Architecture.ONE_NODE,
         options.nodes or 1,
         options.namespace,
-        (*arguments, *(["--on-demand"] if is_filter and options.on_demand else [])),
+        tuple(
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in given.items()
+            if name != "interval"
+        ),
         options.interval or "5s",
         usual_ports=not options.free_ports,
     )
 
 
-def _check(name: str, text: str, read: Callable[[str], object]) -> None:
-    try:
-        read(text)
-    except argparse.ArgumentTypeError as error:
-        _parser().error(f"--{name.replace('_', '-')}: {error}")
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of nodes, 1 or more")
+    if int(text) > MOST_NODES:
+        raise argparse.ArgumentTypeError(f"{text} nodes are more than the {MOST_NODES} that a master knows")
     return int(text)
 
 

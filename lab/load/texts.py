@@ -16,13 +16,13 @@ def default_insults() -> tuple[str, ...]:
     return tuple(sorted({insult for path in _LISTS.glob("*.txt") for insult in read_insults(path)}))
 
 
-def read_insults(path: Path) -> list[str]:
+def read_insults(path: Path | str) -> list[str]:
     """Read a list: UTF-8, an insult a line; empty lines and lines that begin with # do not count.
 
     InvalidRequest names the file, and the line where one is at fault.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InvalidRequest(Code.MALFORMED, f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

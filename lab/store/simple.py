@@ -12,7 +12,7 @@ from typing import cast
 import redis
 
 from lab.contract import Result, ResultPage
-from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS
+from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.store.protocol import (
     Changes,
     DeadLetter,
@@ -72,7 +72,9 @@ class SimpleStore(Store):
         return bool(self._redis.zrem(f"{self._ns}:subscribers", uri))
 
     def subscribers(self) -> list[str]:
-        return cast(list[str], self._redis.zrangebyscore(f"{self._ns}:subscribers", time.time(), "+inf"))
+        now = time.time()  # a lease that ends much later was given before the clock was set back
+        ends = now, now + 2 * SUBSCRIPTION_LEASE_SECONDS
+        return cast(list[str], self._redis.zrangebyscore(f"{self._ns}:subscribers", *ends))
 
     def set_broadcast(self, on: bool, operation_id: str = "") -> bool:
         before = self._redis.set(f"{self._ns}:broadcast", int(on), get=True)

@@ -104,7 +104,7 @@ class MasterNode:
             connection.call("check_slave", (), CANARY_SECONDS)
 
     def join(self) -> None:
-        self._look()
+        self._names.claim(MASTER, self._uri)
         self._check.start()
 
     def drain(self, timeout_seconds: float) -> None:
@@ -113,8 +113,9 @@ class MasterNode:
         self._names.close()
         if self._served:
             self._served.close(1.0)
+        self._names.check_kept()
 
     def _look(self) -> None:
         """Drop silent nodes, and register again with a name server that restarted."""
         self._master.check_slave()
-        self._names.claim(MASTER, self._uri)
+        self._names.keep(MASTER, self._uri)

@@ -4,6 +4,8 @@ Replaces nothing of Pyro4: it extends ``naming.NameServer`` with limits. What co
 refused: regular expressions, names without a bound. Pyro4's own name server works too.
 """
 
+import os
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -32,6 +34,7 @@ class Names:
     def __init__(self, address: str) -> None:
         clean_address(address)
         self._connection = PyroConnection(f"PYRO:{NAME_SERVER}@{address}", FOREIGN_SERIALIZER)
+        self._replaced: AlreadyRunning | None = None
 
     def claim(self, name: str, uri: str) -> None:
         """Let *name* stand for *uri*; raise AlreadyRunning if it stands for another object that lives."""
@@ -40,6 +43,24 @@ class Names:
         with suppress(NotFound):  # Pyro4's answer when another process was faster
             self._connection.call("register", [name, uri, True, None], NAMES_SECONDS)
         self.stands_for(name, uri)
+
+    def keep(self, name: str, uri: str) -> None:
+        """Claim *name* again. If it stands for another object that lives, end this process by SIGTERM.
+
+        Two may have the state of one if they start at the same time, or if the first was frozen meanwhile.
+        """
+        try:
+            self.claim(name, uri)
+        except AlreadyRunning as error:
+            if not self._replaced:
+                os.kill(os.getpid(), signal.SIGTERM)
+            self._replaced = error
+            raise
+
+    def check_kept(self) -> None:
+        """Raise AlreadyRunning if :meth:`keep` found that another object has the name."""
+        if self._replaced:
+            raise self._replaced
 
     def stands_for(self, name: str, uri: str) -> bool:
         """Tell whether *name* stands for *uri*; raise AlreadyRunning if it is another object that lives.

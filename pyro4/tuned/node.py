@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
@@ -106,6 +106,7 @@ class NodeServer:
         self._in_flight.finish(deadline.left - CLOSE_SECONDS)
         if self._served:
             self._served.close(CLOSE_SECONDS)
+        self._membership.names.check_kept()
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Membership:
     as the connection to one of them is lost: one that restarted learns of its nodes within a second."""
 
     def __init__(self, name_server: str, application: Application, *, has_master: bool) -> None:
-        self._names = Names(name_server)
+        self.names = Names(name_server)
         self._application = application
         self._master: PyroConnection | None = None
         self._has_master = has_master
@@ -170,39 +171,39 @@ class Membership:
             self.name = f"{kind}{self._identifier}.service"
         else:
             self.name = f"{kind}.service"
-            self._names.stands_for(self.name, "")
+            self.names.stands_for(self.name, "")
         return self.name
 
     def join(self, uri: str) -> None:
         """Register, and stay registered."""
         self._uri = uri
-        self._beat()
+        self._beat(self.names.claim)
         self._pulse.start()
 
     def leave(self) -> None:
         """Give up the name and the place at once."""
         self._pulse.stop(LEAVE_SECONDS)
-        self._names.release(self.name, self._uri, LEAVE_SECONDS)
+        self.names.release(self.name, self._uri, LEAVE_SECONDS)
         if self._master:
             with suppress(LabError):
                 self._master.call("leave_slave", (self.name,), LEAVE_SECONDS)
-        self._names.close()
+        self.names.close()
         if self._master:
             self._master.close()
 
     def _look(self) -> None:
-        is_known = not (self._names.is_lost() or (self._has_master and self._is_master_lost()))
+        is_known = not (self.names.is_lost() or (self._has_master and self._is_master_lost()))
         if not is_known or time.monotonic() >= self._next_beat:
-            self._beat()
+            self._beat(self.names.keep)
             self._next_beat = time.monotonic() + PULSE_SECONDS
 
     def _is_master_lost(self) -> bool:
         return self._master is None or self._master.is_lost()
 
-    def _beat(self) -> None:
+    def _beat(self, claim: Callable[[str, str], None]) -> None:
         with self._lock:
             try:
-                self._names.claim(self.name, self._uri)
+                claim(self.name, self._uri)
             finally:  # the master must not think that we are dead because the name server is
                 if self._has_master:
                     self._call_master("heartbeat_slave", self._heartbeat())
@@ -221,7 +222,7 @@ class Membership:
 
     def _call_master(self, method: str, *arguments: object) -> object:
         if self._master is None:
-            self._master = PyroConnection(self._names.lookup(MASTER))
+            self._master = PyroConnection(self.names.lookup(MASTER))
         try:
             return self._master.call(method, arguments, NAMES_SECONDS)
         except LabError:

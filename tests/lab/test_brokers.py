@@ -76,6 +76,14 @@ def test_an_acknowledged_write_survives_the_kill_of_a_private_redis(private_redi
         assert client.get("kept") == "yes"
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+@pytest.mark.usefixtures("private_redis")
+def test_a_private_redis_listens_at_an_ipv6_address() -> None:
+    with redis_broker(settings(), private=True, host="::1") as broker:
+        assert "@[::1]:" in broker.url
+        assert redis_answers(broker.url)
+
+
 def test_a_redis_that_forgets_is_reported(private_redis: Broker) -> None:
     with redis.Redis.from_url(private_redis.url) as client:
         client.config_set("appendonly", "no")

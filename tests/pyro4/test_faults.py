@@ -91,9 +91,9 @@ def test_the_name_of_an_owner_that_is_dead_or_frozen_is_taken_over(
     with frozen(second):
         third = running.launcher.start(elsewhere(first.spec))
         assert names.lookup(name) == third.address
-    eventually(lambda: "runs already" in running.launcher.logs(second))  # it woke, and takes nothing back
-    assert names.lookup(name) == third.address
-    running.launcher.stop(second)
+    eventually(lambda: not running.launcher.alive(second))  # it woke, and nobody finds what it would keep
+    assert running.launcher.wait(second) == 2
+    assert f"{name} runs already, at {third.address}" in running.launcher.logs(second)
     assert names.lookup(name) == third.address
     names.close()
 

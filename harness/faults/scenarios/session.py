@@ -136,7 +136,8 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
             except CannotKeep:
                 raise
             except Exception as error:  # noqa: BLE001 (a trial that breaks must not lose the others)
-                traceback.print_exc()
+                if settings().log_level == "DEBUG":
+                    traceback.print_exc()
                 trial = _broken_off(scenario, name, rig, error)
             journal.keep(trial)
             progress.say(describe_fault(trial), verdict(trial))
