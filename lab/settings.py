@@ -102,6 +102,8 @@ def _parse(name: str, raw: str, kind: type) -> object:
     if kind is int:
         if not raw.isdecimal():
             raise SettingsError(f"{name}={raw!r} must be a whole number, 0 or more")
+        if len(raw) > 9:  # Redis takes no time to live of that length
+            raise SettingsError(f"{name}={raw!r} must be less than a billion")
         if name == "LAB_ID_TTL" and not int(raw):
             raise SettingsError("LAB_ID_TTL must be 1 second or more: a repeated request is known by its id")
         return int(raw)
@@ -130,7 +132,7 @@ def _check_url(name: str, url: str) -> None:
 def _check_middleware(package: str) -> None:
     try:
         declared = hasattr(importlib.import_module(package), "MIDDLEWARE")
-    except (ImportError, ValueError, TypeError) as error:
+    except (Exception, SystemExit) as error:  # the package is the user's: whatever it raises
         raise SettingsError(f"LAB_MIDDLEWARES: cannot load the package {package!r}: {error}") from error
     if not declared:
         message = f"LAB_MIDDLEWARES: {package!r} declares no MIDDLEWARE; docs/add-a-middleware.md tells how"

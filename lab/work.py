@@ -6,6 +6,7 @@ A node writes a count into the file of its process id. It reads the seconds of w
 """
 
 import importlib
+import inspect
 import mmap
 import os
 import signal
@@ -73,6 +74,12 @@ def load_handler(name: str) -> Callable[[str], str]:
         raise ValueError(f"{name} cannot be loaded: {error}") from error
     if not callable(handler):
         raise ValueError(f"{name} is not a function")
+    try:
+        inspect.signature(handler).bind("a text")
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be called with one text: {error}") from error
+    except ValueError:  # one in C that does not tell
+        pass
 
     def handle(text: str) -> str:
         answer = handler(text)

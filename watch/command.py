@@ -206,6 +206,8 @@ def read_options(argv: list[str]) -> argparse.Namespace:
         parser.error("--work-time must be above 0 here: workers without work need no scaling")
     if options.application == Application.SERVICE and options.work_time is not None:
         parser.error("--work-time means nothing to the service")
+    if options.application == Application.FILTER and options.interval is not None:
+        parser.error("--interval means nothing to the filter")
     options.is_throwaway = options.namespace is None
     options.namespace = options.namespace or throwaway_namespace()
     if options.rate is None:

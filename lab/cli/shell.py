@@ -15,6 +15,7 @@ from lab.middleware import MIDDLEWARES, VARIANTS_HELP, middleware_name
 from lab.options import Parser, interval, namespace
 from lab.process.node import print_ticks
 from lab.settings import settings
+from lab.validation import clean_deadline
 
 RESULT_SECONDS = 5.0
 
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--deadline", type=interval, default=5.0, metavar="TIME", help="per call (5s)")
     options = parser.parse_args(argv)
+    clean_deadline(options.deadline)
     with Shell(options) as shell:
         shell.cmdloop()
     return 1 if shell.failed and not on_a_terminal() else 0

@@ -51,6 +51,7 @@ WRONG = {
     "LAB_SEED=1 doctor": "LAB_SEED is not a setting; there are LAB_REDIS_URL,",
     "LAB_NAMESPACE=a:b down --purge": "'a:b' is not a namespace",
     "LAB_ID_TTL=x doctor": "LAB_ID_TTL='x' must be a whole number",
+    "LAB_ID_TTL=9999999999 doctor": "LAB_ID_TTL='9999999999' must be less than a billion",
     "LAB_INSTALL=never stress xmlrpc --yes": "LAB_INSTALL=never forbids --yes",
 }
 """Command lines, with variables before them, and what their message must say."""
@@ -150,6 +151,9 @@ WRONG_TOO = {
     "faults xmlrpc --only pyro4": "NAMES and --only are the same",
     "anatomy --clients 99999999": "--clients: '99999999' is not from 1 to 10000",
     "serve xmlrpc filter --nodes 1000000": "1000000 nodes are more than the 1000 that a master knows",
+    "serve xmlrpc filter --handler os:getcwd": "os:getcwd cannot be called with one text",
+    "shell xmlrpc --deadline 25h": "deadline_seconds must be above 0 and at most 86400 seconds",
+    "watch xmlrpc filter --interval 5s": "--interval means nothing to the filter",
     "serve redis_impl service --on-demand": "--on-demand means nothing to the service",
     "serve xmlrpc filter --interval 5s": "--interval means nothing to the filter",
     "serve xmlrpc filter --insults @/none": "@/none: cannot be read: No such file or directory",
