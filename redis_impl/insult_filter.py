@@ -3,12 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import cast
 
 from lab.applications.filter import build_filter
 from lab.brokers import locate_redis
 from lab.client.calls import FilterCalls
 from lab.contract import Application, Target
+from lab.errors import LabError
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import new_operation_id
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
@@ -16,6 +18,7 @@ from lab.process.node import run
 from lab.store import open_store
 
 from .tuned.client import FilterPetitionClient
+from .tuned.connection import Replies
 from .tuned.server import PetitionServer, add_batch_option
 from .tuned.wire import write_petition
 
@@ -60,23 +63,27 @@ class InsultFilterClient(FilterPetitionClient, FilterCalls):
         super().__init__(target, deadline_seconds)
 
     def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
+        # With a reply list of its own: the caller may make other calls before it has read all answers.
+        replies = Replies(self._target, Application.FILTER, self.deadline_seconds)
         under_way: deque[str] = deque()
-        with self._my_turn(time.monotonic() + self.deadline_seconds):
-            while self._fill(under_way, texts, in_flight) or under_way:
+        try:
+            while self._fill(replies, under_way, texts, in_flight) or under_way:
                 # Half of them, then refill: petitions travel in batches, and the nodes never run dry.
                 for _ in range(max(1, len(under_way) - in_flight // 2)):
                     deadline = time.monotonic() + self.deadline_seconds
-                    yield cast(str, self._replies.reply(under_way.popleft(), deadline))
+                    yield cast(str, replies.reply(under_way.popleft(), deadline))
+        finally:
+            with suppress(LabError):  # Redis is away: the list expires
+                replies.close()
 
-    def _fill(self, under_way: deque[str], texts: Iterator[str], in_flight: int) -> int:
+    def _fill(self, replies: Replies, under_way: deque[str], texts: Iterator[str], in_flight: int) -> int:
         """Push texts until *in_flight* are under way; return how many were pushed."""
         petitions = {}
-        reply_to = self._replies.reply_to
         while len(under_way) < in_flight and (text := next(texts, None)) is not None:
             operation_id = new_operation_id()
-            petitions[operation_id] = write_petition("X1", text, operation_id, reply_to=reply_to)
+            petitions[operation_id] = write_petition("X1", text, operation_id, reply_to=replies.reply_to)
             under_way.append(operation_id)
-        self._replies.push(petitions, time.monotonic() + self.deadline_seconds)
+        replies.push(petitions, time.monotonic() + self.deadline_seconds)
         return len(petitions)
 
 

@@ -36,7 +36,8 @@ class PetitionClient(Closing):
 
     def forked(self) -> None:
         """Begin again in a forked process: the threads that waited do not exist here."""
-        self._lock = threading.Lock()
+        # A thread may enter twice: an interrupt just after it took the lock blocks only others.
+        self._lock = threading.RLock()
         self._places = threading.BoundedSemaphore(MAX_WAITING_CALLS)
 
     def ask(

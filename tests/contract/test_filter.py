@@ -261,6 +261,15 @@ def test_threads_that_share_a_client_get_the_answers_to_their_own_texts(filter_s
 
 
 @pytest.mark.needs(Promise.OWN_ANSWERS)
+def test_a_client_takes_other_calls_while_a_stream_of_its_answers_is_read(filter_system: System) -> None:
+    texts = [f"tonto {number}" for number in range(20)]
+    with filter_system.filter(DEADLINE_SECONDS) as client:
+        for number, answer in enumerate(client.filter_many(texts, in_flight=5)):
+            assert answer == f"CENSORED {number}"
+            assert client.filter(f"tonto, {number}") == f"CENSORED, {number}"
+
+
+@pytest.mark.needs(Promise.OWN_ANSWERS)
 def test_after_a_fork_both_processes_get_the_answers_to_their_own_texts(filter_system: System) -> None:
     with filter_system.filter(DEADLINE_SECONDS) as client:
         assert client.filter("tonto before") == "CENSORED before"
