@@ -14,8 +14,9 @@ from harness.experiment.scaling import (
     calibrate,
     scaling_step,
     setting_of,
+    table_steps,
 )
-from harness.experiment.session import Experiment, add_experiment_options, conduct
+from harness.experiment.session import Experiment, add_experiment_options, conduct, count
 from harness.load.workload import Workload
 from lab.cli import commands
 from lab.load.profiles import Profile, from_trace
@@ -24,6 +25,8 @@ from lab.process.launcher import usable_cores
 
 BURSTS_WORK = "20ms"
 """For `bursts`, whose rates are those of the classic run: three publishers of 285/s keep 17 workers busy."""
+TABLE_TRIALS = 5
+TOLD = ("policy", "profile", "work_time", "work_cpu", "min", "max", "misjudged", "trials")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,8 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     loads = _loads(options)
     if options.calibrate or options.export:
         return calibrate(loads[0], workload, as_export=bool(options.export))
-    steps = [scaling_step(options.policy, load) for load in loads]
-    told = ("policy", "profile", "work_time", "work_cpu", "min", "max", "misjudged")
+    if options.table:
+        trace = loads[0].setting.profile if options.trace else None
+        steps = table_steps(trace, options.trials or TABLE_TRIALS, options.seed)
+    else:
+        steps = [scaling_step(options.policy, load) for load in loads]
+    told = ("table", "trials") if options.table else TOLD
     configuration: dict[str, object] = {name: getattr(options, name) for name in told}
     if options.trace:
         configuration["profile"] = f"{options.trace.name}, {options.speed:g} times faster"
@@ -67,7 +74,7 @@ def _load(profile: Profile, options: argparse.Namespace) -> ScalingLoad:
     )
     if options.work_cpu:
         setting = replace(setting, cores=usable_cores())
-    return ScalingLoad(setting, work, options.misjudged, options.together)
+    return ScalingLoad(setting, work, options.misjudged, options.together, trials=options.trials or 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--together", action="store_true", help="all policies at the same time, each its own system"
+    )
+    parser.add_argument("--trials", type=count, help="runs of each policy (default 1; --table: 5)")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="instead of --policy and --profile: the table of docs/policies.md, in 18 minutes",
     )
     add_price_option(parser)
     only = parser.add_mutually_exclusive_group()

@@ -25,7 +25,7 @@ from harness.record.run import Decided, ScalingTrial, Series
 from lab.cli.brokers import brokers
 from lab.errors import Unavailable
 from lab.load.plans import Plan
-from lab.load.profiles import Profile, spike
+from lab.load.profiles import Profile, noisy, spike, steady, step
 from lab.settings import settings
 
 BROKERS = frozenset({"redis", "rabbitmq"})
@@ -36,7 +36,11 @@ SHORT_WORK = ("--work-time", "400ms")
 """The load of the short form, in `lab run`: policies differ in what they do after it. Few events and long
 work: three systems at once, with 16 workers each, leave two cores half idle."""
 DEFAULT_POLICIES = ("adaptive", "assignment:hold=8", "rate")
-
+TABLE_POLICIES = (*DEFAULT_POLICIES, "hpa:faster=10")
+TABLE_SECONDS = 28.0
+TABLE_WORK = ("--work-time", "200ms")
+TABLE_RATE = 17.0
+"""Events per second that a trace is scaled to, on average."""
 
 SLICE_SECONDS = 1.0
 MOST_LATE_SENDING = 0.05
@@ -54,6 +58,8 @@ class ScalingLoad:
     together: bool = False
     """Let all policies scale at the same time, each its own system: only for work that waits."""
     calibration_seconds: float = 3.0
+    trials: int = 1
+    """Each has fresh processes, and other arrivals at the same rates."""
 
     @property
     def work_words(self) -> str:
@@ -63,25 +69,37 @@ class ScalingLoad:
 
 
 def scaling(bench: Bench, policies: Sequence[str], load: ScalingLoad) -> Iterator[ScalingTrial]:
-    """Calibrate one worker; then let each of *policies* scale under the same events."""
+    """Calibrate one worker; then let each of *policies* scale under the same events, in each trial."""
     texts, raw = bench.workload.pool(), bench.raw
     if raw is None:
         raise ValueError("scaling keeps raw times: it needs a folder")
     with ScalingSystem(bench.brokers, load.setting, load.work) as system:
         rate_alone = system.calibrate(texts, load.calibration_seconds)
     setting = replace(load.setting, work=Times(1 / rate_alone), declared_rate=rate_alone * load.misjudged)
-    load = replace(load, setting=setting)
     profile = setting.profile
-    plan = Plan.following(profile, profile.duration_seconds, setting.seed)
-    rounds = [policies] if load.together else [[policy] for policy in policies]
-    for those in rounds:
-        observed = observe(bench.brokers, those, setting, load.work, plan, texts, raw)
-        for policy, seen in zip(those, observed, strict=True):
-            _keep(seen, plan, raw / f"scaling-{profile.name}-{policy.partition(':')[0]}.npz")
-            yield trial(policy, load, rate_alone, plan, seen)
+    for number in range(load.trials):
+        now = replace(load, setting=replace(setting, seed=setting.seed + number))
+        plan = Plan.following(profile, profile.duration_seconds, now.setting.seed)
+        turned = _turned(policies, number)
+        rounds = [turned] if load.together else [[policy] for policy in turned]
+        for those in rounds:
+            observed = observe(bench.brokers, those, now.setting, load.work, plan, texts, raw)
+            for policy, seen in zip(those, observed, strict=True):
+                found = trial(policy, now, rate_alone, plan, seen, number + 1)
+                name = f"scaling-{profile.name}-{policy.replace(':', '-')}-{found.trial}.npz"
+                _keep(seen, plan, raw / name.replace(" ", "-"))
+                yield found
 
 
-def trial(policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: Observed) -> ScalingTrial:
+def _turned(policies: Sequence[str], by: int) -> Sequence[str]:
+    """Return *policies* in another order for each trial: none is always the first."""
+    first = by % len(policies)
+    return [*policies[first:], *policies[:first]]
+
+
+def trial(
+    policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: Observed, number: int = 1
+) -> ScalingTrial:
     """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
     start = start_alone(seen, load.setting.min_workers)
     setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
@@ -97,6 +115,7 @@ def trial(policy: str, load: ScalingLoad, rate_alone: float, plan: Plan, seen: O
         description=profile.description,
         seconds=profile.duration_seconds,
         seed=setting.seed,
+        trial=number,
         work=load.work_words,
         rate_alone=rate_alone,
         start_seconds=setting.start.mean if seen.start_seconds is None else seen.start_seconds,
@@ -219,7 +238,7 @@ def scaling_step(policies: list[str], load: ScalingLoad) -> Step:
     seconds = profile.duration_seconds * (1 if load.together else len(policies))
     return Step(
         f"dynamic scaling: {profile.name} ({profile.description}); {', '.join(policies)}",
-        START_SECONDS + load.calibration_seconds + starts + seconds,
+        START_SECONDS + load.calibration_seconds + load.trials * (starts + seconds),
         BROKERS,
         partial(scaling, policies=policies, load=load),
     )
@@ -240,8 +259,28 @@ def thorough_steps() -> list[Step]:
     return [scaling_step(policies, ScalingLoad(setting, together=True)) for setting in loads]
 
 
+def table_steps(trace: Profile | None, trials: int, seed: int) -> list[Step]:
+    """Return the loads of the table in docs/policies.md, in less than half a minute each.
+
+    They have half as many workers as the simulated ones, and a quarter of the events: four systems at the
+    same time leave two cores time. *trace*: what stands for a real load; None: `jumps`.
+    """
+    real = (trace or SIMULATED["jumps"](seed)).until(TABLE_SECONDS)
+    rates = tuple(rate * TABLE_RATE / real.mean_rate for rate in real.rates)
+    profiles = [
+        step(5.0, 40.0, at=8.0, seconds=TABLE_SECONDS),
+        spike(5.0, 60.0, at=8.0, width=6.0, seconds=TABLE_SECONDS),
+        noisy(5.0, 40.0, seed, seconds=TABLE_SECONDS),
+        replace(steady(15.0, TABLE_SECONDS), name="drift"),
+        replace(real, rates=rates, description=f"{real.description}; scaled to {TABLE_RATE:g}/s on average"),
+    ]
+    settings = [setting_of(profile, seed=seed) for profile in profiles]
+    loads = [ScalingLoad(one, TABLE_WORK, together=True, trials=trials) for one in settings]
+    return [scaling_step(list(TABLE_POLICIES), load) for load in loads]
+
+
 def setting_of(profile: Profile, least: int = 1, most: int = 50, seed: int = 1) -> Setting:
-    drift_at = 60.0 if profile.name == "drift" else None
+    drift_at = profile.duration_seconds / 2 if profile.name == "drift" else None
     return Setting(profile, min_workers=least, max_workers=most, drift_at=drift_at, seed=seed)
 
 

@@ -239,7 +239,7 @@ def _collect(lines: IO[bytes], readings: list[dict[str, Any]]) -> None:
 
 LEAD_SECONDS = 2.0
 """For each system, from the start of its controller to that of the load: it must be there first."""
-LEADS = 8.0
+LEADS = 4.0
 """The same in multiples of what starting its pool took: a busy machine needs longer."""
 GRACE_SECONDS = 60.0
 """After the end of the load, for what is not finished."""

@@ -85,12 +85,6 @@ class FaultTrial:
         return all(check.holds for check in self.checks)
 
 
-LATE_POINTS = 1.0
-"""By how many percentage points of late events simulator and system may differ."""
-COST_PERCENT = 10.0
-"""By how much of the worker-seconds they may."""
-
-
 @dataclass(frozen=True, slots=True)
 class Series:
     """Values at *times*, seconds from the start of the load; None where there is none."""
@@ -140,6 +134,8 @@ class ScalingTrial:
     """Answers that differ from the reference filter's."""
     crashed: int
     """Workers that ended unasked."""
+    trial: int = 1
+    """Those of one number had the same events."""
     decisions: list[Decided] = field(default_factory=list)
     offered: Series = field(default_factory=Series)
     """Planned events per second."""
@@ -170,11 +166,6 @@ class ScalingTrial:
     def cost_difference_percent(self) -> float:
         """By how much the simulator's worker-seconds differ from the system's."""
         return 100 * (self.simulated.worker_seconds / self.scores.worker_seconds - 1)
-
-    @property
-    def is_simulated_well(self) -> bool:
-        """Tell whether the simulator says what the system does."""
-        return abs(self.late_difference) <= LATE_POINTS and abs(self.cost_difference_percent) <= COST_PERCENT
 
 
 SCHEMA = 11

@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dynamic.simulator.benchmark import SCORES
 from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
 from harness.record.journal import RECORD, read_run
 from harness.record.run import Run, is_refusal
@@ -27,7 +26,7 @@ from harness.report.faults import (
 )
 from harness.report.findings import LIBRARY_COLUMNS, LIBRARY_TITLE, library_rows
 from harness.report.formatting import capacity, load_words, milliseconds, spread, study_titles, system_name
-from harness.report.scaling import scalings_by_profile, simulated_words
+from harness.report.scaling import scaling_rows, scaling_title, scalings_by_profile, simulated_words
 from harness.report.table import factor_rows, found_lines
 from lab.contract import Architecture
 from lab.errors import LabError
@@ -42,8 +41,10 @@ CAPTIONS = {
     "rate-and-response-time": "Left of the bend a system has room; right of it requests wait.",
     "speedup": "On the dashed line n nodes do n times the work of one. Bars that touch it may be on it.",
     "efficiency": "How near n nodes come to n times what one makes that does nothing but the declared work.",
-    "scaling": "A backlog that grows, or a p99 above the line, came of too few workers; ready workers "
-    "far above the grey line were paid for nothing.",
+    "scaling-frontier": "Left is cheap, low is punctual. The grey line is the cheapest schedule with at most "
+    "0.1 % late events, found afterwards.",
+    "scaling": "A backlog that grows, or a p99 above the red line: too few workers. The wide grey line is "
+    "the fewest workers that the rate needs. Workers far above it cost money and do nothing.",
     "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
     "lost, or had its effect twice, is counted above each row.",
     "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
@@ -78,7 +79,6 @@ def write_report(run: Run, folder: Path) -> Path:
             speedups=found_speedups,
             spread=spread(found_speedups) if found_speedups else [],
             scalings=scalings_by_profile(run),
-            scaling_rows=SCORES,
             factors=factor_rows(run),
             trials=faults,
             faults=by_scenario(faults),
@@ -107,7 +107,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
-    environment.filters |= {"simulated": simulated_words, "load": load_words}
+    environment.filters |= {
+        "simulated": simulated_words,
+        "scaling_title": scaling_title,
+        "scaling_rows": scaling_rows,
+        "load": load_words,
+    }
     environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
     environment.filters |= {"must_hold": must_hold, "is_refusal": is_refusal}
     return environment
@@ -150,8 +155,10 @@ def beside(folder: Path, experiment: str) -> Iterator[Run]:
 def _plots(folder: Path) -> list[dict[str, str]]:
     """Return the plots, in the order of their captions, as what an <img> takes."""
     found = []
+    left = sorted(folder.glob("*.svg"))
     for name, caption in CAPTIONS.items():
-        for path in sorted(folder.glob(f"{name}*.svg")):
+        for path in [one for one in left if one.stem.startswith(name)]:
+            left.remove(path)
             data = base64.b64encode(path.read_bytes()).decode()
             found.append(
                 {

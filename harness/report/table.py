@@ -36,8 +36,8 @@ def print_table(run: Run) -> None:
         console.print(_speedup_table([speedup for speedup in found if speedup.work == work]))
     if run.capacities:
         console.print(_capacity_table(run))
-    for trials in scalings_by_profile(run).values():
-        console.print(scaling_table(trials))
+    for policies in scalings_by_profile(run).values():
+        console.print(scaling_table(policies))
     if run.faults:
         console.print(fault_table(run.faults))
     if run.libraries:
