@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
@@ -30,7 +31,7 @@ from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.filter import build_filter
 from lab.applications.service import ServiceApplication
 from lab.brokers import locate_redis
-from lab.client.calls import FilterCalls, Inbox, ServiceCalls
+from lab.client.calls import FilterCalls, Inbox, ServiceCalls, kept_under_way
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
@@ -237,13 +238,14 @@ class _Client:
             self._of_thread.replies = f"{self._namespace}:reply:{uuid4().hex}"
         return cast(str, self._of_thread.replies)
 
-    def push(self, petitions: Iterable[dict[str, Any]]) -> None:
-        """Push *petitions* in one pipeline, each to the list of another live node."""
+    def push(self, petitions: list[dict[str, Any]]) -> list[str]:
+        """Push *petitions* in one pipeline, each to the list of another live node; return their ids."""
         with translated(), self._redis.pipeline(transaction=False) as pipeline:
             lists = self._live_lists()
             for petition in petitions:
                 pipeline.rpush(lists[next(self._turn) % len(lists)], json.dumps(petition))
             pipeline.execute()
+        return [petition["id"] for petition in petitions]
 
     def answers(self, petition_ids: Iterable[str]) -> Iterator[Any]:
         """Yield the answers to *petition_ids* in their order. Answers to older calls are dropped."""
@@ -332,10 +334,9 @@ class InsultFilterClient(_Client, FilterCalls):
         return cast(str, petition["id"])
 
     def _filter_checked(self, texts: Iterator[str], in_flight: int) -> Iterator[str]:
-        """Push up to *in_flight* texts in a pipeline, then wait for their answers."""
-        while batch := [self.petition(Operation.FILTER, text) for text in itertools.islice(texts, in_flight)]:
-            self.push(batch)
-            yield from self.answers([petition["id"] for petition in batch])
+        """Keep up to *in_flight* texts pushed, several in a pipeline."""
+        petitions = map(partial(self.petition, Operation.FILTER), texts)
+        yield from self.answers(kept_under_way(petitions, in_flight, self.push))
 
 
 ROLES: dict[str, Any] = {"broadcaster": Broadcaster, "service": ServiceNode, "filter": FilterNode}

@@ -2,28 +2,24 @@
 
 import argparse
 import sys
-from functools import partial
+from dataclasses import replace
 
-from harness.experiment.capacity import Objective
-from harness.experiment.session import Experiment, Step, add_cluster_option, add_experiment_options, conduct
-from harness.experiment.stress import (
-    START_SECONDS,
-    capacity_step,
-    clients_step,
-    planned,
-    requests_step,
-    system_step,
-)
-from harness.load.workload import Workload
+from harness.experiment.command import add_load_options, add_run_options, filling, measure, shipped
 from lab.cli import commands
 from lab.contract import Application, Architecture
-from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
 from lab.middleware import VARIANTS_HELP, middleware_name
-from lab.options import Parser, interval
+from lab.options import Parser, as_written, interval
 
-STUDIES = ("requests", "clients", "capacity")
+STUDIES = {
+    "requests": ["requests", "pipelined", "accepted"],
+    "clients": ["clients"],
+    "capacity": ["capacity"],
+}
+"""By name: what is measured, as experiments/stress.yaml calls it."""
 ALL = "all"
+CALLERS = "32"
+"""Of a plan, unless the command line says how many."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,17 +30,23 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--constant is of a plan; give --rate or --profile, too")
     if options.study and has_plan:
         parser.error("--rate and --profile take the place of the studies; leave --study out")
-    options.study = options.study or ALL
-    workload = Workload(options.application, options.seed, options.corpus)
-    workload.check()
-    architectures = [options.architecture] if options.architecture else list(Architecture)
-    steps = [step for architecture in architectures for step in _steps(options, architecture)]
-    configuration = {
-        name: getattr(options, name) for name in ("middleware", "study", "seconds", "rate", "profile")
-    }
-    return conduct(
-        Experiment("stress", steps, workload, configuration, cluster=options.cluster), options.results
-    )
+    options.only = [options.middleware]
+    chosen, options.study = options.study or ALL, []
+    given = filling(options)
+    load = dict(given.load)
+    if options.application is Application.SERVICE:
+        load["application"] = options.application
+    if options.architecture:
+        load["architecture"] = options.architecture
+    if has_plan:
+        return measure(
+            _planned(options), "stress", options, replace(given, load={"clients": CALLERS, **load})
+        )
+    studies = [one for name, some in STUDIES.items() if chosen in (name, ALL) for one in some]
+    if options.application is Application.SERVICE:  # it takes one request after the other, and answers each
+        studies = [one for one in studies if one not in ("pipelined", "accepted")]
+    given = replace(given, load=load, studies=studies, objective=options.objective or "")
+    return measure(shipped("stress"), "stress", options, given)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--study", choices=(*STUDIES, ALL), help="over requests, over clients, or capacity (default all)"
     )
     plan = parser.add_mutually_exclusive_group()
-    plan.add_argument("--rate", type=float, metavar="PER_SECOND", help="instead: an open loop at this rate")
+    plan.add_argument("--rate", metavar="PER_SECOND", help="instead: an open loop at this rate")
     plan.add_argument("--profile", choices=PROFILES, help="instead: an open loop that follows this profile")
     parser.add_argument("--constant", action="store_true", help="arrivals of a plan even, not Poisson")
     parser.add_argument(
@@ -62,44 +64,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--architecture", type=Architecture, choices=list(Architecture), help="default: both")
     parser.add_argument(
-        "--seconds", type=interval, default=4.0, metavar="TIME", help="length of a window (default 4s)"
-    )
-    parser.add_argument(
         "--objective",
-        type=interval,
-        default=0.05,
+        type=as_written(interval),
         metavar="TIME",
         help="p99 that a rate must keep (default 50ms)",
     )
-    add_experiment_options(parser)
-    add_cluster_option(parser)
+    add_load_options(parser)
+    add_run_options(parser, "--seconds")
     return parser
 
 
-def _steps(options: argparse.Namespace, architecture: Architecture) -> list[Step]:
-    middleware, window = options.middleware, options.seconds
-    plan = _plan(options)
-    if plan:
-        measure = partial(planned, middleware=middleware, architecture=architecture, plan=plan)
-        return [system_step("plan", middleware, architecture, START_SECONDS + plan.duration_seconds, measure)]
-    one_by_one = {
-        "requests": requests_step(middleware, architecture, window),
-        "clients": clients_step(middleware, architecture, window),
-        "capacity": capacity_step(middleware, architecture, Objective(options.objective * 1000, window)),
+def _planned(options: argparse.Namespace) -> dict[str, object]:
+    """Return the experiment of an open loop."""
+    said = {"profile": options.profile} if options.profile else {"per second": options.rate}
+    return {
+        "question": "How long do requests take that are sent at planned times?",
+        "over": {"middleware": "all", "architecture": [str(one) for one in Architecture]},
+        "rate": {**said, "arrivals": "constant" if options.constant else "poisson"},
+        "window": "4s",
+        "blocks": "1",
     }
-    return [step for study, step in one_by_one.items() if options.study in (study, ALL)]
-
-
-def _plan(options: argparse.Namespace) -> Plan | None:
-    is_random = not options.constant
-    if options.profile:
-        profile = PROFILES[options.profile]()
-        return Plan.following(profile, profile.duration_seconds, options.seed, is_random)
-    if options.rate is None:
-        return None
-    if is_random:
-        return Plan.poisson(options.rate, options.seconds, options.seed)
-    return Plan.constant(options.rate, options.seconds)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from harness.record.run import Point
 from lab.contract import Application, Architecture
 from lab.errors import Code, InvalidRequest
 from lab.load.texts import default_insults
-from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.process.system import BrokerUrls, System
 from lab.settings import settings
 from lab.store import open_store
 from xmlrpc.client import ServerProxy
@@ -55,16 +55,6 @@ class Bench:
     null_rates: Mapping[int, float] = field(default_factory=dict)
     machines: "Machines | None" = None
     """Where systems and load generators run; None: here."""
-
-    def system(self, middleware: str, architecture: Architecture) -> System:
-        """Return a system of one node, or of three; it is not yet started."""
-        nodes = N_NODES if architecture is Architecture.N_NODE else 1
-        spec = SystemSpec(middleware, self.workload.application, architecture, nodes)
-        return System(spec, self.brokers, launcher=self.machines.launcher() if self.machines else None)
-
-    def load(self, system: System, clients: int, in_flight: int = 1) -> Generators:
-        """Return load generators for *system*, which must be up; they are not yet started."""
-        return self.generators(self.subject(system), clients, in_flight)
 
     def subject(self, system: System) -> Subject:
         """Return *system*, which must be up, as load generators see it."""
@@ -139,13 +129,14 @@ def looks(blocks: int, budget_seconds: float, is_decided: Callable[[], bool]) ->
 
 def null_rates(bench: Bench, clients: int, depths: tuple[int, ...]) -> dict[int, float]:
     """Measure what the load generators make, all answers checked, against what takes no time."""
-    rates = {}
     is_filter = bench.workload.application is Application.FILTER
     subject = NullSubject(bench.workload.pool() if is_filter else ())
-    for depth in depths:
-        with bench.generators(subject, clients, depth) as load:
-            rates[depth] = load.closed(NULL_SECONDS).throughput or 0.0
-    return rates
+    with ExitStack() as stack:
+        loads = {depth: bench.generators(subject, clients, depth) for depth in depths}
+        for load in loads.values():
+            stack.callback(load.close)
+            load.wait_ready()
+        return {depth: load.closed(NULL_SECONDS).throughput or 0.0 for depth, load in loads.items()}
 
 
 CALLS = 1000

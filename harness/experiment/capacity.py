@@ -1,22 +1,24 @@
 """Capacity: the highest rate that a system sustains, and how response times grow on the way there."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from harness.analysis.verdicts import LATE_MS, LEAST_ACHIEVED, client_bound
 from harness.experiment.bench import Bench
+from harness.experiment.side import Side, start_systems
 from harness.load.generator import PIPELINED
 from harness.load.measure import Generators
 from harness.record.measurement import Measurement, samples_needed
 from harness.record.run import MOST_CLIENTS, Capacity, Point
-from lab.contract import Application, Architecture
+from lab.contract import Application
 from lab.load.plans import Plan
-from lab.middleware import MIDDLEWARES, Promise
+from lab.middleware import Promise
 from lab.process.system import System
 
 CALLERS, MOST_CALLERS = 32, 512
@@ -43,11 +45,14 @@ class Objective:
         return max(self.window_seconds, 1.1 * samples_needed(0.99) / rate)
 
 
-def capacity(
-    bench: Bench, middleware: str, architecture: Architecture, objective: Objective
-) -> Iterator[Point | Capacity]:
-    """Search the capacity; then measure at 10-105 % of it, on the same system."""
-    with bench.system(middleware, architecture) as system, Callers(bench, system) as callers:
+def capacity(bench: Bench, side: Side, objective: Objective) -> Iterator[Point | Capacity]:
+    """Search the capacity of *side*; then measure at 10-105 % of it, on the same system.
+
+    Its clients, and what they keep in flight, are as many as that takes, whatever *side* says.
+    """
+    with ExitStack() as stack:
+        system = start_systems(bench, [side], stack)[0]
+        callers = stack.enter_context(Callers(bench, side, system))
         guess = callers.load.closed(objective.window_seconds / 2).throughput or LEAST_RATE
         seeds = iter(range(bench.workload.seed, bench.workload.seed + 1000))
         bound: list[str] = []
@@ -59,11 +64,12 @@ def capacity(
 
         found = search(attempt, objective, guess / 2)
         yield _described(found, system, callers.load, objective, bound)
-        if found.low:
-            for share in SHARES:
-                rate = share * found.low
-                plan = Plan.poisson(rate, objective.seconds_for(rate), next(seeds))
-                yield bench.point("sweep", system, callers.load, partial(Generators.open, plan=plan))
+        conditions = side.conditions(bench)
+        for share in SHARES if found.low else ():
+            rate = share * found.low
+            plan = Plan.poisson(rate, objective.seconds_for(rate), next(seeds))
+            make = partial(Generators.open, plan=plan)
+            yield bench.point("sweep", system, callers.load, make, **conditions)
 
 
 class CallerBound(Exception):
@@ -76,14 +82,13 @@ class Callers:
     A context manager; :attr:`load` are the load generators of now.
     """
 
-    def __init__(self, bench: Bench, system: System) -> None:
-        variant = MIDDLEWARES[system.spec.middleware]
-        self._bench, self._system, self._stack = bench, system, ExitStack()
-        self._most = MOST_CALLERS if variant.promises(Promise.MANY_CLIENTS) else MOST_CLIENTS
+    def __init__(self, bench: Bench, side: Side, system: System) -> None:
+        self._bench, self._side, self._system, self._stack = bench, side, system, ExitStack()
+        self._most = MOST_CALLERS if side.described.promises(Promise.MANY_CLIENTS) else MOST_CLIENTS
         self._depth = 1
-        if not variant.is_direct:
+        if not side.described.is_direct:
             self._most = CALLERS
-            self._depth = 1 if system.spec.application is Application.SERVICE else PIPELINED
+            self._depth = 1 if side.application is Application.SERVICE else PIPELINED
         self.load: Generators
 
     def __enter__(self) -> "Callers":
@@ -106,7 +111,8 @@ class Callers:
 
     def _start(self, callers: int) -> None:
         self._stack.close()
-        self.load = self._stack.enter_context(self._bench.load(self._system, callers, self._depth))
+        side = replace(self._side, clients=callers, in_flight=self._depth)
+        self.load = self._stack.enter_context(side.load(self._bench, self._system))
 
 
 def is_caller_bound(measured: Measurement, callers: int, objective: Objective) -> bool:
@@ -274,3 +280,53 @@ def _described(
         found.tried,
         [*found.objections, *objections],
     )
+
+
+BOUNDED = Objective(p99_ms=1000.0)
+"""A backlog that keeps most texts waiting for longer than this is none that anybody wants."""
+PROBE_SHARE, COARSE, FINALS = 0.25, 0.10, 4
+"""A rate is searched with shorter windows. The last one is as long as asked, at lower rates if need be."""
+MOST_SUBMITTERS = 128
+
+
+def accepted_to_completed(bench: Bench, side: Side, system: System, seconds: float) -> Point:
+    """Submit texts at the highest rate whose backlog is bounded; each is done when its result is seen.
+
+    The clients of *side* submit at first, and more of them if that helps. Readers look for the results.
+    """
+    seeds = itertools.count(bench.workload.seed)
+    probe = replace(BOUNDED, window_seconds=PROBE_SHARE * seconds)
+    late: dict[float, bool] = {}
+    with ExitStack() as stack:
+        load = stack.enter_context(side.load(bench, system))
+
+        def is_bounded(rate: float) -> bool:
+            measured = load.open(Plan.poisson(rate, probe.seconds_for(rate), next(seeds)))
+            late[rate] = (measured.late_p99_ms or 0.0) > LATE_MS
+            return not failure(measured, rate, probe)
+
+        rate = load.closed(probe.window_seconds).throughput or LEAST_RATE
+        rate, failed = highest(is_bounded, rate, COARSE)
+        while late.get(failed) and load.clients < MOST_SUBMITTERS:
+            more = replace(side, clients=4 * load.clients)
+            before, load = load, stack.enter_context(more.load(bench, system))
+            if not is_bounded(failed):  # it is the system that is slow, and not that they are few
+                load = before
+                break
+            rate, failed = highest(is_bounded, failed, COARSE)
+        return _settled(bench, system, load, rate, replace(BOUNDED, window_seconds=seconds), seeds)
+
+
+def _settled(
+    bench: Bench, system: System, load: Generators, rate: float, objective: Objective, seeds: Iterator[int]
+) -> Point:
+    """Measure at *rate*, or at a lower one at which the whole window is valid and its backlog bounded."""
+    for lower in range(FINALS):
+        offered = max(LEAST_RATE, rate * (1 - COARSE) ** lower)
+        plan = Plan.poisson(offered, objective.seconds_for(offered), next(seeds))
+        point = bench.point("accepted", system, load, partial(Generators.open, plan=plan))
+        why = failure(point.measurement, offered, objective)
+        if not why and point.is_valid:
+            break
+    unbounded = [f"the backlog is not bounded: {why}"] if why and point.is_valid else []
+    return replace(point, objections=[*point.objections, *unbounded])

@@ -2,12 +2,15 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness.experiment.document import EXPERIMENTS, Document, Filling, read_document, read_experiment
+from harness.experiment.definition import Document, Filling
+from harness.experiment.document import EXPERIMENTS, read_document, read_experiment
+from harness.experiment.factors import MOST_NODES
 from harness.experiment.runner import judge, steps_of
 from harness.experiment.session import (
     Experiment,
@@ -17,6 +20,7 @@ from harness.experiment.session import (
     count,
 )
 from harness.load.workload import Workload
+from lab.contract import Application
 from lab.errors import Code, InvalidRequest
 from lab.options import as_written, duration, interval
 
@@ -30,6 +34,10 @@ LOAD = {
     "guarantee": ("WHAT", "nothing kept, in the broker's memory, or on disk"),
 }
 """Options that set factors of every side, with their values and help."""
+ON_ONE_MACHINE = (
+    "Left out with --cluster: what starts its own processes on one machine. These are dynamic scaling, the "
+    "parts of a request's CPU time, and brokers that keep nothing."
+)
 
 
 def add_load_options(parser: argparse.ArgumentParser, **types: Callable[[str], str]) -> None:
@@ -47,10 +55,16 @@ def add_load_options(parser: argparse.ArgumentParser, **types: Callable[[str], s
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add how long to measure, where results go, and on which machines."""
+def add_run_options(parser: argparse.ArgumentParser, *also_window: str) -> None:
+    """Add how long to measure, where results go, and on which machines; *also_window*: other names."""
     parser.add_argument("--blocks", type=count, metavar="N", help="in each, all sides are measured")
-    parser.add_argument("--window", type=as_written(interval), metavar="TIME", help="length of a measurement")
+    parser.add_argument(
+        "--window",
+        *also_window,
+        type=as_written(interval),
+        metavar="TIME",
+        help="length of a measurement, such as 2s",
+    )
     parser.add_argument(
         "--budget",
         type=as_written(interval),
@@ -83,6 +97,19 @@ def filling(options: argparse.Namespace, **fields: object) -> Filling:
     )
 
 
+def node_counts(text: str) -> str:
+    """Check numbers of nodes for a speedup, which is against one node."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,2,3") from error
+    if counts[0] != 1 or counts != sorted(set(counts)):
+        raise argparse.ArgumentTypeError("numbers of nodes start at 1 and ascend: speedup is against 1 node")
+    if counts[-1] > MOST_NODES:
+        raise argparse.ArgumentTypeError(f"at most {MOST_NODES} nodes: each is a process on this machine")
+    return text
+
+
 def names(text: str) -> list[str]:
     """Read a comma-separated list."""
     return [name.strip() for name in text.split(",")]
@@ -98,14 +125,26 @@ def measure_shipped(name: str, parser: argparse.ArgumentParser, argv: list[str] 
 
 def measure(source: Path | Mapping[str, Any], name: str, options: argparse.Namespace, given: Filling) -> int:
     """Measure the experiment of *source*, a file or what stands in one; return the exit code."""
-    document = (
-        read_experiment(source, given) if isinstance(source, Path) else read_document(source, "", given)
-    )
-    workload = Workload(seed=options.seed, corpus=options.corpus)
+    given = replace(given, is_spread=bool(options.cluster))
+    if isinstance(source, Path):
+        document = read_experiment(source, given)
+    else:
+        document = read_document(source, "", given)
+    asked = {side.application for part in document.parts for side in part.sides}
+    application = asked.pop() if len(asked) == 1 else Application.FILTER
+    workload = Workload(application, options.seed, options.corpus)
     workload.check()
-    experiment = Experiment(
-        name, steps_of(document), workload, configuration(document), cluster=options.cluster
-    )
+    left_out = [document.left_out] if document.left_out else []
+    if options.cluster and any(part.probe for part in document.parts):
+        left_out.append(ON_ONE_MACHINE)
+        document = replace(document, parts=tuple(part for part in document.parts if not part.probe))
+    revisions = {side.revision for part in document.parts for side in part.sides}
+    told = {
+        **configuration(document),
+        "revisions": sorted(filter(None, revisions)),
+        "form": "full" if given.is_full else "short",
+    }
+    experiment = Experiment(name, steps_of(document), workload, told, left_out, options.cluster)
     return conduct(experiment, options.results, judge, as_json=options.json)
 
 

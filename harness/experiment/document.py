@@ -3,18 +3,29 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.experiment.definition import (
+    BLOCK,
+    NEVER,
+    NOTHING_SAID,
+    WINDOW,
+    Arrivals,
+    Document,
+    Filling,
+    Part,
+)
 from harness.experiment.expectation import Expectation, Factors
 from harness.experiment.factors import FACTORS, checked, choice, count, named, read_side, side_of
-from harness.experiment.probes import PROBES
-from harness.experiment.side import Side
+from harness.experiment.probes import PROBES, SERIES
+from harness.experiment.side import SUBMIT, TICKS, Side
 from harness.record.findings import Change
 from lab.bootstrap import ROOT
+from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
 from lab.load.profiles import PROFILES
 from lab.middleware import MIDDLEWARES, VARIANTS
@@ -24,77 +35,28 @@ EXPERIMENTS = ROOT / "experiments"
 COMPARE, OVER, PROBE = "compare", "over", "probe"
 DESIGNS = (COMPARE, OVER, "change", PROBE)
 METHODS = ("rate", "ramp", "capacity")
-NEVER, BLOCK, WINDOW = "never", "each block", "each window"
-OWN = ("question", "study", "title", "load", "blocks", "window", "fresh", "again", "with clients")
+FORMS = ("full", "short")
+OWN = (
+    "question",
+    "study",
+    "title",
+    "load",
+    "keep",
+    "form",
+    "blocks",
+    "window",
+    "fresh",
+    "again",
+    "with clients",
+)
 FIELDS = (*OWN, "expect", "budget", "full", *DESIGNS, *METHODS)
+OF_FILE = ("parts", "by system", "left out")
+CANNOT_BE = ("guarantee:", "nodes:", "batch:")
+"""How refusals begin of systems that do not have what is asked: among several, such a one is left out."""
 _BAR = re.compile(r"([<>]) (\d+(?:\.\d+)?)")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """An open loop: at *rate* per second for *seconds*, or as *profile* says."""
-
-    rate: float = 0.0
-    seconds: float = 0.0
-    profile: str = ""
-    is_random: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Sides that are measured in the same blocks, by one method, for one purpose."""
-
-    study: str
-    """What its points are called."""
-    title: str
-    sides: tuple[Side, ...] = ()
-    has_again: bool = False
-    """The first side is measured again at the end of each block: how far it comes from itself is noise."""
-    is_with_clients: bool = False
-    """Clients and system are compared together: windows of which clients are the limit count."""
-    blocks: int = 3
-    window_seconds: float = 2.0
-    fresh: str = NEVER
-    """Which processes are new: those of each block, of each window, or none."""
-    expect: tuple[Expectation, ...] = ()
-    budget_seconds: float = 0.0
-    """For how long blocks are added while something is undecided."""
-    arrivals: Arrivals | None = None
-    ramp: tuple[int, ...] = ()
-    """Numbers of requests, one window after the other, until one is as long as the window."""
-    objective_seconds: float = 0.0
-    """The 99th percentile within which the highest rate is searched; 0: it is not searched."""
-    changes: tuple[Change, ...] = ()
-    """What each side but the first changes of it, where that is one setting."""
-    probe: str = ""
-    """A measurement that has no sides (:mod:`harness.experiment.probes`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """An experiment: its question and its parts. *source* is what was read, for the record."""
-
-    question: str
-    parts: tuple[Part, ...]
-    source: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """What a command line says of an experiment: it replaces what the file says."""
-
-    load: Mapping[str, object] = field(default_factory=dict)
-    """Factors of every side, also of those that the file varies."""
-    fields: Mapping[str, object] = field(default_factory=dict)
-    """Fields of every part, such as blocks and window."""
-    only: Sequence[str] = ()
-    """Variants, or changes such as "rabbitmq", "rabbitmq:prefetch" and "rabbitmq:prefetch=1"; none: all."""
-    studies: Sequence[str] = ()
-    """Parts; none: all."""
-    is_full: bool = False
-
-
-def read_experiment(path: Path, filling: Filling = Filling()) -> Document:
+def read_experiment(path: Path, filling: Filling = NOTHING_SAID) -> Document:
     """Read the file at *path*; InvalidRequest in one line if something is wrong.
 
     Of a file of the lab, what can be wrong is the command line: the line does not name the file.
@@ -109,20 +71,44 @@ def read_experiment(path: Path, filling: Filling = Filling()) -> Document:
     return read_document(found, "" if path.parent == EXPERIMENTS else f"{path}: ", filling)
 
 
-def read_document(source: object, where: str, filling: Filling = Filling()) -> Document:
+def read_document(source: object, where: str, filling: Filling = NOTHING_SAID) -> Document:
     """Return the experiment that *source* describes; *where* begins each error."""
     try:
         whole = dict(_mapping("the file", source))
-        _known("field", whole, (*FIELDS, "parts"))
+        _known("field", whole, (*FIELDS, *OF_FILE))
         if not isinstance(whole.get("question"), str):
             raise _wrong("question", whole.get("question"), "a sentence")
-        parts = _listed("parts", whole.pop("parts", [{}]))
+        own = {name: whole.pop(name) for name in OF_FILE if name in whole}
+        parts = own["parts"] = list(filling.parts) or _listed("parts", own.get("parts", [{}]))
         given = _of_studies([_over_all(whole, one, filling) for one in parts], filling.studies)
-        read = [part for one in given for part in _checked(list(_parts(one, filling)), filling)]
+        forms = choice("both", *FORMS)
+        given = [
+            one for one in given if checked("form", one.get("form", "both"), forms) != FORMS[filling.is_full]
+        ]
+        read = list(_possible(given, filling))
         read = _named(read, filling.only) if any(part.changes for part in read) else read
+        by_system = checked("by system", own.get("by system", "no"), choice("yes", "no")) == "yes"
     except InvalidRequest as error:
         raise InvalidRequest(Code.MALFORMED, f"{where}{error.message}") from error
-    return Document(whole["question"], tuple(read), {**whole, "parts": parts})
+    left_out = "" if filling.is_full else str(own.get("left out", ""))
+    return Document(whole["question"], tuple(read), {**whole, **own}, by_system, left_out)
+
+
+def _possible(given: Sequence[dict[str, Any]], filling: Filling) -> Iterator[Part]:
+    """Yield the parts; those that cannot be as the command line has it are left out, if others can."""
+    refused, found = None, 0
+    for one in given:
+        try:
+            parts = _checked(list(_parts(one, filling)), filling)
+        except InvalidRequest as error:
+            if not filling.load or not error.message.startswith(CANNOT_BE):
+                raise
+            refused = error
+        else:
+            found += len(parts)
+            yield from parts
+    if refused and not found:
+        raise refused
 
 
 def _of_studies(given: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -144,6 +130,8 @@ def _over_all(whole: Mapping[str, Any], part: object, filling: Filling) -> dict[
     merged: dict[str, Any] = {name: value for layer in layers for name, value in layer.items()}
     merged["load"] = {named(str(name)): value for load in loads for name, value in load.items()}
     merged.pop("full", None)
+    if filling.objective and "capacity" in merged:
+        merged["capacity"] = {"objective": filling.objective}
     return merged | dict(filling.fields)
 
 
@@ -155,8 +143,8 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
     design = designs[0] if designs else OVER
     part = _plain(given, design)
     if design == PROBE:
-        name = checked(PROBE, given[PROBE], choice(*PROBES))
-        yield replace(part, probe=name, title=part.title or name)
+        name = checked(PROBE, given[PROBE], choice(*PROBES, *SERIES))
+        yield replace(part, probe=name, title=part.title or name, names=tuple(_variants("all", filling.only)))
     elif design == "change":
         yield from _changes(part, given, filling)
     elif design == COMPARE:
@@ -165,12 +153,10 @@ def _parts(given: Mapping[str, Any], filling: Filling) -> Iterator[Part]:
             raise _wrong(COMPARE, given[COMPARE], "a list of two sides or more")
         yield replace(part, sides=sides, title=part.title or " and ".join(one.label for one in sides))
     else:
-        part = replace(part, sides=tuple(_product(given, filling)))
+        part = replace(part, sides=tuple(dict.fromkeys(_product(given, filling))))
         for side in part.sides if part.objective_seconds else ():
-            if side != side.as_it_comes:
-                raise _wrong(
-                    "capacity", side.label, "sides that differ in middleware, architecture and application"
-                )
+            if side.batch or side.operation in (SUBMIT, TICKS):
+                raise _wrong("capacity", side.label, "single requests, each with an answer")
         yield from _apart(part)
 
 
@@ -237,8 +223,12 @@ def _said(factors: Mapping[str, object]) -> str:
 def _product(given: Mapping[str, Any], filling: Filling) -> Iterator[Side]:
     """Yield a side for each combination of the factors that are varied; those that cannot be are left out."""
     varied = {named(str(k)): _listed(str(k), v) for k, v in _mapping(OVER, given.get(OVER, {})).items()}
-    fixed = {**given["load"], **filling.load}
-    for name, values in filling.load.items():
+    if filling.is_spread:
+        varied.pop("guarantee", None)
+    kept = [named(str(one)) for one in _listed("keep", given.get("keep", []))]
+    asked_for = {name: value for name, value in filling.load.items() if name not in kept}
+    fixed = {**given["load"], **asked_for}
+    for name, values in asked_for.items():
         if isinstance(values, list):
             varied[name] = values
         elif name in varied:
@@ -254,10 +244,14 @@ def _product(given: Mapping[str, Any], filling: Filling) -> Iterator[Side]:
         for values in itertools.product(*varied.values()):
             chosen = dict(zip(varied, map(str, values), strict=True))
             try:
-                yield _combined({**fixed, **chosen, "middleware": name}, chosen, len(names) > 1)
+                factors = {**fixed, **chosen, "middleware": name}
+                if chosen.get("architecture") == Architecture.ONE_NODE and "nodes" in asked_for:
+                    del factors["nodes"]  # what the command line says is of n-node systems
+                    chosen.pop("nodes", None)
+                yield _combined(factors, chosen, len(names) > 1)
                 found += 1
             except InvalidRequest as error:
-                if not error.message.startswith(("guarantee:", "nodes:")):
+                if not error.message.startswith(CANNOT_BE):
                     raise
                 refused = error
     if names and not found and refused:
@@ -362,7 +356,7 @@ def _mapping(name: str, found: object) -> Mapping[str, Any]:
 def _listed(name: str, found: object) -> list[Any]:
     """Return a list; what stands alone is a list of one."""
     items = list(found) if isinstance(found, list) else [found]
-    if name not in ("expect", "ramp", "parts") and not items:
+    if name not in ("expect", "ramp", "parts", "keep") and not items:
         raise _wrong(name, found, "a list with something in it")
     return items
 

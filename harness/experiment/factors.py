@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from harness.experiment.revision import commit
 from harness.experiment.side import APPLICATIONS, FILTER, TEXT, Side
 from harness.load.workload import INSULT_ME
 from harness.record.run import Guarantee
@@ -124,6 +125,7 @@ FACTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "subscribers": ("subscribers", up_to(MOST_CLIENTS)),
     "interval": ("interval", as_written(interval)),
     "load generators": ("processes", up_to(MOST_NODES)),
+    "revision": ("revision", commit),
 }
 """By name: the field of a side that it sets, and what reads it. A ValueError says what is possible."""
 

@@ -1,4 +1,4 @@
-"""What has no sides to compare: censoring, the memory of the harness, starts of workers."""
+"""What has no sides to compare: censoring, memory of the harness, starts of workers, scaling, anatomy."""
 
 import json
 import subprocess
@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dynamic.simulator.simulation import Setting
+from harness.experiment.anatomy import anatomy_step, library_step
 from harness.experiment.bench import Bench, looks
-from harness.experiment.scaling import SHORT
+from harness.experiment.scaling import SHORT, short_step, thorough_steps
 from harness.experiment.scaling_system import ScalingSystem
+from harness.experiment.session import Step
 from harness.record.findings import Finding
 from lab.applications.censor import Censor
 from lab.bootstrap import ROOT
 from lab.errors import InternalError
 from lab.load.texts import corpus_texts, default_insults, generated_texts
+from lab.middleware import MIDDLEWARES
 
 LINES = 40_000
 MEMORY_BAR = 300.0
@@ -124,3 +127,12 @@ PROBES = {
     "memory of the harness": Probe(memory, 30.0),
     "start of workers": Probe(worker_start, 15.0, frozenset({"redis", "rabbitmq"})),
 }
+
+
+SERIES: dict[str, Callable[[Sequence[str]], list[Step]]] = {
+    "scaling policies": lambda names: [short_step()] if "rabbitmq" in names else [],
+    "scaling policies on all loads": lambda names: thorough_steps() if "rabbitmq" in names else [],
+    "anatomy of a request": lambda names: [anatomy_step(name) for name in names if name in MIDDLEWARES],
+    "library on the path": lambda names: [library_step(name) for name in names],
+}
+"""Probes that are steps of their own, for the variants that are named."""

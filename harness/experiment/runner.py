@@ -10,13 +10,12 @@ from functools import partial
 
 from harness.analysis.verdicts import FEWEST_REQUESTS
 from harness.experiment.bench import Bench, Conditions, looks
-from harness.experiment.capacity import Objective, capacity
-from harness.experiment.document import BLOCK, NEVER, WINDOW, Document, Part
+from harness.experiment.capacity import Objective, accepted_to_completed, capacity
+from harness.experiment.definition import BLOCK, NEVER, WINDOW, Document, Part
 from harness.experiment.expectation import Expectation
-from harness.experiment.probes import PROBES, Extent
+from harness.experiment.probes import PROBES, SERIES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
-from harness.experiment.side import SUBMIT, TICKS, Side
-from harness.experiment.stress import START_SECONDS, accepted_to_completed
+from harness.experiment.side import SUBMIT, TICKS, Side, start_systems
 from harness.experiment.subscribers import ticks
 from harness.load.measure import Generators
 from harness.record.findings import Finding, Judgement
@@ -26,20 +25,35 @@ from lab.load.plans import Plan
 from lab.load.profiles import PROFILES
 from lab.process.system import System
 
-CAPACITY_WINDOWS = 17
-"""About how many windows a search for the highest rate takes, with the sweep after it."""
+START_SECONDS = 1.2
+"""About what it takes to start a system and its load generators, and to end them, beside others."""
+CAPACITY_WINDOWS, SUBMIT_WINDOWS = 17, 3.5
+"""About how many windows a search for the highest rate takes, with the sweep after it; and one of texts that
+are submitted."""
 ROUNDS = 4
 """How often a window answers what is in flight, at least: Little's law holds for what has begun to flow."""
 LONGEST_SECONDS = 10.0
 """Of a window that is made longer because its side is slow."""
 AGAIN = "A again"
 Turn = tuple[str, Side]
+Systems = Mapping[Side, System]
 Running = Mapping[Side, tuple[System, Generators | None]]
 
 
 def steps_of(document: Document) -> list[Step]:
     """Return the steps that measure the parts of *document*, one after the other."""
-    return [step for part in document.parts for step in _steps(part)]
+    groups: dict[object, list[Part]] = {}
+    for number, part in enumerate(document.parts):
+        is_shared = (
+            document.is_by_system and part.sides and not part.objective_seconds and part.fresh == NEVER
+        )
+        groups.setdefault(_system(part) if is_shared else number, []).append(part)
+    return [step for parts in groups.values() for step in _steps(parts)]
+
+
+def _system(part: Part) -> tuple[str, str]:
+    """Return the middleware and the architecture of *part*."""
+    return part.sides[0].middleware.partition(":")[0], part.sides[0].architecture
 
 
 def judge(run: Run) -> int:
@@ -54,28 +68,38 @@ def judge(run: Run) -> int:
     return UNDECIDED if "undecided" in asked else GOOD
 
 
-def _steps(part: Part) -> list[Step]:
-    needs = frozenset[str]().union(*(side.needs for side in part.sides))
-    if part.probe:
-        probe = PROBES[part.probe]
-        return [Step(part.title, probe.seconds, probe.needs, partial(measured, part=part))]
-    return [Step(part.title, _seconds(part), needs, partial(measured, part=part))]
+def _steps(parts: Sequence[Part]) -> list[Step]:
+    """Return the step that measures *parts* on the same systems; of some probes there are several."""
+    [first, *more] = parts
+    if first.probe in SERIES:
+        return SERIES[first.probe](first.names)
+    if first.probe:
+        probe = PROBES[first.probe]
+        return [Step(first.title, probe.seconds, probe.needs, partial(measured, parts=parts))]
+    what, colon, whose = first.title.partition(": ")
+    title = ", ".join(dict.fromkeys([what, *(part.study for part in more)])) + colon + whose
+    needs = frozenset[str]().union(*(side.needs for part in parts for side in part.sides))
+    seconds = sum(_seconds(part, is_up=part is not first) for part in parts)
+    return [Step(title, seconds, needs, partial(measured, parts=parts))]
 
 
-def _seconds(part: Part) -> float:
-    """Return about how long *part* takes, without what its budget adds."""
-    windows = len(part.sides) + part.has_again
-    starts = {NEVER: 1, BLOCK: part.blocks, WINDOW: part.blocks}[part.fresh] * len(part.sides)
+def _seconds(part: Part, *, is_up: bool) -> float:
+    """Return about how long *part* takes, without what its budget adds; *is_up*: its systems are."""
+    windows: float = len(part.sides) + part.has_again
+    starts = {NEVER: 0 if is_up else 1, BLOCK: part.blocks, WINDOW: part.blocks}[part.fresh] * len(part.sides)
     each = part.window_seconds
     if part.arrivals:
         each = _plan(part, seed=1).duration_seconds
     if part.objective_seconds:
         windows *= CAPACITY_WINDOWS
+    if part.sides[0].operation == SUBMIT:
+        windows *= SUBMIT_WINDOWS
     return starts * START_SECONDS + windows * part.blocks * each
 
 
-def measured(bench: Bench, part: Part) -> Iterator[Result]:
-    """Measure *part*; yield its points, then what they show. What goes wrong ends the part, not the run."""
+def measured(bench: Bench, parts: Sequence[Part]) -> Iterator[Result]:
+    """Measure *parts*; yield their points, then what they show. What goes wrong ends them, not the run."""
+    [part, *_] = parts
     try:
         if part.probe:
             extent = Extent(part.blocks, part.window_seconds, part.budget_seconds, part.ramp)
@@ -83,68 +107,80 @@ def measured(bench: Bench, part: Part) -> Iterator[Result]:
         elif part.objective_seconds:
             objective = Objective(1000 * part.objective_seconds, part.window_seconds)
             for side in part.sides:
-                asked = replace(bench, workload=replace(bench.workload, application=side.application))
-                yield from capacity(asked, side.middleware, side.architecture, objective)
+                yield from capacity(bench, side, objective)
         else:
-            yield from _blocks(bench, part)
+            yield from _blocks(bench, parts)
     except (OSError, subprocess.SubprocessError) as error:
         raise InternalError("experiment", f"{type(error).__name__}: {error}") from error
 
 
-def _blocks(bench: Bench, part: Part) -> Iterator[Result]:
-    """Measure the blocks, and more of them while something is undecided and the budget lasts."""
-    found = Blocks(part)
+def _blocks(bench: Bench, parts: Sequence[Part]) -> Iterator[Result]:
+    """Measure the blocks of each part, and more while something is undecided and the budget lasts."""
     with ExitStack() as stack:
-        stage = Stage(bench, part, stack)
-        for block in looks(part.blocks, part.budget_seconds, found.are_decided):
-            for turn, point in stage.block(block):
-                found.add(turn, point)
-                yield point
-    yield from found.findings()
+        sides = [side for part in parts if part.fresh == NEVER for side in part.sides]
+        systems = start(bench, sides, stack, is_shared=True)
+        for part in parts:
+            with ExitStack() as loads:
+                found, stage = Blocks(part), Stage(bench, part, systems, loads)
+                for block in looks(part.blocks, part.budget_seconds, found.are_decided):
+                    for turn, point in stage.block(block):
+                        found.add(turn, point)
+                        yield point
+            yield from found.findings()
+
+
+def start(bench: Bench, sides: Iterable[Side], stack: ExitStack, *, is_shared: bool = False) -> Systems:
+    """Start the systems of *sides*, which end with *stack*.
+
+    *is_shared*: one system serves all sides that only differ in their load.
+    """
+    keys = {side: side.system_key if is_shared else side for side in sides}
+    different = list(dict.fromkeys(keys.values()))
+    systems = dict(zip(different, start_systems(bench, different, stack), strict=True))
+    return {side: systems[key] for side, key in keys.items()}
+
+
+def load(bench: Bench, sides: Iterable[Side], systems: Systems, stack: ExitStack) -> Running:
+    """Start the load generators of *sides*, side by side; they end with *stack*."""
+    loads: dict[Side, Generators | None] = dict.fromkeys(sides)
+    for side in loads:
+        if side.operation not in (SUBMIT, TICKS):
+            started = loads[side] = side.load(bench, systems[side])
+            stack.callback(started.close)
+    for each in filter(None, loads.values()):
+        each.wait_ready()
+    return {side: (systems[side], each) for side, each in loads.items()}
 
 
 class Stage:
-    """The systems of a part; those that stay up start with it and end with *stack*."""
+    """A part and its systems. Load generators for those of *systems*, which stay up, end with *stack*."""
 
-    def __init__(self, bench: Bench, part: Part, stack: ExitStack) -> None:
+    def __init__(self, bench: Bench, part: Part, systems: Systems, stack: ExitStack) -> None:
         self._bench, self._part = bench, part
         self._order = random.Random(bench.workload.seed)
         self._rates: dict[Side, float] = {}
-        self._running = self._start(part.sides, stack) if part.fresh == NEVER else {}
+        self._running = load(bench, part.sides, systems, stack) if systems else {}
 
     def block(self, block: int) -> Iterator[tuple[Turn, Point]]:
         """Measure a window of each side; the sides of a comparison in their order, else in random order."""
         with ExitStack() as stack:
             running = self._running
             if self._part.fresh == BLOCK:
-                running = self._start(self._part.sides, stack)
+                running = self._fresh(self._part.sides, stack)
             for turn in self._turns():
                 with ExitStack() as trial:
-                    up = running or self._start([turn[1]], trial)
+                    up = running or self._fresh([turn[1]], trial)
                     for point in self._window(turn, block, *up[turn[1]]):
                         yield turn, point
+
+    def _fresh(self, sides: Sequence[Side], stack: ExitStack) -> Running:
+        return load(self._bench, sides, start(self._bench, sides, stack), stack)
 
     def _turns(self) -> list[Turn]:
         sides = self._part.sides
         if self._part.has_again:
             return [*zip(string.ascii_uppercase, sides, strict=False), (AGAIN, sides[0])]
         return [("", side) for side in self._order.sample(sides, len(sides))]
-
-    def _start(self, sides: Iterable[Side], stack: ExitStack) -> Running:
-        """Start the systems, then the load generators side by side.
-
-        Where systems stay up, one serves all sides that only differ in their load.
-        """
-        keys = {side: side.system_key if self._part.fresh == NEVER else side for side in sides}
-        systems = {key: key.start_system(self._bench, stack) for key in dict.fromkeys(keys.values())}
-        loads: dict[Side, Generators | None] = dict.fromkeys(keys)
-        for side, key in keys.items():
-            if side.operation not in (SUBMIT, TICKS):
-                load = loads[side] = side.load(self._bench, systems[key])
-                stack.callback(load.close)
-        for load in filter(None, loads.values()):
-            load.wait_ready()
-        return {side: (systems[key], loads[side]) for side, key in keys.items()}
 
     def _window(self, turn: Turn, block: int, system: System, load: Generators | None) -> Iterator[Point]:
         (name, side), part = turn, self._part
@@ -160,7 +196,7 @@ class Stage:
                 ticks(system, side.subscribers, part.window_seconds), experiment=part.study, **conditions
             )
         elif load is None:
-            point = accepted_to_completed(self._bench, system, side.clients, part.window_seconds)
+            point = accepted_to_completed(self._bench, side, system, part.window_seconds)
             yield replace(point, experiment=part.study, **conditions)
         elif part.ramp:
             yield from self._ramp(conditions, system, load)

@@ -13,7 +13,7 @@ from harness.experiment.bench import Bench, described, null_rates, several
 from harness.load.workload import Workload
 from harness.record.findings import corrected
 from harness.record.journal import RESULTS, SPACE_BYTES, Journal, check_results, environment, write_run
-from harness.record.measurement import CannotKeep, keeping
+from harness.record.ledger import CannotKeep, keeping
 from harness.record.run import Result, Run, losses
 from harness.report.formatting import as_object, busy, describe, figures, not_here
 from harness.report.progress import Steps

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import redis
 from harness.experiment.bench import N_NODES, Bench, Conditions, store_insults
 from harness.experiment.changed_code import Changed, main
 from harness.experiment.limits import BareLists, BarePika
+from harness.experiment.revision import imported_from, tree
 from harness.load.measure import PROCESSES, Generators
+from harness.load.submitted import SubmitSubject
 from harness.load.workload import ADD_AND_REMOVE, INSULT_ME, FilterSubject, ServiceSubject, Subject
 from harness.record.run import Guarantee, usual_guarantee
 from lab.brokers import redis_server
 from lab.contract import Application, Architecture
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.middleware import MIDDLEWARES, Middleware
+from lab.process.launcher import Launcher, LocalLauncher
 from lab.process.system import BrokerUrls, System, SystemSpec
 from lab.work import load_handler
 
@@ -81,6 +85,8 @@ class Side:
     """Variables of the environment of nodes and clients."""
     changes: tuple[str, ...] = ()
     """Changes of our own code (:mod:`harness.experiment.changed_code`) in nodes and clients."""
+    revision: str = ""
+    """The commit whose nodes and clients are measured; empty: the code as it is."""
     label: str = ""
     """What results call it."""
     factors: tuple[tuple[str, str], ...] = ()
@@ -106,12 +112,6 @@ class Side:
         return self.described.needed_brokers(self.architecture)
 
     @property
-    def as_it_comes(self) -> "Side":
-        """Its system without any factor beside the application."""
-        usual = Side(self.middleware, self.architecture, operation=self.operation)
-        return replace(usual, label=self.label, factors=self.factors)
-
-    @property
     def system_key(self) -> "Side":
         """What of it concerns the system: sides that are alike in it may share one that stays up."""
         return replace(
@@ -128,13 +128,10 @@ class Side:
             factors=(),
         )
 
-    def start_system(self, bench: Bench, stack: ExitStack) -> System:
-        """Start the system, its brokers where the guarantee asks for other ones, and store insults.
-
-        All of it ends with *stack*.
-        """
-        if bench.machines and (self.guarantee or self.variables or self.changes):
-            told = "a guarantee, variables and changed code hold for processes of this machine only"
+    def system(self, bench: Bench, stack: ExitStack) -> System:
+        """Return the system, not yet started; start its brokers where the guarantee asks for other ones."""
+        if bench.machines and (self.guarantee or self.variables or self.changes or self.revision):
+            told = "a guarantee, variables, changed code and revisions are of processes of this machine only"
             raise InvalidRequest(Code.MALFORMED, f"--cluster: {told}")
         urls = bench.brokers
         if self.guarantee and "redis" in self.needs:
@@ -150,16 +147,15 @@ class Side:
             node_arguments=self._node_arguments,
             through=(main.__module__, ",".join(changes)) if is_changed else (),
         )
-        launcher = bench.machines.launcher() if bench.machines else None
-        with environment(dict(self.variables)):
-            system = stack.enter_context(System(spec, urls, launcher=launcher))
-        if self.application is Application.SERVICE:
-            store_insults(system, self.insults)
-        return system
+        launcher: Launcher | None = bench.machines.launcher() if bench.machines else None
+        if self.revision:
+            launcher = LocalLauncher(root=tree(self.revision))
+        return System(spec, urls, launcher=launcher)
 
     def load(self, bench: Bench, system: System) -> Generators:
         """Return load generators for *system*, which is up; they are not yet ready."""
-        with environment(dict(self.variables)):
+        code = imported_from(self.revision) if self.revision else nullcontext()
+        with environment(dict(self.variables)), code:
             depth = self.batch or self.in_flight
             return bench.generators(self._subject(bench, system), self.clients, depth, self.processes)
 
@@ -177,10 +173,6 @@ class Side:
         return self.guarantee or usual_guarantee(
             self.described, brokers.descriptions, is_stored=self._is_stored
         )
-
-    @property
-    def _has_own_texts(self) -> bool:
-        return bool(self.text_bytes or self.corpus or self.batch or self.handler)
 
     @property
     def _is_stored(self) -> bool:
@@ -206,6 +198,8 @@ class Side:
             subject = BareLists(urls.redis) if self.described.broker == "redis" else BarePika(urls.amqp)
         elif self.application is Application.SERVICE:
             subject = ServiceSubject(self.middleware, system.target, self.operation)
+        elif self.operation == SUBMIT:
+            subject = SubmitSubject(self.middleware, system.target, self._pool(bench))
         else:
             pool, is_batch = self._pool(bench), bool(self.batch)
             subject = FilterSubject(self.middleware, system.target, pool, is_batch)
@@ -239,8 +233,10 @@ class Side:
             yield f"guarantee: {name} has no broker whose guarantee can be changed"
         if self.operation == BARE and is_direct:
             yield f"operation: {BARE} are those of a broker, and {name} has none"
-        if self.operation == SUBMIT and (self._has_own_texts or self._changes or self.in_flight > 1):
-            yield f"operation: {SUBMIT} takes no text, batch, handler, in flight or changed clients"
+        if self.operation == SUBMIT and self.in_flight > 1:
+            yield f"operation: {SUBMIT} takes no in flight: its clients do not wait for results"
+        if self.operation == SUBMIT and self.batch:
+            yield f"batch: {SUBMIT} takes one text at a time"
         if self.batch and not is_direct:
             yield f"batch: {name} has no batches; XML-RPC and Pyro4 have"
         if self.batch and self.in_flight > 1:
@@ -251,6 +247,31 @@ class Side:
             yield "unchecked: only the answers of a handler are not checked; name one"
         if self.insults and self.application is Application.FILTER:
             yield f"insults: stored ones are for insult_me and add and remove, not for {self.operation}"
+
+
+def start_systems(bench: Bench, sides: Sequence[Side], stack: ExitStack) -> list[System]:
+    """Start the systems of *sides* side by side, and store insults. All of it ends with *stack*."""
+    systems = [side.system(bench, stack) for side in sides]
+    stack.callback(_end, systems)
+    starting = [(side, system.starting()) for side, system in zip(sides, systems, strict=True)]
+    while starting:
+        starting = [(side, steps) for side, steps in starting if _goes_on(side, steps)]
+    for side, system in zip(sides, systems, strict=True):
+        if side.application is Application.SERVICE:
+            store_insults(system, side.insults)
+    return systems
+
+
+def _goes_on(side: Side, steps: Iterator[str]) -> bool:
+    """Do the next step of a start; tell whether there was one."""
+    with environment(dict(side.variables)):
+        return bool(next(steps, ""))
+
+
+def _end(systems: Sequence[System]) -> None:
+    """Stop *systems* side by side."""
+    with ThreadPoolExecutor(max(1, len(systems))) as pool:
+        list(pool.map(System.close, systems))
 
 
 class Anything(str):

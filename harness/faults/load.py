@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.load.generator import now, open_loop
 from harness.load.workload import Workload
-from harness.record.measurement import RawFile, Recorder
+from harness.record.ledger import RawFile, Recorder
 from harness.record.run import Timeline
 from lab.contract import Application, InsultFilter, InsultService
 from lab.errors import Code, LabError, Unavailable

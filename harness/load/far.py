@@ -34,7 +34,8 @@ from harness.load.measure import (
     shares,
 )
 from harness.load.workload import Subject
-from harness.record.measurement import Measurement, Tally, keeping, summarise
+from harness.record.ledger import Tally, keeping
+from harness.record.measurement import Measurement, summarise
 from lab.errors import LabError, error_from
 from lab.process.launcher import ProcessSpec
 from lab.process.node import die_with

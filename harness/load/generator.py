@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.load.submitted import Submitter
 from harness.load.workload import Driver, Subject
-from harness.record.measurement import RawFile, Recorder, Tally
+from harness.record.ledger import RawFile, Recorder, Tally
 from lab.errors import LabError
 
 NUMBERS_PER_CLIENT = 1 << 40

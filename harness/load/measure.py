@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 
 from harness.load.generator import START_SECONDS, Job, Window, run_generator
 from harness.load.workload import Subject
-from harness.record.measurement import Measurement, Tally, keeping, summarise
+from harness.record.ledger import Tally, keeping
+from harness.record.measurement import Measurement, summarise
 from lab.errors import InternalError, LabError
 from lab.load.plans import Plan
 

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from harness.load.workload import DEADLINE_SECONDS, Driver
-from harness.record.measurement import Recorder
+from harness.record.ledger import Recorder
 from lab.contract import InsultFilter, ResultPage, Target
 from lab.errors import DeadlineExceeded, LabError
 from lab.middleware import MIDDLEWARES

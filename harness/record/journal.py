@@ -20,7 +20,7 @@ import psutil
 from pydantic import ValidationError
 
 from harness.record.findings import Profile
-from harness.record.measurement import keeping
+from harness.record.ledger import keeping
 from harness.record.run import FORMAT, SCHEMA, Capacity, FaultTrial, Point, Result, Run, ScalingTrial, list_of
 from lab import __version__
 from lab.bootstrap import ROOT

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from harness.record.measurement import PERCENTILES, keeping
+from harness.record.ledger import keeping
+from harness.record.measurement import PERCENTILES
 from harness.record.run import Point, Run
 
 

@@ -57,7 +57,7 @@ def _varied(point: Point) -> str:
     return f"{', '.join(said)}: " if said else ""
 
 
-SHOWN = ("nodes", "clients", "in flight", "batch")
+SHOWN = ("architecture", "nodes", "clients", "in flight", "batch")
 
 
 def load_words(point: Point) -> str:

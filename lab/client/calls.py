@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import cast
+from typing import TypeVar, cast
 
 from lab.background import heartbeat
 from lab.client.connection import after_fork
@@ -31,6 +32,25 @@ from lab.validation import (
 
 MAX_BATCH_CHARACTERS = 64 * 1024
 """A text may grow up to five times when it is escaped for the wire, and nine times when it is censored."""
+
+
+PORTIONS = 20
+Item = TypeVar("Item")
+
+
+def kept_under_way(
+    items: Iterator[Item], in_flight: int, send: Callable[[list[Item]], list[str]]
+) -> Iterator[str]:
+    """Yield the ids of *items*, whose answers are awaited in this order, while *in_flight* of them are sent.
+
+    Each time a twentieth of them is answered, *send* gets as many more, and returns their ids.
+    """
+    under_way: deque[str] = deque()
+    while more := list(islice(items, in_flight - len(under_way))):
+        under_way.extend(send(more))
+        for _ in range(min(max(1, in_flight // PORTIONS), len(under_way))):
+            yield under_way.popleft()
+    yield from under_way
 
 
 class Calls(Closing, ABC):

@@ -138,10 +138,13 @@ class _LocalHandle:
 
 
 class LocalLauncher(Closing):
-    """The :class:`Launcher` on this machine; a context manager. What it starts listens at *host*."""
+    """The :class:`Launcher` on this machine; a context manager. What it starts listens at *host*.
 
-    def __init__(self, host: str = LOOPBACK) -> None:
-        self._host = host
+    *root*: the folder whose code it starts.
+    """
+
+    def __init__(self, host: str = LOOPBACK, root: Path = ROOT) -> None:
+        self._host, self._root = host, root
         self._folder = tempfile.TemporaryDirectory(prefix="lab-logs-")
         self._handles: list[_LocalHandle] = []
         self._numbers = itertools.count()
@@ -158,7 +161,7 @@ class LocalLauncher(Closing):
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", spec.module, *spec.arguments],
-                cwd=ROOT,
+                cwd=self._root,
                 env={**os.environ, **spec.environment, "LAB_PARENT": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -104,6 +104,15 @@ class System:
         self._say = say
 
     def __enter__(self) -> Self:
+        for _ in self.starting():
+            pass
+        return self
+
+    def starting(self) -> Iterator[str]:
+        """Start it, role by role; yield the name of each when its processes begin, before they are ready.
+
+        So systems can start side by side, all from one thread. If it fails, it is closed.
+        """
         try:
             if self._supervised:
                 self.supervisor = Supervisor(
@@ -111,11 +120,12 @@ class System:
                 )
             self._seed()
             for role in self._roles():
-                self.start(role, self.spec.nodes if role.name == NODE else 1)
+                spawned = self._spawned(role, self.spec.nodes if role.name == NODE else 1)
+                yield role.name
+                self._join(role, spawned)
         except BaseException:
             self.close()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,14 +158,20 @@ class System:
 
     def start(self, role: Role, count: int = 1) -> list[Handle]:
         """Start processes of *role*, side by side, and wait until they are ready."""
-        started = [self.launcher.spawn(self._process(role)) for _ in range(count)]
+        return self._join(role, self._spawned(role, count))
+
+    def _spawned(self, role: Role, count: int) -> list[Handle]:
+        return [self.launcher.spawn(self._process(role)) for _ in range(count)]
+
+    def _join(self, role: Role, started: list[Handle]) -> list[Handle]:
+        """Wait until the processes of *role* are ready."""
         for handle in started:
             self.launcher.wait_ready(handle)
         self.handles[role.name] = [*self.handles.get(role.name, []), *started]
         if self.supervisor:
             for handle in started:
                 self.supervisor.watch(handle, self._next(handle), self._moved)
-        return list(started)
+        return started
 
     def close(self) -> None:
         """Stop every process; delete a throw-away namespace."""

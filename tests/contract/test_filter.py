@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from operator import length_hint
 from typing import Any
 from uuid import uuid4
 
@@ -51,6 +52,16 @@ def test_many_texts_come_back_in_their_order(filter_system: System) -> None:
     with filter_system.filter() as client:
         filtered = list(client.filter_many(texts, in_flight=50))
     assert filtered == [text.replace("tonto", "CENSORED") for text in texts]
+
+
+@pytest.mark.needs(Promise.MANY_CLIENTS)
+def test_texts_are_sent_before_all_that_were_under_way_are_answered(filter_system: System) -> None:
+    texts, under_way = iter(range(300)), []
+    with filter_system.filter() as client:
+        for answered, _ in enumerate(client.filter_many(map(str, texts), in_flight=50)):
+            under_way.append(300 - length_hint(texts) - answered)
+    assert min(under_way[:200]) >= 25  # half of them at most go together in one pipeline
+    assert max(under_way) <= 50
 
 
 def test_a_batch_of_texts_comes_back_although_together_they_are_too_large_to_send(

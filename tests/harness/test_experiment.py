@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from harness.experiment.bench import Bench
-from harness.experiment.document import EXPERIMENTS, FIELDS, Filling, read_document, read_experiment
+from harness.experiment.definition import Filling
+from harness.experiment.document import FIELDS, OF_FILE, read_document, read_experiment
 from harness.experiment.factors import FACTORS, SETTINGS
-from harness.experiment.runner import Blocks, judge, steps_of
-from harness.experiment.side import SUBMIT, Anything, Side, known_text
+from harness.experiment.runner import Blocks, judge
+from harness.experiment.side import SUBMIT, Anything, Side, known_text, start_systems
 from harness.load.workload import ADD_AND_REMOVE, INSULT_ME, Workload
 from harness.record import read
 from harness.record.findings import Finding, Judgement
@@ -64,7 +65,7 @@ def test_the_example_of_the_guide_is_read() -> None:
         ("- rabbitmq: {prefetch: 1}", "- corba", "middleware: 'corba'; possible is xmlrpc"),
         ("application: filter", "guarantee: gold", "guarantee: 'gold'; possible is nothing kept"),
         ("application: filter", "batch: 5", "batch: rabbitmq has no batches"),
-        ("application: filter", "operation: submit", "operation: submit takes no text, batch, handler"),
+        ("application: filter", "operation: submit", "operation: submit takes no in flight"),
         ("> 1.1", "1.1", "ratio: '1.1'; possible is such as"),
         ("compare:", "compare: [redis_impl]\nover: {nodes: [1]}\nload2:", "load2: no such field"),
     ],
@@ -163,14 +164,14 @@ def test_factors_are_varied_together_and_what_no_system_keeps_is_left_out() -> N
         assert len({side.middleware.partition(":")[0] for side in part.sides}) == 1
 
 
-def test_a_capacity_refuses_the_factors_that_its_search_does_not_take() -> None:
-    text = (
-        "question: q\nover: {middleware: [xmlrpc]}\ncapacity: {objective: 20ms}\nload: {application: service}"
-    )
-    [part] = document(text).parts
-    assert (part.objective_seconds, part.sides[0].application) == (0.02, Application.SERVICE)
-    with pytest.raises(InvalidRequest, match="capacity: 'xmlrpc'; possible is sides that differ in"):
-        document(text, Filling({"clients": "8"}))
+def test_a_capacity_takes_all_factors_but_those_without_an_answer_to_each_request() -> None:
+    text = "question: q\nover: {middleware: [xmlrpc]}\ncapacity: {objective: 20ms}"
+    [part] = document(text, Filling({"application": "service", "nodes": "2"}, objective="30ms")).parts
+    [side] = part.sides
+    assert (part.objective_seconds, side.application, side.nodes) == (0.03, Application.SERVICE, 2)
+    for factors in ({"operation": "submit"}, {"batch": "10"}, {"operation": "ticks"}):
+        with pytest.raises(InvalidRequest, match="capacity: 'xmlrpc'; possible is single requests"):
+            document(text, Filling(factors))
 
 
 def test_the_command_line_replaces_what_the_file_says() -> None:
@@ -182,15 +183,6 @@ def test_the_command_line_replaces_what_the_file_says() -> None:
     ]
     assert {(part.blocks, part.window_seconds) for part in parts} == {(2, 1.0)}
     assert {part.blocks for part in document(text, Filling(is_full=True)).parts} == {9}
-
-
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_an_experiment_of_the_lab_begins_with_its_question_and_is_whole_in_each_form(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").startswith("question: ")
-    for is_full in (False, True):
-        found = read_experiment(path, Filling(is_full=is_full))
-        assert found.question.endswith("?")
-        assert all(step.seconds > 0 for step in steps_of(found))
 
 
 def blocks_of(text: str, rates: list[list[float]], invalid: tuple[int, int] | None = None) -> Blocks:
@@ -273,7 +265,7 @@ def test_an_experiment_of_ones_own_is_measured_from_its_file(
 
 def test_every_field_factor_setting_and_column_is_documented() -> None:
     settings = [name for own in SETTINGS.values() for name in own]
-    for name in (*FIELDS, "parts", *FACTORS, *settings):
+    for name in (*FIELDS, *OF_FILE, *FACTORS, *settings):
         assert f"`{name}`" in GUIDE, name
     for name in COLUMNS:
         assert name in GUIDE.replace("`p50_ms` ... `p99.9_ms`", "p50_ms p90_ms p95_ms p99_ms p99.9_ms"), name
@@ -380,6 +372,6 @@ def test_a_side_answers_rightly_at_each_guarantee_and_with_changed_code(
     bench = Bench(BrokerUrls(redis_url, amqp_url), Workload())
     with ExitStack() as stack:
         two = replace(side, clients=2)
-        load = stack.enter_context(two.load(bench, two.start_system(bench, stack)))
+        load = stack.enter_context(two.load(bench, *start_systems(bench, [two], stack)))
         measured = load.requests(20)
     assert (measured.made, measured.done) == (40, 40)

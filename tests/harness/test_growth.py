@@ -10,7 +10,8 @@ import pytest
 from harness.analysis.growth import MILLISECONDS, STUDIES, Curve, Size, curves
 from harness.experiment.bench import Bench
 from harness.experiment.command import shipped
-from harness.experiment.document import Filling, Part, read_experiment
+from harness.experiment.definition import Filling, Part
+from harness.experiment.document import read_experiment
 from harness.experiment.runner import measured
 from harness.experiment.subscribers import Delivery, lateness
 from harness.load.workload import Workload
@@ -54,7 +55,7 @@ def parts(study: str, *, is_full: bool = False, load: Any = None, **fields: obje
 def grown(found: list[Part], urls: BrokerUrls) -> list[Curve]:
     """Measure *found*; return the curves."""
     bench = Bench(urls, Workload())
-    points = [one for part in found for one in measured(bench, part) if isinstance(one, Point)]
+    points = [one for part in found for one in measured(bench, [part]) if isinstance(one, Point)]
     return curves(Run("growth", {}, {}, points=points))
 
 
@@ -164,7 +165,7 @@ def test_all_that_can_grow_grows_in_a_real_system(redis_url: str) -> None:
 
 def test_requests_are_made_until_a_window_is_long_enough() -> None:
     [part] = parts("requests made", window="300ms")
-    points = [one for one in measured(Bench(BrokerUrls(), Workload()), part) if isinstance(one, Point)]
+    points = [one for one in measured(Bench(BrokerUrls(), Workload()), [part]) if isinstance(one, Point)]
     *short, last = [one.measurement.seconds for one in points]
     assert max(short, default=0.0) < part.window_seconds
     assert last >= part.window_seconds or len(points) == len(part.ramp)

@@ -28,7 +28,7 @@ from harness.record.journal import (
     read_run,
     write_run,
 )
-from harness.record.measurement import CannotKeep
+from harness.record.ledger import CannotKeep
 from harness.record.run import FORMAT, SCHEMA, Result, Run, losses
 from harness.report.formatting import as_object
 from lab.bootstrap import ROOT

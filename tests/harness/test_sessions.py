@@ -13,12 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.experiment.forms import by_middleware, full_steps, quick_steps, steps_of_one_machine
-from harness.experiment.session import CALIBRATION_SECONDS
 from harness.record.journal import JOURNAL, RECORD, read_run
 from harness.record.run import Run
 from lab.bootstrap import ROOT
-from lab.middleware import STOCK_LACKS, VARIANTS
 from tests import report
 from tests.eventually import eventually
 
@@ -202,32 +199,3 @@ def test_a_killed_command_leaves_a_journal_that_has_a_report(start: Start, tmp_p
     command.ends()
     assert report.main([str(tmp_path / "latest")]) == 0
     assert read_run(tmp_path / "latest" / RECORD).points
-
-
-SHORT_SECONDS = 180.0
-
-
-def test_the_short_form_is_planned_within_three_minutes() -> None:
-    steps = [*quick_steps(VARIANTS), *steps_of_one_machine(VARIANTS, is_full=False)]
-    assert CALIBRATION_SECONDS + sum(step.seconds for step in steps) < SHORT_SECONDS
-
-
-def test_both_variants_of_a_middleware_are_measured_in_one_step_of_either_form() -> None:
-    for steps in (quick_steps(VARIANTS), full_steps(VARIANTS)):
-        together = [
-            step.what for step in steps if " and " in step.what and not step.what.startswith("speedup")
-        ]
-        assert len([what for what in together if what.endswith(("one-node", "n-node"))]) == 2 * len(
-            STOCK_LACKS
-        )
-
-
-def test_a_variant_that_is_named_alone_is_measured_alone() -> None:
-    assert by_middleware(["xmlrpc:stock", "pyro4", "pyro4:stock"]) == [
-        ["xmlrpc:stock"],
-        ["pyro4", "pyro4:stock"],
-    ]
-    assert {step.what.split(",")[0] for step in quick_steps(["xmlrpc:stock"])} == {
-        "XML-RPC stock",
-        "speedup: XML-RPC stock",
-    }

@@ -9,7 +9,8 @@ import pytest
 from harness.experiment.bench import Bench
 from harness.experiment.changed_code import CHANGES
 from harness.experiment.command import shipped
-from harness.experiment.document import Filling, Part, read_experiment
+from harness.experiment.definition import Filling, Part
+from harness.experiment.document import read_experiment
 from harness.experiment.runner import measured
 from harness.load.workload import Workload
 from harness.record.findings import Change, Finding, corrected
@@ -123,7 +124,7 @@ def test_a_change_is_applied_and_answered_rightly(only: str, redis_url: str, amq
     [part] = parts(only, blocks="1", window="100ms")
     points = [
         one
-        for one in measured(Bench(BrokerUrls(redis=redis_url, amqp=amqp_url), Workload()), part)
+        for one in measured(Bench(BrokerUrls(redis=redis_url, amqp=amqp_url), Workload()), [part])
         if isinstance(one, Point)
     ]
     assert len(points) == len(part.sides) + 1

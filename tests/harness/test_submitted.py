@@ -13,13 +13,13 @@ from typing import cast
 import pytest
 
 from harness.experiment.bench import Bench
-from harness.experiment.capacity import Objective, failure, highest
-from harness.experiment.stress import accepted_to_completed
+from harness.experiment.capacity import Objective, accepted_to_completed, failure, highest
+from harness.experiment.side import SUBMIT, Side
 from harness.load.generator import Window
 from harness.load.measure import LocalGenerators
 from harness.load.submitted import Follower, Submitter
 from harness.load.workload import Workload
-from harness.record.measurement import RawFile, Recorder
+from harness.record.ledger import RawFile, Recorder
 from lab.contract import Application, Architecture, InsultFilter, Result, ResultPage
 from lab.errors import DeadlineExceeded
 from lab.load.plans import Plan
@@ -148,7 +148,7 @@ def test_results_that_come_faster_than_pages_show_them_are_found_by_their_ids() 
 def test_a_real_system_has_a_rate_and_the_times_of_its_texts() -> None:
     bench = Bench(NOWHERE, Workload())
     with System(SystemSpec("xmlrpc", Application.FILTER, Architecture.ONE_NODE, 1), NOWHERE) as system:
-        point = accepted_to_completed(bench, system, 4, 1.0)
+        point = accepted_to_completed(bench, Side("xmlrpc", operation=SUBMIT), system, 1.0)
     assert point.measurement.is_whole
     assert point.measurement.offered
     assert point.measurement.response_ms["p50"]

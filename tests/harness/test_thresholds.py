@@ -11,7 +11,7 @@ from harness.experiment.bench import Bench, looks
 from harness.experiment.document import read_document
 from harness.experiment.probes import PROBES, Extent
 from harness.experiment.runner import Blocks
-from harness.experiment.side import BARE, Side
+from harness.experiment.side import BARE, Side, start_systems
 from harness.load.workload import Workload
 from harness.record.findings import Finding, Judgement
 from lab.process.system import BrokerUrls
@@ -88,7 +88,7 @@ def test_what_brokers_can_do_by_themselves_is_measured(redis_url: str, amqp_url:
     for name in ("redis_impl", "rabbitmq"):
         with ExitStack() as stack:
             side = Side(name, clients=2, in_flight=10, operation=BARE)
-            load = stack.enter_context(side.load(where, side.start_system(where, stack)))
+            load = stack.enter_context(side.load(where, *start_systems(where, [side], stack)))
             measured = load.requests(50)
         assert (measured.made, measured.done) == (100, 100)
 

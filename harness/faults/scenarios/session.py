@@ -28,7 +28,7 @@ from harness.faults.scenarios.nodes import DRAIN, FROZEN, KILLS, MASTERS, POISON
 from harness.faults.scenarios.operators import CLOCK, DELETED, FULL, TWICE
 from harness.faults.site import NODES, Brokers, Site, site
 from harness.record.journal import Journal, environment
-from harness.record.measurement import CannotKeep
+from harness.record.ledger import CannotKeep
 from harness.record.run import Check, FaultTrial, Run
 from harness.report.faults import describe_fault, must_hold, verdict
 from harness.report.progress import Steps
