@@ -36,7 +36,6 @@ MOST_LINES_OF_A_FUNCTION = 40
 MOST_LINES = 400
 LONG_FILES: dict[str, str] = {
     "rabbitmq/tuned/server.py": "a delivery's way to its acknowledgement; all of its steps share one state",
-    "lab/applications/censor.py": "the whole rule of censoring, which no reader should have to put together",
 }
 """By name, with the reason."""
 MOST_ROOT_MODULES = 15
