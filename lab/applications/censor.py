@@ -6,7 +6,7 @@ A text is a sequence of units (:mod:`lab.applications.units`), which an insult m
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TypeVar
 
@@ -21,6 +21,10 @@ REMEMBERED_CHARACTERS = 64
 STEPS_OF_A_LOOK = 15
 """What it costs to look for a sequence, beside the units that it has."""
 
+LOOKUPS_TO_PAY = 5
+"""For each word that an automaton is built of."""
+MOST_TO_BUILD = 100_000
+"""Words: to build it takes up to 5 us for each, and other threads wait."""
 _SPACES = re.compile(r"(\s+)")
 _WORDS_ONLY = bytes(
     ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
@@ -47,7 +51,11 @@ class Censor:
         """So many spaces has the insult with the most."""
         self._ascii_words: Counter[bytes] = Counter()
         """The keys that are words of ASCII."""
-        self._ascii_words_view = self._ascii_words.keys()
+        self._find_word: Callable[[bytes], object] = self._look_up_words
+        """Tells of words of ASCII, with a space around each, whether one is such a key."""
+        self._lookups = 0
+        """Since a word was added."""
+        self._changing = threading.Lock()
         self._ascii_symbols = 0
         """How many insults can stand in an ASCII text but have no word ("!!")."""
         self._units: Counter[str] = Counter()
@@ -82,10 +90,9 @@ class Censor:
     def censor(self, text: str) -> str:
         """Return *text* with each insult replaced: from left to right, at each place the longest."""
         # Most texts hold no insult, and then this is all: one pass to words, one look-up each.
-        if text.isascii() and not self._ascii_symbols:
-            words = text.encode().translate(_WORDS_ONLY).split()
-            if self._ascii_words_view.isdisjoint(words):
-                return text
+        is_ascii = text.isascii() and not self._ascii_symbols
+        if is_ascii and not self._find_word(f" {text} ".encode().translate(_WORDS_ONLY)):
+            return text
         clean, written, chunks = self._clean, self._written, text.split()
         if clean.issuperset(chunks):
             return text
@@ -170,9 +177,28 @@ class Censor:
         _change(self._keys, key, step)
         if all(map(str.isascii, units)):
             if words:
-                _change(self._ascii_words, key.encode(), step)
+                self._count_word(key.encode(), step)
             else:
                 self._ascii_symbols += step
+
+    def _count_word(self, word: bytes, step: int) -> None:
+        with self._changing:
+            is_new = word not in self._ascii_words
+            _change(self._ascii_words, word, step)
+            if is_new:  # what an automaton finds that is no key any more costs time, and changes nothing
+                self._find_word, self._lookups = self._look_up_words, 0
+
+    def _look_up_words(self, words: bytes) -> bool:
+        """Look up each word. After so many look-ups that it pays, build an automaton, which is faster."""
+        self._lookups += 1
+        if (
+            LOOKUPS_TO_PAY * len(self._ascii_words) < self._lookups
+            and len(self._ascii_words) <= MOST_TO_BUILD
+        ):
+            self._lookups = 0
+            with self._changing:
+                self._find_word = _word_finder(list(self._ascii_words))
+        return not self._ascii_words.keys().isdisjoint(words.split())
 
 
 class Sequences:
@@ -260,6 +286,13 @@ class Automaton:
         code = {unit: self._codes.get(low, "\0") for unit, low in folded.items()}
         coded = "".join(map(code.__getitem__, units))
         return self._search(coded)
+
+
+def _word_finder(words: list[bytes]) -> Callable[[bytes], object]:
+    """Return what finds some of the *words* in a text of words with a space around each."""
+    from ahocorasick_rs import BytesAhoCorasick  # here: a node starts faster
+
+    return BytesAhoCorasick([b" %b " % word for word in words]).find_matches_as_indexes
 
 
 def _with_matches(units: list[str], matches: list[tuple[int, int, int]]) -> Iterator[str]:
