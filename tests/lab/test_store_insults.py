@@ -61,7 +61,8 @@ def test_an_insult_that_looks_like_syntax_is_an_insult(store: Store, insult: str
 
 def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
     wanted = {"a", "b", "c"}
-    store.add_insults(wanted)
+    store.add_insults({*wanted, "aa"})
+    store.remove_insult("aa")
     seen: set[str | None] = set()
 
     def all_seen() -> bool:
