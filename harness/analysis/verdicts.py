@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import cast
 
 from harness.analysis.scalability import Usl, cpu_ceiling, fit_usl, limit_sentence
 from harness.record.measurement import Measurement, Usage
-from harness.record.run import Guarantee, Point, Run
+from harness.record.run import Guarantee, Point, Run, usual_guarantee
 from harness.statistics import (
     EQUIVALENT,
     FEWEST_TRIALS,
@@ -179,33 +180,42 @@ def is_start_of_ramp(point: Point) -> bool:
     return point.experiment == "requests" and point.measurement.seconds < SHORTEST_SECONDS
 
 
-def shown_point(
-    run: Run, experiment: str, middleware: str, architecture: Architecture, guarantee: str | None = None
-) -> Point | None:
-    """Return what stands for a system: the median of its valid blocks, or its last point, valid if one is.
+def guarantee_of(run: Run, point: Point) -> Guarantee:
+    """Return what is kept of a request that was accepted, and where."""
+    if point.guarantee:
+        return Guarantee(point.guarantee)
+    has_work_list = point.experiment == "accepted" and point.architecture == Architecture.N_NODE
+    brokers = cast(list[str], run.environment.get("brokers") or [])
+    return usual_guarantee(MIDDLEWARES[point.middleware], brokers, is_stored=has_work_list)
 
-    Points of one guarantee are never mixed with those of another; None: take the one that came last.
+
+def place(run: Run, point: Point) -> tuple[int, int, int]:
+    """Return where tables and plots have a system: by its middleware, its architecture, and what it keeps."""
+    return (
+        IN_PAIRS.index(point.middleware),
+        list(Architecture).index(Architecture(point.architecture)),
+        list(Guarantee).index(guarantee_of(run, point)),
+    )
+
+
+def shown_points(run: Run, experiment: str) -> Iterator[Point]:
+    """Yield what stands for each system at each guarantee: the median of its valid blocks, or its last point.
+
+    It is valid if one of them is. Points of one guarantee are never mixed with those of another.
     """
-    points = run.of(experiment, middleware=middleware, architecture=architecture, batch=0)
-    if guarantee is None and points:
-        guarantee = points[-1].guarantee
-    points = [point for point in points if point.guarantee == guarantee]
-    valid = [point for point in points if point.is_valid]
-    blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
-    if blocks:
-        return blocks[(len(blocks) - 1) // 2]
-    return (valid or points)[-1] if points else None
+    found: dict[tuple[int, int, int], list[Point]] = {}
+    for point in run.of(experiment, batch=0):
+        if point.middleware in IN_PAIRS:
+            found.setdefault(place(run, point), []).append(point)
+    for _, points in sorted(found.items()):
+        valid = [point for point in points if point.is_valid]
+        blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
+        yield blocks[(len(blocks) - 1) // 2] if blocks else (valid or points)[-1]
 
 
 def best_points(run: Run, experiment: str) -> Iterator[Point]:
-    """Yield what stands for each system at each guarantee, if it is valid."""
-    kept = dict.fromkeys(point.guarantee for point in run.of(experiment))
-    for middleware in IN_PAIRS:
-        for architecture in Architecture:
-            for guarantee in kept:
-                point = shown_point(run, experiment, middleware, architecture, guarantee)
-                if point and point.is_valid:
-                    yield point
+    """Yield those of :func:`shown_points` that are valid."""
+    return (point for point in shown_points(run, experiment) if point.is_valid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +229,8 @@ class Factor:
     middleware: str
     architecture: str
     estimate: Estimate
+    guarantee: str = ""
+    """What both sides keep, if both keep the same and the run varied it."""
 
     @property
     def shows(self) -> Verdict:
@@ -233,11 +245,11 @@ class Factor:
 
 def factors(run: Run, experiment: str) -> Iterator[Factor]:
     """Yield how many times the rate of stock tuned made, of each middleware with valid pairs of both."""
-    for middleware in MIDDLEWARES:
-        for architecture in Architecture:
-            found = _pairs(run, experiment, architecture, (middleware, None), (f"{middleware}:{STOCK}", None))
-            if found:
-                yield Factor(experiment, middleware, str(architecture), found)
+    guarantees = dict.fromkeys(point.guarantee for point in run.of(experiment))
+    for middleware, architecture, kept in product(MIDDLEWARES, Architecture, guarantees):
+        found = _pairs(run, experiment, architecture, (middleware, kept), (f"{middleware}:{STOCK}", kept))
+        if found:
+            yield Factor(experiment, middleware, str(architecture), found, kept)
 
 
 def disk_factors(run: Run, experiment: str) -> Iterator[Factor]:
@@ -250,22 +262,19 @@ def disk_factors(run: Run, experiment: str) -> Iterator[Factor]:
                 yield Factor(experiment, middleware, str(architecture), found)
 
 
-def _pairs(
-    run: Run, experiment: str, architecture: Architecture, *sides: tuple[str, Guarantee | None]
-) -> Estimate | None:
-    """Return the ratio of two sides from pairs of one block and load; of one guarantee if none is given."""
+def _pairs(run: Run, experiment: str, architecture: Architecture, *sides: tuple[str, str]) -> Estimate | None:
+    """Return the ratio of two sides, each a variant and what it keeps, from pairs of one block and load."""
 
-    def load(point: Point, guarantee: Guarantee | None) -> tuple[object, ...]:
-        kept = point.guarantee if guarantee is None else ""
-        return point.block, point.nodes, point.work, point.clients, point.in_flight, kept
+    def load(point: Point) -> tuple[object, ...]:
+        return point.block, point.nodes, point.work, point.clients, point.in_flight
 
     over, under = (
         {
-            load(point, guarantee): point.throughput
+            load(point): point.throughput
             for point in run.of(experiment, middleware=name, architecture=architecture, batch=0)
-            if point.is_valid and point.block and guarantee in (None, point.guarantee)
+            if point.is_valid and point.block and point.guarantee == kept
         }
-        for name, guarantee in sides
+        for name, kept in sides
     )
     shared = [key for key in over if key in under]
     return repeated([over[key] for key in shared], [under[key] for key in shared]) if shared else None

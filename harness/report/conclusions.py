@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import cast
 
 from harness.analysis.verdicts import (
     Factor,
@@ -11,10 +10,11 @@ from harness.analysis.verdicts import (
     best_points,
     disk_factors,
     factors,
+    guarantee_of,
     is_start_of_ramp,
     speedups,
 )
-from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal, usual_guarantee
+from harness.record.run import MOST_CLIENTS, Guarantee, Point, Run, is_refusal
 from harness.report.anatomy import profile_caveats
 from harness.report.faults import sentences, variant_name
 from harness.report.formatting import busy, capacity, milliseconds, nodes, rounded, system_name, times
@@ -25,23 +25,29 @@ from lab.middleware import MIDDLEWARES, STOCK, TUNED, Promise
 
 NEEDS = {
     "requests": "If a caller waits for each answer",
-    "pipelined": "If many requests are under way at once",
+    "pipelined": "If requests come in bursts (many under way at once)",
     "accepted": "If work is handed over and done later",
 }
 """By study: which need it is measured for."""
 CLEARLY = 1.2
 """Systems that were started once are told apart if they differ by more than this, no less."""
 SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS, WINDOWS = (
-    "systems",
+    "throughput-and-response-time",
     "tuned-over-stock",
     "speedup",
     "capacity",
     "dynamic-scaling",
     "what-was-found",
     "faults",
-    "windows",
+    "all-windows",
 )
 """Parts of the report."""
+
+
+UNKNOWN_COST = (
+    " XML-RPC and Pyro4 keep nothing of a call. Redis and RabbitMQ keep every text before it is worked on. "
+    "What that costs is not measured here."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +126,10 @@ def caveats(run: Run) -> list[str]:
             f"{len(invalid)} of {len(run.points)} windows are marked invalid, in red, and left out of "
             "conclusions; the table of all windows says why."
         )
-    if len({guarantee(run, point) for point in run.points}) > 1:
+    if len({guarantee_of(run, point) for point in run.points}) > 1:
         found.append(
-            "Only systems that keep the same are ranked against each other. XML-RPC and Pyro4 keep nothing "
-            "of a call. Redis and RabbitMQ keep every text before it is worked on."
-            + ("" if any(_disk(run)) else " What that costs is not measured here.")
+            "Only systems that keep the same of an accepted request are ranked against each other."
+            + ("" if any(_disk(run)) else UNKNOWN_COST)
         )
     for point in filter(is_refusal, run.points):
         name = system_name(point.middleware, point.architecture)
@@ -135,15 +140,6 @@ def caveats(run: Run) -> list[str]:
     if busy(run):
         found.append(busy(run))
     return found
-
-
-def guarantee(run: Run, point: Point) -> Guarantee:
-    """Return what is kept of a request that was accepted, and where."""
-    if point.guarantee:
-        return Guarantee(point.guarantee)
-    has_work_list = point.experiment == "accepted" and point.architecture == Architecture.N_NODE
-    brokers = cast(list[str], run.environment.get("brokers") or [])
-    return usual_guarantee(MIDDLEWARES[point.middleware], brokers, is_stored=has_work_list)
 
 
 KEPT = {
@@ -159,7 +155,7 @@ def _kept(run: Run) -> Iterator[str]:
         safe = [
             point
             for point in best_points(run, experiment)
-            if guarantee(run, point) is Guarantee.DISK and _survives(point)
+            if guarantee_of(run, point) is Guarantee.DISK and _survives(point)
         ]
         if len(safe) > 1:
             need = NEEDS[experiment].removeprefix("If ")
@@ -181,7 +177,7 @@ def _fastest(run: Run) -> Iterator[str]:
     for experiment, need in NEEDS.items():
         found: dict[Guarantee, dict[str, list[Point]]] = {}
         for point in _by_rate(best_points(run, experiment)):
-            by_variant = found.setdefault(guarantee(run, point), {STOCK: [], TUNED: []})
+            by_variant = found.setdefault(guarantee_of(run, point), {STOCK: [], TUNED: []})
             by_variant[MIDDLEWARES[point.middleware].variant].append(point)
         for kept, by_variant in found.items():
             said = [
@@ -215,7 +211,7 @@ def _odd(run: Run) -> Iterator[str]:
     """Explain where the reader stumbles: three nodes that make less than one."""
     slower = []
     found = {
-        (p.middleware, guarantee(run, p), p.architecture): p
+        (p.middleware, guarantee_of(run, p), p.architecture): p
         for p in best_points(run, "requests")
         if not p.work
     }
@@ -228,7 +224,7 @@ def _odd(run: Run) -> Iterator[str]:
             cores = f" (cores {busy_share:.0%} busy)" if busy_share else ""
             slower.append(
                 f"{variant_name(name)} {rounded(several.throughput)}/s with {nodes(several.nodes)}{cores}, "
-                f"{rounded(alone.throughput)}/s with {nodes(alone.nodes)}"
+                f"{rounded(alone.throughput)}/s with {nodes(alone.nodes)} ({kept})"
             )
     if slower:
         yield (
@@ -240,7 +236,10 @@ def _odd(run: Run) -> Iterator[str]:
 def _tuning(run: Run) -> Iterator[str]:
     for experiment, need in NEEDS.items():
         yield from _factor_words(
-            factors(run, experiment), need, "tuned made so many times the rate of stock", "tuned and stock"
+            factors(run, experiment),
+            f"What tuning brings {need.replace('If', 'if')}",
+            "tuned made so many times the rate of stock",
+            "tuned and stock",
         )
 
 
@@ -248,8 +247,8 @@ def _disk(run: Run) -> Iterator[str]:
     for experiment, need in NEEDS.items():
         yield from _factor_words(
             disk_factors(run, experiment),
-            need,
-            "what the disk costs: with nothing kept, a system made so many times its rate on disk",
+            f"What the disk costs {need.replace('If', 'if')}",
+            "with nothing kept, a system made so many times its rate on disk",
             "with and without the disk",
         )
 
@@ -269,20 +268,25 @@ def _factor_words(found: Iterable[Factor], need: str, differ: str, sides: str) -
         some = [one for one in by_verdict.get(verdict, []) if one.estimate.low is not None]
         if some:
             each = "; ".join(
-                f"{variant_name(one.middleware).removesuffix(' tuned')}, {one.architecture} "
-                f"{times(one.estimate)}"
+                f"{variant_name(one.middleware).removesuffix(' tuned')}, {one.architecture}"
+                f"{f', {one.guarantee}' * bool(one.guarantee)} {times(one.estimate)}"
                 for one in some
             )
             blocks = min(one.estimate.trials for one in some)
-            yield f"{need}, {said}: {each} (lowest and highest of {blocks} repetitions)."
+            yield f"{need}: {said}: {each} (lowest and highest of {blocks} repetitions)."
 
 
 def _scaling(run: Run) -> Iterator[str]:
     found = speedups(run)
     for work in dict.fromkeys(one.work for one in found):
         mine = [one for one in found if one.work == work]
-        each = (f"{variant_name(one.middleware)}, {work} per text: {one.sentence}" for one in mine)
-        yield from list(_nearest_ideal(work, mine)) or each
+        compared = [one for one in mine if all(rate.low is not None for rate in one.rates.values())]
+        said = list(_nearest_ideal(work, compared)) if len(compared) > 1 else []
+        yield from said
+        for one in mine:
+            if not said or one not in compared:
+                name = variant_name(one.middleware)
+                yield f"If nodes will be added, {work} per text, {name}: {one.sentence}"
 
 
 def _over_nodes(run: Run) -> Iterator[str]:
@@ -311,18 +315,19 @@ def _over_nodes(run: Run) -> Iterator[str]:
 def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:
     """Say who makes most of the most nodes that all have; a difference within their spread is none."""
     most = max(set.intersection(*(set(one.rates) for one in found)))
-    shares = {variant_name(one.middleware): one.share_of_ideal(most) for one in found}
-    if most == 1 or len(shares) == 1 or any(one.low is None for one in shares.values()):
+    if most == 1:
         return
+    shares = {variant_name(one.middleware): one.share_of_ideal(most) for one in found}
     ordered = sorted(shares.items(), key=lambda item: -item[1].value)
     best, worst = ordered[0][1], ordered[-1][1]
     near = [name for name, one in ordered if (one.high or 0.0) >= (best.low or 0.0)]
     said = f"If nodes will be added, {work} per text: at {nodes(most)} "
+    ideal = f"the work's ideal, {most} x {found[0].ideal:,.4g}/s"
     if len(near) == len(ordered):
-        yield f"{said}all that were measured make the same, about {best.value:.0%} of the work's ideal."
+        yield f"{said}all that were measured make the same, about {best.value:.0%} of {ideal}."
     else:
         yield (
-            f"{said}{' and '.join(near)} came nearest the work's ideal, {best.value:.0%} of it; "
+            f"{said}{' and '.join(near)} came nearest {ideal}: {best.value:.0%} of it; "
             f"{ordered[-1][0]} made {worst.value:.0%}."
         )
 

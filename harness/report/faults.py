@@ -1,12 +1,12 @@
 """Trials of the fault lab in words, for progress, tables and the report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.table import Table
 
 from harness.analysis.verdicts import IN_PAIRS
-from harness.record.run import Check, FaultTrial
+from harness.record.run import Check, FaultTrial, Run
 from lab.middleware import MIDDLEWARES, STOCK, STOCK_LACKS
 
 
@@ -22,7 +22,7 @@ def must_hold(trial: FaultTrial) -> bool:
 
 HARMS = {
     "lost": "lost",
-    "unexpected": "ghosts",
+    "unexpected": "unexpected",
     "effects twice": "doubled",
     "wrong contents": "wrong",
     "slowest call": "hung",
@@ -33,15 +33,52 @@ HARMS = {
     "process ended": "died",
     "replies harmed": "not tried",
     "trials that came to their end": "no end",
-    "errors outside the contract": "bugs",
+    "errors outside the contract": "raw error",
     "poisoned and not dead-lettered with a reason": "unreported",
 }
 """What the table calls a check that is not kept; one that is not here is "late" or "failed"."""
+ANSWERED = "answered, %"
+LEAST_ANSWERED = 99.0
+"""In percent: below, the table says how many were refused, also where the scenario allows it."""
+MEANINGS = {
+    "ok": "everything that the tuned variant promises was kept",
+    "lost": "the client was told that it is accepted, and it is not there afterwards",
+    "unexpected": "it is there afterwards, but nobody sent it, or the client was told that it is refused",
+    "doubled": "its effect happened twice",
+    "wrong": "the answer is another one than it must be",
+    "hung": "a client waited for longer than its deadline",
+    "refused": "the client got an error in place of an answer, so it knows that it must try again",
+    "stuck": "it was done only when the frozen node went on",
+    "codes": "bad input got another error code than the documented one",
+    "died": "bad input ended the process that got it",
+    "not tried": "the fault could not be caused often enough",
+    "no end": "the trial broke off, so nothing is known",
+    "raw error": "a client got an error of the library itself, which the lab does not document",
+    "unreported": "a text that kills its node is neither done nor among the dead letters",
+    "late": "it went on, but later than tuned promises",
+    "failed": "something else did not hold; the figures say what",
+}
+"""What the words of the table mean."""
+LEDGER = {
+    "attempted": "requests sent",
+    "acknowledged": "answered, or accepted for later",
+    "rejected": "refused for certain: they must have no effect",
+    "indeterminate": "no answer, or an error that leaves open whether they had their effect",
+    "applied": "effects that were found afterwards. It is fewer than acknowledged where requests only ask: "
+    "they leave nothing to find",
+    "lost": "acknowledged, and its effect was not found",
+    "unexpected": "an effect that was found, of a request that was rejected or never sent",
+    "duplicated": "its effect was found twice",
+    "wrong": "another answer or result than it must be",
+    "repeated": "worked on again after the first time, which costs time and must have no effect",
+    "recovered": "indeterminate, and its effect was found",
+}
+"""What the ledger counts."""
 
 
 def harms(trial: FaultTrial) -> list[str]:
-    """Return what was lost, doubled, wrong, hung or late, shortest; nothing: every bar was kept."""
-    found = []
+    """Return what was lost, doubled, wrong, hung, late or refused, shortest; "ok": every check held."""
+    found = [] if not trial.holds else ["ok"]
     for check in trial.checks:
         if check.holds:
             continue
@@ -50,7 +87,22 @@ def harms(trial: FaultTrial) -> list[str]:
         if word == "refused" and check.value is not None:
             count = f" {100 - check.value:.0f} %"
         found.append(f"{word}{count}")
+    refused = 100 - trial.figures.get(ANSWERED, 100.0)
+    if refused > 100 - LEAST_ANSWERED and not any(one.startswith("refused") for one in found):
+        found.append(f"refused {refused:.0f} %")
     return list(dict.fromkeys(found))
+
+
+def harm_meanings(trials: Sequence[FaultTrial]) -> dict[str, str]:
+    """Return the words that the table of *trials* uses, with what they mean."""
+    said = [one for trial in trials for one in harms(trial)]
+    return {word: what for word, what in MEANINGS.items() if any(one.startswith(word) for one in said)}
+
+
+def scenario_promises(runs: Iterable[Run]) -> dict[str, str]:
+    """Return what each scenario of *runs* does and what must hold then."""
+    asked = [run.configuration.get("scenarios") for run in runs]
+    return {name: said for one in asked if isinstance(one, dict) for name, said in one.items()}
 
 
 def variant_name(middleware: str) -> str:
@@ -65,7 +117,7 @@ def describe_fault(trial: FaultTrial) -> str:
     figures = "".join(f", {name} {number(value)}" for name, value in trial.figures.items())
     times = ", ".join(f"{fault.at_seconds:.1f}" for fault in trial.faults[:20])
     at = f"; faults at {times} s" if times else ""
-    ledger = ", ".join(f"{name} {number(count)}" for name, count in trial.counts.items())
+    ledger = ", ".join(f"{name} {number(count)}" for name, count in trial.counts.items() if count)
     notes = "".join(f"\n      {note}" for note in [*([f"ledger: {ledger}"] if ledger else []), *trial.notes])
     name = f"{verdict(trial)} {trial.scenario}, {trial.middleware}"
     return f"{name}: {bars}{figures}; seed {trial.seed}{at}{notes}"
@@ -77,11 +129,6 @@ def check_words(check: Check) -> str:
     sign = ">=" if check.is_least else "<="
     bar = "" if check.limit == 0 else f" ({sign} {number(check.limit)}{_unit(check)})"
     return f"{check.what} {value}{bar}{'' if check.holds else ' BROKEN'}"
-
-
-def broken(trial: FaultTrial) -> list[str]:
-    """Return the bars that were not kept, in words."""
-    return [check_words(check).removesuffix(" BROKEN") for check in trial.checks if not check.holds]
 
 
 def sentences(trials: Sequence[FaultTrial]) -> Iterator[str]:
@@ -116,7 +163,7 @@ def fault_table(trials: Sequence[FaultTrial]) -> Table:
     """Return what came of each scenario, a line each, a column per variant; it fits 100 columns."""
     tried = tried_names(trials)
     table = Table(
-        title="Faults (ok: all that tuned promises)",
+        title="Faults",
         title_justify="left",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
@@ -141,7 +188,7 @@ def tried_names(trials: Sequence[FaultTrial]) -> list[str]:
 def _cell(trial: FaultTrial | None) -> str:
     if trial is None:
         return "-"
-    said = "\n".join(harms(trial)) or "ok"
+    said = "\n".join(harms(trial))
     return said if trial.holds or not must_hold(trial) else f"[red]{said}[/red]"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from harness.analysis.verdicts import Speedup
+from harness.analysis.verdicts import Speedup, guarantee_of, place, shown_points
 from harness.record.findings import Finding, LibraryShare, Profile, as_json
 from harness.record.run import Capacity, FaultTrial, Point, Result, Run, ScalingTrial
 from harness.report.faults import describe_fault, variant_name, verdict
@@ -78,6 +78,16 @@ def study_titles(run: Run) -> dict[str, str]:
     return {study: title for study, title in titles.items() if run.of(study, batch=0)}
 
 
+def shown_systems(run: Run) -> dict[tuple[str, str], dict[str, Point]]:
+    """Return the point that stands for a system in each study, by what it is called and what it keeps."""
+    rows: dict[tuple[str, str], dict[str, Point]] = {}
+    shown = [(study, point) for study in study_titles(run) for point in shown_points(run, study)]
+    for study, point in sorted(shown, key=lambda one: place(run, one[1])):
+        name = (system_name(point.middleware, point.architecture), str(guarantee_of(run, point)))
+        rows.setdefault(name, {})[study] = point
+    return rows
+
+
 def _flaws(result: Point | Capacity) -> str:
     return f"; INVALID: {'; '.join(result.objections)}" if result.objections else ""
 
@@ -136,10 +146,13 @@ def times(found: Estimate) -> str:
 def spread(found: Sequence[Speedup]) -> list[str]:
     """Say how often each was measured, and what the bars are."""
     estimates = [estimate for each in found for estimate in each.estimates.values()]
-    fewest = min(estimate.trials for estimate in estimates)
+    fewest, most = (end(estimate.trials for estimate in estimates) for end in (min, max))
+    number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     if any(estimate.is_range for estimate in estimates):
-        return [f"{fewest} repetition{'s' * (fewest > 1)}, bars from the lowest to the highest"]
-    return [f"{fewest} trials", "bars: 95 % intervals"] if fewest >= FEWEST_TRIALS else [f"{fewest} trials"]
+        ends = ["bars from the lowest to the highest"] if most > 1 else []
+        return [f"{number} repetition{'s' * (most > 1)}", *ends]
+    trials = f"{number} trial{'s' * (most > 1)}"
+    return [trials, "bars: 95 % intervals"] if fewest >= FEWEST_TRIALS else [trials]
 
 
 def capacity(found: Capacity) -> str:

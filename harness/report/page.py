@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,26 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.analysis.verdicts import IN_PAIRS, shown_point, speedups
+from harness.analysis.verdicts import IN_PAIRS, speedups
 from harness.record.journal import RECORD, read_run
 from harness.record.run import Run, is_refusal
 from harness.report.conclusions import FOUND, Answer, answers, caveats, heading
 from harness.report.faults import (
-    broken,
+    LEDGER,
     by_scenario,
     check_words,
+    harm_meanings,
     harms,
     must_hold,
     number,
+    scenario_promises,
     tried_names,
     variant_name,
 )
 from harness.report.findings import LIBRARY_COLUMNS, LIBRARY_TITLE, library_rows
-from harness.report.formatting import capacity, load_words, milliseconds, spread, study_titles, system_name
+from harness.report.formatting import capacity, load_words, milliseconds, shown_systems, spread, study_titles
 from harness.report.scaling import scaling_rows, scaling_title, scalings_by_profile, simulated_words
 from harness.report.table import factor_rows, found_lines
-from lab.contract import Architecture
 from lab.errors import LabError
 from lab.middleware import MIDDLEWARES, VARIANTS, Promise
 
@@ -45,8 +46,9 @@ CAPTIONS = {
     "0.1 % late events, found afterwards.",
     "scaling": "A backlog that grows, or a p99 above the red line: too few workers. The wide grey line is "
     "the fewest workers that the rate needs. Workers far above it cost money and do nothing.",
-    "faults": "Each line is a fault. What dips, or waits, beside it is what its users noticed; what was "
-    "lost, or had its effect twice, is counted above each row.",
+    "faults": "Left: what was answered. Right: the response time of 99 of 100 requests, or of the slowest "
+    "where a point stands for fewer than 100. Each vertical line is a fault. Where throughput falls or the "
+    "response time rises beside it, users noticed the fault.",
     "anatomy": "Where the CPU time of one request goes, from stacks that were sampled (`lab anatomy`).",
     "thresholds": "Right of the dashed line the threshold is reached. Bars in black: intervals of the pairs.",
     "tornado": "What one change of a setting does to the rate; what is promised may change with it.",
@@ -57,13 +59,13 @@ CAPTIONS = {
 STUDIES = {"clients": "over clients", "sweep": "over rates", "planned": "by a plan"}
 """What the table of all windows calls studies, beside those of a stress."""
 SEE_BELOW = "What was found is listed below, line by line, each with its verdict."
+CONTENTS = Markup("<!-- contents -->")
 NOTHING = "Nothing that was measured here supports a conclusion."
 
 
 def write_report(run: Run, folder: Path) -> Path:
     """Write ``report.html`` into *folder*, with the plots that stand in its ``plots``; return the file."""
     found, found_speedups = list(found_lines(run)), speedups(run)
-    faults = run.faults or [trial for one in beside(folder, "faults") for trial in one.faults]
     libraries = run.libraries or [share for one in beside(folder, "library") for share in one.libraries]
     page = (
         _environment()
@@ -74,15 +76,12 @@ def write_report(run: Run, folder: Path) -> Path:
             answers=answers(run) or [Answer(SEE_BELOW, FOUND) if found else Answer(NOTHING, "")],
             promises=promise_rows(run),
             caveats=caveats(run),
-            systems=_systems(run),
+            systems=shown_systems(run),
             studies=study_titles(run),
             speedups=found_speedups,
             spread=spread(found_speedups) if found_speedups else [],
             scalings=scalings_by_profile(run),
             factors=factor_rows(run),
-            trials=faults,
-            faults=by_scenario(faults),
-            tried=tried_names(faults),
             libraries=library_rows(libraries),
             library_columns=LIBRARY_COLUMNS,
             library_title=LIBRARY_TITLE,
@@ -91,11 +90,32 @@ def write_report(run: Run, folder: Path) -> Path:
             found=found,
             plots=_plots(folder / "plots"),
             facts=_facts(run),
+            contents=CONTENTS,
+            **_faults([run] if run.faults else list(beside(folder, "faults"))),
         )
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(_with_contents(page), encoding="utf-8")
     return path
+
+
+def _faults(runs: Sequence[Run]) -> dict[str, object]:
+    """Return what the page says of faults, from *runs* of them."""
+    trials = [trial for run in runs for trial in run.faults]
+    return {
+        "trials": trials,
+        "faults": by_scenario(trials),
+        "tried": tried_names(trials),
+        "scenario_promises": scenario_promises(runs),
+        "harm_meanings": harm_meanings(trials),
+        "ledger": LEDGER,
+    }
+
+
+def _with_contents(page: str) -> str:
+    headings = re.findall('<h2 id="(.+?)">(.+?)</h2>', page)
+    links = "\n".join(f'<a href="#{name}">{title}</a>' for name, title in headings)
+    return page.replace(CONTENTS, f'<nav aria-label="On this page">{links}</nav>', 1)
 
 
 def _environment() -> Environment:
@@ -106,21 +126,22 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": milliseconds, "capacity": capacity, "code": _code}
+    environment.filters |= {"ms": milliseconds, "capacity": capacity, "marked": _marked}
     environment.filters |= {
         "simulated": simulated_words,
         "scaling_title": scaling_title,
         "scaling_rows": scaling_rows,
         "load": load_words,
     }
-    environment.filters |= {"broken": broken, "check": check_words, "number": number, "harms": harms}
+    environment.filters |= {"check": check_words, "number": number, "harms": harms}
     environment.filters |= {"must_hold": must_hold, "is_refusal": is_refusal}
     return environment
 
 
-def _code(text: str) -> Markup:
-    """Set in type what stands between backticks."""
-    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+def _marked(text: str) -> Markup:
+    """Set in type what stands between backticks, and in bold which need a sentence answers."""
+    text = re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub("^((?:If|What) [^:]+:)", r"<b>\1</b>", text))
 
 
 def promise_rows(run: Run) -> dict[str, dict[str, bool]]:
@@ -130,19 +151,6 @@ def promise_rows(run: Run) -> dict[str, dict[str, bool]]:
         str(promise): {variant_name(name): MIDDLEWARES[name].promises(promise) for name in there}
         for promise in Promise
     }
-
-
-def _systems(run: Run) -> dict[str, dict[str, object]]:
-    """Return, by system, the point that stands for it in each study."""
-    rows: dict[str, dict[str, object]] = {}
-    for middleware in IN_PAIRS:
-        for architecture in Architecture:
-            found = {study: shown_point(run, study, middleware, architecture) for study in study_titles(run)}
-            if any(found.values()):
-                rows[system_name(middleware, architecture)] = {
-                    study: point for study, point in found.items() if point
-                }
-    return rows
 
 
 def beside(folder: Path, experiment: str) -> Iterator[Run]:
@@ -190,6 +198,10 @@ def _said(value: object) -> str:
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(variant_name(name) if name in MIDDLEWARES else name for name in names)
+
+
 FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "null_rates": (
         "load generators alone, against nothing",
@@ -200,6 +212,9 @@ FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "memory_gib": ("memory", lambda gib: f"{gib:g} GiB"),
     "load_before": ("load before (processes that want a core)", lambda load: f"{load:.1f}"),
     "load_after": ("load after", lambda load: f"{load:.1f}"),
-    "middlewares": ("middlewares", lambda names: "; ".join(map(variant_name, names))),
+    "scenarios": ("scenarios", ", ".join),
+    "middlewares": ("middlewares", _names),
+    "only": ("only", _names),
+    "lab": ("version of the lab", _said),
 }
 """What facts are called, and how their values are written."""

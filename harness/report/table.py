@@ -7,15 +7,22 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.growth import curves
-from harness.analysis.verdicts import IN_PAIRS, Speedup, factors, shown_point, speedups
+from harness.analysis.verdicts import Speedup, factors, speedups
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.conclusions import conclusions, heading
-from harness.report.faults import fault_table, variant_name
+from harness.report.faults import fault_table, harm_meanings, variant_name
 from harness.report.findings import finding_lines, growth_table, invalid_lines, library_table
-from harness.report.formatting import capacity, milliseconds, nodes, study_titles, system_name, times
+from harness.report.formatting import (
+    capacity,
+    milliseconds,
+    nodes,
+    shown_systems,
+    study_titles,
+    system_name,
+    times,
+)
 from harness.report.scaling import scaling_table, scalings_by_profile
-from lab.contract import Architecture
 from lab.middleware import MIDDLEWARES
 
 PLAIN_WIDTH = 160
@@ -40,6 +47,8 @@ def print_table(run: Run) -> None:
         console.print(scaling_table(policies))
     if run.faults:
         console.print(fault_table(run.faults))
+        for word, meaning in harm_meanings(run.faults).items():
+            print(f"{word}: {meaning}")
     if run.libraries:
         console.print(library_table(run.libraries))
     if any(one.repetitions for one in run.profiles):
@@ -69,15 +78,12 @@ def found_lines(run: Run) -> Iterator[str]:
 def _stress_table(run: Run) -> Table:
     shown = study_titles(run)
     table = Table(title="Requests per second (p99 in ms), every reply checked", title_justify="left")
-    table.add_column("system")
+    for title in ("system", "kept"):
+        table.add_column(title)
     for title in shown.values():
         table.add_column(title, justify="right")
-    for name in IN_PAIRS:
-        for architecture in Architecture:
-            points = [shown_point(run, study, name, architecture) for study in shown]
-            if any(points):
-                cells = [_cell(point) if point else "" for point in points]
-                table.add_row(system_name(name, architecture), *cells)
+    for names, points in shown_systems(run).items():
+        table.add_row(*names, *(_cell(points[study]) if study in points else "" for study in shown))
     return table
 
 
@@ -99,7 +105,8 @@ def factor_rows(run: Run) -> list[list[str]]:
     found: dict[str, dict[str, str]] = {}
     for study in study_titles(run):
         for one in factors(run, study):
-            name = f"{MIDDLEWARES[one.middleware].label}, {one.architecture}"
+            kept = f", {one.guarantee}" * bool(one.guarantee)
+            name = f"{MIDDLEWARES[one.middleware].label}, {one.architecture}{kept}"
             found.setdefault(name, {})[study] = times(one.estimate)
     return [[name, *(row.get(study, "-") for study in study_titles(run))] for name, row in found.items()]
 

@@ -4,11 +4,12 @@ import doctest
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -29,7 +30,7 @@ from lab.bootstrap import ROOT
 from lab.brokers.provide import install_package
 from lab.cli.commands import COMMANDS
 from lab.contract import Application, Architecture
-from lab.errors import Code
+from lab.errors import Code, InvalidRequest
 from lab.middleware import MIDDLEWARES
 from lab.operations import SIGNATURES
 from lab.process.system import BrokerUrls, System, SystemSpec
@@ -39,7 +40,9 @@ from xmlrpc.tuned.wire import FAULT_CODES
 
 ALL_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 ALL_PAGES += sorted((ROOT / "docs").rglob("*.md"))
-PAGES = ("README.md", "docs/measuring.md", "docs/measuring-reference.md")
+NOT_STORED = ("plan", "report", "export", "diff")
+"""Experiments have an option for their results; these have none."""
+PLACEHOLDER = re.compile(r"\b[A-Z]+\b|sockets|my-lines")
 COMMAND = re.compile(r"python3 -m lab ([a-z]+)([^`#|\n]*)")
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 BAD_INPUT = (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8")
@@ -73,12 +76,30 @@ def test_the_newest_entry_of_the_changelog_is_for_this_version() -> None:
     assert entries[0] == __version__
 
 
-def named(page: str) -> dict[str, set[str]]:
-    """Return the commands that *page* names, with the options that it names with each."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for command, rest in COMMAND.findall((ROOT / page).read_text(encoding="utf-8")):
-        found[command].update(OPTION.findall(rest))
-    return found
+def commands_of(page: Path) -> list[tuple[str, str]]:
+    """Return the commands that *page* names, with their arguments."""
+    return COMMAND.findall(page.read_text(encoding="utf-8"))
+
+
+def tried() -> Iterator[tuple[str, str]]:
+    """Yield the commands that the tutorial wants tried: those of a step with other options."""
+    for step in re.split("^## ", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), flags=re.M):
+        shown, _, rest = step.partition("**Try.**")
+        for command, arguments in COMMAND.findall(shown)[-1:]:
+            yield from ((command, f"{arguments} {options}") for options in re.findall("`(--[^`]+)`", rest))
+
+
+def measuring() -> list[str]:
+    """Return the experiments with arguments that pages name, each once."""
+    found = {*tried(), *(one for page in ALL_PAGES for one in commands_of(page))}
+    return sorted(
+        f"{command} {arguments.strip()}"
+        for command, arguments in found
+        if arguments.strip()
+        and not PLACEHOLDER.search(arguments)
+        and command not in NOT_STORED
+        and "--results" in help_of(command)
+    )
 
 
 @cache
@@ -89,16 +110,22 @@ def help_of(command: str) -> str:
     return said.getvalue()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_commands_that_exist(page: str) -> None:
-    assert named(page)
-    assert set(named(page)) <= set(COMMANDS)
+def test_each_command_exists_and_takes_the_options_that_a_page_names_with_it() -> None:
+    found = [one for page in ALL_PAGES for one in commands_of(page)]
+    assert len(found) > 80
+    for command, arguments in found:
+        if command != "test":  # what follows goes to pytest
+            known = set(re.findall(r"--[a-z][a-z-]*", help_of(command)))
+            assert set(OPTION.findall(arguments)) <= known, f"{command} {arguments}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_command_takes_the_options_that_are_named_with_it(page: str) -> None:
-    for command, options in named(page).items():
-        assert options <= set(re.findall(r"--[a-z][a-z-]*", help_of(command))), command
+def test_each_experiment_on_a_page_is_accepted_as_it_stands() -> None:
+    found = measuring()
+    assert len(found) > 25
+    for one in found:
+        command, *arguments = shlex.split(one.removesuffix("..."))
+        with pytest.raises(InvalidRequest, match="cannot hold results"):
+            COMMANDS[command].run([*arguments, "--results", "/dev/null/none"])
 
 
 def test_every_plot_is_explained() -> None:

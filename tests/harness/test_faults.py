@@ -173,7 +173,7 @@ def test_an_interrupted_run_ends_all_it_started_and_keeps_its_results(tmp_path: 
     assert "Interrupted: what was measured until then is kept." in said
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     run = json.loads((tmp_path / "latest" / "run.json").read_text(encoding="utf-8"))
-    assert run["configuration"]["scenarios"] == ["kills"]
+    assert run["configuration"]["scenarios"] == {"kills": SCENARIOS["kills"].promise}
     assert (tmp_path / "latest" / "report.html").exists()
 
 

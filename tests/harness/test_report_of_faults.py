@@ -11,12 +11,22 @@ from rich.console import Console
 from harness.faults.scenarios.session import SCENARIOS
 from harness.record.journal import read_run, write_run
 from harness.record.run import Check, Fault, FaultTrial, Timeline
-from harness.report.faults import broken, check_words, describe_fault, fault_table, harms, sentences
+from harness.report.faults import (
+    HARMS,
+    LEDGER,
+    MEANINGS,
+    check_words,
+    describe_fault,
+    fault_table,
+    harms,
+    sentences,
+)
 from harness.report.page import write_report
 from harness.report.plots import draw
 from harness.report.table import print_table
 from lab.middleware import VARIANTS
 from tests.harness.runs import run_of
+from tests.harness.test_report import Page
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore:isSet:DeprecationWarning")  # Pyro4's
 KEPT = Check("taken over, p99", 0.25, 2.0, "s")
@@ -66,7 +76,6 @@ def test_a_line_says_verdict_figures_bars_seed_and_when_the_faults_struck() -> N
 
 def test_what_was_not_measured_is_said() -> None:
     assert check_words(Check("recovered", None, 3.0, "s")) == "recovered not measured (<= 3 s) BROKEN"
-    assert broken(trial(check=Check("recovered", None, 3.0, "s"))) == ["recovered not measured (<= 3 s)"]
 
 
 def test_each_middleware_has_a_sentence_with_what_it_did_not_keep() -> None:
@@ -88,6 +97,32 @@ def test_a_run_with_faults_is_written_read_drawn_and_reported(tmp_path: Path) ->
     assert '<td class="harm invalid">late</td>' in page
     assert "Pyro4 tuned kept its promise in 0 of 1" in page
     assert page.count("data:image/svg+xml") == 1
+
+
+def test_the_page_says_what_each_scenario_breaks_and_what_its_words_mean(tmp_path: Path) -> None:
+    frozen = Check("not moved while it was frozen", 2, 0)
+    run = run_of(
+        faults=[trial(), trial("frozen", "xmlrpc:stock", frozen, figures={"answered, %": 55.0})],
+        configuration={"scenarios": {name: SCENARIOS[name].promise for name in ("kills", "frozen")}},
+        experiment="faults",
+    )
+    page = Page(write_report(run, tmp_path).read_text(encoding="utf-8"))
+    for name in ("kills", "frozen"):
+        assert f"<b>{name}</b>: {SCENARIOS[name].promise}</td>" in page.text
+    assert ">stuck 2<br>refused 45 %</td>" in page.text
+    meanings = dict(zip(page.of("dt"), page.of("dd"), strict=True))
+    assert meanings["stuck"] == MEANINGS["stuck"]
+    assert meanings["applied"] == LEDGER["applied"]
+    assert "hung" not in meanings, "nothing hung"
+
+
+def test_each_word_of_the_table_has_a_meaning() -> None:
+    assert {*HARMS.values(), "ok", "late", "failed"} == set(MEANINGS)
+
+
+def test_a_kept_promise_beside_refused_requests_shows_both() -> None:
+    assert harms(trial(figures={"answered, %": 54.6})) == ["ok", "refused 45 %"]
+    assert harms(trial(figures={"answered, %": 99.5})) == ["ok"]
 
 
 def test_the_table_has_a_line_per_scenario_and_a_column_per_middleware_tried() -> None:

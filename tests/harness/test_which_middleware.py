@@ -9,6 +9,7 @@ import pytest
 
 from harness.record.run import Guarantee, Point, Run
 from harness.report.conclusions import answers, caveats, conclusions
+from harness.report.plots.stress import comparison
 from harness.report.table import print_table
 from harness.statistics import EQUIVALENT
 from lab.middleware import MIDDLEWARES, VARIANTS
@@ -82,14 +83,35 @@ def test_a_disk_that_costs_nothing_is_said_to_cost_nothing() -> None:
 
 
 def test_a_disk_that_costs_something_is_said_to_with_its_factor() -> None:
-    [sentence] = said(at_both_guarantees(1.8), "what the disk costs")
+    [sentence] = said(at_both_guarantees(1.8), "What the disk costs")
     assert "Redis, one-node 1.8 x (1.8 to 1.8)" in sentence
+
+
+def test_a_system_has_a_line_and_a_bar_for_each_guarantee_at_which_it_was_measured(tmp_path: Path) -> None:
+    run = at_both_guarantees(1.8)
+    cells = page_of(run, tmp_path).of("td")
+    lines = [
+        cells[place + 1 : place + 3] for place, cell in enumerate(cells) if cell == "Redis tuned, one-node"
+    ]
+    assert lines[:2] == [["nothing kept", "1,800"], ["on disk", "1,000"]]
+    figure = comparison(run)
+    assert figure
+    load = "one request in flight per client"
+    assert [axes.get_title() for axes in figure.axes] == [f"{load}; nothing kept", f"{load}; on disk"]
+
+
+def test_tuned_and_stock_are_compared_at_each_guarantee_alone() -> None:
+    tuned = at_both_guarantees(4.0)
+    stock = [replace(one, middleware="redis_impl:stock") for one in at_both_guarantees(2.0).points]
+    run = run_of(*tuned.points, *stock)
+    assert any("Redis, one-node, nothing kept 2 x" in one for one in said(run, "the rate of stock"))
+    assert any("Redis, one-node, on disk 1 x" in one for one in said(run, "the same within 5 %"))
 
 
 def test_what_the_disk_costs_is_never_said_from_two_middlewares() -> None:
     """XML-RPC keeps nothing and is faster than Redis, which keeps all: that is no price of the disk."""
     run = run_of(*measured(usual))
-    assert not said(run, "what the disk costs")
+    assert not said(run, "What the disk costs")
     assert any("What that costs is not measured here." in caveat for caveat in caveats(run))
     assert not any("not measured here" in caveat for caveat in caveats(at_both_guarantees(1.8)))
 
@@ -114,9 +136,13 @@ def test_nodes_without_effect_are_said_to_make_one_times_as_much() -> None:
 def test_who_makes_most_of_three_nodes_is_told_only_if_it_is_shown() -> None:
     slow = [replace(p, measurement=window(0.5 * p.throughput)) for p in speedup_points("rabbitmq")]
     [sentence] = said(run_of(*speedup_points("xmlrpc"), *slow), "If nodes will be added")
-    assert "XML-RPC tuned came nearest the work's ideal, 110% of it; RabbitMQ tuned made 55%" in sentence
+    assert "came nearest the work's ideal, 3 x 200/s: 110% of it; RabbitMQ tuned made 55%" in sentence
     [alike] = said(run_of(*speedup_points("xmlrpc"), *speedup_points("rabbitmq")), "If nodes will be added")
     assert "all that were measured make the same" in alike
+    once = speedup_points("pyro4", blocks=1)
+    with_one = said(run_of(*speedup_points("xmlrpc"), *slow, *once), "If nodes will be added")
+    assert with_one[0] == sentence, "what was measured once hides no comparison of the others"
+    assert "Pyro4 tuned" in with_one[1]
 
 
 def test_three_nodes_that_make_less_than_one_are_explained_where_they_stand() -> None:
@@ -153,7 +179,8 @@ def test_the_fastest_is_the_one_that_is(first: str) -> None:
 def test_each_sentence_leads_to_what_shows_it(tmp_path: Path) -> None:
     run = full_run()
     page = page_of(run, tmp_path)
-    assert page.links == [f"#{answer.evidence}" for answer in answers(run)]
+    evidence = [f"#{answer.evidence}" for answer in answers(run)]
+    assert page.links[-len(evidence) :] == evidence, "after those of the contents"
     assert {link[1:] for link in page.links} <= page.ids
 
 

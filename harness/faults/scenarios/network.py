@@ -151,7 +151,7 @@ def _wait_for(said: Path, number: int, seconds: float) -> set[int]:
 
 SUBSCRIBERS = Scenario(
     "subscribers",
-    "1 of 20 subscribers frozen for 60 s: the others on time, it catches up or is told the gap",
+    "1 of 20 subscribers is frozen: the others are on time, it is told what it missed",
     subscribers,
     12.0,
     95.0,
@@ -193,7 +193,7 @@ def broken(rig: Rig, middleware: str, kind: str) -> FaultTrial:
 
 def _scenario(kind: str, middlewares: tuple[str, ...], seconds: float) -> Scenario:
     run: Callable[[Rig, str], FaultTrial] = partial(broken, kind=kind)
-    promise = f"{kind} killed 3 times: nothing confirmed is lost, all resume within 3 s after it answers"
+    promise = f"{kind} is killed: nothing confirmed is lost, all go on within 3 s after it answers again"
     return Scenario(f"{kind}-killed", promise, run, seconds, 75.0, middlewares)
 
 
@@ -239,14 +239,14 @@ def replies(rig: Rig, middleware: str, name: str, harms: dict[Harm, float]) -> F
 
 REPLIES = Scenario(
     "replies",
-    "1 % of replies lost after execution: no effect twice",
+    "1 % of the replies are lost after the work is done: no effect happens twice",
     partial(replies, name="replies", harms=LOST),
     10.0,
     115.0,
 )
 NETWORK = Scenario(
     "network",
-    "replies delayed, dropped, reset, half-closed, swallowed or byte by byte: nobody hangs, nothing is lost",
+    "replies are delayed, lost, cut off or come byte by byte: nobody hangs, nothing is lost",
     partial(replies, name="network", harms=WORSE),
     12.0,
     120.0,
@@ -310,4 +310,4 @@ def _address(system: Site) -> tuple[str, int]:
     return str(url.hostname), url.port or 0
 
 
-SILENT = Scenario("silent", "500 silent connections: normal clients unharmed", silent, 8.0, 40.0)
+SILENT = Scenario("silent", "500 connections say nothing: other clients do not suffer", silent, 8.0, 40.0)

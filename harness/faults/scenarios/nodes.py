@@ -65,7 +65,7 @@ def kills(rig: Rig, middleware: str) -> FaultTrial:
 
 KILLS = Scenario(
     "kills",
-    "kill -9 of random nodes: lost 0, each effect once, taken over within 2 s (p99)",
+    "nodes are killed: nothing is lost, each effect happens once, others take over within 2 s (p99)",
     kills,
     12.0,
     75.0,
@@ -115,7 +115,7 @@ def frozen(rig: Rig, middleware: str) -> FaultTrial:
 
 FROZEN = Scenario(
     "frozen",
-    "a node stopped for 30 s: its work moves within 15 s, its late results are refused",
+    "a node is frozen: another one does its work within 15 s, its late results are refused",
     frozen,
     15.0,
     50.0,
@@ -177,7 +177,7 @@ def _served_again(system: Site, waits: list[float]) -> float | None:
 
 MASTERS = Scenario(
     "masters",
-    "the master killed under load: back within 1 s of its restart, no client hangs",
+    "the master is killed: clients are served within 1 s of its restart, and none hangs",
     masters,
     10.0,
     70.0,
@@ -262,7 +262,7 @@ def _queues(system: Site) -> list[str]:
 
 DRAIN = Scenario(
     "drain",
-    "SIGTERM under load: drained within 5 s, lost 0, no orphan process, no key or queue left",
+    "nodes are told to stop: they finish within 5 s, nothing is lost, no process or queue stays",
     drain,
     10.0,
     45.0,
@@ -315,7 +315,7 @@ def _dead_letters(system: Site, tokens: frozenset[str]) -> Sequence[Letter]:
 
 POISONED = Scenario(
     "poison",
-    "5 texts that kill their worker among 2,000: those dead-lettered with a reason, all others done",
+    "some texts kill their node: they become dead letters with a reason, all others are done",
     poison,
     20.0,
     60.0,

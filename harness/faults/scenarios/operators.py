@@ -76,7 +76,7 @@ def deleted(rig: Rig, middleware: str) -> FaultTrial:
 
 DELETED = Scenario(
     "deleted",
-    "queues or keys deleted by hand under load: an error, no id for what is nowhere; served again <= 5 s",
+    "queues or keys are deleted by hand: clients get an error, and are served again within 5 s",
     deleted,
     18.0,
     75.0,
@@ -151,7 +151,7 @@ def _refusals(system: Site) -> Mapping[str, Callable[[], AbstractContextManager[
 
 FULL = Scenario(
     "full",
-    "a queue or store full, read-only or blocked for 8 s: refused at once, no dead letter, the rest is done",
+    "a queue or store is full or blocked: refused at once, all that was accepted is done later",
     full,
     20.0,
     60.0,
@@ -214,7 +214,7 @@ def _controllers(system: Site) -> Iterator[tuple[Site, ProcessSpec]]:
 
 TWICE = Scenario(
     "twice",
-    "a node, master, broadcaster or controller started twice: the second says so, or both serve as one",
+    "a process is started twice: the second one says so and ends, or both serve as one",
     twice,
     14.0,
     15.0,
@@ -267,7 +267,7 @@ def clock(rig: Rig, middleware: str) -> FaultTrial:
 
 CLOCK = Scenario(
     "clock",
-    "the clock of the store an hour back or forward, a node dead within its lease: taken over as without it",
+    "the store's clock jumps by an hour, and a node dies: its work is taken over as usual",
     clock,
     18.0,
     50.0,

@@ -50,6 +50,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for scenario in (*_NODES, *_BROKERS_AND_NETWORK, *_CLIENTS, *_OPERATORS)
 }
 
+SOAK = "all side by side for long, and a fault every 30 s: nothing is lost, and nothing grows"
 SOAK_START_SECONDS = 30.0
 """About what it takes to start and end eight systems."""
 
@@ -72,13 +73,16 @@ def conduct(order: Order) -> int:
 
     Return 0; 1 if a threshold was not kept or a system failed; 130 if interrupted.
     """
+    asked = {scenario.name: scenario.promise for scenario in order.scenarios}
     configuration: dict[str, object] = {
         "seed": order.seed,
         "form": str(order.size),
-        "scenarios": [scenario.name for scenario in order.scenarios],
+        "scenarios": asked,
         "middlewares": list(order.middlewares),
     }
     run = Run("faults", configuration, environment())
+    if left_out := [name for name in SCENARIOS if name not in asked]:
+        run.notes.append(f"Scenarios that were not run: {', '.join(left_out)}.")
 
     def measure(journal: Journal) -> int:
         with private(run, _needed(order)) as brokers:
@@ -147,7 +151,7 @@ def _measure(order: Order, rig: Rig, journal: Journal) -> int:
 
 def _soak(order: Order, rig: Rig, journal: Journal) -> int:
     run = journal.run
-    run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": ["soak"]}
+    run.configuration |= {"form": "soak", "soak_seconds": order.soak_seconds, "scenarios": {"soak": SOAK}}
     with Steps(order.soak_seconds + SOAK_START_SECONDS) as progress:
         progress.step("soak: all side by side", order.soak_seconds + SOAK_START_SECONDS)
         for trial in soak(rig, order.middlewares, order.soak_seconds, progress.say):

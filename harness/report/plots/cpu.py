@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.analysis.verdicts import best_points
+from harness.analysis.verdicts import best_points, guarantee_of
 from harness.record.findings import GENERATOR, PARTS, UNKNOWN, Profile, Segment
 from harness.record.run import Run
 from harness.report.anatomy import LABELS
@@ -40,7 +40,10 @@ def cpu_per_request(run: Run) -> Figure | None:
             continue
         axes.barh(range(len(points)), spent, left=starts, color=colour, label=LABELS[component])
         starts = [start + value for start, value in zip(starts, spent, strict=True)]
-    labels = [f"{variant_name(point.middleware)}, {nodes(point.nodes)}" for point in points]
+    labels = [
+        f"{variant_name(point.middleware)}, {nodes(point.nodes)}, {guarantee_of(run, point)}"
+        for point in points
+    ]
     axes.set_yticks(range(len(points)), labels, fontsize=8)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("CPU milliseconds per request")

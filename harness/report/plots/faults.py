@@ -12,8 +12,8 @@ from harness.record.run import FaultTrial, Run
 from harness.report.faults import variant_name, verdict
 from harness.report.plots.style import GREY, INVALID, LOOKS, PER_SECOND, THOUSANDS, WIDTH, logarithmic
 
-DRAWN = ("kills", "frozen", "masters", "poison", "redis-killed", "rabbitmq-killed", "network")
-"""Scenarios whose faults strike at a time, or whose times are worth a look."""
+DRAWN = ("kills", "frozen", "masters", "redis-killed", "rabbitmq-killed", "network")
+"""Scenarios whose faults strike while the load goes on, or whose times are worth a look."""
 FAULT = "#CC79A7"
 MOST_MARKS = 60
 ROW_HEIGHT = 1.75
@@ -43,7 +43,7 @@ def _timeline(trials: list[FaultTrial]) -> Figure:
     for axes in panels[-1]:
         axes.set_xlabel("seconds since the load began", fontsize=9)
     figure.suptitle(_title(trials), fontsize=10)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles=_legend(trials), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -92,13 +92,20 @@ def _title(trials: Sequence[FaultTrial]) -> str:
     kinds = sorted({fault.kind for trial in trials for fault in trial.faults})
     what = f" ({', '.join(kinds)})" if kinds else ""
     nodes = "one node" if first.nodes == 1 else f"{first.nodes} nodes"
-    return f"Faults: {first.scenario}{what}; {nodes}, seed {first.seed}; p99 by slice (of under 100: slowest)"
+    return f"Faults: {first.scenario}{what}; {nodes}, seed {first.seed}"
 
 
-def _legend() -> list[Line2D | Patch]:
-    return [
-        Patch(color=GREY, label="answered, and p99 (right)"),
-        Line2D([], [], color=INVALID, linewidth=1.2, label="refused or given up"),
-        Line2D([], [], color=FAULT, label="fault"),
-        Patch(color=FAULT, alpha=0.25, label="until it is over"),
-    ]
+def _legend(trials: Sequence[FaultTrial]) -> list[Line2D | Patch]:
+    """Return an entry for each thing that is drawn."""
+    faults = [fault for trial in trials for fault in trial.faults]
+    entries: dict[Line2D | Patch, bool] = {
+        Patch(color=GREY, label="answered"): True,
+        Line2D([], [], color=INVALID, linewidth=1.2, label="refused or given up"): any(
+            any(trial.timeline.unanswered) for trial in trials
+        ),
+        Line2D([], [], color=FAULT, label="fault"): bool(faults),
+        Patch(color=FAULT, alpha=0.25, label="until it is over"): any(
+            fault.until_seconds is not None for fault in faults
+        ),
+    }
+    return [entry for entry, is_drawn in entries.items() if is_drawn]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -19,6 +18,7 @@ from harness.report.plots.style import (
     LOOKS,
     PER_SECOND,
     PLAIN,
+    legend,
     logarithmic,
     mark_invalid,
 )
@@ -183,7 +183,7 @@ def growth_figure(study: str, curves: Sequence[Curve]) -> Figure | None:
         axes.tick_params(labelsize=8)
     for axes in panels[count:]:
         axes.set_axis_off()
-    _legend(figure, panels[:count])
+    legend(figure, columns=6, length=3.0)
     windows = max(len(one.values) for curve in shown for one in curve.sizes)
     figure.suptitle(
         f"Cost as {study} grow; median of {windows} {'ticks' if study == 'subscribers' else 'window(s)'}, "
@@ -277,23 +277,6 @@ def _memory(size: Size, part: str) -> float:
 
 def _over(values: Sequence[float], first: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(values, first, strict=False)]
-
-
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, each name once."""
-    named: dict[str, Artist] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
-    figure.legend(
-        list(named.values()),
-        list(named),
-        loc="outside lower center",
-        ncols=min(6, len(named)),
-        handlelength=3.0,
-        frameon=False,
-        fontsize=8,
-    )
 
 
 COLOURS: dict[str, str] = {

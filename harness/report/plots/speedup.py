@@ -9,7 +9,7 @@ from harness.analysis.verdicts import Speedup, speedups
 from harness.record.run import Run
 from harness.report.faults import variant_name
 from harness.report.formatting import spread
-from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH
+from harness.report.plots.style import GREY, HEIGHT, LOOKS, WIDTH, legend
 from harness.statistics import Estimate
 
 OFFSET = 0.03
@@ -26,11 +26,12 @@ def speedup(run: Run) -> Figure | None:
             ceilings = [each.ceilings[count] for count in counts]
             if any(ceiling < count for count, ceiling in zip(counts, ceilings, strict=True)):
                 axes.plot(counts, ceilings, ":", color=LOOKS[each.middleware].colour, linewidth=1)
+                axes.plot([], [], ":", color=GREY, linewidth=1, label="most that the CPU allows")
 
     def drawn(found: Speedup) -> dict[int, Estimate]:
         return found.estimates
 
-    return _draw(run, "speedup (throughput over that of 1 node)", drawn, reference, "dotted: CPU ceiling")
+    return _draw(run, "speedup (throughput over that of 1 node)", drawn, reference)
 
 
 def efficiency(run: Run) -> Figure | None:
@@ -54,7 +55,6 @@ def _draw(
     label: str,
     drawn: Callable[[Speedup], dict[int, Estimate]],
     reference: Callable[[Axes, list[Speedup], int], None],
-    note: str = "",
 ) -> Figure | None:
     found = speedups(run)
     works = sorted({each.work for each in found})
@@ -74,10 +74,9 @@ def _draw(
         axes.set_title(f"{work} per text", fontsize=10)
     panels[0].set_ylabel(label)
     first = run.of("speedup")[0]
-    said = [f"n-node, {first.clients * first.in_flight} requests in flight", *spread(found), note]
-    figure.suptitle("; ".join(filter(None, said)), fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    said = [f"n-node, {first.clients * first.in_flight} requests in flight", *spread(found)]
+    figure.suptitle("; ".join(said), fontsize=10)
+    legend(figure)
     return figure
 
 

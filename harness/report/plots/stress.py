@@ -1,13 +1,14 @@
 """Throughput over requests and over clients, the four side by side, and response times."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.verdicts import IN_PAIRS, SHORTEST_SECONDS, best_points, shown_point
+from harness.analysis.verdicts import IN_PAIRS, SHORTEST_SECONDS, best_points, guarantee_of, shown_points
 from harness.record.measurement import PERCENTILES
-from harness.record.run import Point, Run
+from harness.record.run import Guarantee, Point, Run
 from harness.report.faults import variant_name
 from harness.report.formatting import nodes
 from harness.report.plots.style import (
@@ -17,6 +18,7 @@ from harness.report.plots.style import (
     PER_SECOND,
     THOUSANDS,
     WIDTH,
+    legend,
     logarithmic,
     mark_invalid,
 )
@@ -59,29 +61,26 @@ def over_clients(run: Run) -> Figure | None:
 
 
 def comparison(run: Run) -> Figure | None:
-    """All systems side by side: one request in flight per client, many, and from submission to result."""
-    found = {study: [point for point in _all_shown(run, study) if point.throughput] for study in PANELS}
-    shown = {study: points for study, points in found.items() if points}
+    """All systems side by side, a panel for each load and each guarantee: those of a panel are compared."""
+    shown: dict[tuple[str, Guarantee], list[Point]] = {}
+    for study, kept in product(PANELS, Guarantee):
+        points = [point for point in shown_points(run, study) if guarantee_of(run, point) is kept]
+        if any(point.throughput for point in points):
+            shown[study, kept] = [point for point in points if point.throughput]
     if not shown:
         return None
     rows = [len(points) + 3 for points in shown.values()]
     figure = Figure(figsize=(WIDTH, 0.19 * sum(rows) + 1.0))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)[:, 0]
-    for axes, (study, points) in zip(panels, shown.items(), strict=True):
+    for axes, ((study, kept), points) in zip(panels, shown.items(), strict=True):
         _bars(axes, points)
         many = {point.clients if study == "accepted" else point.in_flight for point in points}
-        axes.set_title(PANELS[study].format(" or ".join(map(str, sorted(many)))), fontsize=10)
+        load = PANELS[study].format(" or ".join(map(str, sorted(many))))
+        axes.set_title(f"{load}; {kept}", fontsize=10)
         axes.set_xlabel(PER_SECOND)
     clients = next(iter(shown.values()))[0].clients
     figure.suptitle(f"{clients} clients. Solid: stock; outlined: tuned; hatched: n nodes", fontsize=11)
     return figure
-
-
-def _all_shown(run: Run, study: str) -> Iterator[Point]:
-    for name in IN_PAIRS:
-        for architecture in Architecture:
-            if point := shown_point(run, study, name, architecture):
-                yield point
 
 
 def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: bool = False) -> Figure:
@@ -106,7 +105,7 @@ def _panels(points: Sequence[Point], x_of: Value, x_label: str, *, with_times: b
         axes.set_ylim(bottom=0)
     for axes in grid[-1]:
         axes.set_xlabel(x_label)
-    _legend(figure, grid[0])
+    legend(figure)
     return figure
 
 
@@ -156,28 +155,30 @@ LINES = {"p50": ":", "p95": "--", "p99": "-"}
 
 
 def percentiles(run: Run) -> Figure | None:
-    """Percentiles of the response time, one request in flight per client, a panel per architecture."""
+    """Percentiles of the response time, one request in flight; by architecture, and by what is kept."""
     points = [point for point in best_points(run, "requests") if _has_times(point)]
     if not points:
         return None
+    kept = [one for one in Guarantee if any(guarantee_of(run, point) is one for point in points)]
     measured = [one for one in Architecture if any(point.architecture == one for point in points)]
-    figure = Figure(figsize=(WIDTH, HEIGHT * 1.15))
-    panels = figure.subplots(1, len(measured), squeeze=False, sharey=True)[0]
-    for axes, architecture in zip(panels, measured, strict=True):
+    figure = Figure(figsize=(WIDTH, HEIGHT * (0.4 + 0.75 * len(kept))))
+    panels = figure.subplots(len(kept), len(measured), squeeze=False, sharey=True)
+    for axes, (guarantee, architecture) in zip(panels.flat, product(kept, measured), strict=True):
         for point in points:
-            if point.architecture == architecture:
+            if point.architecture == architecture and guarantee_of(run, point) is guarantee:
                 _percentiles_of(axes, point)
         axes.set_xticks(range(len(PERCENTILES)), list(PERCENTILES))
         logarithmic(axes, y=True)
-        axes.set_title(architecture, fontsize=10)
-    panels[0].set_ylabel(MILLISECONDS)
+        axes.set_title(f"{architecture}; {guarantee}", fontsize=10)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(MILLISECONDS)
     clients = points[0].clients
     figure.suptitle(
         f"Response times, {clients} clients, one request in flight each.\n"
         "Solid markers: stock; outlined: tuned. Percentiles with too few samples are not drawn",
         fontsize=10,
     )
-    _legend(figure, panels)
+    legend(figure)
     return figure
 
 
@@ -191,18 +192,6 @@ def _percentiles_of(axes: Axes, point: Point) -> None:
         marker=look.marker,
         mfc=look.face,
         label=variant_name(point.middleware),
-    )
-
-
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Explain every line once, below all panels."""
-    named = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        named.values(), named.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
 
 
@@ -234,8 +223,7 @@ def rate_and_latency(run: Run) -> Figure | None:
     for axes in list(panels):
         axes.set_visible(False)
     figure.supylabel(MILLISECONDS, fontsize=10)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    legend(figure)
     figure.suptitle(
         "Response time from the planned start, at 10-105 % of capacity (Poisson arrivals)", fontsize=10
     )

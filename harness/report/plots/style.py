@@ -4,6 +4,7 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lab.middleware import MIDDLEWARES, VARIANTS
@@ -60,6 +61,23 @@ def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(PLAIN)
             axis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure, *, columns: int = 4, length: float | None = None) -> None:
+    """Explain every line once, below all panels."""
+    panels = [axes.get_legend_handles_labels() for axes in figure.axes]
+    named = {
+        label: handle for handles, labels in panels for handle, label in zip(handles, labels, strict=True)
+    }
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=min(columns, len(named)),
+        handlelength=length,
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def mark_invalid(axes: Axes, x: float, y: float) -> None:
