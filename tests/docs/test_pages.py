@@ -42,7 +42,7 @@ ALL_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.
 ALL_PAGES += sorted((ROOT / "docs").rglob("*.md"))
 NOT_STORED = ("plan", "report", "export", "diff")
 """Experiments have an option for their results; these have none."""
-PLACEHOLDER = re.compile(r"\b[A-Z]+\b|sockets|my-lines")
+PLACEHOLDER = re.compile(r"\b[A-Z]+\b|--rev|sockets|my-lines")
 COMMAND = re.compile(r"python3 -m lab ([a-z]+)([^`#|\n]*)")
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 BAD_INPUT = (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8")
