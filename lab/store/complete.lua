@@ -5,12 +5,10 @@
 -- Returns 1, 0 if the petition has its result already or another has taken its text, -1 if it was of another text.
 -- needs: finish
 
-local ns, petition, epoch, time = KEYS[1], ARGV[1], ARGV[7], now()
+local ns, petition, time = KEYS[1], ARGV[1], now()
 local id_ttl, result_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
-if epoch ~= '0' and holder_of(ns, petition) ~= epoch then
-  redis.call('INCR', ns .. 'fenced')
-  return 0
-end
+go_on_if_full(ns)
+if is_fenced(ns, petition, ARGV[7]) then return 0 end
 correct_results(ns, time)
 local is_new = finish(ns, petition, ARGV[2], time, time - math.min(id_ttl, result_ttl), ARGV[8])
 if is_new == 1 and ARGV[8] ~= '' then keep_bodies(ns, {petition, ARGV[8]}) end

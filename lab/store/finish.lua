@@ -27,6 +27,13 @@ local function finish(ns, petition, text, time, former, body)
   return 1
 end
 
+-- Tell whether a text that was taken under *epoch* is another's now, and count it. Under epoch 0 it is not.
+local function is_fenced(ns, petition, epoch)
+  if epoch == '0' or holder_of(ns, petition) == epoch then return false end
+  redis.call('INCR', ns .. 'fenced')
+  return true
+end
+
 -- Keep digests: a list of petition, digest, petition, digest ... All at once: one command costs less than many.
 local function keep_bodies(ns, bodies)
   if #bodies > 0 then redis.call('HSET', ns .. 'results:bodies', unpack(bodies)) end

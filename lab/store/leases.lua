@@ -5,10 +5,15 @@
 local SHORTEST_SILENCE = 0.75
 local is_heard = false  -- whether the time in SET:heard is good enough
 
--- Give or renew a lease of so many seconds.
-local function hold(set, member, time, seconds)
-  redis.call('ZADD', set, time + seconds, member)
-  redis.call('HSET', set .. ':lengths', member, seconds)
+-- Give or renew the leases of a list of members, for so many seconds.
+local function hold(set, members, time, seconds)
+  local ends, lengths = {}, {}
+  for at, member in ipairs(members) do
+    ends[2 * at - 1], ends[2 * at] = time + seconds, member
+    lengths[2 * at - 1], lengths[2 * at] = member, seconds
+  end
+  redis.call('ZADD', set, unpack(ends))
+  redis.call('HSET', set .. ':lengths', unpack(lengths))
   if not is_heard then redis.call('SET', set .. ':heard', time) end
 end
 

@@ -18,7 +18,7 @@ A store that cannot be reached or serves nobody raises :class:`~lab.errors.Unava
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,13 @@ class WaitingText(NamedTuple):
     petition_id: str
     text: str
     epoch: int = 0
+
+
+class Finished(NamedTuple):
+    """A text that was taken and worked on, and what came of it."""
+
+    waiting: WaitingText
+    filtered: str
 
 
 class UnderWay(NamedTuple):
@@ -178,6 +185,18 @@ class ResultStore(Protocol):
 
         A text that is not completed within its lease waits again, before the younger ones: its node has died.
         """
+
+    def settle_and_take(
+        self, finished: Sequence[Finished], most: int, lease_seconds: float, owner: str = ""
+    ) -> tuple[list[bool], list[WaitingText]]:
+        """Complete the *finished* texts, then take texts: one step where the store has batches.
+
+        Return what :meth:`complete` says of each, False where it would raise; and up to *most* texts, the
+        oldest. One whose lease ended before comes alone: it may kill its node.
+        """
+        kept = [self.complete(each.petition_id, filtered, epoch=each.epoch) for each, filtered in finished]
+        taken = self.take(lease_seconds, owner) if most else None
+        return kept, [taken] if taken else []
 
     def take_for(
         self, operation_id: str, lease_seconds: float, owner: str = ""

@@ -3,9 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
@@ -23,12 +23,14 @@ from redis.retry import Retry
 
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
-from lab.limits import MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
+from lab.limits import MAX_REPLY_BYTES, MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
+from lab.store.group_commit import GroupCommit
 from lab.store.protocol import (
     FAILURES_AT_MOST,
     Changes,
     DeadLetter,
+    Finished,
     Hold,
     IdReused,
     Store,
@@ -70,7 +72,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BULK = 5_000
-_PAGE_OF_RESULTS = 50
 _FIRST_CHANGE = "0-0"
 _KEPT_CHANGES = 10_000
 _REFUSING_ALL = (
@@ -164,6 +165,7 @@ class RedisStore(Store):
         self._ns = f"{namespace}:"
         self._ttl = settings().id_ttl
         self._script = cache(lambda name: self._redis.register_script(load(name)))
+        self._submits = GroupCommit(self._submit_all)
 
     def add_insult(self, insult: str, operation_id: str = "") -> bool:
         return bool(self._run_once("change_insult", "+", insult, operation_id, self._ttl))
@@ -239,11 +241,24 @@ class RedisStore(Store):
         return cast(int, self._run("next_tick", epoch))
 
     def submit(self, petition_id: str, text: str) -> None:
-        self._run_once("submit", petition_id, text, self._ttl)
+        if self._submits((petition_id, text)) < 0:
+            raise IdReused()
+
+    def _submit_all(self, texts: Sequence[tuple[str, str]]) -> list[int]:
+        return cast(list[int], self._run("submit", self._ttl, *chain.from_iterable(texts)))
 
     def take(self, lease_seconds: float, owner: str = "") -> WaitingText | None:
-        taken = cast("list[Any] | None", self._run("take", lease_seconds, owner, FAILURES_AT_MOST))
-        return WaitingText(*taken) if taken else None
+        _, taken = self.settle_and_take((), 1, lease_seconds, owner)
+        return taken[0] if taken else None
+
+    def settle_and_take(
+        self, finished: Sequence[Finished], most: int, lease_seconds: float, owner: str = ""
+    ) -> tuple[list[bool], list[WaitingText]]:
+        limits = (FAILURES_AT_MOST, self._ttl, MAX_RESULTS, RESULT_TTL_SECONDS)
+        results = [part for each, text in finished for part in (each.petition_id, text, each.epoch)]
+        answer = self._run("settle_and_take", most, lease_seconds, owner, *limits, *results)
+        kept, taken = cast(tuple[list[int], list[Any]], answer)
+        return [each > 0 for each in kept], [WaitingText(*each) for each in taken]
 
     def take_for(
         self, operation_id: str, lease_seconds: float, owner: str = ""
@@ -286,9 +301,10 @@ class RedisStore(Store):
             return None
         return cast("str | None", self._run("result", petition_id, RESULT_TTL_SECONDS))
 
-    @translated
     def get_results(self, limit: int) -> ResultPage:
-        return result_page(self._newest_results(limit + 1), limit)
+        bounds = (limit + 1, RESULT_TTL_SECONDS, MAX_REPLY_BYTES)
+        parts = iter(cast(list[str], self._run("newest_results", *bounds)))
+        return result_page(map(Result, parts, parts), limit)
 
     @translated
     def resolved(self, operation_id: str) -> Result | None:
@@ -306,17 +322,6 @@ class RedisStore(Store):
 
     def close(self) -> None:
         self._redis.close()
-
-    def _newest_results(self, limit: int) -> Iterator[Result]:
-        """Yield results, their texts in small portions: a page may end long before *limit*.
-
-        The ids are read at once: asked for in portions, some would come twice when others finish meanwhile.
-        """
-        newest = cast(list[str], self._run("newest_results", limit, RESULT_TTL_SECONDS))
-        for start in range(0, len(newest), _PAGE_OF_RESULTS):
-            ids = newest[start : start + _PAGE_OF_RESULTS]
-            texts = cast(list["str | None"], self._redis.hmget(f"{self._ns}results", ids))
-            yield from (Result(*pair) for pair in zip(ids, texts, strict=True) if pair[1] is not None)  # type: ignore[arg-type]
 
     def _run_once(self, name: str, *arguments: object) -> int:
         """Run a script that knows operation ids; raise IdReused if the id is that of another body."""

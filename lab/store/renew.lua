@@ -6,5 +6,5 @@
 local ns, petition = KEYS[1], ARGV[1]
 go_on_if_full(ns)
 if holder_of(ns, petition) ~= ARGV[2] or not redis.call('ZSCORE', ns .. 'taken', petition) then return 0 end
-hold(ns .. 'taken', petition, now(), tonumber(ARGV[3]))
+hold(ns .. 'taken', {petition}, now(), tonumber(ARGV[3]))
 return 1

@@ -1,10 +1,11 @@
--- Put a text on the work list.
--- KEYS: namespace and colon. ARGV: petition id, text, time to live of ids.
--- Returns 1 if it waits now, 0 if it stood there before, -1 if the id is that of another text.
+-- Put texts on the work list.
+-- KEYS: namespace and colon. ARGV: time to live of ids, then of each text: petition id, text.
+-- Returns for each 1 if it waits now, 0 if it stood there before, -1 if the id is that of another text.
 -- needs: once
 
-local ns, petition, text = KEYS[1], ARGV[1], ARGV[2]
-return once(ns, 'submit', petition, text, ARGV[3], function()
+local ns, answers = KEYS[1], {}
+
+local function submit(petition, text)
   local before = redis.call('HGET', ns .. 'texts', petition)
   if before and before ~= text then return -1 end  -- the id expired, but its text is not finished yet
   if not before then
@@ -18,4 +19,10 @@ return once(ns, 'submit', petition, text, ARGV[3], function()
     redis.call('ZREM', ns .. 'results:order', petition)
   end
   return 1
-end)
+end
+
+for at = 2, #ARGV, 2 do
+  local petition, text = ARGV[at], ARGV[at + 1]
+  answers[at / 2] = once(ns, 'submit', petition, text, ARGV[1], function() return submit(petition, text) end)
+end
+return answers

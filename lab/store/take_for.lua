@@ -1,6 +1,6 @@
 -- Take a text for a ``resolve``. Its id is bound to the first text that it took, whichever node finishes that.
--- KEYS: namespace and colon. ARGV: as take.lua, then operation id, time to live of ids and of results.
--- Returns as take.lua. The epoch of what is answered already is 0, that of what another works on -1.
+-- KEYS: namespace and colon. ARGV: lease in seconds, owner, failures at most, operation id, time to live of ids and of results.
+-- Returns the petition id, the text and the epoch, or nothing. The epoch of what is answered already is 0, that of what another works on -1.
 -- needs: work_list results
 
 local ns, time, seconds, owner = KEYS[1], now(), tonumber(ARGV[1]), ARGV[2]
@@ -28,9 +28,10 @@ if petition then
   local text = redis.call('HGET', ns .. 'texts', petition)
   if text then  -- it waits again, at the front or near it
     redis.call('LREM', ns .. 'waiting', 1, petition)
-    return lease(ns, petition, text, time, seconds, owner)
+    local _, failures = holder_of(ns, petition)
+    return lease(ns, {{petition, text, failures}}, time, seconds, owner)[1]
   end
 end
-local taken = take(ns, time, seconds, owner)
+local taken = take(ns, time, seconds, owner, 1)[1]
 keep(taken and cjson.encode({taken[1]}) or '[]')
-return taken
+return taken or false

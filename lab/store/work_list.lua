@@ -24,13 +24,21 @@ local function give_back(ns, petition, most)
   redis.call('HDEL', ns .. 'holders', petition)
 end
 
-local function lease(ns, petition, text, time, seconds, owner)
+-- Lease texts, each given as {petition id, text, failures}, under one epoch. Return each as {petition id, text, epoch}.
+local function lease(ns, texts, time, seconds, owner)
+  if #texts == 0 then return texts end
   local epoch = next_epoch(ns)
-  local _, failures = holder_of(ns, petition)
-  redis.call('HSET', ns .. 'holders', petition, epoch .. ' ' .. failures .. ' ' .. owner)
-  redis.call('ZADD', ns .. 'owned', 0, owner .. ' ' .. petition)
-  hold(ns .. 'taken', petition, time, seconds)
-  return {petition, text, epoch}
+  local petitions, holders, owned = {}, {}, {}
+  for at, text in ipairs(texts) do
+    local petition, failures = text[1], text[3]
+    petitions[at], text[3] = petition, epoch
+    holders[2 * at - 1], holders[2 * at] = petition, epoch .. ' ' .. failures .. ' ' .. owner
+    owned[2 * at - 1], owned[2 * at] = 0, owner .. ' ' .. petition
+  end
+  redis.call('HSET', ns .. 'holders', unpack(holders))
+  redis.call('ZADD', ns .. 'owned', unpack(owned))
+  hold(ns .. 'taken', petitions, time, seconds)
+  return texts
 end
 
 -- Give back the texts whose lease is over; *usual* is the length of most leases.
@@ -38,12 +46,23 @@ local function give_back_ended(ns, time, usual, most)
   for _, petition in ipairs(ended(ns .. 'taken', time, usual)) do give_back(ns, petition, most) end
 end
 
-local function take(ns, time, seconds, owner)
-  local petition, text
-  repeat  -- one that was completed although it waited again has no text any more
-    petition = redis.call('LPOP', ns .. 'waiting')
-    if not petition then return false end
-    text = redis.call('HGET', ns .. 'texts', petition)
-  until text
-  return lease(ns, petition, text, time, seconds, owner)
+-- Take the oldest texts, up to *wanted*. One that failed before is taken alone: it may kill the node, and the others of
+-- its batch would fail with it.
+local function take(ns, time, seconds, owner, wanted)
+  local taken = {}
+  while #taken < wanted do
+    local petition = redis.call('LPOP', ns .. 'waiting')
+    if not petition then break end
+    local text = redis.call('HGET', ns .. 'texts', petition)
+    if text then  -- one that was completed although it waited again has none any more
+      local _, failures = holder_of(ns, petition)
+      if failures > 0 and #taken > 0 then
+        redis.call('LPUSH', ns .. 'waiting', petition)
+        break
+      end
+      taken[#taken + 1] = {petition, text, failures}
+      if failures > 0 then break end
+    end
+  end
+  return lease(ns, taken, time, seconds, owner)
 end

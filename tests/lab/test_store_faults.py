@@ -155,6 +155,28 @@ def test_a_result_that_the_store_does_not_take_is_handed_in_later_without_a_fail
     assert (store.result("a"), store.dead_letters(10)) == ("CENSORED", [])
 
 
+def test_a_batch_that_the_store_does_not_take_is_handed_in_later(store: RedisStore, client: Any) -> None:
+    node = FilterApplication(store, Censor(["tonto"]), Work())
+    for number in range(3):
+        store.submit(str(number), f"tonto {number}")
+    assert node.work_on_list()
+    read_only(client, True)
+    with pytest.raises(Overloaded):
+        node.work_on_list()
+    read_only(client, False)
+    node.renew_leases()
+    assert [store.result(str(number)) for number in range(3)] == [f"CENSORED {number}" for number in range(3)]
+    assert not node.work_on_list()
+
+
+def test_a_node_that_stops_hands_in_the_batch_that_it_finished(store: RedisStore) -> None:
+    node = FilterApplication(store, Censor(["tonto"]), Work())
+    store.submit("a", "tonto")
+    assert node.work_on_list()
+    node.give_back()
+    assert (store.result("a"), store.waiting()) == ("CENSORED", 0)
+
+
 def test_a_node_finishes_its_work_list_after_the_store_was_read_only(store: RedisStore, client: Any) -> None:
     node = FilterApplication(store, Censor(["tonto"]), Work())
     store.submit("a", "tonto")

@@ -11,7 +11,7 @@ from lab.contract import Result
 from lab.errors import InvalidRequest
 from lab.limits import MAX_REPLY_BYTES
 from lab.store import Store, UnderWay, WaitingText
-from lab.store.protocol import FAILURES_AT_MOST
+from lab.store.protocol import FAILURES_AT_MOST, Finished
 from tests.lab.conftest import Later, MakeStore, OpenStore, run_machine
 
 HOUR = 3600.0
@@ -172,12 +172,12 @@ class NoTextIsLost(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             while text := self.store.take(LONG):
-                self.note_taken(text, "last", LONG)
+                self.note_taken("last", LONG, text)
                 self.complete(Taken(text.petition_id, text.epoch))
             for owner in ("ana", "bert", "carla"):
                 assert self.store.release(owner) == self.note_released(owner)
             while text := self.store.take(LONG):
-                self.note_taken(text, "last", LONG)
+                self.note_taken("last", LONG, text)
                 self.complete(Taken(text.petition_id, text.epoch))
             done = {name for name, text in self.texts.items() if text.completed}
             dead = {letter.petition_id for letter in self.store.dead_letters(1000)}
@@ -193,14 +193,22 @@ class NoTextIsLost(RuleBasedStateMachine):
             if text.is_open and text.lease == OVER:
                 text.give_back()
 
-    def note_taken(self, taken: WaitingText, owner: str, lease: float) -> None:
+    def note_taken(self, owner: str, lease: float, *batch: WaitingText) -> None:
         self.sweep()
+        assert len(batch) <= 1 or not any(self.texts[taken.petition_id].failures for taken in batch)
+        assert all(taken.epoch > self.epoch for taken in batch)
+        for taken in batch:
+            text = self.texts[taken.petition_id]
+            assert text.waits
+            assert taken.text == f"text {taken.petition_id}"
+            self.epoch = text.epoch = taken.epoch
+            text.owner, text.lease = owner, lease
+
+    def note_settled(self, taken: Taken, *, is_kept: bool) -> None:
         text = self.texts[taken.petition_id]
-        assert text.waits
-        assert taken.epoch > self.epoch
-        assert taken.text == f"text {taken.petition_id}"
-        self.epoch = text.epoch = taken.epoch
-        text.owner, text.lease = owner, lease
+        assert is_kept is (text.is_open and text.epoch == taken.epoch)
+        text.completed += is_kept
+        self.fenced += not is_kept
 
     def note_released(self, owner: str) -> int:
         released = [text for text in self.texts.values() if text.is_open and text.lease is not None]
@@ -232,7 +240,7 @@ class NoTextIsLost(RuleBasedStateMachine):
         if text is None:
             assert self.is_nothing_waiting()
             return multiple()
-        self.note_taken(text, owner, lease)
+        self.note_taken(owner, lease, text)
         return Taken(text.petition_id, text.epoch)
 
     @rule(target=taken, operation_id=st.sampled_from("xyz"), lease=LEASES, owner=OWNERS)
@@ -240,7 +248,7 @@ class NoTextIsLost(RuleBasedStateMachine):
         known = self.bound.get(operation_id, "")
         answer = self.store.take_for(operation_id, lease, owner)
         if isinstance(answer, WaitingText):
-            self.note_taken(answer, owner, lease)
+            self.note_taken(owner, lease, answer)
             assert known is not None
             assert not known or known == answer.petition_id or not self.texts[known].is_open
             self.bound[operation_id] = answer.petition_id
@@ -259,14 +267,24 @@ class NoTextIsLost(RuleBasedStateMachine):
 
     @rule(taken=taken)
     def complete(self, taken: Taken) -> None:
-        text = self.texts[taken.petition_id]
-        is_its_own = text.is_open and text.epoch == taken.epoch
-        answer = self.store.complete(
-            taken.petition_id, f"result {taken.petition_id}", taken.operation_id, taken.epoch
-        )
-        assert answer is is_its_own
-        text.completed += answer
-        self.fenced += not answer
+        result = f"result {taken.petition_id}"
+        answer = self.store.complete(taken.petition_id, result, taken.operation_id, taken.epoch)
+        self.note_settled(taken, is_kept=answer)
+
+    @rule(target=taken, done=st.lists(taken, max_size=3), most=st.integers(0, 3), lease=LEASES, owner=OWNERS)
+    def settle_and_take(self, done: list[Taken], most: int, lease: float, owner: str) -> object:
+        done = [each for each in done if not each.operation_id]
+        finished = [
+            Finished(WaitingText(each.petition_id, "", each.epoch), f"result {each.petition_id}")
+            for each in done
+        ]
+        kept, batch = self.store.settle_and_take(finished, most, lease, owner)
+        for each, is_kept in zip(done, kept, strict=True):
+            self.note_settled(each, is_kept=is_kept)
+        assert len(batch) <= most
+        self.note_taken(owner, lease, *batch)
+        assert batch or not most or self.is_nothing_waiting()
+        return multiple(*(Taken(text.petition_id, text.epoch) for text in batch))
 
     @rule(taken=taken)
     def renew(self, taken: Taken) -> None:

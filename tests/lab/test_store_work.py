@@ -1,13 +1,18 @@
 """The work list of a store, its leases and resolves, its subscribers and ticks, in memory and in Redis."""
 
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lab.contract import Result
+from lab.errors import Code, InvalidRequest
 from lab.store import Store, UnderWay, WaitingText
-from lab.store.protocol import FAILURES_AT_MOST
+from lab.store.group_commit import MOST, GroupCommit
+from lab.store.protocol import FAILURES_AT_MOST, Finished
 from lab.store.redis_store import connect
+from tests.eventually import eventually
 from tests.lab.conftest import Later, OpenRedis
 
 LEASE_SECONDS = 10.0
@@ -152,6 +157,74 @@ def test_of_many_that_complete_a_text_one_does(store: Store) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda text: completes(store, text, "result"), taken))
     assert (sum(answers), store.fenced()) == (20, 40)
+
+
+def test_a_batch_is_settled_and_the_next_one_taken_in_one_step(open_redis: OpenRedis, namespace: str) -> None:
+    store = open_redis(namespace)
+    submit(store, "a", "b", "c", "d")
+    _, batch = store.settle_and_take((), 2, LEASE_SECONDS)
+    assert [text.petition_id for text in batch] == ["a", "b"]
+    kept, batch = store.settle_and_take([Finished(text, "result") for text in batch], 2, LEASE_SECONDS)
+    assert (kept, [text.petition_id for text in batch]) == ([True, True], ["c", "d"])
+    store.complete("d", "by another", epoch=batch[1].epoch)
+    kept, rest = store.settle_and_take([Finished(text, "result") for text in batch], 2, LEASE_SECONDS)
+    assert (kept, rest, store.fenced()) == ([True, False], [], 1)
+
+
+def test_texts_beside_one_that_kills_its_node_are_worked_on_without_it(store: Store) -> None:
+    names = [f"{number:02}" for number in range(40)]
+    submit(store, *names)
+    finished: list[Finished] = []
+    deaths = 0
+    while batch := store.settle_and_take(finished, 16, LEASE_SECONDS, "node")[1]:
+        finished = [Finished(text, f"result {text.petition_id}") for text in batch]
+        if any(text.petition_id == "07" for text in batch):  # the node dies, and with it what it has
+            deaths, finished = deaths + 1, []
+            store.release("node")
+    assert deaths == FAILURES_AT_MOST
+    assert [letter.petition_id for letter in store.dead_letters(10)] == ["07"]
+    assert {name for name in names if store.result(name) == f"result {name}"} == {*names} - {"07"}
+
+
+def test_calls_that_come_during_a_write_share_the_next_and_its_error() -> None:
+    is_written = threading.Event()
+    groups: list[Sequence[int]] = []
+
+    def write(numbers: Sequence[int]) -> list[int]:
+        groups.append(numbers)
+        is_written.wait(LEASE_SECONDS)
+        if 1 in numbers:
+            raise ValueError("it does not take 1")
+        return [10 * number for number in numbers]
+
+    commit = GroupCommit(write)
+    with ThreadPoolExecutor(2 * MOST) as threads:
+        first = threads.submit(commit, 0)
+        eventually(lambda: groups)
+        others = [threads.submit(commit, number) for number in range(1, MOST + 3)]
+        eventually(lambda: len(commit._waiting) == len(others))
+        is_written.set()
+    answers = [other.exception() or other.result() for other in others]
+    assert (first.result(), sorted(map(len, groups))) == (0, [1, 2, MOST])
+    assert sum(isinstance(answer, ValueError) for answer in answers) in (2, MOST)
+    assert all(answer in (10 * number, answers[0]) for number, answer in enumerate(answers, 1))
+
+
+def test_of_many_that_submit_an_id_at_once_one_puts_it_on_the_list(
+    open_redis: OpenRedis, namespace: str
+) -> None:
+    store = open_redis(namespace)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda number: store.submit(f"{number % 10}", "text"), range(100)))
+        refused = list(threads.map(lambda _: _refusal(store, "0", "another text"), range(20)))
+    assert (store.waiting(), refused) == (10, [Code.MALFORMED] * 20)
+
+
+def _refusal(store: Store, petition_id: str, text: str) -> Code:
+    """Submit what is refused; return why."""
+    with pytest.raises(InvalidRequest) as caught:
+        store.submit(petition_id, text)
+    return caught.value.code
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ with its text.
 
 import asyncio
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -160,12 +159,14 @@ class XmlRpcServer:
         except LabError as error:
             reply(write_fault(error))
             return
-        answer = functools.partial(self._answer, name, arguments, request.operation_id)
         if executor is Executor.LOOP:
-            reply(answer())
+            reply(self._answer(name, arguments, request.operation_id))
             return
-        waiting = self._loop.run_in_executor(self._executors[executor], answer)
-        waiting.add_done_callback(lambda done: reply(done.result()) if not done.cancelled() else None)
+
+        def answer() -> None:
+            self._loop.call_soon_threadsafe(reply, self._answer(name, arguments, request.operation_id))
+
+        self._executors[executor].submit(answer)
 
     def _answer(self, name: str, arguments: tuple[object, ...], operation_id: str) -> bytes:
         try:
