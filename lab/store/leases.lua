@@ -5,10 +5,10 @@
 local SHORTEST_SILENCE = 0.75
 local is_heard = false  -- whether the time in SET:heard is good enough
 
--- Give or renew the leases of a list of members, for so many seconds.
-local function hold(set, members, time, seconds)
+-- Give or renew the leases of these members, for so many seconds.
+local function hold(set, held, time, seconds)
   local ends, lengths = {}, {}
-  for at, member in ipairs(members) do
+  for at, member in ipairs(held) do
     ends[2 * at - 1], ends[2 * at] = time + seconds, member
     lengths[2 * at - 1], lengths[2 * at] = member, seconds
   end

@@ -169,6 +169,7 @@ def test_a_batch_that_the_store_does_not_take_is_handed_in_later(store: RedisSto
     assert not node.work_on_list()
 
 
+@pytest.mark.usefixtures("client")
 def test_a_node_that_stops_hands_in_the_batch_that_it_finished(store: RedisStore) -> None:
     node = FilterApplication(store, Censor(["tonto"]), Work())
     store.submit("a", "tonto")

@@ -42,6 +42,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "leave_broadcast": lambda store: store.leave_broadcast("another"),
     "submit": lambda store: store.submit("petition", "text"),
     "take": lambda store: store.take(3.0),
+    "settle_and_take": lambda store: store.settle_and_take((), 3, 3.0),
     "take_for": lambda store: store.take_for("id", 3.0),
     "renew": lambda store: store.renew("petition", 1, 3.0),
     "release": lambda store: store.release("owner"),
