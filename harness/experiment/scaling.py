@@ -31,7 +31,7 @@ from lab.settings import settings
 BROKERS = frozenset({"redis", "rabbitmq"})
 START_SECONDS = 1.5
 """About what it takes to start a system, and to end it."""
-SHORT = spike(5.0, 40.0, at=15.0, width=10.0, seconds=60.0)
+SHORT = spike(5.0, 40.0, at=12.0, width=10.0, seconds=46.0)
 SHORT_WORK = ("--work-time", "400ms")
 """The load of the short form, in `lab run`: policies differ in what they do after it. Few events and long
 work: three systems at once, with 16 workers each, leave two cores half idle."""
@@ -245,7 +245,7 @@ def scaling_step(policies: list[str], load: ScalingLoad) -> Step:
 
 
 def short_step() -> Step:
-    """Return the short form: three policies at the same time, 60 s."""
+    """Return the short form: three policies at the same time, 46 s."""
     return scaling_step(
         list(DEFAULT_POLICIES),
         ScalingLoad(Setting(SHORT), SHORT_WORK, together=True, calibration_seconds=2.0),
