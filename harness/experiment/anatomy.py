@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from harness.experiment.bench import N_NODES, Bench
 from harness.experiment.session import Step, needs
-from harness.load.measure import Generators, LocalGenerators
+from harness.load.measure import Generators, LocalGenerators, deaf_to_interrupts
 from harness.load.workload import Driver, Subject
 from harness.probes import probed
 from harness.probes.parts import (
@@ -235,7 +235,9 @@ def shared_calls(brokers: BrokerUrls, middleware: str) -> LibraryShare:
     urls = BrokerUrls(brokers.redis, brokers.amqp)  # the rest of it cannot be sent to a process
     # In a process of its own: importing a tuned variant changes its library, and that is not undone.
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-        calls = fresh.submit(counted_calls, middleware, urls).result()
+        with deaf_to_interrupts():
+            counted = fresh.submit(counted_calls, middleware, urls)
+        calls = counted.result()
     kinds = dict.fromkeys((LIBRARY, CARRYING, APPLICATION, REST), 0.0)
     for path, count in calls.items():
         kinds[kind_of(path, middleware)] += count / CALLS

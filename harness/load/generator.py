@@ -4,6 +4,7 @@ They send in a closed loop, in a pipeline, or when a plan says so."""
 
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ class Job:
 def run_generator(job: Job, next_planned: "Synchronized[int]", parent: Connection) -> None:
     """Connect and warm up; then run a window for each that *parent* sends, until it sends None or ends."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was not to be heard before
         with ExitStack() as stack:
             drivers = [stack.enter_context(closing(job.subject.connect())) for _ in range(job.clients)]
             _run(job, drivers, job.warm_up, next_planned)

@@ -1,12 +1,13 @@
 """Drive a subject with load generator processes and summarise what came of each window."""
 
 import multiprocessing
+import signal
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
@@ -20,6 +21,16 @@ from harness.record.ledger import Tally, keeping
 from harness.record.measurement import Measurement, summarise
 from lab.errors import InternalError, LabError
 from lab.load.plans import Plan
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Let no process that is started meanwhile hear Ctrl-C: one that just begins would print a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Processes:
@@ -45,7 +56,8 @@ class Processes:
         """Start one more; it runs *target* with *arguments* and its end of the pipe."""
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=target, args=(*arguments, theirs), daemon=True)
-        process.start()
+        with deaf_to_interrupts():
+            process.start()
         theirs.close()
         self._members.append((process, ours))
 

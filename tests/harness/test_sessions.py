@@ -150,6 +150,17 @@ def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_process(
     eventually(lambda: all_gone(family))
 
 
+def test_an_interrupt_while_the_load_generators_begin_prints_no_traceback(
+    start: Start, tmp_path: Path
+) -> None:
+    command = start("stress", "xmlrpc", "--study", "clients", "--results", str(tmp_path))
+    command.says(re.compile("what the load generators can do"))
+    eventually(lambda: len(command.family()) > 2)  # beside itself and Python's resource tracker
+    command.interrupt()
+    assert command.ends() == 130, command.said
+    assert "Traceback" not in command.said
+
+
 def test_a_served_system_is_talked_to_and_ends_whole(start: Start) -> None:
     command = start("serve", "xmlrpc", "service", "--free-ports", "--nodes", "2")
     words = command.says(re.compile(r"another terminal: python3 -m lab (shell .*)$", re.MULTILINE))[1].split()
