@@ -1,7 +1,10 @@
 """The InsultService: what every client sees, over each variant of four middlewares x two architectures."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +16,7 @@ import pytest
 import redis
 
 from lab.addresses import free_port
+from lab.bootstrap import ROOT
 from lab.contract import Architecture, InsultService, Subscription, Tick
 from lab.errors import Code, LabError, NoInsults, Unavailable
 from lab.middleware import Promise
@@ -229,6 +233,30 @@ def test_a_subscription_carried_over_a_fork_refuses_in_the_new_process(client: I
         client.start_broadcast()
         ticks(subscription, 1)
         client.stop_broadcast()
+
+
+FORKING = """
+import json, os, sys
+from lab.contract import Architecture, Target
+from lab.middleware import MIDDLEWARES
+name, address, architecture, namespace = json.load(sys.stdin)
+client = MIDDLEWARES[name].service_client(Target(address, Architecture(architecture), namespace))
+with client, client.subscribe():
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+"""The new process ends as any program does, with what it has of the subscription."""
+
+
+@pytest.mark.needs(Promise.OWN_ANSWERS)
+def test_a_process_forked_by_the_owner_of_a_subscription_ends_as_any_other(service_system: System) -> None:
+    target = service_system.target
+    told = [service_system.middleware.name, target.address, target.architecture, target.namespace]
+    command = [sys.executable, "-c", FORKING]
+    done = subprocess.run(
+        command, input=json.dumps(told), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_ticks_return_within_5_s_after_the_subscribers_were_deleted_by_hand(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from lab.addresses import listener
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_BATCH, MAX_REPLY_BYTES
 from lab.process.serving import Executor, Method, Wire, call_method, find_method
@@ -177,8 +178,10 @@ class XmlRpcServer:
             return write_fault(error)
 
     async def _listen(self, host: str, port: int) -> int:
+        # With a socket that listens already: given a host, uvloop starts threads to look it up, and a process
+        # that is forked afterwards (by the owner of a subscription, say) crashes at its end.
         self._listener = await self._loop.create_server(
-            lambda: HttpConnection(self), host, port, backlog=1024, reuse_address=True
+            lambda: HttpConnection(self), sock=listener(host, port), backlog=1024
         )
         self._sweeper = self._loop.create_task(self._sweep())
         return int(self._listener.sockets[0].getsockname()[1])
