@@ -19,6 +19,7 @@ import rabbitmq.tuned.client as client_module
 from harness.load.workload import Driver, Subject
 from rabbitmq.tuned.connection import Confirms, Connection
 from rabbitmq.tuned.server import Consumer
+from rabbitmq.tuned.settlement import Settlement
 from rabbitmq.tuned.wire import Message
 from xmlrpc.tuned.connection import XmlRpcConnection
 
@@ -69,17 +70,14 @@ def send_transient() -> None:
 def confirm_nothing() -> None:
     """Let nobody wait for RabbitMQ to say that it keeps a message."""
 
-    def settle(consumer: Consumer, channel: Any, tag: int, messages: list[Message]) -> None:
-        if channel is not consumer._channel or not channel.is_open:
-            return
-        for message in messages:
-            channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
-        consumer._acknowledge(tag)
+    def publish(settlement: Settlement, message: Message, tag: int) -> None:
+        channel = settlement.channel
+        channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
 
     def unconfirmed(channel: Any) -> None:
         channel.confirm_delivery = lambda ack, callback=lambda _: None: callback(None)
 
-    Consumer._settle = settle  # type: ignore[method-assign,assignment]
+    Settlement._publish = publish  # type: ignore[method-assign,assignment]
     Confirms.add = lambda confirms, message: None  # type: ignore[method-assign,assignment]
     alter_channels(unconfirmed)
     BlockingChannel.confirm_delivery = lambda channel: None
@@ -93,13 +91,14 @@ def confirm_each() -> None:
 def acknowledge_each() -> None:
     """Let RabbitMQ's nodes acknowledge each message by itself."""
 
-    def acknowledge(consumer: Consumer, tag: int) -> None:
-        for each in range(consumer._settled_tag + 1, tag + 1):
-            consumer._channel.basic_ack(each)
-        consumer._count(consumer._delivered_tag, tag)
-        consumer._say_when_settled()
+    def acknowledge(settlement: Settlement) -> None:
+        for tag in [tag for tag, messages in settlement._unconfirmed.items() if not messages]:
+            settlement.channel.basic_ack(tag)
+            settlement.under_way -= 1
+            del settlement._unconfirmed[tag]
+        settlement._owner.acknowledged()
 
-    Consumer._acknowledge = acknowledge  # type: ignore[method-assign,assignment]
+    Settlement._acknowledge = acknowledge  # type: ignore[method-assign,assignment]
 
 
 def acknowledge_nothing() -> None:
@@ -114,7 +113,7 @@ def acknowledge_nothing() -> None:
         return str(consume(channel, queue, deliver, auto_ack=True))
 
     Consumer.open = open_unguarded  # type: ignore[method-assign,assignment]
-    Consumer._acknowledge = lambda consumer, tag: None  # type: ignore[method-assign,assignment]
+    Settlement._acknowledge = lambda settlement: settlement._unconfirmed.clear()  # type: ignore[method-assign,assignment]
     BlockingChannel.basic_consume = consume_at_once
     BlockingChannel.basic_ack = lambda channel, tag, multiple=False: None
 

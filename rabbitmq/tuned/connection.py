@@ -34,6 +34,7 @@ from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.limits import MAX_REQUEST_BYTES
 from lab.validation import clean_address
 
+from .frames import GatheringConnection
 from .wire import UNREADABLE
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Connection:
         self._on_refused = on_refused
         self.is_blocked = False
         """The broker reads nothing from us now: it is out of memory or disk."""
-        self._connection: pika.SelectConnection | None = None
+        self._connection: GatheringConnection | None = None
         self._first: Future[None] = Future()
         self._stopping = False
         self._in_doubt = False
@@ -143,7 +144,12 @@ class Connection:
         connection = self._connection
         if connection is None:
             return False
-        connection.ioloop.add_callback_threadsafe(work)
+
+        def gathered() -> None:
+            with connection.gathering():
+                work()
+
+        connection.ioloop.add_callback_threadsafe(gathered)
         return True
 
     def probe(self) -> None:
@@ -246,7 +252,7 @@ class Connection:
         """Connect and serve until the connection ends."""
         connection = None
         try:
-            connection = pika.SelectConnection(
+            connection = GatheringConnection(
                 self._parameters,
                 on_open_callback=self._opened,
                 on_open_error_callback=self._ended,

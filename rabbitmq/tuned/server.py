@@ -1,6 +1,6 @@
-"""How a node receives requests and answers: a channel that consumes queues, and a thread that does the work.
+"""How a node receives requests: a channel that consumes queues, and a thread that does the work.
 
-Replaced parts of pika: none. Replies are published and deliveries acknowledged many at a time.
+Replaced parts of pika: none.
 """
 
 import logging
@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from lab.errors import Overloaded, Unavailable
+from lab.errors import Unavailable
 
-from .connection import Confirms, Connection
-from .delivery import ERROR_ID, Delivery, Handler, NotFinished, Outcome, RetryQueue, Watch
-from .wire import Kind, Message, reply_to
+from .connection import Connection
+from .delivery import Delivery, Handler, NotFinished, Outcome, RetryQueue, Watch
+from .settlement import Settlement
+from .wire import Message
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +30,8 @@ DELETED = "the queue %s was deleted; declaring and consuming it again"
 ANEW_SECONDS, IN_DOUBT_SECONDS = 1.0, 30.0
 """How often, and how long after a deletion, a queue is consumed again. RabbitMQ may confirm a consumer of a
 queue that is deleted at that moment, and never cancel it."""
-SAY_AGAIN_SECONDS = 60.0
-"""The time between two log lines about a full queue."""
-AGAIN_SECONDS = 0.25
-"""How long to wait before publishing a message again that a full queue refused."""
 FINISHING_SHARE = 0.6
 """The part of the time for draining in which work still begins. Other nodes get the rest of the messages."""
-
-
-class _Unconfirmed(NamedTuple):
-    """Deliveries up to *tag*; their last reply is number *sequence* on the channel."""
-
-    sequence: int
-    tag: int
 
 
 class Consumer:
@@ -67,20 +56,13 @@ class Consumer:
         is_retry: bool = False,
     ) -> None:
         self._connection = connection
-        self._queues = queues
-        self._retry_queue = retries.retry if retries and is_retry else ""
+        self.queues = queues
         self._prefetch = prefetch
         self._watch = watch
         self._outcome = Outcome(handler, watch, retries, is_retry, self._pause)
-        self._delivered_tag = self._settled_tag = 0
-        self._channel: Any = None
-        self._confirms: Confirms[Message] = Confirms()
-        self._held = 0
-        """How many messages must be published again. Nothing is acknowledged before that."""
-        self._say_again_at = 0.0
+        self._settlement: Settlement | None = None
         self._fetched: list[int] = []
         """Tags of messages that a handler fetched. They are acknowledged with the message it worked on."""
-        self._unconfirmed: deque[_Unconfirmed] = deque()
         self._deliveries: deque[Delivery] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -101,10 +83,8 @@ class Consumer:
 
     def open(self, channel: Channel, own_queue: str = "") -> None:
         """Serve on the new *channel*. *own_queue*: one more queue, which only this node has."""
-        self._channel = channel
         self._forget()
-        channel.add_on_return_callback(self._returned)
-        channel.confirm_delivery(self._confirmed)  # before it consumes, and so before any reply
+        self._settlement = Settlement(channel, self)
         channel.basic_qos(prefetch_count=self._prefetch)
         if own_queue:
             channel.basic_consume(own_queue, self._delivered)
@@ -113,8 +93,8 @@ class Consumer:
 
     def consume(self) -> None:
         """Begin to consume the shared queues."""
-        if self._channel and self._channel.is_open and not self._consumers and not self._stopping.is_set():
-            for queue in self._queues:
+        if self._channel and not self._consumers and not self._stopping.is_set():
+            for queue in self.queues:
                 self._consume(queue)
 
     def cancelled(self, consumer: str) -> None:
@@ -122,11 +102,11 @@ class Consumer:
         queue, channel = self._consumers.pop(consumer, ""), self._channel
         self._cancelled.add(consumer)
         self._in_doubt_until = time.monotonic() + IN_DOUBT_SECONDS
-        if consumer in self._beginning:  # its queue was deleted before RabbitMQ confirmed it
+        if channel and consumer in self._beginning:  # its queue was deleted before RabbitMQ confirmed it
             confirmed = Method(channel.channel_number, Basic.ConsumeOk(consumer))
             # RabbitMQ never does now, and pika would hold all other requests on this channel back until then.
             channel.callbacks.process(channel.channel_number, Basic.ConsumeOk, channel, confirmed)
-        if not queue or self._stopping.is_set():
+        if channel is None or not queue or self._stopping.is_set():
             return
         log.warning(DELETED, queue)
 
@@ -139,35 +119,50 @@ class Consumer:
     def missing(self) -> None:
         """Forget the channel: it was closed because a queue was deleted just before it was consumed."""
         self._in_doubt_until = time.monotonic() + IN_DOUBT_SECONDS
-        for queue in self._queues:
+        for queue in self.queues:
             log.warning(DELETED, queue)
         self.lost()
 
     def lost(self) -> None:
         """Forget the channel. What was not acknowledged on it is delivered again, if its queue is there."""
-        self._channel = None
+        self._settlement = None
         self._forget()
-        self._say_when_settled()
+        self.acknowledged()
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        self._connection().later(seconds, work)
+
+    def work_again(self, delivery: Delivery) -> None:
+        self._deliveries.append(delivery)
+        self._wake.set()
+
+    def acknowledged(self) -> None:
+        if self._watch:
+            self._watch.under_way(self._settlement.under_way if self._settlement else 0)
+        if self._settled and (self._settlement is None or self._settlement.is_done):
+            self._settled.set()
+
+    @property
+    def _channel(self) -> Channel | None:
+        """The channel, if it is open."""
+        return self._settlement.channel if self._settlement and self._settlement.channel.is_open else None
 
     def _forget(self) -> None:
         self._consumers = {}
         self._beginning.clear()
-        self._unconfirmed.clear()
-        self._confirms.clear()
-        self._held = 0
         self._fetched.clear()
-        self._count(delivered=0, settled=0)
 
     def _consume(self, queue: str) -> None:
+        if not self._channel:
+            return
         consumer = self._channel.basic_consume(queue, self._delivered, callback=self._begun)
         self._consumers[consumer] = queue
         self._beginning.add(consumer)
         if time.monotonic() < self._in_doubt_until:
-            self._connection().later(ANEW_SECONDS, lambda: self._consume_anew(consumer))
+            self.later(ANEW_SECONDS, lambda: self._consume_anew(consumer))
 
     def _consume_anew(self, consumer: str) -> None:
-        is_open = self._channel and self._channel.is_open and not self._stopping.is_set()
-        if is_open and consumer in self._consumers:
+        if self._channel and consumer in self._consumers and not self._stopping.is_set():
             self._channel.basic_cancel(consumer)
             self._consume(self._consumers.pop(consumer))
 
@@ -177,129 +172,24 @@ class Consumer:
     def _delivered(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        tag = method.delivery_tag
-        delivery = Delivery(channel, tag, properties, body, method.redelivered, method.consumer_tag)
-        self._deliveries.append(delivery)
-        self._wake.set()
-        self._count(tag, self._settled_tag)
+        if self._settlement:
+            self._settlement.under_way += 1
+            if self._watch:
+                self._watch.under_way(self._settlement.under_way)
+        self.work_again(
+            Delivery(channel, method.delivery_tag, properties, body, method.redelivered, method.consumer_tag)
+        )
 
-    def _settle(self, channel: Channel, tag: int, messages: list[Message]) -> None:
-        """Publish *messages*; acknowledge all deliveries up to *tag* when the broker has confirmed them."""
-        if channel is not self._channel or not channel.is_open:  # that connection is broken
-            return
-        published = self._confirms.published
-        for message in messages:
-            self._publish(message)
-        if self._confirms.published > published or self._unconfirmed:
-            self._unconfirmed.append(_Unconfirmed(self._confirms.published, tag))
-        else:
-            self._acknowledge(tag)
-
-    def _publish_all(self, messages: list[Message]) -> None:
-        if self._channel and self._channel.is_open:
-            for message in messages:
-                self._publish(message)
-
-    def _publish(self, message: Message) -> None:
-        if message.is_direct_reply:
-            self.reply_directly(message)
-            return
-        message.publish(self._channel)
-        self._confirms.add(message)
-
-    def _confirmed(self, frame: object) -> None:
-        method = frame.method  # type: ignore[attr-defined]
-        settled = self._confirms.settle(method)
-        if isinstance(method, Basic.Nack):
-            for message in settled:
-                self._refused(message)
-        if self._held:
-            return
-        tag = 0
-        while self._unconfirmed and self._unconfirmed[0].sequence < self._confirms.oldest:
-            tag = self._unconfirmed.popleft().tag
-        if tag and self._channel and self._channel.is_open:
-            self._acknowledge(tag)
-
-    def _returned(
-        self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes
-    ) -> None:
-        """Declare the queue that is gone, and publish the message again.
-
-        The broker confirms a message that it returns. So acknowledge nothing until it confirms the second.
-        """
-        log.warning("the queue %s was deleted; declaring it again", method.routing_key)
-        message = Message(method.routing_key, body, properties, kind=Kind.COPY)
-        self._held += 1
-        self.declare(channel, lambda: self._publish_again(channel, message))
-
-    def _refused(self, message: Message) -> None:
-        """Decide what to do with a *message* that RabbitMQ refused, because its queue is full."""
-        if message.kind is Kind.PETITION:
-            full = Overloaded(f"the queue {message.routing_key} is full; try again later")
-            for reply in reply_to(message.properties, full):
-                self._publish_waiting(reply)
-        elif message.kind is Kind.REPLY:
-            log.info("a reply was dropped: its queue is full")
-        elif letter := (message.properties.headers or {}).get(ERROR_ID):
-            # Waiting for room would stop all other work: nobody but an operator makes room there.
-            log.error(
-                "dead letter %s was dropped, because %s is full: message %s",
-                letter,
-                message.routing_key,
-                message.properties.message_id,
-            )
-        elif message.routing_key == self._retry_queue:
-            self._retry_here(message)
-        else:
-            if time.monotonic() >= self._say_again_at:  # not for each message and attempt
-                self._say_again_at = time.monotonic() + SAY_AGAIN_SECONDS
-                log.warning("the queue %s is full; messages wait for room in it", message.routing_key)
-            channel = self._channel
-            self._held += 1
-            self._connection().later(AGAIN_SECONDS, lambda: self._publish_again(channel, message))
-
-    def _publish_again(self, channel: Channel, message: Message) -> None:
-        if channel is self._channel and channel.is_open:
-            self._held -= 1
-            self._publish_waiting(message)
-
-    def _publish_waiting(self, message: Message) -> None:
-        """Publish *message*. All that is not acknowledged yet waits until the broker confirms it."""
-        self._publish(message)
-        if self._unconfirmed:
-            tag = self._unconfirmed[-1].tag
-            self._unconfirmed.clear()
-            self._unconfirmed.append(_Unconfirmed(self._confirms.published, tag))
-
-    def _retry_here(self, message: Message) -> None:
-        """Try a message of the retry queue again, because that queue is full.
-
-        If all nodes waited for room in it, no node would make room.
-        """
-        tag = self._unconfirmed.pop().tag
-        self._deliveries.append(Delivery(self._channel, tag, message.properties, message.body))
-        self._wake.set()
-
-    def _acknowledge(self, tag: int) -> None:
-        self._channel.basic_ack(tag, multiple=True)
-        self._count(self._delivered_tag, tag)
-        self._say_when_settled()
-
-    def _count(self, delivered: int, settled: int) -> None:
-        self._delivered_tag, self._settled_tag = delivered, settled
-        if self._watch:
-            self._watch.under_way(max(0, delivered - settled))
+    def _settle(self, settlement: Settlement | None, outcomes: list[tuple[int, list[Message]]]) -> None:
+        if self._settlement:
+            is_new = self._settlement is not settlement
+            self._settlement.settle([each for each in outcomes if not each[0]] if is_new else outcomes)
 
     def _cancel(self) -> None:
-        if self._channel and self._channel.is_open:
+        if self._channel:
             for consumer in self._consumers:
                 self._channel.basic_cancel(consumer)
         self._consumers = {}
-
-    def _say_when_settled(self) -> None:
-        if self._settled and not self._unconfirmed:
-            self._settled.set()
 
     # In other threads.
 
@@ -316,7 +206,7 @@ class Consumer:
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         self._settled = threading.Event()
-        if self._connection().call(self._say_when_settled):
+        if self._connection().call(self.acknowledged):
             self._settled.wait(max(0.0, deadline - time.monotonic()))
 
     def _pause(self, seconds: float) -> bool:
@@ -342,29 +232,24 @@ class Consumer:
         return batch
 
     def _work_on(self, batch: list[Delivery]) -> bool:
-        """Work on *batch* and acknowledge it. Return False if this node stops and leaves some to others."""
-        messages: list[Message] = []
-        of_deleted: list[Message] = []
-        finished: Delivery | None = None
+        """Work on *batch* and settle it. Return False if this node stops and leaves some to others."""
+        settlement = self._settlement
+        outcomes: list[tuple[int, list[Message]]] = []
         all_done = True
         for delivery in batch:
-            is_open = delivery.channel is self._channel
+            is_open = settlement is not None and delivery.channel is settlement.channel
             if not is_open and delivery.consumer not in self._cancelled:  # another node has it now
                 continue
             try:
                 if self._stopping.is_set() and time.monotonic() > self._finish_by:
                     raise NotFinished
-                (messages if is_open else of_deleted).extend(self._outcome.of(delivery))
+                messages = self._outcome.of(delivery)
             except NotFinished:
                 all_done = False
                 break
-            finished = delivery if is_open else finished
-        if of_deleted:
-            self._connection().call(lambda: self._publish_all(of_deleted))
-        if finished:
-            channel, tag = finished.channel, max(finished.tag, *self._fetched, 0)
+            outcomes.append((max(delivery.tag, *self._fetched, 0) if is_open else 0, messages))
             self._fetched.clear()
-            self._connection().call(lambda: self._settle(channel, tag, messages))
+        self._connection().call(lambda: self._settle(settlement, outcomes))
         return all_done
 
 
