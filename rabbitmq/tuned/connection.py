@@ -97,9 +97,10 @@ class Confirms(Generic[Published]):
 class Connection:
     """A connection that calls *set_up* whenever it is open; *set_up* calls :meth:`ready` when it is done.
 
-    Only the I/O thread uses pika; other threads give it work by :meth:`call`. The I/O thread calls *on_lost*
-    when the connection broke, and *on_blocked* when the broker takes no messages because it is out of memory
-    or disk. A blocked connection is kept: a new one would be blocked, too, and deliveries would be lost.
+    Other threads give the I/O thread work by :meth:`call`, or do it in its place by :meth:`do`. This work,
+    and all that the I/O thread calls, is done one at a time. It calls *on_lost* when the connection broke,
+    and *on_blocked* when the broker takes no messages because it is out of memory or disk. A blocked
+    connection is kept: a new one would be blocked, too, and deliveries would be lost.
     *on_refused* is called with the reason if the broker will refuse the next connection, too: it does not
     permit something, or a queue is of another kind. The connection is opened again all the same.
     """
@@ -121,6 +122,7 @@ class Connection:
         self.is_blocked = False
         """The broker reads nothing from us now: it is out of memory or disk."""
         self._connection: GatheringConnection | None = None
+        self._lock = threading.RLock()
         self._first: Future[None] = Future()
         self._stopping = False
         self._in_doubt = False
@@ -144,13 +146,30 @@ class Connection:
         connection = self._connection
         if connection is None:
             return False
-
-        def gathered() -> None:
-            with connection.gathering():
-                work()
-
-        connection.ioloop.add_callback_threadsafe(gathered)
+        connection.ioloop.add_callback_threadsafe(lambda: self._gather(connection, work))
         return True
+
+    def do(self, work: Callable[[], None]) -> bool:
+        """Do *work* in this thread; False if there is no connection just now.
+
+        It saves the hand-over to the I/O thread, and that costs more than a short *work*.
+        """
+        connection = self._connection
+        if connection is None:
+            return False
+        try:
+            self._gather(connection, work)
+        except AMQPError:  # the connection has just ended, and all that *work* does is done again
+            return False
+        except BaseException:  # an interrupt: nobody knows what was sent
+            self.call(lambda: self.reconnect("a call was interrupted"))
+            raise
+        return True
+
+    @staticmethod
+    def _gather(connection: GatheringConnection, work: Callable[[], None]) -> None:
+        with connection.gathering():
+            work()
 
     def probe(self) -> None:
         """Ask the broker something. If nothing at all comes back in a while, open a new connection.
@@ -206,7 +225,7 @@ class Connection:
 
         def work_if_connected() -> None:
             if connection is self._connection and connection and connection.is_open:
-                work()
+                self._gather(connection, work)
 
         if connection:
             connection.ioloop.call_later(seconds, work_if_connected)
@@ -241,7 +260,8 @@ class Connection:
             connected_at = time.monotonic()
             self._connect()
             self.is_blocked = self._in_doubt = False
-            self._on_lost()
+            with self._lock:
+                self._on_lost()
             served_seconds = time.monotonic() - connected_at
             is_stable = self._first.done() and served_seconds > UNTIL_THE_BROKER_SERVES.longest_seconds
             failures = 1 if is_stable else failures + 1
@@ -253,6 +273,7 @@ class Connection:
         connection = None
         try:
             connection = GatheringConnection(
+                self._lock,
                 self._parameters,
                 on_open_callback=self._opened,
                 on_open_error_callback=self._ended,

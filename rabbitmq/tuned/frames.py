@@ -6,6 +6,7 @@ there is read in one step. The rest, such as a body of many frames, goes through
 """
 
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -48,13 +49,19 @@ _MOST_LETTERS = 255
 
 
 class GatheringConnection(pika.SelectConnection):  # type: ignore[misc]
-    """A connection that sends what is published during :meth:`gathering` at its end, all at once."""
+    """A connection that sends what is published during :meth:`gathering` at its end, all at once.
+
+    Any thread may gather and publish, one at a time: it holds *lock*. Only the thread that opened the
+    connection reads, and waits until the socket takes more.
+    """
 
     _is_gathering = False
     _frame_buffer: bytes
     """The beginning of a frame whose end has not come yet."""
 
-    def __init__(self, *arguments: object, **settings: object) -> None:
+    def __init__(self, lock: threading.RLock, *arguments: object, **settings: object) -> None:
+        self._lock = lock
+        self._reader = threading.get_ident()
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         super().__init__(*arguments, **settings)
@@ -62,35 +69,47 @@ class GatheringConnection(pika.SelectConnection):  # type: ignore[misc]
     @contextmanager
     def gathering(self) -> Iterator[None]:
         """Send what is published in this block when it ends."""
-        is_outermost, self._is_gathering = not self._is_gathering, True
-        try:
-            yield
-        finally:
-            if is_outermost:
-                self._is_gathering = False
-                self._send_gathered()
+        with self._lock:
+            is_outermost, self._is_gathering = not self._is_gathering, True
+            try:
+                yield
+            finally:
+                if is_outermost:
+                    self._is_gathering = False
+                    self._send_gathered()
 
     def _send_gathered(self) -> None:
-        gathered = b"".join(self._gathered)
-        self._gathered.clear()
-        self._gathered_bytes = 0
-        transport = self._transport
-        if transport is None or not gathered:
-            return
-        if isinstance(transport, _AsyncPlaintextTransport) and not transport.get_write_buffer_size():
-            with suppress(OSError):  # it would block, or is broken: the transport sees it, too
-                gathered = gathered[transport._sock.send(gathered) :]
-        if gathered:
-            transport.write(gathered)
+        with self._lock:
+            gathered = b"".join(self._gathered)
+            self._gathered.clear()
+            transport = self._transport
+            if transport is None or not gathered:
+                return
+            if isinstance(transport, _AsyncPlaintextTransport) and not transport.get_write_buffer_size():
+                with suppress(OSError):  # it would block, or is broken: the transport sees it, too
+                    gathered = gathered[transport._sock.send(gathered) :]
+            self._gathered_bytes = len(gathered)
+            if gathered and self._is_read_here:
+                self._gathered_bytes = 0
+                transport.write(gathered)
+            elif gathered:
+                self._gathered.append(gathered)
+                self.ioloop.add_callback_threadsafe(self._send_gathered)
+
+    @property
+    def _is_read_here(self) -> bool:
+        return threading.get_ident() == self._reader
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
-        self._gathered += marshaled_frames
-        size = sum(map(len, marshaled_frames))
-        self._gathered_bytes += size
-        self.bytes_sent += size
-        self.frames_sent += len(marshaled_frames)
-        if not self._is_gathering or self._gathered_bytes >= MOST_GATHERED_BYTES:
-            self._send_gathered()
+        with self._lock:
+            self._gathered += marshaled_frames
+            size = sum(map(len, marshaled_frames))
+            self._gathered_bytes += size
+            self.bytes_sent += size
+            self.frames_sent += len(marshaled_frames)
+            is_much = self._gathered_bytes >= MOST_GATHERED_BYTES and self._is_read_here
+            if not self._is_gathering or is_much:
+                self._send_gathered()
 
     def _send_message(
         self, channel_number: int, method_frame: Basic.Publish, content: tuple[BasicProperties, bytes]

@@ -249,7 +249,7 @@ class Consumer:
                 break
             outcomes.append((max(delivery.tag, *self._fetched, 0) if is_open else 0, messages))
             self._fetched.clear()
-        self._connection().call(lambda: self._settle(settlement, outcomes))
+        self._connection().do(lambda: self._settle(settlement, outcomes))
         return all_done
 
 
