@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness.faults.by_hand import full_queue
+from harness.faults.site import Brokers
 from lab.contract import Application, Architecture, InsultFilter
 from lab.errors import Overloaded, Unavailable
 from lab.operations import new_operation_id
@@ -217,6 +218,32 @@ def test_letters_that_the_full_dead_letter_queue_refuses_are_logged_and_hold_up_
             eventually(lambda: dropped() >= 3)  # the policy may come after the first
             eventually(lambda: waiting(rabbit, f"{queue}.dead") + dropped() == 5)
         assert "connecting again" not in "".join(map(system.launcher.logs, system.nodes))
+
+
+def test_a_full_work_queue_is_worked_on_again_when_the_store_is_back(
+    rabbit: PrivateRabbit, private_brokers: Brokers
+) -> None:
+    spec = SystemSpec(
+        "rabbitmq", Application.FILTER, Architecture.N_NODE, nodes=2, node_arguments=("--prefetch", "10")
+    )
+    urls = BrokerUrls(private_brokers.urls.redis, rabbit.url)
+    with System(spec, urls) as system, system.filter(deadline_seconds=DEADLINE_SECONDS) as client:
+        accepted: list[object] = []
+
+        def is_full() -> bool:
+            accepted.append(outcome(lambda: client.submit(f"tonto {len(accepted)}")))
+            return isinstance(accepted[-1], Overloaded)
+
+        with full_queue(rabbit.server, f"{system.namespace}.filter", 5):
+            private_brokers.kill("redis")
+            try:
+                eventually(is_full, every=0.0)
+                eventually(lambda: "waiting for the store" in system.launcher.logs(system.nodes[0]))
+            finally:
+                private_brokers.restart("redis")
+            for number, each in enumerate(accepted[:-1]):
+                assert client.result(str(each), DEADLINE_SECONDS) == f"CENSORED {number}"
+            eventually(lambda: isinstance(outcome(lambda: client.submit("tonto")), str))
 
 
 def waiting(rabbit: PrivateRabbit, queue: str) -> int:
