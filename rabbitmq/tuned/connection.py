@@ -1,41 +1,33 @@
 """A connection to RabbitMQ in an I/O thread of its own. It is opened again when it breaks.
 
-Replaced parts of pika: it reads 16 KiB at a time instead of 4. Headers that it cannot read, and bodies that
-are too long, no longer end the connection: the broker would deliver such a message again, and end the next
-connection, until no node is left.
+Replaced parts of pika: those of :mod:`~rabbitmq.tuned.frames`.
 """
 
 import logging
-import struct
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from itertools import takewhile
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import pika
-from pika.adapters.utils.io_services_utils import _AsyncTransportBase
-from pika.channel import Channel, ContentFrameAssembler
+from pika.channel import Channel
 from pika.exceptions import (
     AMQPError,
     AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
     ConnectionClosedByClient,
-    InvalidFieldTypeException,
 )
-from pika.frame import Body, Header, Method
-from pika.spec import Basic, BasicProperties
+from pika.spec import Basic
 
 from lab.brokers import redacted
 from lab.client.retry import PROBE_SECONDS, Backoff
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
-from lab.limits import MAX_REQUEST_BYTES
 from lab.validation import clean_address
 
-from .frames import GatheringConnection
-from .wire import UNREADABLE
+from .frames import BoundedAssembler, GatheringConnection
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +39,6 @@ BLOCKED = "RabbitMQ takes nothing for now: it is out of memory or disk; try agai
 UNTIL_THE_BROKER_SERVES = Backoff(0.1, 1.0)
 # pika logs every failed attempt with a traceback. We log one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
-# pika reads 4 KiB at a time, and each time copies the part of a frame that it has. Private, but a constant.
-_AsyncTransportBase._MAX_RECV_BYTES = 16 * 1024
 
 Published = TypeVar("Published")
 
@@ -205,7 +195,7 @@ class Connection:
                 self.reconnect("a queue that this process reads was deleted")
 
         def opened(channel: Channel) -> None:
-            channel._content_assembler = _BoundedAssembler()
+            channel._content_assembler = BoundedAssembler()
             channel.add_on_close_callback(closed)
             channel.add_on_cancel_callback(cancelled)
             then(channel)
@@ -368,55 +358,3 @@ def _parameters(url: str) -> pika.URLParameters:
     parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
     parameters.connection_attempts = 1
     return parameters
-
-
-_ERRORS = (
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    OSError,
-    RecursionError,
-    struct.error,
-    InvalidFieldTypeException,
-)
-_decode_strictly = BasicProperties.decode
-
-
-def _decode(properties: BasicProperties, encoded: bytes, offset: int = 0) -> BasicProperties:
-    """Decode the properties of a message, without its headers if pika cannot read them.
-
-    For example, pika cannot read a time after the year 9999, or 5,000 tables nested in one another.
-    """
-    try:
-        return cast(BasicProperties, _decode_strictly(properties, encoded, offset))
-    except _ERRORS:
-        _decode_strictly(properties, _without_headers(encoded[offset:]))
-        properties.headers = {UNREADABLE: True}
-        return properties
-
-
-def _without_headers(encoded: bytes) -> bytes:
-    """Return encoded properties with an empty table of headers."""
-    (flags,) = struct.unpack_from(">H", encoded)
-    start = 2
-    for flag in (BasicProperties.FLAG_CONTENT_TYPE, BasicProperties.FLAG_CONTENT_ENCODING):
-        start += 1 + encoded[start] if flags & flag else 0
-    (size,) = struct.unpack_from(">I", encoded, start)
-    return encoded[:start] + bytes(4) + encoded[start + 4 + size :]
-
-
-class _BoundedAssembler(ContentFrameAssembler):  # type: ignore[misc]
-    """Collects a body. Of one that is too long, it keeps only enough to show that it is too long.
-
-    Each of our channels has one. It is not set for pika as a whole: stock clients of this process read longer
-    replies.
-    """
-
-    def _handle_body_frame(self, frame: Body) -> tuple[Method, Header, bytes] | None:
-        if self._seen_so_far > MAX_REQUEST_BYTES:
-            self._seen_so_far += len(frame.fragment)
-            frame.fragment = b""
-        return cast("tuple[Method, Header, bytes] | None", super()._handle_body_frame(frame))
-
-
-BasicProperties.decode = _decode

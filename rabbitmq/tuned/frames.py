@@ -2,7 +2,9 @@
 
 Replaced parts of pika: it calls ``send`` three times for each message, and for each frame it copies all that
 it has read. Here one ``send`` takes all that is published in one turn, and a delivery whose frames are all
-there is read in one step. The rest, such as a body of many frames, goes through pika's own code.
+there is read in one step. The rest, such as a body of many frames, goes through pika's own code. Headers that
+pika cannot read, and bodies that are too long, no longer end the connection: the broker would deliver such a
+message again, and end the next connection, until no node is left.
 """
 
 import struct
@@ -10,10 +12,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from typing import cast
 
 import pika
-from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
-from pika.frame import Method, decode_frame
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport, _AsyncTransportBase
+from pika.channel import ContentFrameAssembler
+from pika.exceptions import InvalidFieldTypeException
+from pika.frame import Body, Header, Method, decode_frame
 from pika.spec import (
     FRAME_BODY,
     FRAME_END,
@@ -25,6 +30,12 @@ from pika.spec import (
     BasicProperties,
 )
 
+from lab.limits import MAX_REQUEST_BYTES
+
+from .wire import UNREADABLE
+
+# pika reads 4 KiB at a time. Private, but a constant.
+_AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
 MOST_GATHERED_BYTES = 64 * 1024
 _FRAME = struct.Struct(">BHI")
 _HEADER = struct.Struct(">BHIHHQ")
@@ -236,3 +247,55 @@ def _text(encoded: bytes) -> str | bytes:
         return encoded.decode()
     except UnicodeDecodeError:
         return encoded
+
+
+_ERRORS = (
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    OSError,
+    RecursionError,
+    struct.error,
+    InvalidFieldTypeException,
+)
+_decode_strictly = BasicProperties.decode
+
+
+def _decode(properties: BasicProperties, encoded: bytes, offset: int = 0) -> BasicProperties:
+    """Decode the properties of a message, without its headers if pika cannot read them.
+
+    For example, pika cannot read a time after the year 9999, or 5,000 tables nested in one another.
+    """
+    try:
+        return cast(BasicProperties, _decode_strictly(properties, encoded, offset))
+    except _ERRORS:
+        _decode_strictly(properties, _without_headers(encoded[offset:]))
+        properties.headers = {UNREADABLE: True}
+        return properties
+
+
+def _without_headers(encoded: bytes) -> bytes:
+    """Return encoded properties with an empty table of headers."""
+    (flags,) = struct.unpack_from(">H", encoded)
+    start = 2
+    for flag in (BasicProperties.FLAG_CONTENT_TYPE, BasicProperties.FLAG_CONTENT_ENCODING):
+        start += 1 + encoded[start] if flags & flag else 0
+    (size,) = struct.unpack_from(">I", encoded, start)
+    return encoded[:start] + bytes(4) + encoded[start + 4 + size :]
+
+
+class BoundedAssembler(ContentFrameAssembler):  # type: ignore[misc]
+    """Collects a body. Of one that is too long, it keeps only enough to show that it is too long.
+
+    Each of our channels has one. It is not set for pika as a whole: stock clients of this process read longer
+    replies.
+    """
+
+    def _handle_body_frame(self, frame: Body) -> tuple[Method, Header, bytes] | None:
+        if self._seen_so_far > MAX_REQUEST_BYTES:
+            self._seen_so_far += len(frame.fragment)
+            frame.fragment = b""
+        return cast("tuple[Method, Header, bytes] | None", super()._handle_body_frame(frame))
+
+
+BasicProperties.decode = _decode
