@@ -224,29 +224,27 @@ def _encoded(properties: BasicProperties) -> bytes:
 
 
 def _decoded(encoded: bytes) -> BasicProperties:
-    """Decode properties; pika decodes unusual ones."""
+    """Decode properties; pika decodes unusual ones. A text that is not UTF-8 stays bytes, as with pika."""
     flags = int.from_bytes(encoded[:2], "big")
     properties = BasicProperties()
+    values = vars(properties)
     position = 2
     for flag, name in _USUAL.items():
         if flags & flag and position < len(encoded):
-            value: object = encoded[position]
+            value = encoded[position]
             position += 1
-            if flag != BasicProperties.FLAG_DELIVERY_MODE:
-                start, position = position, position + encoded[position - 1]
-                value = _text(encoded[start:position])
-            setattr(properties, name, value)
+            if flag == BasicProperties.FLAG_DELIVERY_MODE:
+                values[name] = value
+                continue
+            text = encoded[position : position + value]
+            position += value
+            try:
+                values[name] = text.decode()
+            except UnicodeDecodeError:
+                values[name] = text
     if flags & _UNUSUAL_FLAGS or position != len(encoded):
         return BasicProperties().decode(encoded)
     return properties
-
-
-def _text(encoded: bytes) -> str | bytes:
-    """Return a text, or what is not UTF-8 as it is."""
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        return encoded
 
 
 _ERRORS = (

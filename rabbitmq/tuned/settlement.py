@@ -6,6 +6,7 @@ Replaced parts of pika: none. Replies are published and deliveries acknowledged 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from pika.channel import Channel
@@ -139,13 +140,13 @@ class Settlement:
         """
         queue = method.routing_key
         log.warning("the queue %s was deleted; declaring it again", queue)
+        sent = queue, properties.message_id, body
         for message, tag in self._confirms.waiting:
-            sent = message.routing_key, message.properties.message_id, message.body
-            if sent == (queue, properties.message_id, body):
+            if (message.routing_key, message.properties.message_id, message.body) == sent:
                 self._count(tag, 1)
                 self._waiting.add(tag)
-                self._owner.declare(channel, lambda: self._publish_again(message, tag))  # noqa: B023
-                break
+                self._owner.declare(channel, partial(self._publish_again, message, tag))
+                return
 
     def _refused(self, message: Message, tag: int) -> bool:
         """Decide what to do with a message whose queue is full. Return whether its delivery waits."""
@@ -171,7 +172,7 @@ class Settlement:
             if time.monotonic() >= self._say_again_at:  # not for each message and attempt
                 self._say_again_at = time.monotonic() + SAY_AGAIN_SECONDS
                 log.warning("the queue %s is full; messages wait for room in it", message.routing_key)
-            self._owner.later(AGAIN_SECONDS, lambda: self._publish_again(message, tag))
+            self._owner.later(AGAIN_SECONDS, partial(self._publish_again, message, tag))
             return True
         return False
 
