@@ -45,9 +45,7 @@ from lab.validation import clean_address, clean_deadline, clean_text
 from .topology import default_address
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs a traceback when nobody answers
-log = logging.getLogger(__name__)
 PREFETCH = 100
-RECONNECT_SECONDS = 0.5
 SERVICE_CODES = {
     "": Operation.ADD_INSULT,
     "X1": Operation.INSULT_ME,
@@ -91,41 +89,18 @@ class _Process:
         is_shared = options.architecture is Architecture.N_NODE
         self._store: Store = SimpleStore(locate_redis(), options.namespace) if is_shared else MemoryStore()
         self._options, self._queue = options, f"{options.namespace}.{self.application}"
-        self._queues: list[str] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._consume_until_told, daemon=True)
-        self._connect()
+        self._connection = connect(locate_rabbitmq())
+        self._channel = self._connection.channel()
+        self._thread = threading.Thread(target=self._channel.start_consuming, daemon=True)
 
     def start(self) -> str:
+        self._channel.basic_qos(prefetch_count=PREFETCH)
         self.consume(self._queue)
         return self._queue
 
     def consume(self, queue: str) -> None:
-        self._queues.append(queue)
-        self._consume(queue)
-
-    def _consume(self, queue: str) -> None:
         self._channel.queue_declare(queue, durable=True)
         self._channel.basic_consume(queue, self._serve)
-
-    def _connect(self) -> None:
-        self._connection = connect(locate_rabbitmq())
-        self._channel = self._connection.channel()
-        self._channel.basic_qos(prefetch_count=PREFETCH)
-
-    def _consume_until_told(self) -> None:
-        """Consume the queues. Open another connection when one breaks, and when no queue is left."""
-        while not self._stopping.is_set():
-            try:
-                self._channel.start_consuming()
-            except AMQPError as error:
-                log.warning("RabbitMQ: %r; connecting again", error)
-            while not self._stopping.wait(RECONNECT_SECONDS):
-                with suppress(AMQPError, Unavailable):
-                    self._connect()
-                    for queue in self._queues:
-                        self._consume(queue)
-                    break
 
     def canary(self) -> None:
         self._connection.process_data_events(0)
@@ -134,10 +109,8 @@ class _Process:
         self._thread.start()
 
     def drain(self, timeout_seconds: float) -> None:
-        self._stopping.set()
         if self._thread.is_alive():
-            with suppress(AMQPError):  # there is no connection just now
-                self._connection.add_callback_threadsafe(self._channel.stop_consuming)
+            self._connection.add_callback_threadsafe(self._channel.stop_consuming)
             self._thread.join(timeout_seconds)
         self._store.close()
 
@@ -152,12 +125,8 @@ class _Process:
             answer = error
         except (ValueError, KeyError, TypeError) as error:
             answer = InvalidRequest(Code.MALFORMED, f"the request cannot be read: {error!r}")
-        # RabbitMQ 3.10 closes a connection that replies to a damaged name. So it must not deliver that again.
-        if method.redelivered:
-            channel.basic_ack(method.delivery_tag)
         self._reply(properties, answer)
-        if not method.redelivered:
-            channel.basic_ack(method.delivery_tag)
+        channel.basic_ack(method.delivery_tag)
 
     def _reply(self, properties: Any, answer: object) -> None:
         if not properties.reply_to:
@@ -191,7 +160,7 @@ class Broadcaster(_Process):
 
     def _publish(self, tick: Tick) -> None:
         headers = pika.BasicProperties(headers={"number": tick.number})
-        with translated(), connect(locate_rabbitmq()) as connection:  # threads must not share one
+        with connect(locate_rabbitmq()) as connection:  # threads must not share one
             connection.channel().basic_publish(self._exchange, "", tick.insult.encode(), headers)
 
 
@@ -260,11 +229,8 @@ class _Connection(threading.local):
 
     @translated()
     def __init__(self, url: str, seconds: float) -> None:
-        self._process, self._url, self._seconds = os.getpid(), url, seconds
-        self._open()
-
-    def _open(self) -> None:
-        self._connection = connect(self._url)
+        self._process, self._seconds = os.getpid(), seconds
+        self._connection = connect(url)
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         self._replies = self._channel.queue_declare("", exclusive=True).method.queue
@@ -284,9 +250,6 @@ class _Connection(threading.local):
             delivery_mode=pika.DeliveryMode.Persistent,
         )
         with translated():
-            if self._connection.is_closed:
-                self._open()
-                properties.reply_to = self._replies if wants_reply else None
             self._channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
         return message_id
 

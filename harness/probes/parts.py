@@ -92,7 +92,7 @@ RULES = (
         PARSING, r"redis/_parsers/.*|redis/connection\.py", r"(?:pack|encode|_?decode|parse|read_response).*"
     ),
     Rule(TRANSPORT, r"redis/(?:connection|_parsers/.*|utils)\.py|redis/_parsers/.*"),
-    Rule(PARSING, rf"{_PRIVATE}(?:codec|wire|http|plain|settings|bounds|serpent|scripts)\.py"),
+    Rule(PARSING, rf"{_PRIVATE}(?:codec|frames|wire|http|plain|settings|bounds|serpent|scripts)\.py"),
     Rule(TRANSPORT, rf"{_PRIVATE}(?:connection|receive|instant|nonblocking)\.py"),
     Rule(APPLICATION, r"lab/(?:applications|store)/.*"),
     Rule(HANDLING, rf"(?:lab|{_OURS}|Pyro4|pika|redis)/.*"),
