@@ -169,10 +169,8 @@ def assert_answers(client: Client, system: System) -> None:
     if system.spec.application is Application.SERVICE:
         assert client.ask(service_queue(system), {}, INSULT.encode())[0] in ("true", "false")
     else:
-        assert client.ask(f"{system.namespace}.filter", {}, f"quin {INSULT}".encode()) == (
-            "quin CENSORED",
-            "",
-        )
+        text = f"quin {INSULT}".encode()
+        assert client.ask(f"{system.namespace}.filter", {}, text) == ("quin CENSORED", "")
 
 
 def assert_serves(client: Client, system: System) -> None:
@@ -217,7 +215,9 @@ def test_bad_events_are_not_delivered_again(node: System, client: Client) -> Non
     for properties, body, _ in KINDS.values():
         client.publish(service_queue(node), properties, body)
     assert_serves(client, node)
-    assert "connecting again" not in node.launcher.logs(node.nodes[0])[before:]
+    logs = node.launcher.logs(node.nodes[0])[before:].splitlines()
+    # Replies to damaged names, in the test before, end a connection that is for such replies alone.
+    assert all("INTERNAL_ERROR" in line for line in logs if "connecting again" in line)
 
 
 def test_bombs_are_refused_quickly_and_leave_no_memory_behind(node: System, client: Client) -> None:
