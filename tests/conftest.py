@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from harness.faults.site import Brokers
 from harness.faults.site import private_brokers as private_brokers_of
@@ -25,6 +27,10 @@ from tests.eventually import eventually
 
 StartSystem = Callable[..., System]
 USUAL_PORTS = (8000, 8001, 8002, 8003, 8004, 9090)
+
+
+hypothesis_settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("lab")  # no test depends on how fast the machine is
 
 
 def pytest_configure() -> None:
