@@ -44,12 +44,6 @@ SYSTEMS, FACTORS, SPEEDUP, CAPACITY, SCALING, FOUND, FAULTS, WINDOWS = (
 """Parts of the report."""
 
 
-UNKNOWN_COST = (
-    " XML-RPC and Pyro4 keep nothing of a call. Redis and RabbitMQ keep every text before it is worked on. "
-    "What that costs is not measured here."
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A sentence that valid measurements of the run support, and the part of the report that shows them."""
@@ -128,8 +122,9 @@ def caveats(run: Run) -> list[str]:
         )
     if len({guarantee_of(run, point) for point in run.points}) > 1:
         found.append(
-            "Only systems that keep the same of an accepted request are ranked against each other."
-            + ("" if any(_disk(run)) else UNKNOWN_COST)
+            "Only systems that keep the same of an accepted request are ranked against each other: nothing, "
+            "or all of it before it is worked on."
+            + ("" if any(_disk(run)) else " What that costs is not measured here.")
         )
     for point in filter(is_refusal, run.points):
         name = system_name(point.middleware, point.architecture)
@@ -324,7 +319,8 @@ def _nearest_ideal(work: str, found: Sequence[Speedup]) -> Iterator[str]:
     said = f"If nodes will be added, {work} per text: at {nodes(most)} "
     ideal = f"the work's ideal, {most} x {found[0].ideal:,.4g}/s"
     if len(near) == len(ordered):
-        yield f"{said}all that were measured make the same, about {best.value:.0%} of {ideal}."
+        shares_said = f"{worst.value:.0%} to {best.value:.0%}"
+        yield f"{said}{' and '.join(near)} were not told apart: {shares_said} of {ideal}."
     else:
         yield (
             f"{said}{' and '.join(near)} came nearest {ideal}: {best.value:.0%} of it; "
