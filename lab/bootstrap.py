@@ -75,6 +75,9 @@ def run_program(main: Callable[[], int]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
+        # If it came while a text was run (a dataclass does that), Python remembers it, and would end by the
+        # signal, not with our exit code. The next text makes it forget.
+        exec("")
         return complain("interrupted; everything started is ended", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (whatever it is, a person reads one line)
         return end_with(error)

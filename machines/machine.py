@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from lab.addresses import free_port, host_port, is_open
+from lab.addresses import free_port, is_open
 from lab.bootstrap import ROOT
 from lab.cli.brokers import say
 from lab.errors import Code, InvalidRequest, Unavailable
@@ -36,17 +36,17 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     if options.scheduler == bool(options.address):
         _parser().error("give the scheduler's ADDRESS to join it, or --scheduler to be it")
+    if ":" in options.host:
+        _parser().error("--host: machines measure together over IPv4 only")
     free_port(options.host)  # is it an address of this machine?
     if options.address:
         check_scheduler(options.address)
     elif is_open(options.port, options.host):
-        raise Unavailable(
-            f"somebody listens at {host_port(options.host, options.port)} already; take another --port"
-        )
+        raise Unavailable(f"somebody listens at {options.host}:{options.port} already; take another --port")
     dask = [sys.executable, "-m", "dask"]
     if options.scheduler:
         where = ["--host", options.host, "--port", str(options.port)]
-        join = f"python3 -m lab machine tcp://{host_port(options.host, options.port)} --host"
+        join = f"python3 -m lab machine tcp://{options.host}:{options.port} --host"
         say(f"on each machine, this one too: {join} ITS_ADDRESS")
         command = [*dask, "scheduler", *where, "--no-dashboard", "--no-jupyter"]
     else:

@@ -292,6 +292,13 @@ def test_an_error_of_the_lab_itself_is_one_line_and_tells_how_to_see_more() -> N
     assert "Traceback" in done.stderr
 
 
+def test_an_interrupt_ends_with_its_exit_code_also_while_a_class_is_made(tmp_path: Path) -> None:
+    program = "import lab.bootstrap as lab; exit(lab.run_program(lambda: exec('raise KeyboardInterrupt')))"
+    (tmp_path / "interrupted.py").write_text(program, encoding="utf-8")
+    done = run("interrupted", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (130, b"lab: interrupted; everything started is ended\n")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_shell_without_one_of_its_streams_ends_quietly(closed: str) -> None:
     line = " ".join(f"'{word}'" for word in command_line("lab shell xmlrpc --deadline 200ms"))

@@ -161,6 +161,7 @@ WRONG_TOO = {
     "up --host 203.0.113.7": "203.0.113.7 is no address of this machine",
     "up --host nowhere.invalid": "nowhere.invalid is no address of this machine",
     "up --host 127.0.0.1:80": "'127.0.0.1:80' is not a host",
+    "machine --scheduler --host ::1": "--host: machines measure together over IPv4 only",
     "machine --scheduler --host 203.0.113.7": "203.0.113.7 is no address of this machine",
     "serve xmlrpc service --nodes=-1": "--nodes: '-1' is not a number of nodes, 1 or more",
 }
