@@ -140,7 +140,6 @@ MIDDLEWARE = Middleware("sockets", "Sockets", True, package="contrib.sockets", n
 PROGRAM = DirectProgram("contrib.sockets", WIRE, first_port=8100)
 TOPOLOGY = PROGRAM.topology
 default_address = PROGRAM.default_address
-report_dead = PROGRAM.report_dead
 
 if __name__ == "__main__":
     raise SystemExit(PROGRAM.main(InsultServiceClient, None))

@@ -97,7 +97,7 @@ class Middleware:
         """
         if self.variant == STOCK:
             return
-        self._module("tuned.client").report_dead(target.address, application, address)
+        self._module("insult_service").InsultServiceClient.wire.report_dead(target, application, address)
 
     def delete_queues(self, url: str, namespace: str) -> None:
         """Delete the queues and exchanges of *namespace* (a middleware with a broker of queues)."""

@@ -11,6 +11,7 @@ from typing import cast
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest
 from lab.limits import MAX_PAGE
+from lab.validation import clean_operation_id
 
 
 class Operation(StrEnum):
@@ -102,6 +103,16 @@ def positional(
             raise InvalidRequest(Code.MISSING_FIELD, f"{operation} needs {name}")
         given.append(left.pop(name) if name in left else signature.defaults[place - signature.required])
     return given
+
+
+def perform(
+    application: object, operation: Operation, arguments: Mapping[str, object], operation_id: str = ""
+) -> object:
+    """Let *application* answer *operation*; an empty *operation_id* makes no exactly-once promise."""
+    method = getattr(application, operation)
+    if operation_id and operation in MUTATING_OPERATIONS:
+        return method(**arguments, operation_id=clean_operation_id(operation_id))
+    return method(**arguments)
 
 
 def to_plain(answer: object) -> object:

@@ -1,11 +1,10 @@
 """The broadcaster of n nodes: calls back the subscribers of the shared store."""
 
-from lab.applications.broadcast import Broadcaster, FanOut, Notifier
+from lab.applications.broadcast import Broadcaster, FanOut
 from lab.applications.service import open_node_store
-from lab.client.direct import CallConnection
 from lab.contract import Architecture
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
-from lab.process.direct import tell
+from lab.process.direct import Notifier
 from lab.process.node import run
 
 from .tuned.node import add_name_server_option, wire_of
@@ -16,7 +15,7 @@ class BroadcasterNode:
 
     def __init__(self, options: NodeOptions) -> None:
         self._store = open_node_store(options)
-        self._notifier: Notifier[CallConnection] = Notifier(wire_of().connect, tell)
+        self._notifier = Notifier(wire_of())
         self._fan_out = FanOut(self._store, self._notifier.notify)
         self._broadcaster = Broadcaster(self._store, self._fan_out, options.interval_seconds)
 

@@ -1,17 +1,14 @@
 """Node and client of the InsultFilter over Pyro4."""
 
-from typing import Self
+from typing import cast
 
-from lab.client.calls import DirectFilterCalls
-from lab.contract import Application, Target
 from lab.errors import Code, InvalidRequest
-from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.process.direct import DirectFilter
+from lab.process.direct import DirectFilter, DirectFilterClient
 from lab.process.node import run
 
-from .tuned.client import NodeClient
+from .tuned.connection import PyroConnection
 from .tuned.node import add_name_server_option, add_server_type_option, wire_of
 
 
@@ -22,18 +19,16 @@ class InsultFilterNode(DirectFilter):
         super().__init__(wire_of(server_type), options, 0, name_server)
 
 
-class InsultFilterClient(NodeClient, DirectFilterCalls):
+class InsultFilterClient(DirectFilterClient):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
-    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.FILTER, deadline_seconds)
-
-    def _another(self) -> Self:
-        return type(self)(self._target, self.deadline_seconds)
+    wire = wire_of()
 
     def _filtered(self, texts: list[str]) -> list[str]:
         try:
-            return self.ask(lambda node, left: node.batch(Operation.FILTER, texts, left))
+            return self.ask(
+                lambda node, left: cast(PyroConnection, node).batch(Operation.FILTER, texts, left)
+            )
         except InvalidRequest as error:
             if error.code is not Code.TOO_LARGE:
                 raise

@@ -1,8 +1,5 @@
 """Node and client of the InsultService over Pyro4."""
 
-from lab.client.calls import Inbox, ServiceCalls
-from lab.contract import Application, Target
-from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.options import (
     NodeOptions,
     add_broadcast_options,
@@ -10,10 +7,9 @@ from lab.options import (
     node_options,
     process_parser,
 )
-from lab.process.direct import DirectService, receive_ticks
+from lab.process.direct import DirectService, DirectServiceClient
 from lab.process.node import run
 
-from .tuned.client import NodeClient
 from .tuned.node import add_name_server_option, add_server_type_option, wire_of
 
 
@@ -24,14 +20,10 @@ class InsultServiceNode(DirectService):
         super().__init__(wire_of(server_type), options, 0, name_server)
 
 
-class InsultServiceClient(NodeClient, ServiceCalls):
+class InsultServiceClient(DirectServiceClient):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
-    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.SERVICE, deadline_seconds)
-
-    def subscribe(self) -> Inbox:
-        return receive_ticks(wire_of(), InsultServiceClient(self._target, self.deadline_seconds))
+    wire = wire_of()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,10 +1,10 @@
 """The broadcaster of n nodes: requests come on its own queue, ticks go to a fanout exchange."""
 
 from lab.applications.broadcast import Broadcaster
-from lab.applications.service import ServiceApplication, open_node_store, perform
+from lab.applications.service import ServiceApplication, open_node_store
 from lab.contract import Architecture
 from lab.errors import Code, InvalidRequest
-from lab.operations import Operation
+from lab.operations import Operation, perform
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 

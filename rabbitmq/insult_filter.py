@@ -7,12 +7,12 @@ from typing import cast
 from uuid import uuid4
 
 from lab.applications.filter import build_filter
-from lab.applications.service import open_node_store, perform
+from lab.applications.service import open_node_store
 from lab.client.calls import FilterCalls
 from lab.contract import Architecture, Target
 from lab.errors import InvalidRequest
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation, new_operation_id
+from lab.operations import Operation, new_operation_id, perform
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
 from lab.process.node import run
 

@@ -1,11 +1,11 @@
 """Node and client of the InsultService over RabbitMQ."""
 
 from lab.applications.broadcast import Broadcaster
-from lab.applications.service import ServiceApplication, open_node_store, perform
+from lab.applications.service import ServiceApplication, open_node_store
 from lab.client.calls import Inbox, ServiceCalls
 from lab.contract import Architecture, Target
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation
+from lab.operations import Operation, perform
 from lab.options import NodeOptions, add_broadcast_options, node_options, process_parser
 from lab.process.node import run
 

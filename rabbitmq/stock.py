@@ -29,13 +29,13 @@ from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from lab.applications.broadcast import Broadcaster as Ticker
 from lab.applications.filter import build_filter
-from lab.applications.service import ServiceApplication, perform
+from lab.applications.service import ServiceApplication
 from lab.brokers import locate_rabbitmq, locate_redis
 from lab.client.calls import FilterCalls, Inbox, ServiceCalls
 from lab.contract import Application, Architecture, Target, Tick
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, LabError, Overloaded, Unavailable, error_from
 from lab.limits import DEFAULT_DEADLINE_SECONDS
-from lab.operations import Operation, bind, to_plain
+from lab.operations import Operation, bind, perform, to_plain
 from lab.options import NodeOptions
 from lab.process.node import main_of_roles
 from lab.store import MemoryStore, Store

@@ -39,10 +39,10 @@ HEADINGS = ("Kind", "Broker", "Load balancing", "Delivery", "Broadcast", "Librar
 PARALLEL_FILES = sorted(FILES - {"__init__.py", "stock.py"})
 TUNED_FILES = {"client.py", "connection.py", "node.py", "server.py", "wire.py"}
 """What every tuned/ has: the same file where the role is the same."""
-OF_THE_LAB = {"xmlrpc": {"node.py"}}
+OF_THE_LAB = {"xmlrpc": {"client.py", "node.py"}}
 """What tuned/ needs no file for: it is what lab/process/direct.py makes of a wire."""
-NODE_METHODS = {"start", "canary", "join", "drain"}
-"""Every node has them (lab/process/node.py), some from a class of the lab."""
+OFTEN_INHERITED = {"start", "canary", "join", "drain", "subscribe"}
+"""Every node or client has them, some from a class of the lab."""
 
 
 @cache
@@ -69,7 +69,7 @@ def _public(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
             found[f"{prefix}{node.name}"] = "class"
             found |= _public(node.body, f"{prefix}{node.name}.")
         elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            if prefix and node.name in NODE_METHODS:
+            if prefix and node.name in OFTEN_INHERITED:
                 continue
             found[f"{prefix}{node.name}"] = (
                 f"({ast.unparse(node.args)}) -> {ast.unparse(node.returns or node)}"

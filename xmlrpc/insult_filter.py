@@ -1,18 +1,14 @@
 """Node and client of the InsultFilter over XML-RPC."""
 
-from typing import Self, cast
+from typing import cast
 
-from lab.client.calls import DirectFilterCalls
-from lab.contract import Application, Target
 from lab.errors import Code
-from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import Operation
 from lab.options import NodeOptions, add_filter_options, node_options, process_parser
-from lab.process.direct import DirectFilter
+from lab.process.direct import DirectFilter, DirectFilterClient
 from lab.process.node import run
 
 from .topology import FILTER_PORT
-from .tuned.client import NodeClient
 from .tuned.server import WIRE
 from .tuned.wire import error_from_fault
 
@@ -24,14 +20,10 @@ class InsultFilterNode(DirectFilter):
         super().__init__(WIRE, options, FILTER_PORT, master)
 
 
-class InsultFilterClient(NodeClient, DirectFilterCalls):
+class InsultFilterClient(DirectFilterClient):
     """Client of the :class:`~lab.contract.InsultFilter` at *target*."""
 
-    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.FILTER, deadline_seconds)
-
-    def _another(self) -> Self:
-        return type(self)(self._target, self.deadline_seconds)
+    wire = WIRE
 
     def _filtered(self, texts: list[str]) -> list[str]:
         calls = [{"methodName": Operation.FILTER.value, "params": [text]} for text in texts]

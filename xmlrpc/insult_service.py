@@ -1,8 +1,5 @@
 """Node and client of the InsultService over XML-RPC."""
 
-from lab.client.calls import Inbox, ServiceCalls
-from lab.contract import Application, Target
-from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.options import (
     NodeOptions,
     add_broadcast_options,
@@ -10,11 +7,10 @@ from lab.options import (
     node_options,
     process_parser,
 )
-from lab.process.direct import DirectService, receive_ticks
+from lab.process.direct import DirectService, DirectServiceClient
 from lab.process.node import run
 
 from .topology import SERVICE_PORT
-from .tuned.client import NodeClient
 from .tuned.server import WIRE
 
 
@@ -25,14 +21,10 @@ class InsultServiceNode(DirectService):
         super().__init__(WIRE, options, SERVICE_PORT, master)
 
 
-class InsultServiceClient(NodeClient, ServiceCalls):
+class InsultServiceClient(DirectServiceClient):
     """Client of the :class:`~lab.contract.InsultService` at *target*."""
 
-    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.SERVICE, deadline_seconds)
-
-    def subscribe(self) -> Inbox:
-        return receive_ticks(WIRE, InsultServiceClient(self._target, self.deadline_seconds))
+    wire = WIRE
 
 
 def main(argv: list[str] | None = None) -> int:

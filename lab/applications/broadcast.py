@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Generic, NamedTuple
+from typing import NamedTuple
 
 from lab.applications.service import ServiceApplication
-from lab.client.retry import ToNode
 from lab.contract import Tick
 from lab.errors import Code, InvalidRequest, LabError, Unavailable
 from lab.operations import new_operation_id
@@ -218,35 +217,6 @@ class CalledBackService(ServiceApplication):
         before, host, after = self._split(clean_subscriber(uri, (self._scheme,)))
         address = self._allowed.address(host)
         return f"{before}[{address}]{after}" if ":" in address else f"{before}{address}{after}"
-
-
-class Notifier(Generic[ToNode]):
-    """Calls subscribers back, over a connection to each that stays open.
-
-    *tell* sends a tick over a connection, within the seconds that it is given.
-    """
-
-    def __init__(
-        self, connect: Callable[[str], ToNode], tell: Callable[[ToNode, Tick, float], object]
-    ) -> None:
-        self._connect = connect
-        self._tell = tell
-        self._connections: dict[str, ToNode] = {}
-
-    def notify(self, uri: str, tick: Tick) -> None:
-        """Tell the subscriber at *uri* of *tick*; a LabError if it does not take it in 2 s."""
-        connection = self._connections.pop(uri, None) or self._connect(uri)
-        try:
-            self._tell(connection, tick, NOTIFY_SECONDS)
-        except BaseException:
-            connection.close()
-            raise
-        self._connections[uri] = connection
-
-    def close(self) -> None:
-        """Close the connections."""
-        while self._connections:
-            self._connections.popitem()[1].close()
 
 
 def _resolved(name: str) -> str:

@@ -1,16 +1,16 @@
 """The InsultService over a store. Every argument is checked here. The wires pass on what they received."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from lab.brokers import locate_redis
 from lab.contract import Architecture
 from lab.errors import NoInsults
 from lab.limits import MAX_PAGE, MAX_REPLY_BYTES, SUBSCRIPTION_LEASE_SECONDS
-from lab.operations import MUTATING_OPERATIONS, SERVICE_OPERATIONS, Operation
+from lab.operations import SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
 from lab.store import open_store
 from lab.store.protocol import Store
-from lab.validation import clean_after, clean_insult, clean_limit, clean_operation_id, clean_subscriber
+from lab.validation import clean_after, clean_insult, clean_limit, clean_subscriber
 from lab.work import request_counter
 
 
@@ -68,16 +68,6 @@ def insult_page(insults: Iterable[str]) -> list[str]:
             break
         page.append(insult)
     return page
-
-
-def perform(
-    application: object, operation: Operation, arguments: Mapping[str, object], operation_id: str = ""
-) -> object:
-    """Let *application* answer *operation*; an empty *operation_id* makes no exactly-once promise."""
-    method = getattr(application, operation)
-    if operation_id and operation in MUTATING_OPERATIONS:
-        return method(**arguments, operation_id=clean_operation_id(operation_id))
-    return method(**arguments)
 
 
 def non_blocking_service_operations(architecture: Architecture) -> frozenset[Operation]:

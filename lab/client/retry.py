@@ -1,4 +1,4 @@
-"""Deadlines, pauses that grow, probes, and going on at another node when one dies.
+"""Deadlines, pauses that grow, and probes: how long to wait, and what for.
 
 A frozen process keeps its connections, and the kernel accepts new ones for it: nothing is refused, and no
 answer comes. Only another request, one that costs nothing to answer, tells whether the process lives.
@@ -7,11 +7,9 @@ answer comes. Only another request, one that costs nothing to answer, tells whet
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
-from lab.client.connection import Turns
 from lab.errors import DeadlineExceeded, NotFound, Unavailable
 
 PROBE_AFTER_SECONDS = 3.0
@@ -26,13 +24,6 @@ MOST_OF_IT = 0.8
 """The part of the time to drain that a node plans with: its process must have ended when that is over."""
 
 
-class Connection(Protocol):
-    """A connection to one node."""
-
-    def close(self) -> None: ...
-
-
-ToNode = TypeVar("ToNode", bound=Connection)
 Answer = TypeVar("Answer")
 
 
@@ -68,130 +59,9 @@ class Backoff:
         return random.uniform(self.least_share * longest, longest)
 
 
-BETWEEN_NODES = Backoff(0.02, 0.5, least_share=0.0)
 UNTIL_THE_MASTER_ANSWERS = Backoff(0.02, 0.2)
 UNTIL_THE_RESULT_IS_THERE = Backoff(0.001, 0.02, least_share=1.0, growth=1.25)
 """A result is noticed at most a quarter of its time late."""
-
-
-class RetryBudget:
-    """How many retries a client may make: a few at once, so many a second, and a share of its calls.
-
-    It bounds what clients add to the load of a system that is failing already.
-    """
-
-    def __init__(self, at_once: float = 20.0, per_second: float = 10.0, per_call: float = 0.2) -> None:
-        self._at_once = self._left = at_once
-        self._per_second = per_second
-        self._per_call = per_call
-        self._counted_at = time.monotonic()
-        self.calls = 0
-        """To be counted up at each call."""
-
-    def spend(self) -> bool:
-        """Take one retry from what is left; False if nothing is."""
-        now = time.monotonic()
-        earned = self._per_second * (now - self._counted_at) + self._per_call * self.calls
-        self._left = min(self._at_once, self._left + earned)
-        self._counted_at, self.calls = now, 0
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-class Failover(Generic[ToNode]):
-    """A connection to the node that *assign* names, replaced when it is found dead.
-
-    *assign* raises Unavailable when no node is live: that ends the call at once. *report_dead* is told the
-    address that did not answer; without it there is no other node, and Unavailable ends the call. All
-    three are given the seconds that are left, and keep to them.
-    """
-
-    def __init__(
-        self,
-        assign: Callable[[float], str],
-        connect: Callable[[str, float], ToNode],
-        report_dead: Callable[[str, float], None] | None,
-        budget: RetryBudget | None = None,
-    ) -> None:
-        self._assign = assign
-        self._connect = connect
-        self._report_dead = report_dead
-        self._budget = budget or RetryBudget()
-        self._address = ""
-        self._connection: ToNode | None = None
-        self._turns = Turns()
-
-    @property
-    def address(self) -> str:
-        """The node in use; empty: none."""
-        return self._address
-
-    def call(self, attempt: Callable[[ToNode, float], Answer], deadline_seconds: float) -> Answer:
-        """Return what *attempt* returns; a node that is Unavailable is replaced until the deadline.
-
-        *attempt* is given the connection and the seconds that are left. It may run more than once, so it must
-        carry the same operation id each time, or change nothing. Retries keep within the budget. Threads take
-        turns.
-        """
-        deadline = time.monotonic() + deadline_seconds
-        lock = self._turns.lock
-        if not lock.acquire(blocking=False):
-            self._turns.take(deadline_seconds)
-        try:
-            attempts = 0
-            self._budget.calls += 1
-            while True:
-                try:
-                    connection = self._connection or self._connected(deadline - time.monotonic())
-                    return attempt(connection, max(LEAST_SECONDS, deadline - time.monotonic()))
-                except DeadlineExceeded:
-                    if self._report_dead:  # it may be frozen: the next call goes elsewhere
-                        self._drop(self._report_dead, LEAST_SECONDS)
-                    raise
-                except Unavailable as error:
-                    attempts += 1
-                    self._give_up_on_node(error, attempts, deadline, deadline_seconds)
-        finally:
-            lock.release()
-
-    def _give_up_on_node(
-        self, error: Unavailable, attempts: int, deadline: float, deadline_seconds: float
-    ) -> None:
-        """Drop the node and wait before the next; raise what ends the call if there must be no next."""
-        if not self._address or self._report_dead is None:  # there is no other node: raise at once
-            self.close()
-            raise error
-        self._drop(self._report_dead, max(LEAST_SECONDS, deadline - time.monotonic()))
-        if not self._budget.spend():
-            raise error
-        pause_seconds = BETWEEN_NODES.pause(attempts)
-        if time.monotonic() + pause_seconds >= deadline:
-            raise DeadlineExceeded(f"no node answered within {deadline_seconds:g} s: {error}") from error
-        time.sleep(pause_seconds)
-
-    def close(self) -> None:
-        """Close the connection; a later call opens a new one."""
-        connection, self._connection, self._address = self._connection, None, ""
-        if connection:
-            connection.close()
-
-    def _connected(self, left: float) -> ToNode:
-        if self._connection is None:
-            if left <= 0:  # this process was frozen meanwhile
-                raise DeadlineExceeded("the deadline passed before a node was found")
-            self._address = ""
-            self._address = self._assign(left)
-            self._connection = self._connect(self._address, left)
-        return self._connection
-
-    def _drop(self, report_dead: Callable[[str, float], None], left: float) -> None:
-        address = self._address
-        self.close()
-        if address:
-            with suppress(Unavailable, DeadlineExceeded):  # the next assign raises it
-                report_dead(address, left)
 
 
 def probe_after(left: float) -> float:

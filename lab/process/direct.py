@@ -7,7 +7,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from lab.addresses import listener
-from lab.applications.broadcast import AllowedHosts, Broadcaster, CalledBackService, FanOut, Notifier
+from lab.applications.broadcast import (
+    NOTIFY_SECONDS,
+    AllowedHosts,
+    Broadcaster,
+    CalledBackService,
+    FanOut,
+)
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import Calls, DirectFilterCalls, Inbox, ServiceCalls, receive_by_callback
@@ -20,7 +26,7 @@ from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation
 from lab.options import NodeOptions
 from lab.process.master import Master
 from lab.process.node import Node, main_of_roles
-from lab.process.serving import LEASE_SECONDS, Executor, Method, Wire, methods_of, report_dead
+from lab.process.serving import LEASE_SECONDS, Executor, Method, Wire, methods_of
 from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
 
 BROADCAST_OPERATIONS = (
@@ -61,7 +67,7 @@ class DirectService:
         application = CalledBackService(self._store, wire.scheme, wire.split, allowed)
         methods = methods_of(application, executors, InsultService)
         self._served = wire.served(methods, options, Application.SERVICE, default_port, master)
-        self._notifier: Notifier[CallConnection] = Notifier(wire.connect, tell)
+        self._notifier = Notifier(wire)
         self._fan_out = FanOut(self._store, self._notifier.notify)
         self._broadcaster = (
             Broadcaster(self._store, self._fan_out, options.interval_seconds) if broadcasts else None
@@ -181,28 +187,33 @@ class DirectMaster:
         return methods
 
 
-class DirectServiceClient(DirectClient[CallConnection], ServiceCalls):
-    """Client of the :class:`~lab.contract.InsultService` at *target*, over :attr:`wire`."""
+class WireClient(DirectClient[CallConnection]):
+    """Client of :attr:`application` at *target*, over :attr:`wire`."""
 
     wire: Wire
+    application: Application
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.SERVICE, deadline_seconds, self.wire.connect, self.wire.answers)
+        connect, answers, locator = self.wire.connect, self.wire.answers, self.wire.locator(target)
+        super().__init__(target, self.application, deadline_seconds, connect, answers, locator)
+
+
+class DirectServiceClient(WireClient, ServiceCalls):
+    """Client of the :class:`~lab.contract.InsultService`."""
+
+    application = Application.SERVICE
 
     def subscribe(self) -> Inbox:
         return receive_ticks(self.wire, type(self)(self._target, self.deadline_seconds))
 
 
-class DirectFilterClient(DirectClient[CallConnection], DirectFilterCalls):
-    """Client of the :class:`~lab.contract.InsultFilter` at *target*, over :attr:`wire`.
+class DirectFilterClient(WireClient, DirectFilterCalls):
+    """Client of the :class:`~lab.contract.InsultFilter`.
 
     Each text is a request of its own, unless the middleware has batches.
     """
 
-    wire: Wire
-
-    def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
-        super().__init__(target, Application.FILTER, deadline_seconds, self.wire.connect, self.wire.answers)
+    application = Application.FILTER
 
     def _another(self) -> Self:
         return type(self)(self._target, self.deadline_seconds)
@@ -243,10 +254,6 @@ class DirectProgram:
         port = self.first_port + (offset if architecture is Architecture.ONE_NODE else 0)
         return self.wire.address("127.0.0.1", port)
 
-    def report_dead(self, master: str, application: Application, address: str) -> None:
-        """Tell the *master* that the node at *address* is gone; the master looks for itself."""
-        report_dead(self.wire, master, application, address)
-
     def main(self, connect: Callable[[Target], InsultService], argv: list[str] | None) -> int:
         """Run the role that *argv* names; return the exit code. *connect* is the service's client."""
         wire, first = self.wire, self.first_port
@@ -281,9 +288,27 @@ def receive_ticks(wire: Wire, client: Calls, host: str = "127.0.0.1") -> Inbox:
     return receive_by_callback(client, serve)
 
 
-def tell(connection: CallConnection, tick: Tick, timeout_seconds: float) -> None:
-    """Tell a subscriber, over *connection*, of *tick*."""
-    connection.call("notify", [tick.insult], timeout_seconds, f"{TICK_ID}{tick.number}")
+class Notifier:
+    """Calls subscribers back, over a connection to each that stays open."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._connections: dict[str, CallConnection] = {}
+
+    def notify(self, uri: str, tick: Tick) -> None:
+        """Tell the subscriber at *uri* of *tick*; a LabError if it does not take it in 2 s."""
+        connection = self._connections.pop(uri, None) or self._wire.call_back(uri)
+        try:
+            connection.call("notify", [tick.insult], NOTIFY_SECONDS, f"{TICK_ID}{tick.number}")
+        except BaseException:
+            connection.close()
+            raise
+        self._connections[uri] = connection
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._connections:
+            self._connections.popitem()[1].close()
 
 
 def _checked(

@@ -12,13 +12,12 @@ from uuid import uuid4
 
 from lab.addresses import host_port, reachable
 from lab.applications.broadcast import SubscriberUri
-from lab.applications.service import perform
 from lab.background import BackgroundJob, heartbeat
-from lab.client.direct import CallConnection, MasterLocator, answers
+from lab.client.direct import CallConnection, Locator, MasterLocator, TheNode, answers
 from lab.client.retry import PROBE_SECONDS, Deadline
-from lab.contract import Application
+from lab.contract import Application, Architecture, Target
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Unavailable
-from lab.operations import Operation, bind, to_plain
+from lab.operations import Operation, bind, perform, to_plain
 from lab.options import NodeOptions
 from lab.process.node import cannot_listen
 
@@ -104,6 +103,20 @@ class Wire:
     def answers(self, address: str) -> bool:
         """Tell whether the server at *address* answers a probe on a new connection."""
         return answers(self.connect(address), self.probe, PROBE_SECONDS)
+
+    def locator(self, target: Target) -> Locator:
+        """Return what finds a node of *target*: its address is the node's own, or that of the master of n."""
+        is_one_of_n = target.architecture is Architecture.N_NODE
+        return MasterLocator(self.connect(target.address)) if is_one_of_n else TheNode(target.address)
+
+    def report_dead(self, target: Target, application: Application, address: str) -> None:
+        """Tell the master of *target* that its node at *address* is gone; the master looks for itself."""
+        with closing(self.locator(target)) as locator:
+            locator.report_dead(application, address, MASTER_SECONDS)
+
+    def call_back(self, uri: str) -> CallConnection:
+        """Return a connection to the subscriber at *uri*."""
+        return self.connect(uri)
 
     def split(self, uri: str) -> SubscriberUri:
         """Take a subscriber's address apart. What follows the port is dropped: nobody calls it."""
@@ -219,12 +232,6 @@ class Membership:
 
     def _tell(self, method: str, *arguments: str, timeout_seconds: float = MASTER_SECONDS) -> object:
         return self._master.call(method, [self._application.value, *arguments], timeout_seconds)
-
-
-def report_dead(wire: Wire, master: str, application: Application, address: str) -> None:
-    """Tell the *master* that the node at *address* is gone; the master looks for itself."""
-    with closing(MasterLocator(wire.connect(master))) as locator:
-        locator.report_dead(application, address, MASTER_SECONDS)
 
 
 def methods_of(

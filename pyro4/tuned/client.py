@@ -1,4 +1,4 @@
-"""What the clients of both applications share: a node's connection, replaced when the node dies.
+"""How the clients of both applications find their node: by its name, or by the master's.
 
 Replaces nothing of Pyro4, which has no fail-over.
 """
@@ -6,12 +6,11 @@ Replaces nothing of Pyro4, which has no fail-over.
 from collections.abc import Sequence
 from contextlib import closing
 
-from lab.client.direct import DirectClient
 from lab.client.retry import Deadline
 from lab.contract import Application, Architecture, Target
 
-from .connection import PyroConnection, answers
-from .name_server import MASTER, NAMES_SECONDS, Names
+from .connection import PyroConnection
+from .name_server import MASTER, Names
 
 _RESOLVERS = {
     Application.SERVICE: "get_resolver_slave",
@@ -37,20 +36,6 @@ class NameLocator:
 
     def close(self) -> None:
         self._names.close()
-
-
-class NodeClient(DirectClient[PyroConnection]):
-    """Calls operations on the one node, or on the one that the master names; found by the name server."""
-
-    def __init__(self, target: Target, application: Application, deadline_seconds: float) -> None:
-        locator = NameLocator(target)
-        super().__init__(target, application, deadline_seconds, PyroConnection, answers, locator)
-
-
-def report_dead(name_server: str, application: Application, uri: str) -> None:
-    """Tell the master, found by the *name_server*, that the node at *uri* is gone; it looks for itself."""
-    with closing(Names(name_server)) as names:
-        _call_master(names, "report_dead", (uri,), NAMES_SECONDS)
 
 
 def _call_master(names: Names, method: str, arguments: Sequence[object], timeout_seconds: float) -> object:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from lab.addresses import host_port
 from lab.applications.broadcast import SubscriberUri
 from lab.background import BackgroundJob, heartbeat
+from lab.client.direct import Locator
 from lab.client.retry import Deadline
-from lab.contract import Application, Architecture
+from lab.contract import Application, Architecture, Target
 from lab.errors import Code, InvalidRequest, LabError
 from lab.options import NodeOptions
 from lab.process.serving import Method, Served, Wire
 
 from ..topology import NAME_SERVER_PORT
+from .client import NameLocator
 from .connection import FOREIGN_SERIALIZER, PyroConnection, answers
 from .methods import InFlight, exposed
 from .name_server import MASTER, NAMES_SECONDS, Names
@@ -131,6 +133,12 @@ class PyroWire(Wire):
     def answers(self, address: str) -> bool:
         return answers(address)
 
+    def locator(self, target: Target) -> Locator:
+        return NameLocator(target)
+
+    def call_back(self, uri: str) -> PyroConnection:
+        return PyroConnection(uri, FOREIGN_SERIALIZER)
+
     def split(self, uri: str) -> SubscriberUri:
         found = _SUBSCRIBER_URI.fullmatch(uri)  # a socket in the file system has no host
         if not found:
@@ -141,10 +149,7 @@ class PyroWire(Wire):
 def wire_of(server_type: str = SERVER_TYPES[0]) -> PyroWire:
     """Return the wire of a node whose daemon is of *server_type*."""
 
-    def connect(uri: str) -> PyroConnection:
-        return PyroConnection(uri, FOREIGN_SERIALIZER)
-
-    return PyroWire("pyro", ObjectServer, connect, probe="", server_type=server_type)
+    return PyroWire("pyro", ObjectServer, PyroConnection, probe="", server_type=server_type)
 
 
 class Membership:

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import redis
 
-from lab.applications.service import perform
 from lab.client.retry import Backoff
 from lab.contract import Application, Architecture
 from lab.errors import (
@@ -25,7 +24,7 @@ from lab.errors import (
     as_text,
 )
 from lab.limits import MAX_BATCH, MAX_RESULTS, RESULT_TTL_SECONDS
-from lab.operations import Operation
+from lab.operations import Operation, perform
 from lab.options import NodeOptions, whole_number
 from lab.settings import settings
 from lab.store.protocol import IdReused, digest

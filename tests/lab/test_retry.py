@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.client.retry import LEAST_SECONDS, Backoff, Failover, RetryBudget, wait_for_result
+from lab.client.direct import Failover, RetryBudget
+from lab.client.retry import LEAST_SECONDS, Backoff, wait_for_result
 from lab.errors import Code, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
 from tests.lab.conftest import Clock
 
@@ -63,7 +64,8 @@ class System:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the client goes by."""
     clock = Clock()
-    monkeypatch.setattr("lab.client.retry.time", clock)
+    for module in ("direct", "retry"):
+        monkeypatch.setattr(f"lab.client.{module}.time", clock)
     return clock
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.applications.filter import FilterApplication
-from lab.applications.service import ServiceApplication, perform
+from lab.applications.service import ServiceApplication
 from lab.errors import (
     Code,
     DeadlineExceeded,
@@ -31,6 +31,7 @@ from lab.operations import (
     SIGNATURES,
     Operation,
     bind,
+    perform,
 )
 from lab.process.launcher import DidNotStart
 from lab.store import MemoryStore
