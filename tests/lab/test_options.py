@@ -216,14 +216,12 @@ def test_what_is_no_url_of_a_broker_is_refused_and_not_shown(name: str, url: str
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", ["1", "true", "True", "yes", "YES"])
-def test_a_switch_is_turned_on(raw: str) -> None:
-    assert read_settings({"LAB_REQUIRE_BROKERS": raw}).require_brokers is True
-
-
-@pytest.mark.parametrize("raw", ["", "0", "false", "FALSE", "no"])
-def test_a_switch_is_turned_off(raw: str) -> None:
-    assert read_settings({"LAB_REQUIRE_BROKERS": raw}).require_brokers is False
+@pytest.mark.parametrize(
+    ("is_on", "written"),
+    [(True, ["1", "true", "True", "yes", "YES"]), (False, ["", "0", "false", "FALSE", "no"])],
+)
+def test_a_switch_is_turned_on_and_off(is_on: bool, written: list[str]) -> None:
+    assert {read_settings({"LAB_REQUIRE_BROKERS": raw}).require_brokers for raw in written} == {is_on}
 
 
 @pytest.mark.parametrize("raw", ["2", "on", "y", " 1", "-1"])

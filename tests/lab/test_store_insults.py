@@ -73,16 +73,6 @@ def test_every_insult_is_a_random_one_some_time(store: Store) -> None:
     assert seen == wanted
 
 
-def test_a_follower_is_told_each_change_once(store: Store) -> None:
-    since = store.version()
-    store.add_insult("tonto")
-    first = store.changes(since)
-    store.add_insult("bobo")
-    second = store.changes(first.version)
-    assert (first.changes, second.changes) == ([(True, "tonto")], [(True, "bobo")])
-    assert store.changes(second.version).changes == []
-
-
 def test_what_had_no_effect_is_no_change(store: Store) -> None:
     store.add_insult("tonto")
     since = store.version()
@@ -97,14 +87,6 @@ def test_a_follower_hears_of_insults_that_were_added_all_at_once(store: Store) -
     store.add_insults(["a", "b"])
     changes = store.changes(since)
     assert not changes.complete or changes.changes == [(True, "a"), (True, "b")]
-
-
-def test_after_all_was_read_again_changes_are_complete(store: Store) -> None:
-    store.add_insults(["a", "b"])
-    since = store.version()
-    store.add_insult("c")
-    changes = store.changes(since)
-    assert (changes.changes, changes.complete) == ([(True, "c")], True)
 
 
 def test_memory_says_when_it_no_longer_knows_every_change() -> None:
@@ -233,11 +215,6 @@ UNDO: dict[str, Callable[[Store], object]] = {
     "remove": lambda store: store.add_insult("bobo"),
     "start": lambda store: store.set_broadcast(False),
 }
-BODIES: dict[str, Callable[[Store, str], object]] = {
-    "add": lambda store, body: store.add_insult(body, "id"),
-    "remove": lambda store, body: store.remove_insult(body, "id"),
-    "submit": lambda store, body: store.submit("id", body),
-}
 
 
 def state(store: Store) -> tuple[list[str], bool, int]:
@@ -257,16 +234,6 @@ def test_a_repeated_operation_has_no_further_effect(filled: Store, name: str) ->
     OPERATIONS[name](filled, "id")
     UNDO[name](filled)
     assert OPERATIONS[name](filled, "id") is True
-    assert state(filled) == before
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_that_an_operation_changed_nothing_is_remembered_too(filled: Store, name: str) -> None:
-    OPERATIONS[name](filled, "")
-    assert OPERATIONS[name](filled, "id") is False
-    UNDO[name](filled)
-    before = state(filled)
-    assert OPERATIONS[name](filled, "id") is False
     assert state(filled) == before
 
 
@@ -293,18 +260,6 @@ def test_an_operation_repeated_by_many_at_once_has_its_effect_once(store: Store)
         answers = list(threads.map(lambda _: store.add_insult("tonto", "id"), range(40)))
     assert answers == [True] * 40
     assert store.changes(since).changes == [(True, "tonto")]
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_an_id_used_again_with_another_body_is_malformed_and_changes_nothing(
-    filled: Store, name: str
-) -> None:
-    BODIES[name](filled, "tonto")
-    before = state(filled)
-    with pytest.raises(InvalidRequest, match="this id was used") as caught:
-        BODIES[name](filled, "bobo")
-    assert caught.value.code is Code.MALFORMED
-    assert state(filled) == before
 
 
 def test_an_id_that_expired_and_comes_again_is_a_new_petition(store: Store, later: Later) -> None:
