@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from signal import SIGTERM
 
@@ -165,16 +164,12 @@ def redis_broker(settings: Settings, *, private: bool = False, host: str = LOOPB
 
     *host*: where a private one listens.
     """
-    found = None if private else _found("redis", settings, redis_server.refusal, redis_server.guarantees)
-    return found or private_redis(host=host)
+    return (None if private else _found("redis", settings)) or private_redis(host=host)
 
 
 def rabbitmq_broker(settings: Settings, *, private: bool = False, host: str = LOOPBACK) -> Broker:
     """Return a RabbitMQ; see :func:`redis_broker`."""
-    found = (
-        None if private else _found("rabbitmq", settings, rabbitmq_server.refusal, rabbitmq_server.guarantees)
-    )
-    return found or private_rabbitmq(host=host)
+    return (None if private else _found("rabbitmq", settings)) or private_rabbitmq(host=host)
 
 
 def private_redis(folder: Path | None = None, *, host: str = LOOPBACK) -> Broker:
@@ -185,7 +180,7 @@ def private_redis(folder: Path | None = None, *, host: str = LOOPBACK) -> Broker
     if not path:
         raise Unavailable(f"no Redis: {REDIS_FIX}")
     url, server = redis_server.private(path, folder or _folder("redis"), detached=bool(folder), host=host)
-    return _private("redis", url, redis_server.guarantees(url), server)
+    return _broker("redis", url, "private", server)
 
 
 def private_rabbitmq(folder: Path | None = None, *, host: str = LOOPBACK) -> Broker:
@@ -193,7 +188,7 @@ def private_rabbitmq(folder: Path | None = None, *, host: str = LOOPBACK) -> Bro
     path = rabbitmq_server.script()
     if not path and docker_is_ready():
         url, server = rabbitmq_in_docker(folder or _folder("rabbitmq"), detached=bool(folder), host=host)
-        return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
+        return _broker("rabbitmq", url, "private", server)
     if not path and install_package("rabbitmq-server", "rabbitmq"):
         path = rabbitmq_server.script()
     if not path:
@@ -201,27 +196,27 @@ def private_rabbitmq(folder: Path | None = None, *, host: str = LOOPBACK) -> Bro
     url, server = rabbitmq_server.private(
         path, folder or _folder("rabbitmq"), detached=bool(folder), host=host
     )
-    return _private("rabbitmq", url, rabbitmq_server.guarantees(url), server)
+    return _broker("rabbitmq", url, "private", server)
 
 
-def _private(kind: str, url: str, guarantees: str, server: Server) -> Broker:
-    return Broker(kind, url, "private", guarantees, server)
+def _broker(kind: str, url: str, origin: str, server: Server | None = None) -> Broker:
+    guarantees = redis_server.guarantees if kind == "redis" else rabbitmq_server.guarantees
+    return Broker(kind, url, origin, guarantees(url), server)
 
 
-def _found(
-    kind: str, settings: Settings, refusal: Callable[[str], str], guarantees: Callable[[str], str]
-) -> Broker | None:
+def _found(kind: str, settings: Settings) -> Broker | None:
     found = located(kind, settings, lasting=True)
     if found is None:
         return None
     url, origin = found
+    refusal = redis_server.refusal if kind == "redis" else rabbitmq_server.refusal
     if reason := refusal(url):
         what = f"the {kind} at {redacted(url)} ({origin})"
         if reason == SILENT:
             raise Unavailable(f"{what} {reason}; {WHAT_TO_DO[origin]}")
         variable = "LAB_REDIS_URL" if kind == "redis" else "LAB_AMQP_URL"
         raise Unavailable(f"{what} refuses us: {reason}; give {variable} what it accepts, or unset it")
-    return Broker(kind, url, origin, guarantees(url))
+    return _broker(kind, url, origin)
 
 
 def _folder(kind: str) -> Path:

@@ -33,7 +33,8 @@ def brokers(settings: Settings, kinds: frozenset[str], *, announce: bool = False
     with ExitStack() as stack:
         for kind in sorted(kinds):
             try:
-                broker = stack.enter_context(_provide(kind, settings))
+                provide = redis_broker if kind == "redis" else rabbitmq_broker
+                broker = stack.enter_context(provide(settings))
             except Unavailable as error:
                 if settings.require_brokers or (settings.redis_url if kind == "redis" else settings.amqp_url):
                     raise
@@ -57,11 +58,6 @@ def _announce(stack: ExitStack, broker: Running) -> None:
         return
     if not is_first:
         say(f"other terminals find another's {broker.kind}: for two systems at once, `python3 -m lab up`")
-
-
-def _provide(kind: str, settings: Settings) -> Broker:
-    provide = redis_broker if kind == "redis" else rabbitmq_broker
-    return provide(settings)
 
 
 def child_environment(urls: BrokerUrls) -> dict[str, str]:
