@@ -78,26 +78,26 @@ class Paired:
     """The chance of such a ratio if there were no difference; 1 with too few blocks for an interval."""
 
 
-def throughput_estimate(throughputs: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Return the geometric mean of the *throughputs* of trials, with its interval at *level*."""
-    return _estimate(_logarithms("throughputs", throughputs), level)
+def throughput_estimate(throughputs: Sequence[float]) -> Estimate:
+    """Return the geometric mean of the *throughputs* of trials, with its 95 % interval."""
+    return _estimate(_logarithms("throughputs", throughputs))
 
 
-def mean_estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Return the arithmetic mean of *values*, with its interval: for what must add up."""
+def mean_estimate(values: Sequence[float]) -> Estimate:
+    """Return the arithmetic mean of *values*, with its 95 % interval: for what must add up."""
     if not values:
         raise InvalidRequest(Code.MALFORMED, "values: none were measured")
     mean, trials = fmean(values), len(values)
     if trials < FEWEST_TRIALS:
         return Estimate(mean, None, None, trials)
-    margin = t_quantile(trials - 1, (1 + level) / 2) * _standard_error(values)
+    margin = t_quantile(trials - 1, (1 + LEVEL) / 2) * _standard_error(values)
     return Estimate(mean, mean - margin, mean + margin, trials)
 
 
-def speedup_estimate(at_n: Sequence[float], at_one: Sequence[float], level: float = LEVEL) -> Estimate:
+def speedup_estimate(at_n: Sequence[float], at_one: Sequence[float]) -> Estimate:
     """Return the throughput *at_n* over that *at_one*, paired: one of each per block, in the same order."""
     _check_blocks(at_n=at_n, at_one=at_one)
-    return _estimate(_differences(_logarithms("at_n", at_n), _logarithms("at_one", at_one)), level)
+    return _estimate(_differences(_logarithms("at_n", at_n), _logarithms("at_one", at_one)))
 
 
 def repeated(over: Sequence[float], under: Sequence[float]) -> Estimate:
@@ -119,7 +119,7 @@ def paired(over: Sequence[float], under: Sequence[float], noise_ratio: float = 1
     """
     _check_blocks(over=over, under=under)
     ratios = _differences(_logarithms("over", over), _logarithms("under", under))
-    return Paired(_estimate(ratios, LEVEL), _verdict(ratios, math.log(noise_ratio)), _p_value(ratios))
+    return Paired(_estimate(ratios), _verdict(ratios, math.log(noise_ratio)), _p_value(ratios))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -137,9 +137,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(
-    a: Sequence[float], b: Sequence[float], a_again: Sequence[float], level: float = LEVEL
-) -> Comparison:
+def compare(a: Sequence[float], b: Sequence[float], a_again: Sequence[float]) -> Comparison:
     """Compare B with A from blocks in each of which A was measured, and B, and A again.
 
     B is paired with the geometric mean of the block's two measurements of A, which takes a quarter off the
@@ -147,11 +145,11 @@ def compare(
     tests show that the ratio is within 5 % of 1, also if a habit of the machine (below) has moved it. Else it
     is called different if both hold:
 
-    - the interval of its ratio at *level* excludes 1: against chance;
+    - the 95 % interval of its ratio excludes 1: against chance;
     - the ratio lies beyond the noise floor (:func:`_noise`): against a habit of the machine, such as a first
       run of each block that is always slower, which no number of blocks removes from the interval.
 
-    A against A is therefore called different in at most 1 - *level* of the comparisons, even where the first
+    A against A is therefore called different in at most 5 % of the comparisons, even where the first
     or the last run of each block is off by a constant factor; where none is, in about 1 % with 5 blocks. What
     differs by 5 % or more is called equivalent in at most 5 %.
     """
@@ -160,11 +158,11 @@ def compare(
     middle = [(one + other) / 2 for one, other in zip(first, again, strict=True)]
     ratios = _differences(_logarithms("b", b), middle)
     repeats = _differences(again, first)
-    noise = _noise(repeats, level)
+    noise = _noise(repeats)
     spread = stdev(ratios) if len(ratios) > 1 else 0.0
     effect_size = fmean(ratios) / spread if spread else None
-    verdict = _verdict(ratios, noise, abs(fmean(repeats)) / 2, level)
-    return Comparison(_estimate(ratios, level), math.exp(noise), effect_size, verdict)
+    verdict = _verdict(ratios, noise, abs(fmean(repeats)) / 2)
+    return Comparison(_estimate(ratios), math.exp(noise), effect_size, verdict)
 
 
 def is_stationary(counts: Sequence[float]) -> bool:
@@ -232,20 +230,20 @@ def t_quantile(degrees: int, probability: float) -> float:
     return float(stdtrit(degrees, probability))
 
 
-def _noise(repeats: Sequence[float], level: float) -> float:
+def _noise(repeats: Sequence[float]) -> float:
     """Return the log of the ratio that A may reach against itself, from the log ratios of A again to A.
 
     It is how far a third measurement of A may lie from the middle of the two that were made: half of what
     separates them, which is where a first or last run that is off by a constant puts it, plus the one-sided
-    margin of their difference at *level* (one-sided, because such a run errs in one direction). With too few
+    margin of their difference at 95 % (one-sided, because such a run errs in one direction). With too few
     blocks for an interval it is the largest ratio seen, and nothing is concluded from it.
     """
     if len(repeats) < FEWEST_TRIALS:
         return max(abs(repeat) for repeat in repeats)
-    return abs(fmean(repeats)) / 2 + t_quantile(len(repeats) - 1, level) * _standard_error(repeats)
+    return abs(fmean(repeats)) / 2 + t_quantile(len(repeats) - 1, LEVEL) * _standard_error(repeats)
 
 
-def _verdict(ratios: Sequence[float], noise: float, habit: float = 0.0, level: float = LEVEL) -> Verdict:
+def _verdict(ratios: Sequence[float], noise: float, habit: float = 0.0) -> Verdict:
     """Judge the log *ratios* of B over A.
 
     Up to *noise* A comes from itself. *habit* is what it differs from itself on average.
@@ -254,7 +252,7 @@ def _verdict(ratios: Sequence[float], noise: float, habit: float = 0.0, level: f
         return Verdict.UNDECIDED
     mean, error = fmean(ratios), _standard_error(ratios)
     one_sided, two_sided = (
-        t_quantile(len(ratios) - 1, probability) * error for probability in (level, (1 + level) / 2)
+        t_quantile(len(ratios) - 1, probability) * error for probability in (LEVEL, (1 + LEVEL) / 2)
     )
     if abs(mean) + one_sided + habit <= math.log(EQUIVALENT):
         return Verdict.EQUIVALENT
@@ -273,14 +271,12 @@ def _p_value(ratios: Sequence[float]) -> float:
     return 2 * float(stdtr(len(ratios) - 1, -abs(fmean(ratios)) / error))
 
 
-def _estimate(logarithms: Sequence[float], level: float) -> Estimate:
+def _estimate(logarithms: Sequence[float]) -> Estimate:
     """Return the geometric mean, with its interval if there are enough trials."""
-    if not 0.5 <= level < 1:
-        raise InvalidRequest(Code.MALFORMED, f"level: {level} is not from 0.5 to below 1 (95 % is 0.95)")
     mean, trials = fmean(logarithms), len(logarithms)
     if trials < FEWEST_TRIALS:
         return Estimate(math.exp(mean), None, None, trials)
-    margin = t_quantile(trials - 1, (1 + level) / 2) * _standard_error(logarithms)
+    margin = t_quantile(trials - 1, (1 + LEVEL) / 2) * _standard_error(logarithms)
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), trials)
 
 

@@ -5,8 +5,6 @@ Imports numpy, which takes a tenth of a second: nodes must not import this.
 
 import json
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.errors import Code, InvalidRequest
-from lab.load.profiles import MAX_SECONDS, Profile, check_seconds, steady
+from lab.load.profiles import Profile, check_seconds, steady
 
 MAX_ARRIVALS = 50_000_000
 """Of a plan, on average where they are random: 400 MB."""
@@ -75,7 +73,7 @@ class Plan:
         return cls(text, seed if poisson else 0, seconds, due_ns)
 
     def save(self, path: Path) -> None:
-        """Write the plan to *path*, an .npz file, for other processes and to repeat a run."""
+        """Write the plan to *path*, an .npz file: numpy reads what a window was planned to be."""
         about = {"description": self.description, "seed": self.seed, "seconds": self.duration_seconds}
         try:
             with path.open("wb") as file:  # given a name, numpy would add an ending to it
@@ -83,39 +81,6 @@ class Plan:
         except OSError as error:
             message = f"{path}: cannot be written: {error.strerror}"
             raise InvalidRequest(Code.MALFORMED, message) from error
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what :meth:`save` wrote; InvalidRequest if *path* cannot be read or holds something else."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                about, due_ns = json.loads(archive["about"].item()), archive["due_ns"]
-            plan = cls(str(about["description"]), int(about["seed"]), float(about["seconds"]), due_ns)
-        except FileNotFoundError as error:
-            raise InvalidRequest(Code.MALFORMED, f"{path}: there is no such plan") from error
-        except _UNREADABLE as error:
-            raise _corrupt(path) from error
-        if not plan._is_possible():
-            raise _corrupt(path)
-        return plan
-
-    def _is_possible(self) -> bool:
-        due_ns, seconds = self.due_ns, self.duration_seconds
-        if due_ns.dtype != np.int64 or due_ns.ndim != 1 or not 0 < seconds <= MAX_SECONDS:
-            return False
-        is_within = not len(due_ns) or (due_ns[0] >= 0 and due_ns[-1] <= seconds * 1e9)
-        return bool(is_within and (due_ns[1:] >= due_ns[:-1]).all())
-
-
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError),
-    *(RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error),
-)
-"""What numpy and zipfile raise, as tried with every byte of a plan changed."""
-
-
-def _corrupt(path: Path) -> InvalidRequest:
-    return InvalidRequest(Code.MALFORMED, f"{path}: not a plan that can be read; make it again")
 
 
 def _check(rate: float, seconds: float) -> None:

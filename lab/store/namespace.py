@@ -83,10 +83,3 @@ def _delete(url: str, namespace: str) -> int:
         if keys:
             deleted += int(client.unlink(*keys))
     return deleted
-
-
-def throwaway_namespaces(url: str) -> set[str]:
-    """Return the throw-away namespaces that have keys in the Redis at *url*."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        prefixes = {key.partition(":")[0] for key in client.scan_iter(match="lab-*", count=_KEYS_AT_ONCE)}
-    return set(filter(is_throwaway, prefixes))

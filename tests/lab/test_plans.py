@@ -1,8 +1,8 @@
 """Open loops: when their requests are due, and the texts that every middleware is given alike."""
 
+import json
 import math
-from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,6 @@ def same(one: Plan, other: Plan) -> bool:
 def arrivals(plan: Plan, start: float, end: float) -> int:
     """Return how many arrivals *plan* has from *start* to *end*, in seconds."""
     return int(np.count_nonzero((plan.due_ns >= start * 1e9) & (plan.due_ns < end * 1e9)))
-
-
-def refused(path: Path) -> InvalidRequest:
-    """Return the error that reading *path* raises."""
-    with pytest.raises(InvalidRequest) as caught:
-        Plan.load(path)
-    assert caught.value.code is Code.MALFORMED
-    assert str(path) in caught.value.message
-    return caught.value
 
 
 def test_constant_arrivals_are_equally_far_apart_and_begin_at_once() -> None:
@@ -159,61 +150,24 @@ def test_a_negative_seed_is_refused() -> None:
         Plan.poisson(10, 1, -1)
 
 
-@pytest.mark.parametrize("plan", [Plan.poisson(500, 2, 2**70), Plan.constant(3, 2), Plan.poisson(1e-9, 1, 1)])
-def test_a_stored_plan_comes_back_as_it_was(file: Path, plan: Plan) -> None:
-    plan.save(file)
-    back = Plan.load(file)
-    assert same(back, plan)
-    assert not back.due_ns.flags.writeable
-
-
 def test_a_plan_is_stored_under_the_name_given_and_replaces_what_was_there(file: Path) -> None:
+    plan = Plan.poisson(500, 2, 2**70)
     file.write_text("old" * 10_000)
-    Plan.constant(1, 1).save(file)
+    plan.save(file)
     assert [path.name for path in file.parent.iterdir()] == ["plan"]
-    assert same(Plan.load(file), Plan.constant(1, 1))
-
-
-def test_a_plan_that_is_not_there_is_named(file: Path) -> None:
-    assert "no such plan" in refused(file).message
+    with np.load(file, allow_pickle=False) as stored:
+        assert np.array_equal(stored["due_ns"], plan.due_ns)
+        assert json.loads(stored["about"].item()) == {
+            "description": plan.description,
+            "seed": 2**70,
+            "seconds": 2,
+        }
 
 
 def test_a_plan_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Plan.constant(1, 1).save(tmp_path / "no folder" / "plan")
     assert "no folder" in caught.value.message
-
-
-@pytest.mark.parametrize("content", [b"", b"\0", b"due at noon", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
-def test_what_is_no_plan_is_refused(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
-    refused(file)
-
-
-def test_a_plan_of_which_a_byte_was_changed_or_the_end_is_missing_is_never_misread(file: Path) -> None:
-    plan = Plan.poisson(10, 1, 3)
-    plan.save(file)
-    content = file.read_bytes()
-    places = range(len(content))
-    flipped = (content[:at] + bytes([content[at] ^ 0x81]) + content[at + 1 :] for at in places)
-    cut = (content[:at] for at in places)
-    for changed in chain(flipped, cut):
-        file.write_bytes(changed)
-        with suppress(InvalidRequest):
-            assert same(Plan.load(file), plan)
-
-
-@pytest.mark.parametrize("due", [[2, 1], [-1, 1], [2_000_000_001], [0.5], [[1, 2]]])
-def test_arrivals_that_cannot_be_are_refused(file: Path, due: list[int]) -> None:
-    Plan("odd", 0, 2.0, np.array(due)).save(file)
-    refused(file)
-
-
-@pytest.mark.parametrize("about", ["", "5", "[]", "{}", '{"description": "x", "seed": null, "seconds": 1}'])
-def test_a_description_that_cannot_be_is_refused(file: Path, about: str) -> None:
-    with file.open("wb") as opened:
-        np.savez(opened, about=np.array(about), due_ns=np.array([0]))
-    refused(file)
 
 
 def pool(

@@ -17,7 +17,7 @@ from lab.bootstrap import ROOT
 from lab.contract import Result
 from lab.errors import Unavailable
 from lab.store import Hold, MemoryStore, Store, open_store
-from lab.store.namespace import delete_namespace, is_throwaway, throwaway_namespace, throwaway_namespaces
+from lab.store.namespace import delete_namespace, is_throwaway, throwaway_namespace
 from lab.store.redis_store import SHARED, RedisStore, connect, load
 from tests.eventually import eventually
 from tests.lab.conftest import OpenRedis, age
@@ -115,16 +115,6 @@ def test_deleting_a_namespace_leaves_nothing_of_it(
         assert list(client.scan_iter(f"{namespace}*")) == []
     assert deleted >= 10
     assert delete_namespace(redis_url, namespace) == 0
-
-
-def test_throwaway_namespaces_that_have_keys_are_listed(
-    redis_url: str, open_redis: OpenRedis, namespace: str, other_namespace: str
-) -> None:
-    open_redis(namespace).add_insult("tonto")
-    listed = throwaway_namespaces(redis_url)
-    assert namespace in listed
-    assert other_namespace not in listed
-    assert all(map(is_throwaway, listed))
 
 
 @pytest.mark.parametrize(

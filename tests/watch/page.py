@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 
 from lab.bootstrap import ROOT
+from lab.store.redis_store import connect
 from tests.eventually import eventually
 
 START_SECONDS = 60.0
@@ -109,6 +110,12 @@ class Watching:
         """Press Ctrl-C; return the exit code."""
         self.process.send_signal(how)
         return self.process.wait(END_SECONDS)
+
+
+def has_keys(redis_url: str, namespace: str) -> bool:
+    """Tell whether the Redis at *redis_url* holds a key of *namespace*."""
+    with connect(redis_url) as store:
+        return any(True for _ in store.scan_iter(f"{namespace}:*"))
 
 
 def still_running(processes: list[psutil.Process]) -> list[psutil.Process]:

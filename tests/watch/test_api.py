@@ -18,9 +18,8 @@ from starlette.types import Receive, Scope, Send
 from lab.addresses import allow_files
 from lab.errors import Code
 from lab.limits import MAX_REQUEST_BYTES, MAX_TEXT_BYTES
-from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
-from tests.watch.page import Watching, still_running, watching
+from tests.watch.page import Watching, has_keys, still_running, watching
 from watch.command import MOST_FILES, PageServer
 from watch.nodes import MOST_NODES
 
@@ -353,11 +352,11 @@ def test_ctrl_c_ends_processes_and_namespace_while_a_page_is_open(redis_url: str
     with watching("redis_impl", "filter", "--nodes", "2", redis_url=redis_url) as command:
         eventually(lambda: command.point().get("achieved"))
         namespace = command.namespace
-        assert namespace in throwaway_namespaces(redis_url)
+        assert has_keys(redis_url, namespace)
         started = command.running()
         events = stream(command)
         next(events)
         assert command.end() == 130
         assert not still_running(started)
-        assert namespace not in throwaway_namespaces(redis_url)
+        assert not has_keys(redis_url, namespace)
         assert "Traceback" not in command.err, command.err

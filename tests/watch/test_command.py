@@ -12,9 +12,8 @@ from lab.bootstrap import ROOT
 from lab.cli.commands import COMMANDS
 from lab.errors import InternalError, InvalidRequest, LabError, NotFound, Unavailable
 from lab.middleware import MIDDLEWARES
-from lab.store.namespace import throwaway_namespaces
 from tests.eventually import eventually
-from tests.watch.page import Watching, still_running, watching
+from tests.watch.page import Watching, has_keys, still_running, watching
 from watch.hub import MOST_WAITING, MainThreadExecutor
 from watch.nodes import MOST_NODES
 
@@ -126,7 +125,7 @@ def ends_without_a_trace(page: Watching, redis_url: str) -> None:
     started = page.running()
     assert page.end() == INTERRUPTED
     assert not still_running(started)
-    assert namespace not in throwaway_namespaces(redis_url)
+    assert not has_keys(redis_url, namespace)
     assert "Traceback" not in page.err, page.err
 
 
