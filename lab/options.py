@@ -95,11 +95,7 @@ class HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
 
 def process_parser(module: str, purpose: str, default_port: int | None = None) -> argparse.ArgumentParser:
     """Return a parser of the options that every process takes."""
-    parser = Parser(
-        prog=f"python -m {module}",
-        description=purpose,
-        formatter_class=HelpWithDefaults,
-    )
+    parser = Parser(prog=f"python -m {module}", description=purpose, formatter_class=HelpWithDefaults)
     parser.add_argument("--host", type=host, default=LOOPBACK, help="address to bind")
     parser.add_argument(
         "--port",
@@ -119,11 +115,7 @@ def process_parser(module: str, purpose: str, default_port: int | None = None) -
 
 def client_parser(module: str, purpose: str) -> argparse.ArgumentParser:
     """Return a parser of the options that every client takes."""
-    parser = Parser(
-        prog=f"python -m {module}",
-        description=purpose,
-        formatter_class=HelpWithDefaults,
-    )
+    parser = Parser(prog=f"python -m {module}", description=purpose, formatter_class=HelpWithDefaults)
     parser.add_argument(
         "--address", default="", help="node, master, name server or broker; without it, the usual place"
     )

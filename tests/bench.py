@@ -14,9 +14,7 @@ from lab.options import Parser
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(
-        prog="python3 -m lab bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python3 -m lab bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="7 blocks of windows of 5 s, and longer budgets")
     parser.add_argument(

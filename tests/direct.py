@@ -278,10 +278,7 @@ class DirectFaults:
         system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=1)
         for role in ("node", "master", "name_server"):
             for process in system.handles.get(role, []):
-                with (
-                    crowd(port_of(process), 500, 50, self.half_a_request),
-                    loaded(system, clients=4) as load,
-                ):
+                with crowd(port_of(process), 500, 50, self.half_a_request), loaded(system, clients=4) as load:
                     progress(load, 200)
                 load.say(f"{self.middleware}, 500 silent and 50 slow connections at the {role}")
                 assert not load.errors

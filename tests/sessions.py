@@ -74,11 +74,7 @@ def play(blocks: list[Block], environment: dict[str, str]) -> None:
 def server(command: str, environment: dict[str, str]) -> Iterator[str]:
     """Start a server and give the line by which it says that it is ready; end it as Ctrl-C does not: TERM."""
     with subprocess.Popen(
-        ["sh", "-c", f"exec {here(command)}"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
+        ["sh", "-c", f"exec {here(command)}"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None

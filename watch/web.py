@@ -134,9 +134,7 @@ def scaling_layout(most_workers: int, policies: Sequence[str]) -> Layout:
         "nodes": "worker",
         "rows": "Workers",
         "columns": ["name", "pid", "state", "rate", "served"],
-        "systems": [
-            _picture("", "", "publisher", "Work_queue", is_direct=False, queued="waiting"),
-        ],
+        "systems": [_picture("", "", "publisher", "Work_queue", is_direct=False, queued="waiting")],
         "tiles": [
             _tile("arrived", "arriving", "/s"),
             _tile("finished", "finished", "/s"),

@@ -1,13 +1,7 @@
 """The broadcaster of n nodes: calls back the subscribers of the shared store."""
 
 from lab.contract import Architecture
-from lab.options import (
-    NodeOptions,
-    add_broadcast_options,
-    add_callback_options,
-    node_options,
-    process_parser,
-)
+from lab.options import NodeOptions, add_broadcast_options, add_callback_options, node_options, process_parser
 from lab.process.direct import DirectBroadcaster
 from lab.process.node import run
 

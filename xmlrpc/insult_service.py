@@ -1,12 +1,6 @@
 """Node and client of the InsultService over XML-RPC."""
 
-from lab.options import (
-    NodeOptions,
-    add_broadcast_options,
-    add_callback_options,
-    node_options,
-    process_parser,
-)
+from lab.options import NodeOptions, add_broadcast_options, add_callback_options, node_options, process_parser
 from lab.process.direct import DirectService, DirectServiceClient
 from lab.process.node import run
 

@@ -34,14 +34,7 @@ from lab.background import heartbeat
 from lab.brokers import locate_redis
 from lab.client.calls import FilterCalls, Inbox, ServiceCalls, concurrently
 from lab.contract import Application, Architecture, Target, Tick
-from lab.errors import (
-    DeadlineExceeded,
-    InternalError,
-    LabError,
-    Unavailable,
-    as_text,
-    error_from_text,
-)
+from lab.errors import DeadlineExceeded, InternalError, LabError, Unavailable, as_text, error_from_text
 from lab.limits import DEFAULT_DEADLINE_SECONDS
 from lab.operations import FILTER_OPERATIONS, SERVICE_OPERATIONS, Operation, to_plain
 from lab.options import NodeOptions

@@ -61,12 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python3 -m lab serve", description="Start a whole system, brokers included, until Ctrl-C."
     )
-    parser.add_argument(
-        "middleware",
-        type=middleware_name,
-        metavar="MIDDLEWARE",
-        help=VARIANTS_HELP,
-    )
+    parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument("application", choices=[*Application])
     parser.add_argument(
         "--nodes", type=_count, metavar="N", help="n-node with N nodes; without it, one node on its own"

@@ -25,12 +25,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         prog="python3 -m lab shell", description="Talk to a running system by hand; `help` lists the words."
     )
-    parser.add_argument(
-        "middleware",
-        type=middleware_name,
-        metavar="MIDDLEWARE",
-        help=VARIANTS_HELP,
-    )
+    parser.add_argument("middleware", type=middleware_name, metavar="MIDDLEWARE", help=VARIANTS_HELP)
     parser.add_argument("--address", default="", help="node, master, name server or broker; none: the usual")
     parser.add_argument(
         "--architecture",

@@ -7,13 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from lab.addresses import listener
-from lab.applications.broadcast import (
-    NOTIFY_SECONDS,
-    AllowedHosts,
-    Broadcaster,
-    CalledBackService,
-    FanOut,
-)
+from lab.applications.broadcast import NOTIFY_SECONDS, AllowedHosts, Broadcaster, CalledBackService, FanOut
 from lab.applications.filter import build_filter, non_blocking_filter_operations
 from lab.applications.service import non_blocking_service_operations, open_node_store
 from lab.client.calls import Calls, DirectFilterCalls, Inbox, ServiceCalls, receive_by_callback

@@ -200,10 +200,7 @@ class System:
             module, *before = (*self.spec.through, module)
             arguments = [*before, *arguments]
         return ProcessSpec(
-            name=role.name,
-            module=module,
-            arguments=tuple(arguments),
-            environment=self.urls.environment(),
+            name=role.name, module=module, arguments=tuple(arguments), environment=self.urls.environment()
         )
 
     def _next(self, handle: Handle) -> ProcessSpec:

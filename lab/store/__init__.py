@@ -3,16 +3,7 @@
 from lab.store.memory import MemoryStore
 from lab.store.protocol import Changes, DeadLetter, Hold, Store, UnderWay, WaitingText
 
-__all__ = [
-    "Changes",
-    "DeadLetter",
-    "Hold",
-    "MemoryStore",
-    "Store",
-    "UnderWay",
-    "WaitingText",
-    "open_store",
-]
+__all__ = ["Changes", "DeadLetter", "Hold", "MemoryStore", "Store", "UnderWay", "WaitingText", "open_store"]
 
 
 def open_store(url: str, namespace: str) -> Store:

@@ -12,10 +12,7 @@ from lab.contract import Application, Architecture, Target
 from .connection import PyroConnection
 from .name_server import MASTER, Names
 
-_RESOLVERS = {
-    Application.SERVICE: "get_resolver_slave",
-    Application.FILTER: "get_resolver_filter",
-}
+_RESOLVERS = {Application.SERVICE: "get_resolver_slave", Application.FILTER: "get_resolver_filter"}
 _NAMES = {Application.SERVICE: "insult.service", Application.FILTER: "filter.service"}
 
 

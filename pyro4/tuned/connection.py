@@ -65,11 +65,7 @@ class PyroConnection:
         self._guard = CallGuard(self._proxy._pyroRelease, self._abandon)
 
     def call(
-        self,
-        method: str,
-        arguments: Sequence[object],
-        timeout_seconds: float,
-        operation_id: str = "",
+        self, method: str, arguments: Sequence[object], timeout_seconds: float, operation_id: str = ""
     ) -> object:
         """Call *method*; raise the LabError it stands for, Unavailable, or DeadlineExceeded."""
         annotations = wire.annotations_of(operation_id) if operation_id else {}

@@ -69,10 +69,7 @@ def together_over_rabbitmq(system: System, key: str, method: str) -> list[object
     replies = channel.queue_declare("", exclusive=True).method.queue
     for index, insult in enumerate(INSULTS):
         its = pika.BasicProperties(
-            type=AMQP_CODES[method],
-            message_id=f"{key}/{index}",
-            correlation_id=str(index),
-            reply_to=replies,
+            type=AMQP_CODES[method], message_id=f"{key}/{index}", correlation_id=str(index), reply_to=replies
         )
         channel.basic_publish("", f"{system.namespace}.service", insult.encode(), its)
     answers: dict[int, object] = {}
@@ -177,10 +174,7 @@ NO_FILTER_TEXT: list[Bad] = [
     ("x" * 65537, Code.TOO_LARGE, "the text is longer than 65536 bytes of UTF-8; send it in parts"),
     ("é" * 32769, Code.TOO_LARGE, "the text is longer than 65536 bytes of UTF-8; send it in parts"),
 ]
-NO_AFTER: list[Bad] = [
-    *NO_TEXT,
-    ("x" * 201, Code.TOO_LARGE, "after is longer than any insult (200)"),
-]
+NO_AFTER: list[Bad] = [*NO_TEXT, ("x" * 201, Code.TOO_LARGE, "after is longer than any insult (200)")]
 NO_ID: list[Bad] = [
     *NO_TEXT,
     *(
@@ -242,7 +236,7 @@ FILTER_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
     "filter_many in_flight": (lambda client, bad: client.filter_many(["a"], bad), "in_flight", NO_COUNT),
 }
 SUBSCRIPTION_CALLS: dict[str, tuple[Call, str, list[Bad]]] = {
-    "receive": (lambda subscription, bad: subscription.receive(bad), "timeout", NO_TIMEOUT),
+    "receive": (lambda subscription, bad: subscription.receive(bad), "timeout", NO_TIMEOUT)
 }
 
 

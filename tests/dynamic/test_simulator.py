@@ -25,13 +25,7 @@ from dynamic.simulator.benchmark import (
     reaction_and_settling,
     reversals,
 )
-from dynamic.simulator.optimum import (
-    achievable,
-    allowed_late,
-    lower_bound,
-    scheduled,
-    started,
-)
+from dynamic.simulator.optimum import achievable, allowed_late, lower_bound, scheduled, started
 from dynamic.simulator.queueing import Queue, Times
 from dynamic.simulator.simulation import Run, Setting, simulate
 from lab.bootstrap import ROOT

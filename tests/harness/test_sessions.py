@@ -34,12 +34,7 @@ class Command:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lab", *arguments],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "LAB_REDIS_URL": redis_url,
-                "LAB_NAMESPACE": namespace,
-                "TMPDIR": str(folder),
-            },
+            env={**os.environ, "LAB_REDIS_URL": redis_url, "LAB_NAMESPACE": namespace, "TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

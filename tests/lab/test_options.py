@@ -157,10 +157,7 @@ def test_a_client_is_told_where_its_system_is() -> None:
         ("shout", "'shout' is not a function; write module:function"),
         ("tests.contract.handlers:", "is not a function; write module:function"),
         ("no_such_module:shout", "cannot be loaded: No module named 'no_such_module'"),
-        (
-            "tests.contract.handlers:whisper",
-            "'tests.contract.handlers' has no attribute 'whisper'",
-        ),
+        ("tests.contract.handlers:whisper", "'tests.contract.handlers' has no attribute 'whisper'"),
         ("tests.contract.handlers:Path.home", "cannot be loaded"),
         ("tests.contract.handlers:__name__", "is not a function"),
     ],

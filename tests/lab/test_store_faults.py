@@ -16,13 +16,7 @@ from lab.applications.filter import FilterApplication
 from lab.brokers import Broker
 from lab.brokers.provide import private_redis
 from lab.contract import Application, Architecture, Result
-from lab.errors import (
-    DeadlineExceeded,
-    InternalError,
-    LabError,
-    Overloaded,
-    Unavailable,
-)
+from lab.errors import DeadlineExceeded, InternalError, LabError, Overloaded, Unavailable
 from lab.middleware import MIDDLEWARES
 from lab.options import LOOPBACK
 from lab.process.system import BrokerUrls, System, SystemSpec

@@ -25,21 +25,10 @@ from lab.errors import (
 )
 from lab.limits import MAX_TEXT_BYTES, MAX_URI_CHARACTERS
 from lab.load.texts import default_insults, read_insults
-from lab.operations import (
-    MUTATING_OPERATIONS,
-    SERVICE_OPERATIONS,
-    SIGNATURES,
-    Operation,
-    bind,
-    perform,
-)
+from lab.operations import MUTATING_OPERATIONS, SERVICE_OPERATIONS, SIGNATURES, Operation, bind, perform
 from lab.process.launcher import DidNotStart
 from lab.store import MemoryStore
-from lab.validation import (
-    clean_insult,
-    clean_subscriber,
-    clean_text,
-)
+from lab.validation import clean_insult, clean_subscriber, clean_text
 
 Check = Callable[[object], object]
 HTTP = "http://127.0.0.1:9000/"

@@ -215,13 +215,7 @@ def test_a_second_node_with_its_state_in_memory_says_so_in_one_line_and_exits_2(
 
 def assert_refuses_a_second_node(first: System, amqp_url: str) -> None:
     second = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            f"rabbitmq.insult_{first.spec.application}",
-            "--namespace",
-            first.namespace,
-        ],
+        [sys.executable, "-m", f"rabbitmq.insult_{first.spec.application}", "--namespace", first.namespace],
         env={**os.environ, "LAB_AMQP_URL": amqp_url},
         cwd=ROOT,
         capture_output=True,

@@ -24,12 +24,7 @@ def cluster_on(
 ) -> System:
     """Return a system of n nodes on the Redis at *url*, not yet started."""
     spec = SystemSpec(
-        "redis_impl",
-        application,
-        Architecture.N_NODE,
-        nodes,
-        node_arguments=arguments,
-        interval=interval,
+        "redis_impl", application, Architecture.N_NODE, nodes, node_arguments=arguments, interval=interval
     )
     return System(spec, BrokerUrls(redis=url), supervised=supervised)
 

@@ -293,10 +293,7 @@ BOMBS: dict[str, tuple[bytes, Code]] = {
     "elements": (filled("<value/>", "<array><data>", "</data></array>"), Code.TOO_LARGE),
     "elements nobody knows": (filled("<i/>"), Code.MALFORMED),
     "texts": (filled("<value>x</value>", "<array><data>", "</data></array>"), Code.TOO_LARGE),
-    "members": (
-        filled("<member><name>a</name><value/></member>", "<struct>", "</struct>"),
-        Code.TOO_LARGE,
-    ),
+    "members": (filled("<member><name>a</name><value/></member>", "<struct>", "</struct>"), Code.TOO_LARGE),
     "attributes": (post(call("add_insult", f"<string {ATTRIBUTES}/>")), Code.TOO_LARGE),
     "attributes of many elements": (
         filled('<value a="" b="" c="" d="" e="" f="" g="" h=""/>', "<array><data>", "</data></array>"),
