@@ -144,13 +144,6 @@ def _is_served(system: System) -> bool:
     return False
 
 
-def drain_under_load(system: System) -> float:
-    """Stop a node by SIGTERM while it is asked; return how long it took to end, in seconds."""
-    began = time.monotonic()
-    assert system.launcher.stop(system.nodes[0], timeout_seconds=15.0) == 0
-    return time.monotonic() - began
-
-
 def port_of(handle: Handle) -> int:
     """Return the port at which a process listens."""
     return int(handle.address.rpartition(":")[2])
@@ -200,7 +193,10 @@ def elsewhere(spec: ProcessSpec) -> ProcessSpec:
 
 
 class DirectFaults:
-    """Masters and nodes that die, freeze or stop, while clients work."""
+    """Masters that die, nodes that freeze and connections that say nothing, while clients work.
+
+    tests/contract/test_nodes_die.py stops nodes under load.
+    """
 
     middleware: ClassVar[str]
     half_a_request: ClassVar[bytes]
@@ -264,15 +260,6 @@ class DirectFaults:
             eventually(lambda: len(client.get_results()) == TEXTS + 1)
             kept = {result.petition_id: result.text for result in client.get_results()}
         assert [kept[petition_id] for petition_id in ids] == results
-
-    def test_a_node_told_to_stop_under_load_answers_what_it_took(self, start_system: StartSystem) -> None:
-        system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=2)
-        with loaded(system, clients=8) as load:
-            seconds = drain_under_load(system)
-            progress(load, 40)
-        load.say(f"{self.middleware}, SIGTERM under load: ended after {seconds:.2f} s")
-        assert not load.errors
-        load.assert_sound(system)
 
     def test_silent_and_slow_connections_harm_nobody(self, start_system: StartSystem) -> None:
         system = start_system(self.middleware, Application.SERVICE, Architecture.N_NODE, nodes=1)
