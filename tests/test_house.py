@@ -252,13 +252,6 @@ def test_the_words_are_those_of_the_field(word: str) -> None:
     assert not found, f"write: {WORDS[word]}"
 
 
-def test_the_files_that_contributing_names_exist() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named_here = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]*(?:\.[a-z]+)?)`", text))
-    assert len(named_here) >= 30
-    assert [path for path in sorted(named_here) if not (ROOT / path).exists() and path != "tuned/"] == []
-
-
 @pytest.mark.parametrize(
     ("path", "most"),
     [
