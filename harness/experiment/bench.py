@@ -26,7 +26,7 @@ from lab.store import open_store
 from xmlrpc.client import ServerProxy
 
 if TYPE_CHECKING:  # needs Dask
-    from machines.far import Machines
+    from machines.cluster import Machines
 
 NULL_SECONDS = 0.3
 N_NODES = 3
@@ -167,7 +167,7 @@ VARIABLES = {"redis": "LAB_REDIS_URL", "rabbitmq": "LAB_AMQP_URL"}
 def several(scheduler: str, kinds: frozenset[str]) -> Iterator["Machines"]:
     """Connect the machines of *scheduler*; InvalidRequest if brokers or workers are at loopback addresses."""
     _check_brokers(kinds)
-    from machines.far import Machines
+    from machines.cluster import Machines
 
     with Machines(scheduler) as machines:
         for machine in machines:

@@ -40,7 +40,7 @@ from lab.errors import LabError, error_from
 from lab.process.launcher import ProcessSpec
 from lab.process.node import die_with
 from lab.settings import settings
-from machines.far import Machines
+from machines.cluster import Machines
 from machines.launcher import FarHandle
 
 GENERATOR = ProcessSpec("generator", "harness.load.far")

@@ -26,7 +26,7 @@ from lab.load.plans import Plan
 from lab.middleware import MIDDLEWARES
 from lab.process.system import SystemSpec
 from lab.settings import settings
-from machines.far import Machines
+from machines.cluster import Machines
 from machines.launcher import FarHandle
 from tests.eventually import eventually
 from tests.machines.conftest import Dask

@@ -17,7 +17,7 @@ from lab.addresses import free_port
 from lab.bootstrap import ROOT
 from lab.errors import Code, InvalidRequest, Unavailable
 from lab.process.launcher import Handle, ProcessSpec
-from machines.far import Machines
+from machines.cluster import Machines
 from machines.machine import LEASE_SECONDS
 from tests.eventually import eventually
 from tests.machines.conftest import Dask
@@ -28,7 +28,7 @@ ENDS_WITHIN = 20.0
 OWNER = """
 import sys, time
 from lab.process.launcher import ProcessSpec
-from machines.far import Machines
+from machines.cluster import Machines
 machines = Machines(sys.argv[1])
 launcher = machines.launcher()
 spec = ProcessSpec("node", "xmlrpc.insult_filter", ("--port", "0"))
