@@ -33,7 +33,6 @@ class CallConnection(Connection, Protocol):
 
 
 AnyNode = TypeVar("AnyNode", bound=Connection)
-ToNode = TypeVar("ToNode", bound=CallConnection)
 Answer = TypeVar("Answer")
 BETWEEN_NODES = Backoff(0.02, 0.5, least_share=0.0)
 
@@ -89,7 +88,7 @@ class MasterLocator:
         self._connection.close()
 
 
-class DirectClient(Calls, Generic[ToNode]):
+class DirectClient(Calls):
     """Performs operations at the node that *locator* finds; threads that share it take turns.
 
     *connect* opens a connection to an address. *answers* tells whether a node answers a probe.
@@ -100,7 +99,7 @@ class DirectClient(Calls, Generic[ToNode]):
         target: Target,
         application: Application,
         deadline_seconds: float,
-        connect: Callable[[str], ToNode],
+        connect: Callable[[str], CallConnection],
         answers: Callable[[str], bool],
         locator: Locator,
     ) -> None:
@@ -117,20 +116,17 @@ class DirectClient(Calls, Generic[ToNode]):
         """Return the answer to *operation*, repeated at another node under the same id if its node dies."""
         operation_id = new_operation_id() if operation in MUTATING_OPERATIONS else ""
 
-        def call(node: ToNode, left: float) -> object:
+        def call(node: CallConnection, left: float) -> object:
             return node.call(operation, arguments, left, operation_id)
 
-        if self._locator.has_others:
-            return self.ask(call, deadline_seconds)
-        return self._failover.call(call, deadline_seconds or self.deadline_seconds)
+        return self.ask(call, deadline_seconds)
 
-    def ask(self, call: Callable[[ToNode, float], Answer], deadline_seconds: float = 0.0) -> Answer:
+    def ask(self, call: Callable[[CallConnection, float], Answer], deadline_seconds: float = 0.0) -> Answer:
         """Return what *call* returns, given a connection and the seconds left. It may be called again."""
-
         if not self._locator.has_others:
             return self._failover.call(call, deadline_seconds or self.deadline_seconds)
 
-        def attempt(node: ToNode, left: float) -> Answer:
+        def attempt(node: CallConnection, left: float) -> Answer:
             return call_with_probe(
                 lambda seconds: call(node, seconds), lambda: self._answers(self._failover.address), left
             )

@@ -181,7 +181,7 @@ class DirectMaster:
         return methods
 
 
-class WireClient(DirectClient[CallConnection]):
+class WireClient(DirectClient):
     """Client of :attr:`application` at *target*, over :attr:`wire`."""
 
     wire: Wire

@@ -14,7 +14,7 @@ import pika
 import Pyro4
 import redis
 
-from lab.client.direct import CallConnection, DirectClient
+from lab.client.direct import DirectClient
 from lab.errors import Code, LabError
 from lab.operations import Operation
 from lab.process.system import System
@@ -118,7 +118,7 @@ def submit_over_rabbitmq(system: System, petition_id: str, text: str) -> None:
 
 def submit_over_another_wire(system: System, petition_id: str, text: str) -> None:
     """Speak to a node of contrib/ with a client of the lab, which takes an id."""
-    with cast(DirectClient[CallConnection], system.filter()) as client:
+    with cast(DirectClient, system.filter()) as client:
         client.ask(lambda node, left: node.call(Operation.SUBMIT.value, [text], left, petition_id))
 
 
