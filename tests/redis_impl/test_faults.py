@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -18,12 +19,18 @@ from lab.process.launcher import Handle
 from lab.process.system import System
 from redis_impl.tuned.server import MOST_DELIVERIES
 from tests.eventually import eventually
-from tests.redis_impl.conftest import SEED, cluster_on
+from tests.redis_impl.private import SEED, cluster_on, connected, supervise
 
 POISON = "strychnine"
 TEXTS, POISONED = 500, 2
 """`lab faults` has 5 among 2,000: each ends three nodes, one after the other."""
 A_NODE = ":node:"
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator["redis.Redis"]:
+    with connected(redis_url) as client:
+        yield client
 
 
 def keys_of_nodes(store: "redis.Redis", system: System) -> list[str]:
@@ -70,7 +77,7 @@ def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
     monkeypatch.setenv("LAB_POISON", POISON)
     texts = [f"{number} tonto" for number in range(TEXTS)]
     poisoned = set(random.Random(SEED).sample(range(TEXTS), POISONED))
-    with cluster_on(redis_url, Application.FILTER, supervised=True) as system:
+    with cluster_on(redis_url, Application.FILTER) as system:
         reply_to = f"{system.namespace}:reply:{uuid4().hex}"
         with store.pipeline() as pipe:
             for number, text in enumerate(texts):
@@ -78,8 +85,7 @@ def test_texts_that_kill_their_worker_are_dead_lettered_and_harm_nobody_else(
                 push(pipe, system, [f"{text} {poison}"], reply_to=reply_to, id=str(number))
             pipe.execute()
         started = time.monotonic()
-        eventually(lambda: store.llen(reply_to) >= len(texts), within=60.0)
-        kills = len(system.supervisor.restarts if system.supervisor else ())
+        kills = supervise(system, lambda: store.llen(reply_to) >= len(texts))
         print(f"{kills} nodes died; all answered after {time.monotonic() - started:.1f} s")
         replies = [json.loads(reply) for reply in store.lrange(reply_to, 0, -1)]
         letters = [json.loads(letter) for letter in store.lrange(f"{system.namespace}:filter:dead", 0, -1)]

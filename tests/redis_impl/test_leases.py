@@ -17,7 +17,7 @@ from lab.store.redis_store import load
 from redis_impl.tuned.server import SCRIPTS
 from redis_impl.tuned.wire import Keys
 from tests.eventually import eventually
-from tests.redis_impl.conftest import SEED, cluster_on, connected
+from tests.redis_impl.private import SEED, cluster_on, connected
 
 LEASE = 0.05
 
@@ -240,6 +240,12 @@ def test_no_petition_is_pushed_to_a_list_that_nobody_serves(lists: Lists, redis_
 PETITIONS = 100
 DEADLINE_SECONDS = 5.0
 """A node that looks at the entry list only every 0.1 s needs 10 s for them."""
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator["redis.Redis"]:
+    with connected(redis_url) as client:
+        yield client
 
 
 def ask(store: "redis.Redis", system: System, text: str) -> str:

@@ -20,11 +20,12 @@ from lab.brokers.provide import private_redis
 from lab.contract import Application, Architecture, Target
 from lab.errors import DeadlineExceeded, LabError, Overloaded, Unavailable
 from lab.process.system import BrokerUrls, System, SystemSpec
+from lab.store.redis_store import connect
 from redis_impl.insult_filter import InsultFilterClient
 from redis_impl.insult_service import InsultServiceClient
 from redis_impl.tuned.client import MAX_WAITING_CALLS
 from tests.eventually import eventually
-from tests.redis_impl.conftest import SEED, cluster_on, connected
+from tests.redis_impl.private import SEED, cluster_on, connected
 
 
 @contextmanager
@@ -196,6 +197,12 @@ def _answers(client: object) -> bool:
 
 SERVES_AGAIN_SECONDS = 10.0
 HOUR = 3600.0
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Any]:
+    with connect(redis_url) as client:
+        yield client
 
 
 def one_node(url: str, application: Application, namespace: str = "") -> System:
