@@ -64,8 +64,7 @@ LEDGER = {
     "acknowledged": "answered, or accepted for later",
     "rejected": "refused for certain: they must have no effect",
     "indeterminate": "no answer, or an error that leaves open whether they had their effect",
-    "applied": "effects that were found afterwards. It is fewer than acknowledged where requests only ask: "
-    "they leave nothing to find",
+    "applied": "effects that were found afterwards; requests that only ask leave none",
     "lost": "acknowledged, and its effect was not found",
     "unexpected": "an effect that was found, of a request that was rejected or never sent",
     "duplicated": "its effect was found twice",

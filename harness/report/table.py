@@ -11,7 +11,7 @@ from harness.analysis.verdicts import Speedup, factors, speedups
 from harness.record.run import Point, Run, is_refusal
 from harness.report.anatomy import anatomy_table, places
 from harness.report.conclusions import conclusions, heading
-from harness.report.faults import fault_table, harm_meanings, variant_name
+from harness.report.faults import LEDGER, fault_table, harm_meanings, variant_name
 from harness.report.findings import finding_lines, growth_table, invalid_lines, library_table
 from harness.report.formatting import (
     capacity,
@@ -47,7 +47,8 @@ def print_table(run: Run) -> None:
         console.print(scaling_table(policies))
     if run.faults:
         console.print(fault_table(run.faults))
-        for word, meaning in harm_meanings(run.faults).items():
+        counted = {name: LEDGER[name] for name in ("acknowledged", "applied")}
+        for word, meaning in (harm_meanings(run.faults) | counted).items():
             print(f"{word}: {meaning}")
     if run.libraries:
         console.print(library_table(run.libraries))
