@@ -7,5 +7,5 @@ Delivery: at least once, by acknowledgement after the effect and the reply. Tune
     id; a message that kills its nodes, or fails too often, becomes a dead letter. Stock keeps no ids.
 Broadcast: a fanout exchange, and a queue for each subscriber. Tuned keeps the queue for two minutes while its
     subscriber is away; stock deletes it.
-Library: makes 98 % of the calls that carry a request in stock, 89 % in tuned (``lab library``).
+Library: makes 98 % of the calls that carry a request in stock, 56 % in tuned (``lab library``).
 """
