@@ -201,13 +201,16 @@ def place(run: Run, point: Point) -> tuple[int, int, int]:
 def shown_points(run: Run, experiment: str) -> Iterator[Point]:
     """Yield what stands for each system at each guarantee: the median of its valid blocks, or its last point.
 
-    It is valid if one of them is. Points of one guarantee are never mixed with those of another.
+    It is valid if one of them is. Points of one guarantee are never mixed with those of another. Of several
+    numbers of nodes it is the largest.
     """
     found: dict[tuple[int, int, int], list[Point]] = {}
     for point in run.of(experiment, batch=0):
         if point.middleware in IN_PAIRS:
             found.setdefault(place(run, point), []).append(point)
     for _, points in sorted(found.items()):
+        most = max(point.nodes for point in points)
+        points = [point for point in points if point.nodes == most]
         valid = [point for point in points if point.is_valid]
         blocks = sorted((point for point in valid if point.block), key=lambda point: point.throughput)
         yield blocks[(len(blocks) - 1) // 2] if blocks else (valid or points)[-1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.verdicts import objections, speedups
+from harness.analysis.verdicts import objections, shown_points, speedups
 from harness.record.measurement import Measurement, Usage
 from harness.record.run import Capacity, Run, losses
 from harness.report.conclusions import caveats, conclusions
@@ -276,6 +276,12 @@ def test_the_last_valid_point_counts_not_the_best() -> None:
     points = [point(throughput=9000.0), point(throughput=700.0), point(throughput=8000.0, objections=INVALID)]
     [said] = conclusions(run_of(*points, point(middleware="pyro4", throughput=100.0)))
     assert "fastest: XML-RPC tuned, 1 node 700/s" in said
+
+
+def test_a_system_of_several_numbers_of_nodes_is_shown_with_the_most() -> None:
+    rates = {2: 3000.0, 5: 1000.0, 3: 2000.0}
+    points = [point(nodes=nodes, throughput=rate, block=1) for nodes, rate in rates.items()]
+    assert [one.nodes for one in shown_points(run_of(*points), "requests")] == [5]
 
 
 def test_a_capacity_is_a_conclusion() -> None:
