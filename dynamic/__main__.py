@@ -253,7 +253,8 @@ def _run(
 def _control(arguments: argparse.Namespace, controller: Controller, view: View) -> NoReturn:
     due = time.monotonic()
     if controller.forecast:  # an experiment and its simulation read at the same times
-        due += (controller.forecast.begin - due) % arguments.interval - arguments.interval
+        begin = controller.forecast.begin + controller.forecast.phase_seconds
+        due += (begin - due) % arguments.interval - arguments.interval
     while True:
         due += arguments.interval
         left = due - time.monotonic()

@@ -30,6 +30,8 @@ class Forecast:
     rates: tuple[float, ...]
     seconds: float
     service_rates: tuple[tuple[float, float], ...]
+    phase_seconds: float = 0.0
+    """The controller reads so long after *begin*, and every interval before and after."""
 
     def rate_between(self, first: float, last: float) -> float:
         """Return the highest rate between two times of the monotonic clock."""
@@ -59,6 +61,7 @@ class Forecast:
                 tuple(map(float, fields["rates"])),
                 float(fields["seconds"]),
                 tuple((float(since), float(rate)) for since, rate in fields["service_rates"]),
+                float(fields.get("phase_seconds", 0.0)),
             )
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InvalidRequest(Code.MALFORMED, f"{path}: not a forecast: {error!r}") from error
@@ -70,7 +73,14 @@ class Forecast:
     @property
     def is_whole(self) -> bool:
         """Whether it says for each time what comes then."""
-        numbers = (self.begin, self.seconds, *self.starts, *self.rates, *chain(*self.service_rates))
+        numbers = (
+            self.begin,
+            self.seconds,
+            self.phase_seconds,
+            *self.starts,
+            *self.rates,
+            *chain(*self.service_rates),
+        )
         return (
             all(0 <= number < math.inf for number in numbers)
             and all(rate > 0 for _, rate in self.service_rates)

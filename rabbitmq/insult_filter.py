@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 from uuid import uuid4
 
-from lab.applications.filter import build_filter
+from lab.applications.filter import Built, build_filter
 from lab.applications.service import open_node_store
 from lab.client.calls import FilterCalls
 from lab.contract import Architecture, Target
@@ -42,7 +42,8 @@ CONTROL_PREFETCH = 1
 class InsultFilterNode:
     """Serves the InsultFilter: texts on one queue, and questions about them on another.
 
-    *names*: the queues; none: those of the namespace. *watch* is told what is under way.
+    *names*: the queues of the autoscaler, whose workers answer no questions and should start quickly; none:
+    those of the namespace. *watch* is told what is under way. *built*: what was made before a fork.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class InsultFilterNode:
         queue_type: str = "",
         names: Names | None = None,
         watch: Watch | None = None,
+        built: Built | None = None,
     ) -> None:
         self._names = names or Names(options.namespace)
-        self._store = open_node_store(options)
-        self._parts = build_filter(options, self._store, has_work_list=False)
+        self._answers = names is None
+        self._store = built.store if built else open_node_store(options)
+        self._parts = build_filter(options, self._store, has_work_list=False, built=built)
         self._application = self._parts.application
         self._prefetch = prefetch or (PREFETCH if self._application.is_non_blocking else BUSY_PREFETCH)
         self._watch = watch
@@ -70,6 +73,7 @@ class InsultFilterNode:
             [self._names.work],
             # The autoscaler's workers are given their queues. They keep no results, and there are many.
             is_sole=names is None and options.architecture is Architecture.ONE_NODE,
+            is_light=names is not None,
         )
 
     def start(self) -> str:
@@ -90,8 +94,10 @@ class InsultFilterNode:
 
     def _consumers(self, connection: Callable[[], Connection]) -> list[Consumer]:
         work, control = self._names.work, [self._names.control]
-        self._control = FetchingConsumer(connection, control, self._answer, CONTROL_PREFETCH)
         both = consumers(connection, work, self._work, self._prefetch, self._watch, self._takes)
+        if not self._answers:
+            return [*both]
+        self._control = FetchingConsumer(connection, control, self._answer, CONTROL_PREFETCH)
         return [*both, self._control]
 
     def _work(self, delivery: Delivery) -> list[Message]:

@@ -49,6 +49,14 @@ class EventNames(Names):
         self.done = f"{namespace}.done"
         """The queue of answers to an experiment's events."""
 
+    @property
+    def requests(self) -> tuple[str, ...]:
+        return (self.work,)
+
+    @property
+    def retried(self) -> tuple[str, ...]:
+        return (self.work,)
+
     def bind(self, channel: Channel) -> None:
         """Declare the exchange and Count_queue, and bind both queues; Work_queue must be declared."""
         channel.exchange_declare(self.events, "fanout", durable=True)

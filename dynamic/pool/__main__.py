@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dynamic.pool.client import MOST_BYTES, add_pool_options, listening, locked, socket_path
 from dynamic.pool.pool import Pool, WorkerOptions
+from lab.applications.filter import Built, build_censor
 from lab.applications.service import open_node_store
 from lab.bootstrap import INTERRUPTED, WRONG_USAGE
 from lab.brokers import locate_rabbitmq, locate_redis
@@ -197,10 +198,10 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, lambda number, _: sys.exit(INTERRUPTED if number == signal.SIGINT else 0))
     die_with(settings().parent)
     try:
-        options = WorkerOptions(node_options(arguments), arguments.prefetch, arguments.queue_type)
+        node = node_options(arguments)
         path = socket_path(locate_rabbitmq(), arguments.namespace)
         with locked(path):
-            _warm_up(options.node)
+            options = WorkerOptions(node, _warm_up(node), arguments.prefetch, arguments.queue_type)
             process = PoolProcess(options, arguments.max, arguments.spares, path, arguments.orphan_time)
             ready = {"ready": True, "role": "pool", "address": str(path), "pid": os.getpid()}
             print(json.dumps(ready), flush=True)
@@ -210,15 +211,15 @@ def main(argv: list[str] | None = None) -> int:
         return WRONG_USAGE if isinstance(error, InvalidRequest | Overloaded) else 1
 
 
-def _warm_up(options: NodeOptions) -> None:
-    """Do once, before forking, what every worker would do anew: search brokers, import what is used late."""
+def _warm_up(options: NodeOptions) -> Built:
+    """Do once, before forking, what each worker would do: find brokers, read insults, import modules."""
     os.environ["LAB_AMQP_URL"] = locate_rabbitmq()
     if options.architecture is Architecture.N_NODE:
         os.environ["LAB_REDIS_URL"] = locate_redis()
     settings.cache_clear()
-    with contextlib.closing(open_node_store(options)) as store:
-        store.ping()
     "localhost".encode("idna")  # loads what the first connection would
+    with contextlib.closing(open_node_store(options)) as store:  # a worker opens its connections anew
+        return build_censor(options, store)
 
 
 if __name__ == "__main__":

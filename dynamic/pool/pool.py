@@ -30,6 +30,7 @@ from dynamic.pool.status import (
     WorkerStatistics,
     reported,
 )
+from lab.applications.filter import Built
 from lab.client.retry import Backoff
 from lab.errors import LabError
 from lab.limits import DRAIN_SECONDS
@@ -52,6 +53,8 @@ class WorkerOptions:
     """What all workers of a pool are told."""
 
     node: NodeOptions
+    built: Built
+    """Made once, before workers are forked."""
     prefetch: int = DEFAULT_PREFETCH
     queue_type: str = "classic"
 
@@ -104,7 +107,8 @@ def _node(options: WorkerOptions, statistics: WorkerStatistics) -> InsultFilterN
     work = options.node.work
     node = replace(options.node, work=PooledWork(work.wait_seconds, work.cpu_seconds, statistics))
     names = EventNames(node.namespace)
-    return InsultFilterNode(node, options.prefetch, options.queue_type, names, statistics.watch())
+    watch = statistics.watch()
+    return InsultFilterNode(node, options.prefetch, options.queue_type, names, watch, options.built)
 
 
 LEAVING_WORKERS = 64

@@ -89,7 +89,7 @@ class SharedStatistics:
 
     def free(self) -> "WorkerStatistics | None":
         """Return an unused part."""
-        return next((part for part in self._parts if part.read().phase is Phase.FREE), None)
+        return next((part for part in self._parts if part.phase is Phase.FREE), None)
 
     def slow_down(self, factor: float) -> None:
         """Let work take *factor* times as long as declared from the next message on."""
@@ -111,6 +111,11 @@ class WorkerStatistics:
     def slowness(self) -> float:
         """How many times as long as declared work takes now."""
         return int(self._slowness[0]) / _MILLION
+
+    @property
+    def phase(self) -> Phase:
+        """How far the worker is."""
+        return Phase(self._words[_Field.PHASE])
 
     def read(self) -> WorkerReport:
         """Return what stands here."""
@@ -286,7 +291,7 @@ class PooledWorker:
     @property
     def phase(self) -> Phase:
         """How far it is."""
-        return self.statistics.read().phase
+        return self.statistics.phase
 
     @property
     def is_starting(self) -> bool:

@@ -102,7 +102,9 @@ def trial(
 ) -> ScalingTrial:
     """Return what came of *policy*, beside what the simulator says of it, workers starting in turn."""
     start = start_alone(seen, load.setting.min_workers)
-    setting = load.setting if start is None else replace(load.setting, start=Times(start, "in turn"))
+    setting = replace(load.setting, phase_seconds=seen.phase_seconds)
+    if start is not None:
+        setting = replace(setting, start=Times(start, "in turn"))
     real = observed_run(setting, plan, seen)
     least = optimum(setting)
     simulated = simulate(chosen(policy), setting)

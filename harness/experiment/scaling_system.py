@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from typing import IO, Any, Self, cast
@@ -42,6 +42,8 @@ class Observed:
 
     begin_ns: int
     """Start of the load."""
+    phase_seconds: float = 0.0
+    """How long after it, and every interval later, the controller read."""
     readings: list[dict[str, Any]] = field(default_factory=list)
     """As the controller printed them."""
     workers: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -109,7 +111,7 @@ class ScalingSystem:
 
     def observe(self, policy: str, begin_ns: int, texts: Sequence[Text], folder: Path) -> Observed:
         """Let *policy* scale from now on; what :meth:`send` sends is seen until the system is left."""
-        seen, self._texts = Observed(begin_ns), texts
+        seen, self._texts = Observed(begin_ns, self._setting.phase_seconds), texts
         enter, callback = self._stack.enter_context, self._stack.callback
         forecast = folder / f"forecast-{self._namespace}.json"
         callback(forecast.unlink, missing_ok=True)
@@ -165,6 +167,7 @@ class ScalingSystem:
             profile.rates,
             profile.duration_seconds,
             tuple((at, setting.service_rate_at(at)) for at in changes),
+            setting.phase_seconds,
         )
 
     def _control(self, policy: str, forecast: Path, readings: list[dict[str, Any]]) -> None:
@@ -254,9 +257,16 @@ def observe(
     texts: Sequence[Text],
     folder: Path,
 ) -> list[Observed]:
-    """Let each of *policies* scale a system of its own; return when all is answered, or it is too late."""
+    """Let each of *policies* scale a system of its own; return when all is answered, or it is too late.
+
+    They read in turn, each at another phase of the interval. So they do not all start workers at one moment.
+    """
+    phases = [place * setting.interval_seconds / len(policies) for place in range(len(policies))]
     with ExitStack() as stack:
-        systems = [stack.enter_context(ScalingSystem(brokers, setting, work)) for _ in policies]
+        systems = [
+            stack.enter_context(ScalingSystem(brokers, replace(setting, phase_seconds=phase), work))
+            for phase in phases
+        ]
         lead = sum(max(LEAD_SECONDS, LEADS * system.start_seconds) for system in systems)
         begin_ns = time.monotonic_ns() + round(lead * 1e9)
         seen = [

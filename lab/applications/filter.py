@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from lab.applications.censor import Censor
@@ -217,21 +218,38 @@ class FilterParts:
                 log.warning("could not give texts back; others get them when their leases end: %s", error)
 
 
-def build_filter(options: NodeOptions, store: Store, *, has_work_list: bool) -> FilterParts:
-    """Build the filter: n nodes censor the store's insults and follow it, one node those of its file.
+class Built(NamedTuple):
+    """What a filter needs, made in one process and shared by those that it forks."""
 
-    *has_work_list*: submitted texts wait in the store, not in a queue, so a job takes them from there.
-    """
-    censor = Censor(read_insults(options.insults) if options.insults else ())
-    jobs: list[BackgroundJob] = []
+    store: Store
+    censor: Censor
+    follower: "Follower | None"
+    """None: the insults do not change."""
+
+
+def build_censor(options: NodeOptions, store: Store) -> Built:
+    """Build the censor: n nodes censor the store's insults and follow it, one node those of its file."""
     if options.architecture is Architecture.N_NODE:
         if options.insults:
             store.add_insults(read_insults(options.insults))
-        follower = Follower(store, censor)
+        follower = Follower(store, Censor(()))
         follower.load()
-        jobs.append(BackgroundJob("follow the insults", follower.follow))
-    elif not options.insults:
-        censor = Censor(default_insults())
+        return Built(store, follower.censor, follower)
+    return Built(store, Censor(read_insults(options.insults) if options.insults else default_insults()), None)
+
+
+def build_filter(
+    options: NodeOptions, store: Store, *, has_work_list: bool, built: Built | None = None
+) -> FilterParts:
+    """Build the filter.
+
+    *has_work_list*: submitted texts wait in the store, not in a queue, so a job takes them from there.
+    *built*: use this one, made before a fork, whose store is *store*.
+    """
+    _, censor, follower = built or build_censor(options, store)
+    if built and follower:  # insults may have come since it was made
+        follower.follow()
+    jobs = [BackgroundJob("follow the insults", follower.follow)] if follower else []
     application = FilterApplication(store, options.handler or censor, live_work(options.work))
     if has_work_list and not options.on_demand:
         jobs.append(work_through(application))
@@ -254,7 +272,7 @@ class Follower:
 
     def __init__(self, store: Store, censor: Censor) -> None:
         self._store = store
-        self._censor = censor
+        self.censor = censor
         self._version = ""
         self._known: set[str] = set()
         self._differed = False
@@ -289,10 +307,10 @@ class Follower:
     def _apply(self, added: bool, insult: str) -> None:
         if added and insult not in self._known:
             self._known.add(insult)
-            self._censor.add(insult)
+            self.censor.add(insult)
         elif not added and insult in self._known:
             self._known.discard(insult)
-            self._censor.remove(insult)
+            self.censor.remove(insult)
 
 
 def non_blocking_filter_operations(

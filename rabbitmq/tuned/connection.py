@@ -121,7 +121,7 @@ class Connection:
 
     def start(self) -> None:
         """Connect and set up. Raise Unavailable or InvalidRequest if the first attempt fails."""
-        self._thread.start()
+        self.begin()
         try:
             self._first.result(CONNECT_SECONDS * 2)
         except TimeoutError as error:
@@ -130,6 +130,11 @@ class Connection:
         except LabError:
             self.close()
             raise
+
+    def begin(self) -> None:
+        """Connect in the background, if that did not begin before."""
+        if self._thread.ident is None and not self._stopping:
+            self._thread.start()
 
     def call(self, work: Callable[[], None]) -> bool:
         """Let the I/O thread do *work*; False if there is no connection just now."""

@@ -41,6 +41,7 @@ class DirectReplies:
     def send(self, reply: Message) -> None:
         """Publish *reply* as soon as there is a connection. Wait for nothing."""
         self._waiting.append(reply)
+        self._connection.begin()
         self._connection.call(self._flush)
 
     # In the I/O thread.

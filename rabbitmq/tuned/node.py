@@ -49,7 +49,7 @@ class QueueNode:
     """Serves *consumers* on one connection. The first of them also consumes a queue for the canary.
 
     *retried* are the queues that have a retry queue and dead letters. *is_sole*: the state is in memory, so
-    no other node may serve the namespace.
+    no other node may serve the namespace. *is_light*: open the connection for direct replies with the first.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class QueueNode:
         names: Names | None = None,
         retried: Sequence[str] = (),
         is_sole: bool = False,
+        is_light: bool = False,
     ) -> None:
         self.names = names or Names(options.namespace)
         self._retried = retried
@@ -69,14 +70,17 @@ class QueueNode:
         """Exclusive to one connection: the broker refuses a second node with its state in memory."""
         self._may_be_locked_until = 0.0
         self._is_replaced = False
+        self._is_light = is_light
         self._direct = DirectReplies(locate_rabbitmq())
         self._connection = self._new_connection()
         self._consumers = consumers(lambda: self._connection)
         for consumer in self._consumers:
             consumer.declare = self._declare_all
-            consumer.reply_directly = self._direct.send
+            consumer.reply_directly = self._reply_directly
         self._joined = False
         self._canary: Future[object] = Future()
+        self._canary_reply_to = f"{DIRECT_REPLY_TO}.{uuid4().hex}"
+        """Only this node knows this name: it takes the reply itself."""
         self._to_open = 0
         self._publisher: Channel | None = None
 
@@ -85,7 +89,8 @@ class QueueNode:
 
         AlreadyRunning if another node serves the namespace with its state in memory.
         """
-        self._direct.start()
+        if not self._is_light:
+            self._direct.start()
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
             try:
@@ -100,7 +105,7 @@ class QueueNode:
 
     def canary(self, code: str, body: bytes) -> None:
         """Send an event with *code* and *body* to the node's own queue and wait for the reply."""
-        properties = BasicProperties(type=code or None, reply_to=DIRECT_REPLY_TO, correlation_id="canary")
+        properties = BasicProperties(type=code or None, reply_to=self._canary_reply_to)
         message = Message(self._own_queue, body, properties)
         self._connection.call(lambda: self._send_canary(message))
         try:
@@ -227,12 +232,14 @@ class QueueNode:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _send_canary(self, message: Message) -> None:
-        def answered(_: object, __: object, properties: BasicProperties, body: bytes) -> None:
-            self._end_canary(read_reply(properties, body))
-
         if self._publisher is not None:  # otherwise the connection broke, and the canary gets no answer
-            self._publisher.basic_consume(DIRECT_REPLY_TO, answered, auto_ack=True)
             message.publish(self._publisher)
+
+    def _reply_directly(self, reply: Message) -> None:
+        if reply.routing_key == self._canary_reply_to:
+            self._end_canary(read_reply(reply.properties, reply.body))
+        else:
+            self._direct.send(reply)
 
 
 def consumers(

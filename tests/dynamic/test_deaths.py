@@ -37,7 +37,7 @@ def test_workers_killed_one_after_the_other_and_one_frozen_are_replaced_and_noth
 
 
 def test_a_worker_that_does_not_start_is_tried_again_less_and_less_often(rig: Rig) -> None:
-    foreign = rig.names.control
+    foreign = rig.names.work
     assert ask_broker(rig, lambda channel: channel.queue_declare(foreign, durable=False))
     pool = rig.run("dynamic.pool", "--max", "5", "--spares", "0")
     pool.wait_ready()

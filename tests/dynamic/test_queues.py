@@ -1,14 +1,17 @@
 """Queues: every event is counted once; what is deleted, purged or filled comes back, and it is told."""
 
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
+from pika.spec import BasicProperties
 
 from dynamic.events import COUNT_ARGUMENTS, EventNames, EventQueues
 from dynamic.publisher import EventSender
 from lab.errors import Overloaded
-from rabbitmq.tuned.wire import retry_of
+from lab.store import open_store
+from rabbitmq.tuned.wire import DIRECT_REPLY_TO, Names, retry_of
 from tests.dynamic.conftest import Load, Program, Rig, ask_broker, workers
 from tests.eventually import eventually
 
@@ -51,8 +54,37 @@ def test_nothing_of_the_namespace_is_left_when_it_is_deleted(rig: Rig) -> None:
         sender.settle(10.0)
         rig.end_all()
         queues.delete()
-    left = [queue for queue in (*rig.names.queues, rig.names.count) if _exists(rig, queue)]
+    left = [
+        queue
+        for queue in (*Names(rig.namespace).queues, rig.names.work, rig.names.count)
+        if _exists(rig, queue)
+    ]
     assert left == []
+
+
+def test_a_worker_knows_the_insults_that_came_after_its_pool_had_started(rig: Rig, load: Load) -> None:
+    with closing(open_store(rig.redis_url, rig.namespace)) as store:
+        assert store.remove_insult("tonto")
+        pool = rig.pool("--max", "1", "--spares", "0")
+        assert store.add_insult("tonto")
+    load.send(5)
+    pool.scale(1)
+    load.assert_none_lost()  # and each is censored
+
+
+def test_a_worker_answers_a_direct_reply_to_name(rig: Rig) -> None:
+    rig.pool("--max", "1").scale(1)
+    eventually(lambda: workers(rig.client()))
+    answers: list[bytes] = []
+
+    def ask(channel: Any) -> None:
+        channel.basic_consume(DIRECT_REPLY_TO, lambda *got: answers.append(got[-1]), auto_ack=True)
+        properties = BasicProperties(reply_to=DIRECT_REPLY_TO, correlation_id="1")
+        channel.basic_publish("", rig.names.work, b"tonto", properties)
+        eventually(lambda: channel.connection.process_data_events(0.1) or answers)
+
+    assert ask_broker(rig, ask)
+    assert answers == [b"CENSORED"]
 
 
 def _sender(rig: Rig) -> EventSender:
