@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from functools import cache, partial
 from itertools import chain, zip_longest
 
+from lab.limits import MAX_INSULT_CHARACTERS
+
+LONGEST_UNIT = 4 * MAX_INSULT_CHARACTERS
+"""No character has more than four when it is folded and decomposed (tests/lab/test_censor.py)."""
+
 VARIATION_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 """Variation selectors, as a regular expression's class. They are ignored."""
 MARK_BLOCKS = (
@@ -103,6 +108,9 @@ def fold_each(units: list[str]) -> dict[str, str]:
     """Return each of *units* with what it is compared by; all at once, because each call takes time."""
     different = set(units)
     folded = {unit: " " for unit in different if unit.isspace() or (len(unit) > 1 and unit[0].isspace())}
+    if max(map(len, different), default=0) > LONGEST_UNIT:  # longer than any insult: to fold it takes long
+        without_selectors = ((unit, SELECTORS.sub("", unit)) for unit in different - folded.keys())
+        folded |= {unit: "" for unit, rest in without_selectors if len(rest) > LONGEST_UNIT}
     different.difference_update(folded)
     if different:
         folded |= zip(different, _fold(" ".join(different)).split(" "), strict=True)

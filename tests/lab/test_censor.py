@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from lab.applications.censor import Automaton, Censor
-from lab.applications.units import nfc
+from lab.applications.units import LONGEST_UNIT, nfc
 from lab.limits import MAX_INSULT_CHARACTERS
 from lab.load.texts import default_insults
 
@@ -219,10 +219,18 @@ def test_every_insult_that_comes_with_the_lab_is_found() -> None:
         assert censor.censor(f"x {insult.upper()} x") == "x CENSORED x"
 
 
+def test_no_character_has_more_than_four_when_it_is_folded_and_decomposed() -> None:
+    longest = 0
+    for code in (*range(0xD800), *range(0xE000, 0x110000)):
+        folded = unicodedata.normalize("NFC", chr(code)).casefold()
+        longest = max(longest, len(unicodedata.normalize("NFD", folded)))
+    assert longest * MAX_INSULT_CHARACTERS == LONGEST_UNIT
+
+
 def test_the_longest_insult_in_its_longest_form_is_found() -> None:
     insult = "\u1f82" * MAX_INSULT_CHARACTERS
     written = "".join(f"{character}\ufe0f" for character in nfd(insult))
-    assert len(written) == 8 * MAX_INSULT_CHARACTERS
+    assert len(written) == 2 * LONGEST_UNIT
     assert censored(f"x {written} x", insult) == "x CENSORED x"
 
 
