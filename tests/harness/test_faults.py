@@ -34,7 +34,6 @@ from harness.faults.load import (
 )
 from harness.faults.proxy import Harm, Proxy
 from harness.faults.rig import Rig, Scenario, Size
-from harness.faults.scenarios.input import SLOWER_AT_MOST, Bad, compared, window_at
 from harness.faults.scenarios.session import SCENARIOS
 from harness.faults.site import Brokers, Site, site
 from harness.record.run import Check
@@ -313,24 +312,6 @@ def entry(
 
 def found(token: str, **more: object) -> Found:
     return Found(token, f"id-{token}", **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("times_as_long", "is_told"), [(1.0, False), (4.0, True)])
-def test_malformed_input_that_makes_a_node_slower_is_told_and_chance_is_not(
-    times_as_long: float, is_told: bool
-) -> None:
-    chance = random.Random(1)
-    entries = []
-    for number in range(2000):
-        planned = int(number * SECOND / 200)
-        slower = times_as_long if window_at(planned, 0) is Bad.TO_THE_NODE else 1.0
-        took = chance.expovariate(1000.0) * slower
-        entries.append(entry(f"q{number}", at=planned / SECOND, took=took))
-    p99s, ratio = compared(entries, 0)
-    assert set(p99s) == set(Bad)
-    assert ratio is not None
-    assert (ratio[0] > SLOWER_AT_MOST) is is_told
-    assert ratio[0] < times_as_long < ratio[1]
 
 
 def test_what_is_there_under_another_id_than_the_clients_is_lost_to_it() -> None:

@@ -1,5 +1,6 @@
 """Faults in lines, tables and report: what was kept, what stock loses, and what was not measured."""
 
+import random
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from harness.faults.load import Entry, Outcome
+from harness.faults.scenarios.input import SLOWER_AT_MOST, Bad, compared, window_at
 from harness.faults.scenarios.session import SCENARIOS
 from harness.record.journal import read_run, write_run
 from harness.record.run import Check, Fault, FaultTrial, Timeline
@@ -25,6 +28,7 @@ from harness.report.page import write_report
 from harness.report.plots import draw
 from harness.report.table import print_table
 from lab.middleware import VARIANTS
+from lab.operations import Operation
 from tests.harness.runs import run_of
 from tests.harness.test_report import Page
 
@@ -167,3 +171,21 @@ def test_faults_that_were_measured_beside_a_run_stand_in_its_report(tmp_path: Pa
 def test_without_faults_nothing_is_said_of_them(tmp_path: Path) -> None:
     page = write_report(run_of(), tmp_path).read_text(encoding="utf-8")
     assert "Faults" not in page
+
+
+@pytest.mark.parametrize(("times_as_long", "is_told"), [(1.0, False), (4.0, True)])
+def test_malformed_input_that_makes_a_node_slower_is_told_and_chance_is_not(
+    times_as_long: float, is_told: bool
+) -> None:
+    chance = random.Random(1)
+    entries = []
+    for number in range(2000):
+        planned = number * 5_000_000
+        slower = times_as_long if window_at(planned, 0) is Bad.TO_THE_NODE else 1.0
+        done = planned + int(chance.expovariate(1e-6) * slower)
+        entries.append(Entry("q", Operation.INSULT_ME, planned, planned, done, Outcome.ACKNOWLEDGED))
+    p99s, ratio = compared(entries, 0)
+    assert set(p99s) == set(Bad)
+    assert ratio is not None
+    assert (ratio[0] > SLOWER_AT_MOST) is is_told
+    assert ratio[0] < times_as_long < ratio[1]
