@@ -20,7 +20,6 @@ from harness.load.workload import Driver, Subject
 from rabbitmq.tuned.connection import Confirms, Connection
 from rabbitmq.tuned.server import Consumer
 from rabbitmq.tuned.settlement import Settlement
-from rabbitmq.tuned.wire import Message
 from xmlrpc.tuned.connection import XmlRpcConnection
 
 
@@ -70,14 +69,10 @@ def send_transient() -> None:
 def confirm_nothing() -> None:
     """Let nobody wait for RabbitMQ to say that it keeps a message."""
 
-    def publish(settlement: Settlement, message: Message, tag: int) -> None:
-        channel = settlement.channel
-        channel.basic_publish(message.exchange, message.routing_key, message.body, message.properties)
-
     def unconfirmed(channel: Any) -> None:
         channel.confirm_delivery = lambda ack, callback=lambda _: None: callback(None)
 
-    Settlement._publish = publish  # type: ignore[method-assign,assignment]
+    Settlement._count = lambda settlement, tag, messages: None  # type: ignore[method-assign,assignment]
     Confirms.add = lambda confirms, message: None  # type: ignore[method-assign,assignment]
     alter_channels(unconfirmed)
     BlockingChannel.confirm_delivery = lambda channel: None

@@ -16,10 +16,11 @@ from harness.experiment.definition import (
     WINDOW,
     Arrivals,
     Document,
+    Expectation,
+    Factors,
     Filling,
     Part,
 )
-from harness.experiment.expectation import Expectation, Factors
 from harness.experiment.factors import FACTORS, checked, choice, count, named, read_side, side_of
 from harness.experiment.probes import PROBES, SERIES
 from harness.experiment.side import SUBMIT, TICKS, Side

@@ -11,8 +11,7 @@ from functools import partial
 from harness.analysis.verdicts import FEWEST_REQUESTS
 from harness.experiment.bench import Bench, Conditions, looks
 from harness.experiment.capacity import Objective, accepted_to_completed, capacity
-from harness.experiment.definition import BLOCK, NEVER, WINDOW, Document, Part
-from harness.experiment.expectation import Expectation
+from harness.experiment.definition import BLOCK, NEVER, WINDOW, Document, Expectation, Part
 from harness.experiment.probes import PROBES, SERIES, Extent
 from harness.experiment.session import FAILED, GOOD, UNDECIDED, Step
 from harness.experiment.side import SUBMIT, TICKS, Side, start_systems

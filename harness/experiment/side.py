@@ -10,9 +10,9 @@ from pathlib import Path
 
 import redis
 
+from harness.experiment.bare_broker import BareLists, BarePika
 from harness.experiment.bench import N_NODES, Bench, Conditions, store_insults
 from harness.experiment.changed_code import Changed, main
-from harness.experiment.limits import BareLists, BarePika
 from harness.experiment.revision import imported_from, tree
 from harness.load.measure import PROCESSES, Generators
 from harness.load.submitted import SubmitSubject

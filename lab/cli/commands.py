@@ -52,17 +52,21 @@ GROUPS: dict[str, dict[str, Command]] = {
         "compare": Command("tests.compare", "A against B, in pairs: compare redis_impl rabbitmq"),
         "dynamic": Command("tests.dynamic_scaling", "policies that scale workers: dynamic [--policy A,B]"),
         "faults": Command("tests.faults", "break all four under load; account for every request"),
-        "settings": Command("tests.settings", "what each setting costs: settings [--only rabbitmq:prefetch]"),
+        "settings": Command(
+            "tests.measure:settings", "what a setting costs: settings [--only rabbitmq:prefetch]"
+        ),
         "anatomy": Command("tests.anatomy", "where the CPU time of one request goes, part by part"),
         "library": Command("tests.anatomy:library", "how much of a call lies in the middleware's library"),
-        "growth": Command("tests.growth", "cost as insults, subscribers, clients, nodes and requests grow"),
-        "bench": Command("tests.bench", "the speed that must hold: bench [--only redis]"),
+        "growth": Command("tests.measure:growth", "cost as insults, clients, nodes and requests grow"),
+        "bench": Command("tests.measure:bench", "the speed that must hold: bench [--only redis]"),
     },
     "Results": {
         "report": Command("tests.report", "draw the plots and the report of a run again: report [DIR]"),
         "export": Command("tests.report:export", "a run as a table: export DIR --csv FILE"),
         "diff": Command("tests.report:diff", "two stored runs side by side: diff A B"),
-        "plan": Command("tests.plan", "what a rate would need, from what was measured: plan --rate 100000"),
+        "plan": Command(
+            "tests.report:plan", "what a rate would need, from what was measured: plan --rate 1000"
+        ),
     },
     "Brokers and machines": {
         "up": Command("lab.cli.brokers:up", "start brokers that stay until `down`"),

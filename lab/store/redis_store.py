@@ -21,11 +21,11 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from lab.background import GroupCommit
 from lab.contract import Result, ResultPage
 from lab.errors import Code, InternalError, InvalidRequest, LabError, Overloaded, Unavailable
 from lab.limits import MAX_REPLY_BYTES, MAX_RESULTS, RESULT_TTL_SECONDS, SUBSCRIPTION_LEASE_SECONDS
 from lab.settings import settings
-from lab.store.group_commit import GroupCommit
 from lab.store.protocol import (
     FAILURES_AT_MOST,
     Changes,

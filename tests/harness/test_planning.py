@@ -13,7 +13,7 @@ from harness.record.measurement import Usage
 from harness.record.run import Capacity, Point, Run
 from harness.report.planning import best_speedups, capacities, print_plans
 from lab.errors import InvalidRequest
-from tests import plan as command
+from tests import report
 from tests.harness.runs import run_of, speedup_points, window
 
 EXPERIMENTS, TRIALS, NOISE = 150, 5, 0.03
@@ -149,15 +149,15 @@ def test_the_command_prints_a_table_or_data(tmp_path: Path, capsys: pytest.Captu
     ]
     write_run(run, tmp_path)
     rate = ["--rate", "1000000", "--from", str(tmp_path)]
-    assert command.main(rate) == 0
+    assert report.plan(rate) == 0
     said = capsys.readouterr().out
     assert "Redis" in said
     assert "1,112 such system(s)" in said
     assert "pyro4" not in said.split("no search was made")[0].rpartition("\n")[2]
     assert "which is more than is allowed" in said
-    assert command.main([*rate, "--json"]) == 0
+    assert report.plan([*rate, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["plans"][0]["limits"][0]["component"] == "redis"
-    assert command.main(["--check", str(tmp_path)]) == 0
+    assert report.plan(["--check", str(tmp_path)]) == 0
     assert "held" in capsys.readouterr().out
 
 
@@ -211,12 +211,12 @@ def test_a_missed_prediction_fails_the_check(tmp_path: Path, capsys: pytest.Capt
         for point in run.points
     ]
     write_run(run, tmp_path)
-    assert command.main(["--check", str(tmp_path)]) == 1
+    assert report.plan(["--check", str(tmp_path)]) == 1
     assert "MISSED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "many", "inf"])
 def test_a_rate_that_is_none_is_wrong_usage(rate: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main(["--rate", rate])
+        report.plan(["--rate", rate])
     assert caught.value.code == 2

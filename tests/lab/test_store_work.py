@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lab.background import MOST_OF_A_WRITE, GroupCommit
 from lab.contract import Result
 from lab.errors import Code, InvalidRequest
 from lab.store import Store, UnderWay, WaitingText
-from lab.store.group_commit import MOST, GroupCommit
 from lab.store.protocol import FAILURES_AT_MOST, Finished
 from lab.store.redis_store import connect
 from tests.eventually import eventually
@@ -192,15 +192,15 @@ def test_calls_that_come_during_a_write_share_the_next_and_its_error() -> None:
         return [10 * number for number in numbers]
 
     commit = GroupCommit(write)
-    with ThreadPoolExecutor(2 * MOST) as threads:
+    with ThreadPoolExecutor(2 * MOST_OF_A_WRITE) as threads:
         first = threads.submit(commit, 0)
         eventually(lambda: groups)
-        others = [threads.submit(commit, number) for number in range(1, MOST + 3)]
+        others = [threads.submit(commit, number) for number in range(1, MOST_OF_A_WRITE + 3)]
         eventually(lambda: len(commit._waiting) == len(others))
         is_written.set()
     answers = [other.exception() or other.result() for other in others]
-    assert (first.result(), sorted(map(len, groups))) == (0, [1, 2, MOST])
-    assert sum(isinstance(answer, ValueError) for answer in answers) in (2, MOST)
+    assert (first.result(), sorted(map(len, groups))) == (0, [1, 2, MOST_OF_A_WRITE])
+    assert sum(isinstance(answer, ValueError) for answer in answers) in (2, MOST_OF_A_WRITE)
     assert all(answer in (10 * number, answers[0]) for number, answer in enumerate(answers, 1))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from harness.experiment.session import FAILED, GOOD, record
+from harness.experiment.session import FAILED, GOOD, Steps, record
 from harness.faults.load import Load, Stream
 from harness.faults.rig import BOTH, Injector, Rig, Scenario, Size, settled, systems, trial
 from harness.faults.scenarios.input import BOMBS, MALFORMED
@@ -31,7 +31,6 @@ from harness.record.journal import Journal, environment
 from harness.record.ledger import CannotKeep
 from harness.record.run import Check, FaultTrial, Run
 from harness.report.faults import describe_fault, must_hold, verdict
-from harness.report.progress import Steps
 from lab.brokers import Broker, rabbitmq_broker, redis_broker
 from lab.cli.brokers import say
 from lab.contract import Application, Architecture
