@@ -22,6 +22,7 @@ from lab.process.master import Master
 from lab.process.node import Node, main_of_roles
 from lab.process.serving import LEASE_SECONDS, Executor, Method, Wire, methods_of
 from lab.topology import BROADCASTER, MASTER, NODE, Role, Topology
+from lab.validation import clean_deadline
 
 BROADCAST_OPERATIONS = (
     Operation.ADD_SUBSCRIBER,
@@ -188,6 +189,7 @@ class WireClient(DirectClient):
     application: Application
 
     def __init__(self, target: Target, deadline_seconds: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        clean_deadline(deadline_seconds)  # before the target, as in all clients
         connect, answers, locator = self.wire.connect, self.wire.answers, self.wire.locator(target)
         super().__init__(target, self.application, deadline_seconds, connect, answers, locator)
 

@@ -165,7 +165,7 @@ def test_repetitions_have_a_range_and_no_interval() -> None:
     assert repeats.estimates[8].value == trials.estimates[8].value
     assert "repetitions" in repeats.sentence
     assert "repetitions" not in trials.sentence
-    assert spread([repeats]) == ["5 repetitions, bars from the lowest to the highest"]
+    assert spread([repeats]) == ["5 repetitions", "bars from the lowest to the highest"]
     assert spread([trials]) == ["5 trials", "bars: 95 % intervals"]
 
 
