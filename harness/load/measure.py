@@ -199,10 +199,14 @@ class LocalGenerators(Generators):
         self._next_planned = self._processes.context.Value("q", 0)
         self._windows = 0
         self._subject = subject  # what it shares with the processes must outlive their start
-        for share in shares(clients, processes):
-            job = Job(subject, first, share, in_flight, warm_up)
-            self._processes.start(run_generator, job, self._next_planned)
-            first += share
+        try:
+            for share in shares(clients, processes):
+                job = Job(subject, first, share, in_flight, warm_up)
+                self._processes.start(run_generator, job, self._next_planned)
+                first += share
+        except BaseException:  # those that just begin read what this process would free
+            self.close()
+            raise
 
     def wait_ready(self) -> Self:
         try:

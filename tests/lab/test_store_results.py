@@ -270,8 +270,9 @@ class NoTextIsLost(RuleBasedStateMachine):
         for each, is_kept in zip(done, kept, strict=True):
             self.note_settled(each, is_kept=is_kept)
         assert len(batch) <= most
-        self.note_taken(owner, lease, *batch)
-        assert batch or not most or self.is_nothing_waiting()
+        if most:
+            self.note_taken(owner, lease, *batch)
+            assert batch or self.is_nothing_waiting()
         return multiple(*(Taken(text.petition_id, text.epoch) for text in batch))
 
     @rule(taken=taken)
