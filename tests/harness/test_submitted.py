@@ -118,9 +118,12 @@ def test_the_highest_rate_with_a_bounded_backlog_is_that_of_the_work(load: Local
     def is_bounded(rate: float) -> bool:
         return not failure(load.open(Plan.constant(rate, max(2.0, 400 / rate))), rate, Objective(1000))
 
-    low, high = highest(is_bounded, 0.7 * KNOWN_RATE, 0.1)
-    assert low <= 1.05 * KNOWN_RATE
-    assert high >= 0.8 * KNOWN_RATE
+    for _ in range(3):  # who else uses the machine can only lower it
+        low, high = highest(is_bounded, 0.7 * KNOWN_RATE, 0.1)
+        assert low <= 1.05 * KNOWN_RATE
+        if high >= 0.8 * KNOWN_RATE:
+            return
+    pytest.fail(f"not more than {high:.0f} in three searches")
 
 
 def test_a_text_without_a_result_is_lost_and_one_with_two_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
