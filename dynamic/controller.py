@@ -31,7 +31,7 @@ class Forecast:
     seconds: float
     service_rates: tuple[tuple[float, float], ...]
     phase_seconds: float = 0.0
-    """The controller reads so long after *begin*, and every interval before and after."""
+    """The controller reads this time after *begin*, and every interval before and after."""
 
     def rate_between(self, first: float, last: float) -> float:
         """Return the highest rate between two times of the monotonic clock."""

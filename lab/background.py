@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MOST_OF_A_WRITE = 16
-"""Items of one write: so many of the longest texts are 1 MiB."""
+"""Items of one write at most. That many of the longest texts are 1 MiB."""
 BACK_OFF_SECONDS = 0.5
 
 log = logging.getLogger(__name__)

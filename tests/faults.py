@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--soak",
         type=interval,
         metavar="TIME",
-        help="instead: all side by side for so long, such as 30m, a fault every 30 s; tells what grows",
+        help="instead: all side by side for this time, such as 30m, a fault every 30 s; tells what grows",
     )
     add_seed_option(parser, "of faults and texts (default 1)")
     add_results_option(parser)

@@ -18,9 +18,9 @@ from lab.options import Parser
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="python3 -m lab run",
-        description="Measure all four middlewares, stock and tuned, and write a report: about three minutes.",
+        description="Measure all four middlewares, stock and tuned, and write a report: about four minutes.",
     )
-    parser.add_argument("--quick", action="store_true", help="the short form, about three minutes (default)")
+    parser.add_argument("--quick", action="store_true", help="the short form, about four minutes (default)")
     parser.add_argument("--full", action="store_true", help="everything, with trials: about six hours")
     parser.add_argument(
         "--only",

@@ -69,7 +69,7 @@ def add_run_options(parser: argparse.ArgumentParser, *also_window: str) -> None:
         "--budget",
         type=as_written(interval),
         metavar="TIME",
-        help="add blocks for so long while something is undecided",
+        help="add blocks for this time at most while something is undecided",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     add_experiment_options(parser)

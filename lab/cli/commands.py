@@ -35,7 +35,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "doctor": Command("lab.cli.doctor", "what is here, what is missing, and how to get it"),
         "run": Command(
-            "tests.run", "measure all four, stock and tuned, and draw the plots: about three minutes"
+            "tests.run", "measure all four, stock and tuned, and draw the plots: about four minutes"
         ),
     },
     "Systems": {

@@ -64,7 +64,7 @@ class Order:
     size: Size
     results: Path
     soak_seconds: float = 0.0
-    """Instead of scenarios: all middlewares side by side for so long; 0: no."""
+    """Instead of scenarios: all middlewares side by side for this time; 0: no."""
 
 
 def conduct(order: Order) -> int:
