@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--declared-rate", type=float, help="C, messages/s of a worker, as policies are told; none: the truth"
     )
-    add_time("--phase", type=duration, default="0s", help="from a multiple of it to a reading")
+    add_time("--phase", type=duration, default="0s", help="from a multiple of --interval to a reading")
     add_time(
         "--drift-at", type=interval, help="when workers get slower; none: only in the profile drift, at 60s"
     )
